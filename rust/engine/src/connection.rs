@@ -1,0 +1,193 @@
+//! A connection of our own SQLite to the live database, reduced to what a replicator does with one.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::wal::CheckpointMode as SqliteMode;
+use rusqlite::{Connection, DEFAULT_NAME, OpenFlags};
+
+use crate::error::{Context, Error, Result, is_busy};
+
+/// How hard a checkpoint tries (SQLite, `sqlite3_wal_checkpoint_v2`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointMode {
+    /// As much as is possible without waiting for anybody.
+    Passive,
+    /// Waits for writers and readers, moves every frame.
+    Full,
+    /// Like Full, and the next writer begins the WAL anew.
+    Restart,
+    /// Like Restart, and the WAL file is cut to nothing.
+    Truncate,
+}
+
+/// What a checkpoint did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointResult {
+    /// Somebody else was in the way of a mode that is not PASSIVE.
+    pub busy: bool,
+    /// Frames in the WAL.
+    pub wal_frames: u32,
+    /// Frames of them that are in the database file now.
+    pub checkpointed: u32,
+}
+
+/// One connection. It never waits inside SQLite: what may wait is tried again here, where the time is known.
+pub(crate) struct Conn {
+    sqlite: Connection,
+    path: PathBuf,
+}
+
+impl Conn {
+    /// Opens the database for reading, locking and checkpoints. Nothing of it is touched yet.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let sqlite = Connection::open_with_flags(path, flags).context("open", path)?;
+        sqlite.busy_timeout(Duration::ZERO).context("open", path)?;
+        // Whoever closes last would otherwise move the WAL into the database and delete it: frames we have not read.
+        sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).context("open", path)?;
+        for pragma in
+            ["PRAGMA wal_autocheckpoint = 0", "PRAGMA synchronous = NORMAL", "PRAGMA cache_size = -64"]
+        {
+            run(&sqlite, pragma).context("open", path)?;
+        }
+        Ok(Self { sqlite, path: path.to_owned() })
+    }
+
+    /// Switches the database to WAL mode unless it is in it already.
+    pub(crate) fn ensure_wal_mode(&self, patience: Duration) -> Result<()> {
+        let mode: String = self.patiently("switch to wal mode", patience, || {
+            self.sqlite.query_row("PRAGMA journal_mode = wal", [], |row| row.get(0))
+        })?;
+        if mode.eq_ignore_ascii_case("wal") {
+            return Ok(());
+        }
+        Err(Error::NotWal { path: self.path.clone(), mode })
+    }
+
+    /// Page size in bytes.
+    pub(crate) fn page_size(&self) -> Result<u32> {
+        self.sqlite
+            .query_row("PRAGMA page_size", [], |row| row.get(0))
+            .context("read the page size of", &self.path)
+    }
+
+    /// Begins a read transaction at the newest commit and holds it.
+    pub(crate) fn begin_read(&self, patience: Duration) -> Result<()> {
+        self.patiently("begin a read transaction on", patience, || {
+            self.execute("BEGIN")?;
+            // BEGIN alone takes no lock; reading anything does.
+            let read = self.execute("SELECT rowid FROM sqlite_schema LIMIT 1");
+            if read.is_err() {
+                let _ = self.execute("ROLLBACK");
+            }
+            read
+        })
+    }
+
+    /// Tries once to take the write lock; false when somebody has it.
+    pub(crate) fn try_begin_write(&self) -> Result<bool> {
+        match self.execute("BEGIN IMMEDIATE") {
+            Ok(()) => Ok(true),
+            Err(error) if is_busy(&error) => Ok(false),
+            Err(error) => Err(error).context("lock", &self.path),
+        }
+    }
+
+    /// Takes the write lock, polling without sleep: the pause between two commits of a busy writer is a few microseconds
+    /// long, and whoever sleeps never meets it. False when `patience` is over.
+    pub(crate) fn begin_write(&self, patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if self.try_begin_write()? {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Whether a transaction is open.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        !self.sqlite.is_autocommit()
+    }
+
+    /// Ends the transaction, if there is one.
+    pub(crate) fn rollback(&self) -> Result<()> {
+        if !self.is_in_transaction() {
+            return Ok(());
+        }
+        self.execute("ROLLBACK").context("end a transaction on", &self.path)
+    }
+
+    /// Moves frames into the database file. Only to be called outside a transaction.
+    pub(crate) fn checkpoint(&self, mode: CheckpointMode, patience: Duration) -> Result<CheckpointResult> {
+        self.sqlite.busy_timeout(patience).context("checkpoint", &self.path)?;
+        let done = self.sqlite.wal_checkpoint_v2(DEFAULT_NAME, mode.into());
+        self.sqlite.busy_timeout(Duration::ZERO).context("checkpoint", &self.path)?;
+        match done {
+            Ok((frames, moved)) => {
+                Ok(CheckpointResult { busy: false, wal_frames: count(frames), checkpointed: count(moved) })
+            }
+            Err(error) if is_busy(&error) => {
+                Ok(CheckpointResult { busy: true, wal_frames: 0, checkpointed: 0 })
+            }
+            Err(error) => Err(error).context("checkpoint", &self.path),
+        }
+    }
+
+    fn execute(&self, sql: &'static str) -> rusqlite::Result<()> {
+        let mut statement = self.sqlite.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    }
+
+    /// Tries again for as long as somebody else holds a lock and `patience` lasts.
+    fn patiently<T>(
+        &self,
+        op: &'static str,
+        patience: Duration,
+        mut attempt: impl FnMut() -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match attempt() {
+                Err(error) if is_busy(&error) => {
+                    if Instant::now() >= deadline {
+                        return Err(Error::Busy { path: self.path.clone() });
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+                done => return done.context(op, &self.path),
+            }
+        }
+    }
+}
+
+impl From<CheckpointMode> for SqliteMode {
+    fn from(mode: CheckpointMode) -> Self {
+        match mode {
+            CheckpointMode::Passive => Self::PASSIVE,
+            CheckpointMode::Full => Self::FULL,
+            CheckpointMode::Restart => Self::RESTART,
+            CheckpointMode::Truncate => Self::TRUNCATE,
+        }
+    }
+}
+
+/// SQLite says -1 for "no WAL".
+fn count(frames: i32) -> u32 {
+    u32::try_from(frames).unwrap_or(0)
+}
+
+fn run(sqlite: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let mut statement = sqlite.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}

@@ -1,0 +1,389 @@
+//! One database, as its owner sees it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ltx::{Header, Pos, TxId};
+
+use crate::connection::{CheckpointMode, CheckpointResult};
+use crate::error::{Context, Error, Result};
+use crate::files::exists;
+use crate::live::Live;
+use crate::meta_dir::LocalFile;
+use crate::options::Options;
+use crate::status::Status;
+use crate::watch::{Watch, Woken};
+
+/// The first wait after a commit; each wait without one is twice as long.
+const SHORTEST_WAIT: Duration = Duration::from_micros(500);
+/// After a wait of this length without a commit the database is left to the file system's watch.
+const LONGEST_WAIT: Duration = Duration::from_millis(64);
+/// What no watch tells, a file that was replaced above all, is noticed within this time.
+const TICK: Duration = Duration::from_secs(1);
+/// The page checksums are made durable when nothing happens and this long after the last time.
+const SUMS_INTERVAL: Duration = Duration::from_secs(30);
+
+/// One database that is replicated: its WAL becomes L0 files in its meta directory.
+///
+/// All methods may be called from any thread; [`Database::follow`] waits without keeping the others out.
+pub struct Database {
+    options: Arc<Options>,
+    state: Mutex<State>,
+    watch: Watch,
+}
+
+#[derive(Default)]
+struct State {
+    live: Option<Live>,
+    /// The newest transaction known, for opening again after a file was replaced; `None` while closed.
+    resume_at: Option<TxId>,
+    sums_flushed: Option<Instant>,
+}
+
+/// What one look at the database found.
+struct Look {
+    emitted: bool,
+    read: u64,
+    settled: bool,
+    due: Option<Instant>,
+}
+
+impl Look {
+    /// Whether the database can be left to the file system's watch.
+    fn rests(&self, wait: Duration) -> bool {
+        self.settled && self.read == 0 && !self.emitted && wait == LONGEST_WAIT
+    }
+}
+
+impl Database {
+    /// A database that is not open yet; no file is touched.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new(options: Options) -> Result<Self> {
+        let watch = Watch::new().context("watch", &options.path)?;
+        Ok(Self { options: Arc::new(options), state: Mutex::default(), watch })
+    }
+
+    /// Opens the database. `remote` is the newest transaction that the replica has, on any level, or `TxId::NONE`.
+    ///
+    /// False when the database file does not exist yet: it is opened by the first [`Database::sync`] or
+    /// [`Database::follow`] that finds it.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::NotWal`], [`Error::Busy`], or what files and SQLite answer.
+    pub fn open(&self, remote: TxId) -> Result<bool> {
+        let mut state = self.state();
+        state.live = None;
+        state.resume_at = Some(remote);
+        self.live(&mut state).map(|live| live.is_some())
+    }
+
+    /// Puts everything that is committed now into L0 files.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] when there is no database file, [`Error::NotOpen`], [`Error::LocalStateLost`] (open again), or
+    /// what files and SQLite answer.
+    pub fn sync(&self) -> Result<Pos> {
+        let mut state = self.state();
+        self.on_live(&mut state, |live| {
+            live.files.verify_identity()?;
+            live.leap()?;
+            live.emit()?;
+            Ok(live.pos())
+        })
+    }
+
+    /// Waits for commits and turns them into L0 files; true as soon as there is a new one, false after `timeout` or
+    /// [`Database::interrupt`].
+    ///
+    /// # Errors
+    /// As [`Database::sync`]; a missing database file is waited for.
+    pub fn follow(&self, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now() + timeout;
+        let mut wait = SHORTEST_WAIT;
+        loop {
+            let mut look = self.look()?;
+            let resting = look.rests(wait) && self.watch.arm(&self.watched());
+            if resting {
+                // What came between the last look and the watch is seen by neither.
+                look = self.look()?;
+            }
+            if look.emitted {
+                return Ok(true);
+            }
+            wait = if look.read > 0 { SHORTEST_WAIT } else { (wait * 2).min(LONGEST_WAIT) };
+            let now = Instant::now();
+            let longest = if resting && look.rests(wait) { TICK } else { wait };
+            let until = look.due.map_or(longest, |due| due.saturating_duration_since(now).min(longest));
+            let until = until.min(deadline.saturating_duration_since(now));
+            match self.watch.wait(until, resting).context("wait for", &self.options.path)? {
+                Woken::ByCall => return Ok(false),
+                Woken::ByFile => wait = SHORTEST_WAIT,
+                Woken::ByTime if Instant::now() >= deadline => return Ok(false),
+                Woken::ByTime => {}
+            }
+        }
+    }
+
+    /// Ends [`Database::follow`] in whichever thread it waits.
+    pub fn interrupt(&self) {
+        self.watch.wake();
+    }
+
+    /// Runs a checkpoint. Modes other than PASSIVE first let the WAL go, so that only the application can be in the way.
+    ///
+    /// # Errors
+    /// As [`Database::sync`].
+    pub fn checkpoint(&self, mode: CheckpointMode) -> Result<CheckpointResult> {
+        let mut state = self.state();
+        let patience = self.options.busy_timeout;
+        self.on_live(&mut state, |live| {
+            live.leap()?;
+            if mode != CheckpointMode::Passive && !live.seal(patience)? {
+                return Ok(CheckpointResult { busy: true, wal_frames: 0, checkpointed: 0 });
+            }
+            live.counters.checkpoints += 1;
+            live.turns.idle().checkpoint(mode, patience)
+        })
+    }
+
+    /// Writes the whole database, as it is at the newest position, as an LTX file of level 9 to `out`. Replication goes on
+    /// meanwhile, the WAL grows.
+    ///
+    /// # Errors
+    /// As [`Database::sync`], and what `out` answers.
+    pub fn snapshot<W: Write>(&self, out: W) -> Result<Header> {
+        let snapshot = self.on_live(&mut self.state(), Live::begin_snapshot)?;
+        let header = snapshot.write(out)?;
+        if let Some(live) = &mut self.state().live {
+            live.page_size_changed_at = None;
+        }
+        Ok(header)
+    }
+
+    /// The newest position, or none.
+    #[must_use]
+    pub fn pos(&self) -> Pos {
+        self.state().live.as_ref().map_or_else(Pos::default, Live::pos)
+    }
+
+    /// The state of the database.
+    ///
+    /// # Errors
+    /// When the WAL cannot be looked at.
+    pub fn status(&self) -> Result<Status> {
+        let state = self.state();
+        let Some(live) = &state.live else { return Ok(Status::closed()) };
+        Ok(Status {
+            pos: live.pos(),
+            wal_size: live.files.wal_size()?,
+            page_size: Some(live.page_size.get()),
+            last_sync: live.last_timestamp,
+            reason: live.reason,
+            snapshot_wanted: live.page_size_changed_at,
+            counters: live.counters,
+        })
+    }
+
+    /// The L0 files of the meta directory, oldest first.
+    ///
+    /// # Errors
+    /// As [`Database::sync`].
+    pub fn local_files(&self) -> Result<Vec<LocalFile>> {
+        self.on_live(&mut self.state(), |live| live.meta.local_files())
+    }
+
+    /// Path of the L0 file of `txid`, whether it is there or not.
+    ///
+    /// # Errors
+    /// As [`Database::sync`].
+    pub fn local_path(&self, txid: TxId) -> Result<PathBuf> {
+        self.on_live(&mut self.state(), |live| Ok(live.meta.l0_path(txid)))
+    }
+
+    /// Deletes L0 files that are uploaded (up to `uploaded`) and older than the retention; the newest stays. How many went.
+    ///
+    /// # Errors
+    /// As [`Database::sync`].
+    pub fn enforce_l0_retention(&self, uploaded: TxId) -> Result<usize> {
+        let (retention, now) = (self.options.l0_retention, (self.options.clock)());
+        let oldest_kept =
+            now.millis().saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        self.on_live(&mut self.state(), |live| live.remove_old_l0(uploaded, oldest_kept))
+    }
+
+    /// Syncs once more and lets the database go. The WAL stays as it is.
+    ///
+    /// # Errors
+    /// As [`Database::sync`]; the database is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        self.interrupt();
+        let mut state = self.state();
+        state.resume_at = None;
+        let Some(mut live) = state.live.take() else { return Ok(()) };
+        live.leap()?;
+        live.emit()?;
+        live.flush_sums()
+    }
+
+    /// Closes without a last sync, as a crash would; for when a last sync failed.
+    pub fn abandon(&self) {
+        self.interrupt();
+        *self.state() = State::default();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic in between leaves transactions that are only dropped, so the state is as good as any.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The open database; opens it when the file has come to be.
+    fn live<'a>(&self, state: &'a mut State) -> Result<Option<&'a mut Live>> {
+        let Some(remote) = state.resume_at else {
+            return Err(Error::NotOpen { path: self.options.path.clone() });
+        };
+        if state.live.is_none() && exists(&self.options.path) {
+            state.live = Some(Live::open(&self.options, remote)?);
+        }
+        Ok(state.live.as_mut())
+    }
+
+    /// Does `work`; when a file was replaced underneath, lets everything go, opens what is there now, and does it again.
+    fn on_live<T>(&self, state: &mut State, mut work: impl FnMut(&mut Live) -> Result<T>) -> Result<T> {
+        for _ in 0..2 {
+            let Some(live) = self.live(state)? else {
+                return Err(Error::NotReady { path: self.options.path.clone() });
+            };
+            match work(live) {
+                Err(Error::Changed { .. }) => {
+                    live.salvage();
+                    state.resume_at = Some(live.position.txid);
+                    state.live = None;
+                }
+                done => return done,
+            }
+        }
+        let Some(live) = self.live(state)? else {
+            return Err(Error::NotReady { path: self.options.path.clone() });
+        };
+        work(live)
+    }
+
+    /// Reads what is new, writes an L0 file when one is due, and takes care of the WAL.
+    fn look(&self) -> Result<Look> {
+        let mut state = self.state();
+        let look = match self.on_live(&mut state, |live| live.look(Instant::now())) {
+            Err(Error::NotReady { .. }) => {
+                return Ok(Look { emitted: false, read: 0, settled: true, due: None });
+            }
+            look => look?,
+        };
+        if look.settled && look.read == 0 && state.sums_flushed.is_none_or(|at| at.elapsed() >= SUMS_INTERVAL)
+        {
+            state.sums_flushed = Some(Instant::now());
+            self.on_live(&mut state, Live::care_for_sums)?;
+        }
+        Ok(look)
+    }
+
+    fn watched(&self) -> [PathBuf; 2] {
+        [self.options.sibling("-wal"), self.options.path.clone()]
+    }
+}
+
+impl Live {
+    fn look(&mut self, now: Instant) -> Result<Look> {
+        self.files.verify_identity()?;
+        let read = self.catch_up()?;
+        self.take_turns(now)?;
+        let due = self.due(now);
+        let emitted = due.is_some_and(|due| due <= now) && self.emit()?.is_some();
+        Ok(Look { emitted, read, settled: self.is_settled(), due: if emitted { None } else { due } })
+    }
+
+    /// When the next L0 file is to be made: at once after a quiet interval, else when the interval is over or too much waits.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        if self.position.lost.is_some() {
+            return Some(now);
+        }
+        if self.pending.is_empty() {
+            return None;
+        }
+        let too_much = self.pending.bytes() >= MAX_PENDING_BYTES;
+        Some(self.last_emit.filter(|_| !too_much).map_or(now, |last| last + self.options.monitor_interval))
+    }
+
+    fn remove_old_l0(&mut self, uploaded: TxId, oldest_kept: i64) -> Result<usize> {
+        let files = self.meta.local_files()?;
+        let old = |file: &&LocalFile| file.max_txid <= uploaded && file.created_at.millis() < oldest_kept;
+        let old: Vec<_> =
+            files.iter().filter(|file| file.max_txid < self.position.txid).take_while(old).collect();
+        if old
+            .last()
+            .is_some_and(|file| self.sums.as_ref().is_some_and(|sums| sums.durable() < file.max_txid))
+        {
+            // The side file must be able to do without what is deleted.
+            self.flush_sums()?;
+        }
+        old.iter().try_for_each(|file| self.meta.remove_l0(file))?;
+        Ok(old.len())
+    }
+
+    fn care_for_sums(&mut self) -> Result<()> {
+        if self.sums.is_none() && self.position.lost.is_none() {
+            return self.rebuild_sums().map(drop);
+        }
+        self.flush_sums()
+    }
+
+    fn flush_sums(&mut self) -> Result<()> {
+        let txid = self.position.txid;
+        match &mut self.sums {
+            Some(sums) if self.position.lost.is_none() && sums.durable() != txid => sums.flush(txid),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last that can be done for a database whose files were taken away: what was committed is read by the descriptors
+    /// that are still open, and the WAL moved into the database file, so that whoever opens it next needs no WAL.
+    fn salvage(&mut self) {
+        let _ = self.leap().and_then(|_| self.emit());
+        let _ = self.seal(Duration::ZERO);
+    }
+}
+
+/// More than this is not kept back for the next L0 file.
+const MAX_PENDING_BYTES: u64 = 64 << 20;
+
+/// The version of the SQLite that is built in, such as `3.51.3`.
+#[must_use]
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
+/// How thoroughly a database is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntegrityCheck {
+    /// `PRAGMA quick_check`.
+    Quick,
+    /// `PRAGMA integrity_check`.
+    Full,
+}
+
+/// Lets SQLite check a database that nobody else has open, such as one that was just restored. `None`: it is sound; else
+/// what SQLite found first.
+///
+/// # Errors
+/// When the file cannot be opened, or is none that SQLite can read.
+pub fn check_integrity(path: &Path, check: IntegrityCheck) -> Result<Option<String>> {
+    let sqlite = rusqlite::Connection::open(path).context("open", path)?;
+    let sql = match check {
+        IntegrityCheck::Quick => "PRAGMA quick_check(1)",
+        IntegrityCheck::Full => "PRAGMA integrity_check(1)",
+    };
+    let found: String = sqlite.query_row(sql, [], |row| row.get(0)).context("check", path)?;
+    Ok((found != "ok").then_some(found))
+}

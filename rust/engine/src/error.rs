@@ -1,0 +1,165 @@
+//! What can go wrong with a live database.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ltx::TxId;
+
+/// The result of every fallible function here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure of the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database is closed, or was never opened.
+    #[error("database {} is not open", path.display())]
+    NotOpen {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// There is no page size yet: the database file does not exist, or holds nothing.
+    #[error("database {} does not exist yet", path.display())]
+    NotReady {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// SQLite would not switch the database to WAL mode.
+    #[error("database {} stays in journal mode {mode}, WAL mode is needed", path.display())]
+    NotWal {
+        /// The database file.
+        path: PathBuf,
+        /// The mode that SQLite answered.
+        mode: String,
+    },
+    /// Another process replicates this database already.
+    #[error("meta directory {} is in use by another replicator", path.display())]
+    InUse {
+        /// The meta directory.
+        path: PathBuf,
+    },
+    /// A file that SQLite must not see under our hands was changed by something else; the next step starts afresh.
+    #[error("database {} changed underneath: {what}", path.display())]
+    Changed {
+        /// The database file.
+        path: PathBuf,
+        /// What was seen.
+        what: &'static str,
+    },
+    /// Files of the meta directory are gone; the position must be taken from the replica again.
+    #[error("local state of {} is gone", path.display())]
+    LocalStateLost {
+        /// The meta directory.
+        path: PathBuf,
+    },
+    /// The application held a lock for longer than the busy timeout.
+    #[error("database {} is locked", path.display())]
+    Busy {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// There is no transaction identifier left.
+    #[error("transaction {txid} has no successor")]
+    TxIdExhausted {
+        /// The last one.
+        txid: TxId,
+    },
+    /// An operating system call failed.
+    #[error("cannot {op} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// SQLite refused.
+    #[error("cannot {op} database {}: {source}", path.display())]
+    Sqlite {
+        /// What was tried.
+        op: &'static str,
+        /// The database file.
+        path: PathBuf,
+        /// Why it failed.
+        source: rusqlite::Error,
+    },
+    /// The WAL cannot be read.
+    #[error("cannot read the wal of {}: {source}", path.display())]
+    Wal {
+        /// The database file.
+        path: PathBuf,
+        /// Why not.
+        source: wal::Error,
+    },
+    /// An LTX file cannot be read or written.
+    #[error("cannot process ltx file {}: {source}", path.display())]
+    Ltx {
+        /// The LTX file.
+        path: PathBuf,
+        /// Why not.
+        source: ltx::Error,
+    },
+}
+
+impl Error {
+    /// Whether trying again later can help without anyone doing anything.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Busy { .. } => true,
+            Self::Sqlite { source, .. } => is_busy(source),
+            _ => false,
+        }
+    }
+
+    /// Whether the disk is full, or a quota reached.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_disk_full(source),
+            Self::Ltx { source: ltx::Error::Io(source), .. } => is_disk_full(source),
+            Self::Sqlite { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+}
+
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// SQLite's "somebody else has the lock" in all its forms.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+}
+
+/// Says what was tried, and on which file.
+pub(crate) trait Context<T> {
+    fn context(self, op: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, op: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::Io { op, path: path.to_owned(), source })
+    }
+}
+
+impl<T> Context<T> for rusqlite::Result<T> {
+    fn context(self, op: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::Sqlite { op, path: path.to_owned(), source })
+    }
+}
+
+impl<T> Context<T> for ltx::Result<T> {
+    fn context(self, _op: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::Ltx { path: path.to_owned(), source })
+    }
+}
+
+impl<T> Context<T> for wal::Result<T> {
+    fn context(self, _op: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::Wal { path: path.to_owned(), source })
+    }
+}

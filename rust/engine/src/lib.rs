@@ -1,0 +1,33 @@
+//! One live SQLite database: its WAL is followed and turned into LTX files.
+//!
+//! [`Database`] is what its owner sees. Inside, [`turns`] holds the WAL so that nothing disappears unread, [`live`] reads what
+//! is committed, [`emit`] writes it as an L0 file, [`repair`] compares all pages where continuity cannot be proved, [`resume`]
+//! decides which of the two it is when a database is opened, and [`seal`] lets the WAL begin anew in time.
+
+#![forbid(unsafe_code)]
+
+mod connection;
+mod database;
+mod emit;
+mod error;
+mod files;
+mod live;
+mod meta_dir;
+mod options;
+mod page_sums;
+mod pending;
+mod repair;
+mod resume;
+mod scan;
+mod seal;
+mod snapshot;
+mod status;
+mod turns;
+mod watch;
+
+pub use connection::{CheckpointMode, CheckpointResult};
+pub use database::{Database, IntegrityCheck, check_integrity, sqlite_version};
+pub use error::{Error, Result};
+pub use meta_dir::LocalFile;
+pub use options::Options;
+pub use status::{Counters, Status};

@@ -1,0 +1,216 @@
+//! A live database that is being followed: what was read of its WAL, and how the rest is read.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ltx::{PageCount, PageSize, Pos, Timestamp, TxId};
+use wal::{Cursor, WalHeader, WalIndex, WalReader, wal_size};
+
+use crate::connection::Conn;
+use crate::error::{Context, Error, Result};
+use crate::files::{LiveFiles, WalFile};
+use crate::meta_dir::MetaDir;
+use crate::options::Options;
+use crate::page_sums::PageSums;
+use crate::pending::Pending;
+use crate::seal::Pace;
+use crate::snapshot::Snapshots;
+use crate::status::Counters;
+use crate::turns::Turns;
+
+/// How often a wal-index that is being written is read again before the step is given up; each try waits for the writer.
+const INDEX_TRIES: u32 = 50;
+
+/// Why the next L0 file cannot simply continue the last one.
+pub(crate) type Reason = &'static str;
+
+/// Where replication stands: the newest L0 file, and the place in the WAL up to which frames are in it or in `Pending`.
+pub(crate) struct Position {
+    /// The newest transaction of the chain.
+    pub(crate) txid: TxId,
+    /// Size of the database after it.
+    pub(crate) commit: PageCount,
+    /// Size of the database after the frames read so far.
+    pub(crate) commit_read: PageCount,
+    /// The next frame to read; `None` while the present WAL generation has no frame.
+    pub(crate) cursor: Option<Cursor>,
+    /// Where, in the present WAL generation, the frames of the next L0 file begin.
+    pub(crate) wal_start: u64,
+    /// Set when continuity cannot be proved: the next L0 file is made by comparing all pages.
+    pub(crate) lost: Option<Reason>,
+}
+
+/// Everything that is held while a database is followed.
+pub(crate) struct Live {
+    pub(crate) options: Arc<Options>,
+    // Fields drop in this order: the transactions end before the files go, and the lock of the meta directory goes last.
+    pub(crate) turns: Turns,
+    pub(crate) files: LiveFiles,
+    pub(crate) reader: Option<WalReader<WalFile>>,
+    pub(crate) page_size: PageSize,
+    pub(crate) position: Position,
+    pub(crate) pending: Pending,
+    pub(crate) sums: Option<PageSums>,
+    pub(crate) pace: Pace,
+    pub(crate) counters: Counters,
+    /// Why the last L0 file that is no increment was needed.
+    pub(crate) reason: Option<Reason>,
+    /// The first transaction with the present page size, when the chain before it has another.
+    pub(crate) page_size_changed_at: Option<TxId>,
+    pub(crate) last_timestamp: Option<Timestamp>,
+    pub(crate) last_emit: Option<Instant>,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) meta: MetaDir,
+}
+
+impl Live {
+    /// The newest transaction that is in an L0 file, with the checksum of the database after it where it is known.
+    pub(crate) fn pos(&self) -> Pos {
+        let known = self.sums.as_ref().filter(|_| self.position.lost.is_none());
+        let post_apply_checksum = known.map_or(ltx::Checksum::NONE, PageSums::rolling);
+        Pos { txid: self.position.txid, post_apply_checksum }
+    }
+
+    /// The database file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.options.path
+    }
+
+    /// A further connection to the database.
+    pub(crate) fn connect(&self) -> Result<Conn> {
+        Conn::open(self.path())
+    }
+
+    /// Reads every frame that is committed now into `pending`; how many there were.
+    ///
+    /// Frames are taken up to what the wal-index calls committed, and the running checksum must arrive at the one that it
+    /// names: a transaction that failed after writing its commit frame is never taken for a commit.
+    pub(crate) fn catch_up(&mut self) -> Result<u64> {
+        if self.position.lost.is_some() {
+            return Ok(0);
+        }
+        for _ in 0..INDEX_TRIES {
+            let Some(index) = self.files.wal_index()? else {
+                std::thread::yield_now();
+                continue;
+            };
+            self.pace.saw(&index);
+            let Some(cursor) = self.cursor_for(&index)? else {
+                if index.mx_frame == 0 {
+                    return Ok(0);
+                }
+                // The header on disk is of another generation than the index: the WAL is just being begun anew.
+                std::thread::yield_now();
+                continue;
+            };
+            return self.read_to(cursor, &index);
+        }
+        Err(Error::Busy { path: self.path().to_owned() })
+    }
+
+    /// Where to go on reading in the generation that the wal-index is about; `None` when it has no frame, or when its
+    /// header is not on disk yet.
+    fn cursor_for(&mut self, index: &WalIndex) -> Result<Option<Cursor>> {
+        if let Some(cursor) = self.position.cursor
+            && cursor.header.salt == index.salt
+        {
+            return Ok(Some(cursor));
+        }
+        // Another generation. Our transaction was held all the while, so every frame of the last one was read.
+        if index.mx_frame == 0 {
+            return Ok(None);
+        }
+        let Some(header) = self.files.wal_header()?.filter(|header| header.salt == index.salt) else {
+            return Ok(None);
+        };
+        self.verify_page_size(&header)?;
+        self.position.wal_start = WalHeader::SIZE as u64;
+        self.counters.restarts += u64::from(self.position.cursor.is_some());
+        let cursor = Cursor::start(header);
+        self.position.cursor = Some(cursor);
+        Ok(Some(cursor))
+    }
+
+    fn verify_page_size(&self, header: &WalHeader) -> Result<()> {
+        if header.page_size == self.page_size {
+            return Ok(());
+        }
+        Err(Error::Changed { path: self.path().to_owned(), what: "the page size of the wal is another one" })
+    }
+
+    fn read_to(&mut self, cursor: Cursor, index: &WalIndex) -> Result<u64> {
+        let end = wal_size(index.mx_frame.into(), self.page_size);
+        if end < cursor.offset {
+            return Ok(self.lose("the wal is shorter than what was read of it"));
+        }
+        let reader = match &mut self.reader {
+            Some(reader) => {
+                reader.seek(cursor);
+                reader
+            }
+            none => none.insert(WalReader::resume(self.files.wal.clone(), cursor)),
+        };
+        reader.limit(end);
+        while let Some(frame) = reader.next_frame().context("read", &self.options.path)? {
+            self.pending.put(frame.header.pgno, frame.page).context("keep pages of", &self.options.path)?;
+        }
+        let reached = reader.cursor();
+        if reached.offset != end || (index.mx_frame > 0 && reached.checksum != index.frame_checksum) {
+            return Ok(self.lose("the wal holds other frames than were committed"));
+        }
+        self.position.cursor = Some(reached);
+        if index.mx_frame > 0 {
+            self.position.commit_read = PageCount::new(index.page_count);
+        }
+        Ok(reached.frames() - cursor.frames())
+    }
+
+    /// From here on only comparing every page can tell what changed.
+    pub(crate) fn lose(&mut self, reason: Reason) -> u64 {
+        self.position.lost = Some(reason);
+        self.pending.clear();
+        0
+    }
+
+    /// Begins the next transaction, reads everything up to it, ends the last one.
+    pub(crate) fn leap(&mut self) -> Result<u64> {
+        let before = self.files.wal_index()?;
+        self.turns.idle().begin_read(self.options.busy_timeout)?;
+        let read = match self.catch_up() {
+            Ok(read) => read,
+            Err(error) => {
+                self.turns.idle().rollback()?;
+                return Err(error);
+            }
+        };
+        let after = self.files.wal_index()?;
+        self.turns.hand_over()?;
+        self.pace.leapt(before.as_ref(), after.as_ref());
+        Ok(read)
+    }
+
+    /// Whether the chain that the next L0 file continues is still here.
+    ///
+    /// # Errors
+    /// [`Error::LocalStateLost`] when the newest L0 file, or the directory of the meta files, is gone.
+    pub(crate) fn verify_chain(&self) -> Result<()> {
+        let newest_is_here = !self.position.has_file() || self.meta.has(self.position.txid);
+        if newest_is_here && self.meta.is_there() {
+            return Ok(());
+        }
+        Err(Error::LocalStateLost { path: self.meta.path().to_owned() })
+    }
+}
+
+impl Position {
+    /// Whether the newest transaction has an L0 file here; one taken over from the replica alone has none.
+    pub(crate) fn has_file(&self) -> bool {
+        !self.txid.is_none() && self.commit != PageCount::new(0)
+    }
+
+    /// The transaction of the next L0 file.
+    pub(crate) fn next_txid(&self) -> Result<TxId> {
+        self.txid.next().ok_or(Error::TxIdExhausted { txid: self.txid })
+    }
+}

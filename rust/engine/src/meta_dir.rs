@@ -1,0 +1,280 @@
+//! The meta directory beside a database: `.<name>-litestream/`, laid out so that Litestream can take over and we from it.
+//!
+//! `ltx/0/<txid>-<txid>.ltx` holds the L0 files (litestream.org, format of 0.5); `ltxcore/` holds what is ours alone: the lock
+//! that keeps a second replicator away and the page checksums. Anything named `*.tmp` is a leftover of a crash.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use ltx::{Timestamp, TxId};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+
+use crate::error::{Context, Error, Result};
+
+/// One L0 file of the meta directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalFile {
+    /// First and only transaction.
+    pub min_txid: TxId,
+    /// The same; kept apart because the name has both.
+    pub max_txid: TxId,
+    /// Length in bytes.
+    pub size: u64,
+    /// Modification time.
+    pub created_at: Timestamp,
+}
+
+/// Who may read what we write: whoever may read the database.
+#[derive(Clone, Copy, Debug)]
+struct Ownership {
+    file_mode: u32,
+    dir_mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Ownership {
+    fn of(database: &Path) -> io::Result<Self> {
+        let file = fs::metadata(database)?;
+        let dir_mode = match database.parent() {
+            Some(dir) => fs::metadata(dir)?.permissions().mode() & 0o777,
+            None => 0o700,
+        };
+        Ok(Self { file_mode: file.permissions().mode() & 0o666, dir_mode, uid: file.uid(), gid: file.gid() })
+    }
+}
+
+/// The meta directory of one database, locked against a second replicator.
+#[derive(Debug)]
+pub(crate) struct MetaDir {
+    root: PathBuf,
+    level0: PathBuf,
+    own: PathBuf,
+    ownership: Ownership,
+    _lock: File,
+}
+
+impl MetaDir {
+    /// Where the meta directory of `database` is, unless it was put elsewhere.
+    pub(crate) fn default_path(database: &Path) -> PathBuf {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(database.file_name().unwrap_or_default());
+        name.push("-litestream");
+        database.with_file_name(name)
+    }
+
+    /// Creates what is missing, locks it, and removes what a crash left behind.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process has it.
+    pub(crate) fn open(database: &Path, root: PathBuf) -> Result<Self> {
+        let ownership = Ownership::of(database).context("stat", database)?;
+        let (level0, own) = (root.join("ltx").join("0"), root.join("ltxcore"));
+        for dir in [&level0, &own] {
+            create_dirs(dir, ownership).context("create", dir)?;
+        }
+        let lock = lock(&own.join("lock"), ownership).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Error::InUse { path: root.clone() },
+            _ => Error::Io { op: "lock", path: own.join("lock"), source: error },
+        })?;
+        remove_staging(&root).context("clean", &root)?;
+        Ok(Self { root, level0, own, ownership, _lock: lock })
+    }
+
+    /// The meta directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the page checksums are.
+    pub(crate) fn sums_path(&self) -> PathBuf {
+        self.own.join("page-checksums")
+    }
+
+    /// The directory for files that only we understand.
+    pub(crate) fn own_dir(&self) -> &Path {
+        &self.own
+    }
+
+    /// Path of the L0 file of one transaction.
+    pub(crate) fn l0_path(&self, txid: TxId) -> PathBuf {
+        self.level0.join(ltx::format_file_name(txid, txid))
+    }
+
+    /// The L0 files, oldest first.
+    pub(crate) fn local_files(&self) -> Result<Vec<LocalFile>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.level0).context("list", &self.level0)? {
+            let entry = entry.context("list", &self.level0)?;
+            let name = entry.file_name();
+            let Some((min_txid, max_txid)) = name.to_str().and_then(|name| ltx::parse_file_name(name).ok())
+            else {
+                continue;
+            };
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata.context("stat", &entry.path())?,
+            };
+            let created_at =
+                Timestamp::from_millis(metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000);
+            files.push(LocalFile { min_txid, max_txid, size: metadata.len(), created_at });
+        }
+        files.sort_unstable_by_key(|file| (file.min_txid, file.max_txid));
+        Ok(files)
+    }
+
+    /// The newest transaction with an L0 file here.
+    pub(crate) fn newest(&self) -> Result<TxId> {
+        Ok(self.local_files()?.last().map_or(TxId::NONE, |file| file.max_txid))
+    }
+
+    /// Opens the L0 file of `txid`; `None` when it is not here.
+    #[expect(clippy::disallowed_methods, reason = "SQLite never opens an LTX file")]
+    pub(crate) fn open_l0(&self, txid: TxId) -> Result<Option<File>> {
+        let path = self.l0_path(txid);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context("open", &path),
+        }
+    }
+
+    /// Whether the directory of the L0 files is where it was put.
+    pub(crate) fn is_there(&self) -> bool {
+        self.level0.is_dir()
+    }
+
+    /// Whether the L0 file of `txid` is where it was put.
+    pub(crate) fn has(&self, txid: TxId) -> bool {
+        crate::files::exists(&self.l0_path(txid))
+    }
+
+    /// A new L0 file under its staging name.
+    pub(crate) fn stage_l0(&self, txid: TxId) -> Result<Staged> {
+        let path = self.l0_path(txid);
+        let mut staging = path.clone().into_os_string();
+        staging.push(".tmp");
+        let staging = PathBuf::from(staging);
+        let file = create(&staging, self.ownership).context("create", &staging)?;
+        Ok(Staged { out: BufWriter::with_capacity(256 << 10, file), staging, path, dir: self.level0.clone() })
+    }
+
+    /// Removes the L0 file of `txid`; one that is gone already is fine.
+    pub(crate) fn remove_l0(&self, file: &LocalFile) -> Result<()> {
+        let path = self.level0.join(ltx::format_file_name(file.min_txid, file.max_txid));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", &path),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes every L0 file: the replica knows better than they do.
+    pub(crate) fn remove_all_l0(&self) -> Result<()> {
+        for file in self.local_files()? {
+            self.remove_l0(&file)?;
+        }
+        Ok(())
+    }
+}
+
+/// A file that is being written. Dropped before [`Staged::publish`], it disappears.
+pub(crate) struct Staged {
+    out: BufWriter<File>,
+    staging: PathBuf,
+    path: PathBuf,
+    dir: PathBuf,
+}
+
+impl Staged {
+    /// Makes the file durable, gives it its name, and makes the name durable.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken: somebody else writes here too, and nothing of theirs is overwritten.
+    pub(crate) fn publish(mut self) -> Result<PathBuf> {
+        self.out.flush().context("write", &self.staging)?;
+        self.out.get_ref().sync_all().context("sync", &self.staging)?;
+        rename_new(&self.staging, &self.path).context("name", &self.path)?;
+        sync_dir(&self.dir).context("sync", &self.dir)?;
+        Ok(self.path.clone())
+    }
+}
+
+impl Write for Staged {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.out.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // After publishing the name is gone, and this does nothing.
+        let _ = fs::remove_file(&self.staging);
+    }
+}
+
+/// Renames without replacing, also where the file system does not know how.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        done => done.map_err(io::Error::from),
+    }
+}
+
+fn create_dirs(dir: &Path, ownership: Ownership) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        create_dirs(parent, ownership)?;
+    }
+    DirBuilder::new().mode(ownership.dir_mode).create(dir)?;
+    let _ = std::os::unix::fs::chown(dir, Some(ownership.uid), Some(ownership.gid));
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "files of the meta directory are never opened by SQLite")]
+fn create(path: &Path, ownership: Ownership) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(ownership.file_mode)
+        .open(path)?;
+    // Only root may give files away; for everyone else they are right already.
+    let _ = fchown(&file, Some(ownership.uid), Some(ownership.gid));
+    Ok(file)
+}
+
+/// The kernel lets go of the lock when the process ends, however it ends.
+fn lock(path: &Path, ownership: Ownership) -> io::Result<File> {
+    let file = create(path, ownership)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a directory, not a database")]
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn remove_staging(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_staging(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}

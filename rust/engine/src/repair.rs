@@ -1,0 +1,162 @@
+//! Continuity that cannot be proved is repaired by looking at every page.
+//!
+//! The next L0 file holds the pages whose checksum is not the one in the side file. Without a side file that is known to be
+//! whole it holds every page.
+
+use ltx::{Encoder, Header, PageCount, TxId};
+use wal::{Cursor, PageMap, WalHeader, WalIndex, WalReader, resume_unverified, wal_size};
+
+use crate::emit::publish;
+use crate::error::{Context, Error, Result};
+use crate::live::Live;
+use crate::meta_dir::Staged;
+use crate::page_sums::NewSums;
+use crate::scan::{Batch, View, Wanted, scan};
+
+/// How often the wal-index and the WAL are compared before they are said to contradict each other.
+const PIN_TRIES: u32 = 100;
+
+/// An L0 file that is begun with its first page, so that a scan which finds nothing leaves nothing.
+struct Difference<'a> {
+    live: &'a Live,
+    header: Header,
+    encoder: Option<Encoder<Staged>>,
+}
+
+impl Live {
+    /// Makes the next L0 file by comparing all pages; `None` when not one differs.
+    pub(crate) fn repair(&mut self) -> Result<Option<TxId>> {
+        let Some(reason) = self.position.lost else { return Ok(None) };
+        self.verify_chain()?;
+        let (view, cursor) = self.pin()?;
+        self.position.cursor = cursor;
+        self.position.wal_start = WalHeader::SIZE as u64;
+        let header = self.next_header(view.commit)?;
+        let (made, sums) = self.write_difference(&view, header)?;
+        self.reason = Some(reason);
+        self.position.commit_read = view.commit;
+        self.position.lost = None;
+        if !made {
+            return Ok(None);
+        }
+        match self.sums {
+            Some(_) => self.counters.differences += 1,
+            None => self.counters.full += 1,
+        }
+        self.published(&header);
+        // The file is durable: should this fail, repeating the L0 files brings the old side file to the same place.
+        self.sums = Some(sums.install(header.max_txid)?);
+        Ok(Some(header.max_txid))
+    }
+
+    /// Makes a side file for the position as it is, with nothing to upload. False when a commit came in between.
+    pub(crate) fn rebuild_sums(&mut self) -> Result<bool> {
+        self.leap()?;
+        let (view, cursor) = self.pin_here()?;
+        if self.position.lost.is_some() || !self.pending.is_empty() || cursor != self.position.cursor {
+            return Ok(false);
+        }
+        let mut sums = NewSums::create(&self.meta, self.page_size)?;
+        scan(&view, Wanted::None, |batch| push_all(&mut sums, batch))?;
+        self.sums = Some(sums.install(self.position.txid)?);
+        Ok(true)
+    }
+
+    /// Begins a new read transaction and fixes the newest commit as seen from it.
+    fn pin(&mut self) -> Result<(View, Option<Cursor>)> {
+        self.pending.clear();
+        self.leap()?;
+        self.pin_here()
+    }
+
+    /// Fixes the newest commit. The transaction that is held began before it, so it holds for that commit too.
+    pub(crate) fn pin_here(&mut self) -> Result<(View, Option<Cursor>)> {
+        for attempt in 0..PIN_TRIES {
+            if let Some(index) = self.files.wal_index()?
+                && let Some(pinned) = self.try_pin(&index)?
+            {
+                return Ok(pinned);
+            }
+            // A commit or a checkpoint is under way, for as long as its writer needs.
+            std::thread::sleep(std::time::Duration::from_micros(u64::from(attempt) * 20));
+        }
+        Err(Error::Changed {
+            path: self.path().to_owned(),
+            what: "the wal does not hold what the wal-index names",
+        })
+    }
+
+    fn try_pin(&mut self, index: &WalIndex) -> Result<Option<(View, Option<Cursor>)>> {
+        let commit = match index.page_count {
+            0 => self.files.db_pages(self.page_size)?,
+            pages => PageCount::new(pages),
+        };
+        let view = |overlay| View { files: self.files.clone(), overlay, page_size: self.page_size, commit };
+        if index.mx_frame == 0 {
+            return Ok(Some((view(None), None)));
+        }
+        let Some(header) = self.files.wal_header()?.filter(|header| header.salt == index.salt) else {
+            return Ok(None);
+        };
+        if header.page_size != self.page_size {
+            let what = "the page size of the wal is another one";
+            return Err(Error::Changed { path: self.path().to_owned(), what });
+        }
+        let overlay = self.overlay(header, index)?;
+        Ok(overlay
+            .map(|overlay| (overlay.end, overlay))
+            .map(|(end, overlay)| (view(Some(overlay)), Some(end))))
+    }
+
+    /// The frames that are not in the database file yet; `None` when they do not lead to what the wal-index names.
+    fn overlay(&self, header: WalHeader, index: &WalIndex) -> Result<Option<PageMap>> {
+        let wal = &self.files.wal;
+        let moved = wal_size(index.backfilled.min(index.mx_frame).into(), self.page_size);
+        let start = resume_unverified(wal, header, moved).context("read", self.path())?;
+        let Some(start) = start else { return Ok(None) };
+        let mut reader = WalReader::resume(wal.clone(), start);
+        let end = wal_size(index.mx_frame.into(), self.page_size);
+        reader.limit(end);
+        let map = PageMap::build(&mut reader, None).context("read", self.path())?;
+        Ok((map.end.offset == end && map.end.checksum == index.frame_checksum).then_some(map))
+    }
+
+    fn write_difference(&self, view: &View, header: Header) -> Result<(bool, NewSums)> {
+        let mut sums = NewSums::create(&self.meta, self.page_size)?;
+        let mut file = Difference { live: self, header, encoder: None };
+        let wanted = self.sums.as_ref().map_or(Wanted::Every, Wanted::Differing);
+        scan(view, wanted, |batch| {
+            push_all(&mut sums, batch)?;
+            file.push(batch)
+        })?;
+        let made = file.encoder.is_some();
+        file.finish()?;
+        Ok((made, sums))
+    }
+}
+
+impl Difference<'_> {
+    fn push(&mut self, batch: &Batch) -> Result<()> {
+        let path = self.live.meta.l0_path(self.header.max_txid);
+        for (pgno, page, block) in batch.pages() {
+            let encoder = match &mut self.encoder {
+                Some(encoder) => encoder,
+                none => {
+                    let staged = self.live.meta.stage_l0(self.header.max_txid)?;
+                    none.insert(Encoder::new(staged, &self.header).context("write", &path)?)
+                }
+            };
+            encoder.write_compressed(pgno, page, block).context("write", &path)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<()> {
+        let path = self.live.meta.l0_path(self.header.max_txid);
+        self.encoder.map_or(Ok(()), |encoder| publish(encoder, path))
+    }
+}
+
+fn push_all(sums: &mut NewSums, batch: &Batch) -> Result<()> {
+    batch.sums.iter().try_for_each(|sum| sums.push(*sum))
+}

@@ -1,0 +1,204 @@
+//! When to take the next turn, and how a WAL is let go to begin anew.
+//!
+//! While frames arrive the transaction that is held stays where it is: every step forward of its mark would let the
+//! application's automatic checkpoint, which runs after each commit once the WAL is long, do a little real work with a sync
+//! each time. Instead, shortly before that length is reached, the frames are moved by us: most of them beside the running
+//! writer, the last few under a short write lock, after which a transaction on slot 0 lets the next commit begin the WAL anew.
+
+use std::time::{Duration, Instant};
+
+use wal::WalIndex;
+
+use crate::connection::{CheckpointMode, CheckpointResult};
+use crate::error::Result;
+use crate::live::Live;
+use crate::options::Options;
+
+/// No new frame for this long: the writer pauses, and the mark may follow it.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long the write lock is asked for without sleeping, at first.
+const SHORT_PATIENCE: Duration = Duration::from_millis(4);
+/// The same when the WAL has outgrown its length eight times over.
+const LONG_PATIENCE: Duration = Duration::from_millis(50);
+/// How long the application's own checkpoint is waited for, under the write lock.
+const RIVAL_PATIENCE: Duration = Duration::from_millis(40);
+/// The first wait after a seal that did not help; it doubles up to `LONGEST_BACKOFF`.
+const FIRST_BACKOFF: Duration = Duration::from_millis(4);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// What the wal-index said last, and since when.
+pub(crate) struct Pace {
+    seal_at: u32,
+    frames: u32,
+    backfilled: u32,
+    /// The newest frame that the held transaction sees.
+    mark: u32,
+    /// The held transaction may be on slot 0.
+    on_slot_0: bool,
+    changed_at: Instant,
+    checkpointed_at: Instant,
+    seal_not_before: Instant,
+    backoff: Duration,
+}
+
+impl Pace {
+    /// At the beginning nothing is known, so the worst is assumed.
+    pub(crate) fn new(options: &Options) -> Self {
+        let now = Instant::now();
+        Self {
+            // The application's own threshold is most often the same number: be done before it is reached.
+            seal_at: options.min_checkpoint_page_n / 10 * 6,
+            frames: 0,
+            backfilled: 0,
+            mark: 0,
+            on_slot_0: true,
+            changed_at: now,
+            checkpointed_at: now,
+            seal_not_before: now,
+            backoff: FIRST_BACKOFF,
+        }
+    }
+
+    /// Takes note of the wal-index.
+    pub(crate) fn saw(&mut self, index: &WalIndex) {
+        if self.frames != index.mx_frame || self.backfilled != index.backfilled {
+            self.changed_at = Instant::now();
+        }
+        if index.mx_frame < self.frames {
+            self.mark = 0;
+        }
+        (self.frames, self.backfilled) = (index.mx_frame, index.backfilled);
+    }
+
+    /// Another transaction is held now; it began between the two states of the wal-index.
+    pub(crate) fn leapt(&mut self, before: Option<&WalIndex>, after: Option<&WalIndex>) {
+        let moved_all =
+            |index: Option<&WalIndex>| index.is_none_or(|index| index.backfilled >= index.mx_frame);
+        self.on_slot_0 = moved_all(before) || moved_all(after);
+        self.mark = before.map_or(0, |index| index.mx_frame);
+    }
+
+    fn wal_is_drained(&self) -> bool {
+        self.backfilled >= self.frames
+    }
+
+    fn pauses(&self, now: Instant) -> bool {
+        now.duration_since(self.changed_at) >= PAUSE
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.seal_not_before = now + self.backoff;
+        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+    }
+
+    fn patience(&self) -> Duration {
+        if self.frames > self.seal_at.saturating_mul(8) { LONG_PATIENCE } else { SHORT_PATIENCE }
+    }
+}
+
+impl Live {
+    /// Whether there is nothing that a later call of [`Live::take_turns`] will do without a new commit.
+    pub(crate) fn is_settled(&self) -> bool {
+        let pace = &self.pace;
+        pace.on_slot_0 == pace.wal_is_drained() && (pace.on_slot_0 || pace.mark == pace.frames)
+    }
+
+    /// Does whatever the state of the WAL asks for now.
+    pub(crate) fn take_turns(&mut self, now: Instant) -> Result<()> {
+        if self.pace.on_slot_0 && !self.pace.wal_is_drained() {
+            // On slot 0 nobody can move a frame; on the next slot everybody can, up to our mark.
+            self.leap()?;
+        }
+        if self.drain_is_due(now) {
+            return self.drain(now);
+        }
+        if !self.pace.pauses(now) {
+            return Ok(());
+        }
+        if !self.pace.on_slot_0 && (self.pace.wal_is_drained() || self.pace.mark < self.pace.frames) {
+            self.leap()?;
+        }
+        Ok(())
+    }
+
+    /// The WAL is long, or the writer pauses and nobody has moved its frames for a long time. A snapshot that is being written
+    /// pins the WAL: nothing can be drained until it is done.
+    fn drain_is_due(&self, now: Instant) -> bool {
+        let (pace, interval) = (&self.pace, self.options.checkpoint_interval);
+        if pace.wal_is_drained() || self.snapshots.is_any() || now < pace.seal_not_before {
+            return false;
+        }
+        let overdue = !interval.is_zero() && now.duration_since(pace.checkpointed_at) >= interval;
+        pace.frames >= pace.seal_at || (overdue && pace.pauses(now))
+    }
+
+    /// Moves every frame into the database file and lets the next writer begin the WAL anew.
+    fn drain(&mut self, now: Instant) -> Result<()> {
+        self.leap()?;
+        self.turns.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO)?;
+        self.counters.checkpoints += 1;
+        self.pace.checkpointed_at = now;
+        if self.seal(self.pace.patience())? {
+            self.pace.backoff = FIRST_BACKOFF;
+            self.cut_large_wal()
+        } else {
+            self.counters.seals_failed += 1;
+            self.pace.failed(Instant::now());
+            Ok(())
+        }
+    }
+
+    /// Drains the WAL under the write lock and goes to slot 0; false when the lock or the last frames could not be had.
+    pub(crate) fn seal(&mut self, patience: Duration) -> Result<bool> {
+        if !self.turns.idle().begin_write(patience)? {
+            return Ok(false);
+        }
+        self.counters.seals += 1;
+        let drained = self.drain_locked();
+        if !self.turns.holder().is_in_transaction()
+            && self.turns.holder().begin_read(self.options.busy_timeout).is_err()
+        {
+            // Once the write lock goes nothing would hold the WAL any more.
+            self.lose("no read transaction could be had");
+        }
+        self.turns.idle().rollback()?;
+        drained
+    }
+
+    /// The write transaction sees the newest commit and no later one can come: it holds the WAL while the holder changes.
+    fn drain_locked(&mut self) -> Result<bool> {
+        self.catch_up()?;
+        self.turns.holder().rollback()?;
+        let done = self.checkpoint_all()?;
+        self.turns.holder().begin_read(self.options.busy_timeout)?;
+        let index = self.files.wal_index()?;
+        self.pace.leapt(index.as_ref(), index.as_ref());
+        if let Some(index) = &index {
+            self.pace.saw(index);
+        }
+        Ok(!done.busy && done.checkpointed == done.wal_frames)
+    }
+
+    /// The application's automatic checkpoint may be at the same work, inside the commit that came before our write lock: then
+    /// it is waited for, since its writer waits too.
+    fn checkpoint_all(&self) -> Result<CheckpointResult> {
+        let deadline = Instant::now() + RIVAL_PATIENCE;
+        loop {
+            let done = self.turns.holder().checkpoint(CheckpointMode::Passive, Duration::ZERO)?;
+            if !done.busy || Instant::now() >= deadline {
+                return Ok(done);
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    /// A WAL that grew far beyond its length, under a long reader say, keeps its size on disk when it is begun anew. Now that
+    /// it is drained, cutting it needs no waiting; if somebody is in the way, the next time will do.
+    fn cut_large_wal(&mut self) -> Result<()> {
+        let limit = wal::wal_size(self.options.truncate_page_n.into(), self.page_size);
+        if self.options.truncate_page_n > 0 && self.files.wal_size()? >= limit {
+            self.turns.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! The whole database as one LTX file of level 9, while replication goes on.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ltx::{Checksum, Encoder, Header, TxId};
+
+use crate::connection::Conn;
+use crate::error::{Context, Error, Result};
+use crate::live::Live;
+use crate::scan::{View, Wanted, scan};
+
+/// How often a commit may come between reading and fixing before the snapshot is given up; each try is microseconds long.
+const TRIES: u32 = 200;
+
+/// How many snapshots are being written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshots(Arc<AtomicUsize>);
+
+impl Snapshots {
+    /// Whether one is.
+    pub(crate) fn is_any(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+
+    fn begin(&self) -> Running {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Running(Arc::clone(&self.0))
+    }
+}
+
+struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A snapshot that is fixed but not written yet. It pins the WAL until it is dropped.
+pub(crate) struct Snapshot {
+    view: View,
+    header: Header,
+    // Ends the transaction before the count goes down.
+    conn: Conn,
+    _running: Running,
+}
+
+impl Live {
+    /// Fixes the database at its newest position.
+    pub(crate) fn begin_snapshot(&mut self) -> Result<Snapshot> {
+        let running = self.snapshots.begin();
+        let conn = self.connect()?;
+        conn.begin_read(self.options.busy_timeout)?;
+        for _ in 0..TRIES {
+            self.catch_up()?;
+            self.emit()?;
+            let (view, cursor) = self.pin_here()?;
+            if self.position.lost.is_some() || !self.pending.is_empty() || cursor != self.position.cursor {
+                continue;
+            }
+            if self.position.txid.is_none() {
+                return Err(Error::NotReady { path: self.path().to_owned() });
+            }
+            let header = self.snapshot_header(&view);
+            return Ok(Snapshot { view, header, conn, _running: running });
+        }
+        Err(Error::Busy { path: self.path().to_owned() })
+    }
+
+    fn snapshot_header(&self, view: &View) -> Header {
+        let mut header = Header::new(self.page_size, view.commit, TxId::FIRST, self.position.txid);
+        header.timestamp = self.last_timestamp.unwrap_or_else(|| (self.options.clock)());
+        header
+    }
+}
+
+impl Snapshot {
+    /// Writes the file. The header is returned once every page is in `out`.
+    pub(crate) fn write<W: Write>(self, out: W) -> Result<Header> {
+        let path = self.view.files.path();
+        let mut encoder = Encoder::new(out, &self.header).context("write a snapshot of", path)?;
+        scan(&self.view, Wanted::Every, |batch| {
+            for (pgno, page, block) in batch.pages() {
+                encoder.write_compressed(pgno, page, block).context("write a snapshot of", path)?;
+            }
+            Ok(())
+        })?;
+        let (mut out, _) = encoder.finish(Checksum::NONE).context("write a snapshot of", path)?;
+        out.flush().context("write a snapshot of", path)?;
+        self.conn.rollback()?;
+        Ok(self.header)
+    }
+}

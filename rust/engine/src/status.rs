@@ -1,0 +1,57 @@
+//! What happened so far, in numbers.
+
+use ltx::{Pos, Timestamp, TxId};
+
+/// Counts since the database was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// L0 files that continue the one before from the WAL.
+    pub increments: u64,
+    /// L0 files that hold the pages found different by comparing all of them.
+    pub differences: u64,
+    /// L0 files that hold every page.
+    pub full: u64,
+    /// How often the WAL was begun anew.
+    pub restarts: u64,
+    /// Checkpoints that we ran.
+    pub checkpoints: u64,
+    /// Write locks taken to let the WAL begin anew.
+    pub seals: u64,
+    /// Write locks that could not be had, or did not help.
+    pub seals_failed: u64,
+}
+
+/// The state of one database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Newest transaction in an L0 file.
+    pub pos: Pos,
+    /// Length of the WAL file in bytes.
+    pub wal_size: u64,
+    /// Page size in bytes; `None` before the database is open.
+    pub page_size: Option<u32>,
+    /// When the newest L0 file was made.
+    pub last_sync: Option<Timestamp>,
+    /// Why the last L0 file that is no increment was needed.
+    pub reason: Option<&'static str>,
+    /// The first transaction with the present page size, when the page size changed: older files cannot be merged with it, so
+    /// a snapshot is wanted.
+    pub snapshot_wanted: Option<TxId>,
+    /// Counts since the database was opened.
+    pub counters: Counters,
+}
+
+impl Status {
+    /// Of a database that is not open.
+    pub(crate) fn closed() -> Self {
+        Self {
+            pos: Pos::default(),
+            wal_size: 0,
+            page_size: None,
+            last_sync: None,
+            reason: None,
+            snapshot_wanted: None,
+            counters: Counters::default(),
+        }
+    }
+}

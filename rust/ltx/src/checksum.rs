@@ -1,0 +1,175 @@
+//! CRC-64/GO-ISO in its three uses: one page, a whole database, an LTX file.
+//!
+//! LTX format, "File checksum" and "Rolling database checksum": polynomial 0xD800000000000000 reflected, initial
+//! value and final XOR all ones.
+
+use crc_fast::CrcAlgorithm::Crc64GoIso;
+use crc_fast::{Digest, checksum_combine};
+
+use crate::types::{Checksum, Pgno};
+
+/// Checksum of one page: its number as four big-endian bytes, then its content.
+pub fn page_checksum(pgno: Pgno, page: &[u8]) -> Checksum {
+    let mut hasher = FileHasher::new();
+    hasher.update(&pgno.get().to_be_bytes());
+    hasher.update(page);
+    hasher.checksum()
+}
+
+/// Checksum of a database, kept up to date page by page.
+///
+/// It is the XOR of all page checksums, so a page is replaced by removing its old checksum and adding the new one.
+/// The lock page has no part in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RollingChecksum(u64);
+
+impl RollingChecksum {
+    /// Starts with a database without pages.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Continues from a known checksum.
+    pub fn from_checksum(checksum: Checksum) -> Self {
+        Self(checksum.get())
+    }
+
+    /// Adds a page by its [`page_checksum`].
+    pub fn add(&mut self, page: Checksum) {
+        self.0 ^= page.get();
+    }
+
+    /// Removes a page by its [`page_checksum`]; XOR is its own inverse.
+    pub fn remove(&mut self, page: Checksum) {
+        self.0 ^= page.get();
+    }
+
+    /// The checksum, with the top bit that every stored checksum has.
+    pub fn get(self) -> Checksum {
+        Checksum::new(self.0 | Checksum::FLAG)
+    }
+}
+
+/// CRC-64/GO-ISO over a stream of bytes.
+#[derive(Clone)]
+pub struct FileHasher(Digest);
+
+impl Default for FileHasher {
+    fn default() -> Self {
+        Self(Digest::new(Crc64GoIso))
+    }
+}
+
+impl FileHasher {
+    /// Starts with no bytes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The CRC of all bytes so far, as it is.
+    pub fn finish(&self) -> u64 {
+        self.0.finalize()
+    }
+
+    /// The CRC of all bytes so far in its stored form: with the top bit set.
+    pub fn checksum(&self) -> Checksum {
+        Checksum::new(self.finish() | Checksum::FLAG)
+    }
+
+    /// CRC of two parts, from the raw CRC of each and the length of the second in bytes.
+    ///
+    /// Takes the raw values of [`FileHasher::finish`]: the stored form has lost a bit.
+    pub fn combine(first: u64, second: u64, second_len: u64) -> u64 {
+        checksum_combine(Crc64GoIso, first, second, second_len)
+    }
+}
+
+impl std::fmt::Debug for FileHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FileHasher({:016x})", self.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crc(bytes: &[u8]) -> u64 {
+        let mut hasher = FileHasher::new();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    fn database(pages: &[Vec<u8>]) -> String {
+        let mut rolling = RollingChecksum::new();
+        for (number, page) in (1..).zip(pages) {
+            rolling.add(page_checksum(Pgno::new(number).unwrap(), page));
+        }
+        rolling.get().to_string()
+    }
+
+    #[test]
+    fn check_value_of_the_algorithm() {
+        assert_eq!(crc(b"123456789"), 0xb909_56c7_75a4_1001);
+        assert_eq!(crc(b""), 0);
+    }
+
+    #[test]
+    fn golden_database_checksums() {
+        assert_eq!(database(&[vec![1; 512], vec![2; 512], vec![3; 512]]), "efffffffecd99000");
+        assert_eq!(database(&[vec![b'2'; 1024], vec![b'3'; 1024]]), "e1899b6d587aaaaa");
+        assert_eq!(page_checksum(Pgno::FIRST, &[0; 512]).to_string(), "efb1f44fecd99000");
+        assert_eq!(RollingChecksum::new().get(), Checksum::EMPTY_DATABASE);
+    }
+
+    #[test]
+    fn a_replaced_page_gives_the_checksum_of_the_new_database() {
+        let second = Pgno::new(2).unwrap();
+        let mut rolling = RollingChecksum::new();
+        rolling.add(page_checksum(Pgno::FIRST, &[1; 512]));
+        rolling.add(page_checksum(second, &[7; 512]));
+        let mut resumed = RollingChecksum::from_checksum(rolling.get());
+        resumed.remove(page_checksum(second, &[7; 512]));
+        resumed.add(page_checksum(second, &[2; 512]));
+        assert_eq!(resumed.get().to_string(), database(&[vec![1; 512], vec![2; 512]]));
+    }
+
+    /// Bit by bit, as the definition says, to hold the vectorised implementation to it at every length.
+    fn crc_by_definition(bytes: &[u8]) -> u64 {
+        let mut state = u64::MAX;
+        for byte in bytes {
+            state ^= u64::from(*byte);
+            for _ in 0..8 {
+                let carry = state & 1;
+                state = (state >> 1) ^ (carry * 0xd800_0000_0000_0000);
+            }
+        }
+        !state
+    }
+
+    #[test]
+    fn every_length_and_every_split_agrees_with_the_definition() {
+        let bytes: Vec<u8> = (0..700_u32).map(|n| (n * n % 251) as u8).collect();
+        for len in 0..bytes.len() {
+            assert_eq!(crc(&bytes[..len]), crc_by_definition(&bytes[..len]), "length {len}");
+        }
+        let whole = crc(&bytes);
+        for split in 0..=bytes.len() {
+            let (head, tail) = bytes.split_at(split);
+            let mut hasher = FileHasher::new();
+            hasher.update(head);
+            hasher.update(tail);
+            assert_eq!(hasher.finish(), whole, "split at {split}");
+            assert_eq!(
+                FileHasher::combine(crc(head), crc(tail), tail.len() as u64),
+                whole,
+                "combined at {split}"
+            );
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Replica clients across the border: a Python one for Rust, and the native directory client for Python.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use ltx::{Timestamp, TxId};
+use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyPermissionError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict};
+use replica::{Error, FileInfo, ReplicaClient, Result};
+
+use crate::errors::OrRaise;
+use crate::pyio::{BLOCK, PyReader};
+use crate::types;
+
+/// A file as it crosses: level, first and last TXID, size in bytes, creation in milliseconds.
+pub(crate) type Row = (u8, u64, u64, u64, i64);
+
+/// The tuple of one file.
+pub(crate) fn row(info: &FileInfo) -> Row {
+    (info.level, info.min_txid.get(), info.max_txid.get(), info.size, info.created_at.millis())
+}
+
+fn key(level: u8, min_txid: u64, max_txid: u64) -> FileInfo {
+    let (min_txid, max_txid) = (TxId::new(min_txid), TxId::new(max_txid));
+    FileInfo { level, min_txid, max_txid, size: 0, created_at: Timestamp::default() }
+}
+
+/// A replica client given by Python.
+#[derive(FromPyObject)]
+pub(crate) enum Client {
+    Native(Py<FileClient>),
+    Python(PyClient),
+}
+
+impl Client {
+    pub(crate) fn as_dyn(&self) -> &dyn ReplicaClient {
+        match self {
+            Self::Native(client) => &client.get().0,
+            Self::Python(client) => client,
+        }
+    }
+}
+
+/// A `ltxcore.ReplicaClient`. What it raises goes through unchanged.
+pub(crate) struct PyClient {
+    object: Py<PyAny>,
+    client_type: String,
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for PyClient {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let client_type = object.getattr(intern!(object.py(), "type"))?.extract()?;
+        Ok(Self { object: object.to_owned().unbind(), client_type })
+    }
+}
+
+/// What a client raised, as an error that a restore hands on. Storage trouble is worth another try, nothing else is.
+fn foreign(error: PyErr) -> Error {
+    let transient = Python::attach(|py| {
+        error.is_instance_of::<PyOSError>(py)
+            && !error.is_instance_of::<PyFileNotFoundError>(py)
+            && !error.is_instance_of::<PyPermissionError>(py)
+    });
+    Error::foreign(error, transient)
+}
+
+fn file_info(file: &Bound<'_, PyAny>) -> PyResult<FileInfo> {
+    let py = file.py();
+    Ok(FileInfo {
+        level: file.getattr(intern!(py, "level"))?.extract()?,
+        min_txid: TxId::new(file.getattr(intern!(py, "min_txid"))?.extract()?),
+        max_txid: TxId::new(file.getattr(intern!(py, "max_txid"))?.extract()?),
+        size: file.getattr(intern!(py, "size"))?.extract()?,
+        created_at: types::timestamp(&file.getattr(intern!(py, "created_at"))?)?,
+    })
+}
+
+fn range<'py>(py: Python<'py>, offset: u64, size: Option<u64>) -> PyResult<Bound<'py, PyDict>> {
+    let range = PyDict::new(py);
+    range.set_item(intern!(py, "offset"), offset)?;
+    range.set_item(intern!(py, "size"), size)?;
+    Ok(range)
+}
+
+type Key<'py> = (u8, Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+fn py_key<'py>(py: Python<'py>, info: &FileInfo) -> PyResult<Key<'py>> {
+    Ok((info.level, types::txid(py, info.min_txid)?, types::txid(py, info.max_txid)?))
+}
+
+impl ReplicaClient for PyClient {
+    fn client_type(&self) -> &str {
+        &self.client_type
+    }
+
+    fn init(&self) -> Result<()> {
+        Python::attach(|py| self.object.call_method0(py, intern!(py, "init")).map(drop)).map_err(foreign)
+    }
+
+    fn ltx_files(&self, level: u8, seek: TxId, use_metadata: bool) -> Result<Vec<FileInfo>> {
+        let list = |py: Python<'_>| -> PyResult<Vec<FileInfo>> {
+            let options = PyDict::new(py);
+            options.set_item(intern!(py, "seek"), types::txid(py, seek)?)?;
+            options.set_item(intern!(py, "use_metadata"), use_metadata)?;
+            let files =
+                self.object.bind(py).call_method(intern!(py, "ltx_files"), (level,), Some(&options))?;
+            files.try_iter()?.map(|file| file_info(&file?)).collect()
+        };
+        Python::attach(list).map_err(foreign)
+    }
+
+    fn open_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Box<dyn Read + Send>> {
+        let open = |py: Python<'_>| -> PyResult<Py<PyAny>> {
+            let range = range(py, offset, size)?;
+            let file = self.object.bind(py);
+            Ok(file.call_method(intern!(py, "open_ltx_file"), py_key(py, info)?, Some(&range))?.unbind())
+        };
+        let file = Python::attach(open).map_err(foreign)?;
+        Ok(Box::new(PyReader::owning(file, |error| foreign(error).into_io())))
+    }
+
+    fn read_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Vec<u8>> {
+        let read = |py: Python<'_>| -> PyResult<Vec<u8>> {
+            let range = range(py, offset, size)?;
+            let file = self.object.bind(py);
+            let bytes = file.call_method(intern!(py, "read_ltx_file"), py_key(py, info)?, Some(&range))?;
+            Ok(bytes.extract::<PyBackedBytes>()?.to_vec())
+        };
+        Python::attach(read).map_err(foreign)
+    }
+
+    fn write_ltx_file(&self, level: u8, min: TxId, max: TxId, data: &mut dyn Read) -> Result<FileInfo> {
+        let spool = spool(data)?;
+        Python::attach(|py| {
+            let arguments = (level, types::txid(py, min)?, types::txid(py, max)?, spool.bind(py));
+            let written = self.object.bind(py).call_method1(intern!(py, "write_ltx_file"), arguments)?;
+            spool.call_method0(py, intern!(py, "close"))?;
+            file_info(&written)
+        })
+        .map_err(foreign)
+    }
+
+    fn delete_ltx_files(&self, _files: &[FileInfo]) -> Result<()> {
+        Err(unsupported("delete_ltx_files"))
+    }
+
+    fn delete_all(&self) -> Result<()> {
+        Err(unsupported("delete_all"))
+    }
+}
+
+/// Nothing below deletes yet; Python code that wants to calls the client itself.
+fn unsupported(what: &str) -> Error {
+    Error::foreign(io::Error::new(io::ErrorKind::Unsupported, what.to_owned()), false)
+}
+
+/// All of `data` in a temporary Python file that stands at its start. Nothing is attached while `data` is waited for:
+/// what it comes from may need the interpreter itself.
+fn spool(data: &mut dyn Read) -> Result<Py<PyAny>> {
+    let open = |py: Python<'_>| Ok(py.import("tempfile")?.call_method0("TemporaryFile")?.unbind());
+    let file: Py<PyAny> = Python::attach(open).map_err(foreign)?;
+    let mut block = vec![0; BLOCK];
+    loop {
+        let n = data
+            .read(&mut block)
+            .map_err(|error| Error::from_io(replica::Place::client("temporary file"), error))?;
+        let Some(bytes) = block.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
+        Python::attach(|py| {
+            file.call_method1(py, intern!(py, "write"), (PyBytes::new(py, bytes),)).map(drop)
+        })
+        .map_err(foreign)?;
+    }
+    Python::attach(|py| file.call_method1(py, intern!(py, "seek"), (0,)).map(drop)).map_err(foreign)?;
+    Ok(file)
+}
+
+/// LTX files in a directory.
+#[pyclass(frozen, module = "ltxcore._ltxcore")]
+pub(crate) struct FileClient(replica::FileClient);
+
+#[pymethods]
+impl FileClient {
+    #[new]
+    fn new(root: PathBuf) -> Self {
+        Self(replica::FileClient::new(root))
+    }
+
+    #[getter]
+    fn path(&self) -> &Path {
+        self.0.root()
+    }
+
+    fn init(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.0.init()).or_raise(py)
+    }
+
+    fn ltx_files(&self, py: Python<'_>, level: u8, seek: u64, use_metadata: bool) -> PyResult<Vec<Row>> {
+        let files = py.detach(|| self.0.ltx_files(level, TxId::new(seek), use_metadata)).or_raise(py)?;
+        Ok(files.iter().map(row).collect())
+    }
+
+    #[pyo3(signature = (level, min_txid, max_txid, offset=0, size=None))]
+    fn read_ltx_file<'py>(
+        &self,
+        py: Python<'py>,
+        level: u8,
+        min_txid: u64,
+        max_txid: u64,
+        offset: u64,
+        size: Option<u64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let info = key(level, min_txid, max_txid);
+        let bytes = py.detach(|| self.0.read_ltx_file(&info, offset, size)).or_raise(py)?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn write_ltx_path(
+        &self,
+        py: Python<'_>,
+        level: u8,
+        min_txid: u64,
+        max_txid: u64,
+        path: PathBuf,
+    ) -> PyResult<Row> {
+        let (min, max) = (TxId::new(min_txid), TxId::new(max_txid));
+        Ok(row(&py.detach(|| self.0.write_ltx_path(level, min, max, &path)).or_raise(py)?))
+    }
+
+    fn write_ltx_file(
+        &self,
+        py: Python<'_>,
+        level: u8,
+        min_txid: u64,
+        max_txid: u64,
+        data: Py<PyAny>,
+    ) -> PyResult<Row> {
+        let (min, max) = (TxId::new(min_txid), TxId::new(max_txid));
+        let mut data = PyReader::borrowing(data);
+        Ok(row(&py.detach(|| self.0.write_ltx_file(level, min, max, &mut data)).or_raise(py)?))
+    }
+
+    fn delete_ltx_files(&self, py: Python<'_>, files: Vec<(u8, u64, u64)>) -> PyResult<()> {
+        let files: Vec<FileInfo> = files.into_iter().map(|(level, min, max)| key(level, min, max)).collect();
+        py.detach(|| self.0.delete_ltx_files(&files)).or_raise(py)
+    }
+
+    fn delete_all(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.0.delete_all()).or_raise(py)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<FileClient {}>", self.0.root().display())
+    }
+}

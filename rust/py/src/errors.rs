@@ -1,0 +1,173 @@
+//! The one mapping from Rust errors to Python exceptions: a `match` for each crate.
+//!
+//! The enums may grow variants, which then come out as the base class of their family until they are listed here.
+
+use std::error::Error as StdError;
+use std::io;
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+
+use crate::types;
+
+mod engine;
+mod replica;
+
+macro_rules! exceptions {
+    ($($name:ident),* $(,)?) => {
+        mod python {
+            $(pyo3::import_exception!(ltxcore.errors, $name);)*
+        }
+        pub(crate) use python::*;
+    };
+}
+
+exceptions!(
+    BehindReplicaError,
+    ChecksumMismatchError,
+    DatabaseError,
+    DiskFullError,
+    FormatError,
+    InternalError,
+    LTXFileExistsError,
+    LTXFileNotFoundError,
+    NoSnapshotError,
+    NotLTXError,
+    NotOpenError,
+    NotReadyError,
+    OutputExistsError,
+    PositionError,
+    PreviousIOError,
+    ReplicaError,
+    ReplicaPermissionError,
+    ReplicaTimeoutError,
+    RestoreCancelledError,
+    RestoreError,
+    TruncatedError,
+    TXIDNotAvailableError,
+    UnsupportedVersionError,
+);
+
+/// An error of one of our crates, on its way to Python.
+pub(crate) trait IntoPython {
+    /// The exception that stands for it.
+    fn into_python(self, py: Python<'_>) -> PyErr;
+}
+
+/// The last step of every binding: an error becomes the exception that stands for it.
+pub(crate) trait OrRaise<T> {
+    /// Turns the error, if there is one.
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T, E: IntoPython> OrRaise<T> for Result<T, E> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| error.into_python(py))
+    }
+}
+
+impl IntoPython for io::Error {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        let error = match self.downcast::<PyErr>() {
+            Ok(raised) => return raised,
+            Err(error) => error,
+        };
+        match error.downcast::<::replica::Error>() {
+            Ok(error) => error.into_python(py),
+            Err(error) => match error.raw_os_error() {
+                // With the number, Python picks the subclass, FileNotFoundError and its like.
+                Some(code) => PyOSError::new_err((code, strip_code(&error))),
+                None => PyOSError::new_err(message(&error)),
+            },
+        }
+    }
+}
+
+impl IntoPython for ltx::Error {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        use ltx::Error as E;
+        let text = message(&self);
+        match self {
+            E::Io(source) => source.into_python(py),
+            E::Input { source, .. } => relabel(py, source.into_python(py), text),
+            E::NotLtx => NotLTXError::new_err(text),
+            E::HeaderFlags { .. } => UnsupportedVersionError::new_err(text),
+            E::Truncated { offset } => TruncatedError::new_err(text).with(py, "offset", offset),
+            E::TrailingBytes { offset } | E::IndexMismatch { offset } => {
+                FormatError::new_err(text).with(py, "offset", offset)
+            }
+            E::ChecksumMismatch { expected, actual } | E::DatabaseChecksumMismatch { expected, actual } => {
+                ChecksumMismatchError::new_err(text)
+                    .with_value(py, "expected", types::checksum(py, expected))
+                    .with_value(py, "actual", types::checksum(py, actual))
+            }
+            _ => FormatError::new_err(text),
+        }
+    }
+}
+
+impl IntoPython for wal::Error {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        let text = message(&self);
+        match self {
+            wal::Error::Io { source, .. } => source.into_python(py),
+            _ => FormatError::new_err(text),
+        }
+    }
+}
+
+/// Gives an exception of ours another message and keeps its class and attributes; a foreign one stays as it is.
+fn relabel(py: Python<'_>, error: PyErr, text: String) -> PyErr {
+    if error.is_instance_of::<FormatError>(py) { error.with(py, "args", (text,)) } else { error }
+}
+
+/// Attributes for an exception that is being made. One that cannot be set replaces the exception by its own failure.
+trait With: Sized {
+    fn with<'py>(self, py: Python<'py>, name: &str, value: impl IntoPyObject<'py>) -> Self;
+    fn with_value(self, py: Python<'_>, name: &str, value: PyResult<Bound<'_, PyAny>>) -> Self;
+    fn hint(self, py: Python<'_>, text: &str) -> Self;
+}
+
+impl With for PyErr {
+    fn with<'py>(self, py: Python<'py>, name: &str, value: impl IntoPyObject<'py>) -> Self {
+        match self.value(py).setattr(name, value) {
+            Ok(()) => self,
+            Err(failure) => failure,
+        }
+    }
+
+    fn with_value(self, py: Python<'_>, name: &str, value: PyResult<Bound<'_, PyAny>>) -> Self {
+        match value {
+            Ok(value) => self.with(py, name, value),
+            Err(failure) => failure,
+        }
+    }
+
+    fn hint(self, py: Python<'_>, text: &str) -> Self {
+        match self.value(py).call_method1("add_note", (format!("hint: {text}"),)) {
+            Ok(_) => self.with(py, "hint", text),
+            Err(failure) => failure,
+        }
+    }
+}
+
+/// One sentence: the error, and behind colons what caused it, unless it says so itself already.
+pub(crate) fn message(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let cause = source.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// Rust ends the texts of system errors with their number; Python puts it in front.
+fn strip_code(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,63 @@
+//! Errors of live databases.
+
+use std::path::Path;
+
+use engine::Error as E;
+use pyo3::prelude::*;
+
+use super::{
+    DatabaseError, DiskFullError, IntoPython, NotOpenError, NotReadyError, PreviousIOError, With, message,
+    relabel,
+};
+
+impl IntoPython for E {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        let text = message(&self);
+        let full = self.is_disk_full();
+        match self {
+            E::NotOpen { path } => NotOpenError::new_err(text).on(py, &path),
+            E::NotReady { path } => NotReadyError::new_err(text).on(py, &path),
+            E::NotWal { path, .. } => DatabaseError::new_err(text)
+                .on(py, &path)
+                .hint(py, "close other connections, or have the owner run PRAGMA journal_mode = WAL"),
+            E::InUse { path } => DatabaseError::new_err(text)
+                .on(py, &path)
+                .hint(py, "one process replicates a database at a time"),
+            E::Busy { path } => {
+                DatabaseError::new_err(text).on(py, &path).hint(py, "a larger busy_timeout waits for longer")
+            }
+            E::LocalStateLost { path } => PreviousIOError::new_err(text).on(py, &path),
+            E::Changed { path, .. } => DatabaseError::new_err(text).on(py, &path),
+            E::Io { op, path, source } => {
+                let error = if full { DiskFullError::new_err(text) } else { DatabaseError::new_err(text) };
+                caused(py, error, source.into_python(py)).with(py, "op", op).on(py, &path)
+            }
+            E::Sqlite { op, path, .. } => {
+                let error = if full { DiskFullError::new_err(text) } else { DatabaseError::new_err(text) };
+                error.with(py, "op", op).on(py, &path)
+            }
+            E::Wal { path, source } => relabel(py, source.into_python(py), text).on(py, &path),
+            E::Ltx { path, source } if full => {
+                caused(py, DiskFullError::new_err(text), source.into_python(py)).on(py, &path)
+            }
+            E::Ltx { path, source } => relabel(py, source.into_python(py), text).on(py, &path),
+            _ => DatabaseError::new_err(text),
+        }
+    }
+}
+
+fn caused(py: Python<'_>, error: PyErr, cause: PyErr) -> PyErr {
+    error.set_cause(py, Some(cause));
+    error
+}
+
+/// Which file an exception is about.
+trait On {
+    fn on(self, py: Python<'_>, path: &Path) -> Self;
+}
+
+impl On for PyErr {
+    fn on(self, py: Python<'_>, path: &Path) -> Self {
+        self.with(py, "path", path.as_os_str())
+    }
+}

@@ -1,0 +1,54 @@
+//! The native half of ltxcore: `ltxcore._ltxcore`.
+//!
+//! Bindings only. Each takes its arguments out, lets go of the interpreter while a lower crate works, and wraps what
+//! comes back. Errors cross in `errors.rs`, Python values in `types.rs`.
+
+mod client;
+mod codec;
+mod engine;
+mod errors;
+mod files;
+mod header;
+mod index;
+mod pyio;
+mod restore;
+mod types;
+
+/// What `python/ltxcore/_ltxcore.pyi` describes.
+#[pyo3::pymodule(gil_used = false)]
+mod _ltxcore {
+    #[pymodule_export]
+    use crate::client::FileClient;
+    #[pymodule_export]
+    use crate::codec::{Decoder, Encoder};
+    #[pymodule_export]
+    use crate::engine::{Database, integrity_check};
+    #[pymodule_export]
+    use crate::files::{apply, checksum_database, compact, encode_database, format_filename, parse_filename};
+    #[pymodule_export]
+    use crate::header::{Header, Trailer};
+    #[pymodule_export]
+    use crate::index::{PageIndex, PageIndexElem, read_page_index};
+    #[pymodule_export]
+    use crate::restore::{compact_level, restore, restore_plan, restore_points};
+
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name that Python expects")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+    /// Whether this is an unoptimised build.
+    #[pymodule_export]
+    const DEBUG_BUILD: bool = cfg!(debug_assertions);
+    #[pymodule_export]
+    const HEADER_SIZE: usize = ltx::Header::SIZE;
+    #[pymodule_export]
+    const PAGE_HEADER_SIZE: usize = ltx::PAGE_HEADER_SIZE;
+    #[pymodule_export]
+    const TRAILER_SIZE: usize = ltx::Trailer::SIZE;
+    #[pymodule_export]
+    const PENDING_BYTE: u32 = ltx::PENDING_BYTE;
+    /// LTX format generation.
+    #[pymodule_export]
+    const VERSION: u32 = 3;
+    #[pymodule_export]
+    const MAGIC: &[u8] = b"LTX1";
+}

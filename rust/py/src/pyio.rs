@@ -1,0 +1,147 @@
+//! Python file objects as Rust readers and writers, and the files that are opened by path.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use ltx::ReadAt;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+/// How much is asked for, or handed over, while attached to the interpreter once.
+pub(crate) const BLOCK: usize = 256 * 1024;
+
+/// A binary file object that is read from where it stands.
+pub(crate) struct PyReader {
+    file: Py<PyAny>,
+    block: Vec<u8>,
+    used: usize,
+    is_owned: bool,
+    /// What an exception looks like to whoever reads.
+    wrap: fn(PyErr) -> io::Error,
+}
+
+impl PyReader {
+    /// A reader of a file object that stays its caller's.
+    pub(crate) fn borrowing(file: Py<PyAny>) -> Self {
+        Self { file, block: Vec::new(), used: 0, is_owned: false, wrap: io::Error::other }
+    }
+
+    /// A reader that closes the file object in the end.
+    pub(crate) fn owning(file: Py<PyAny>, wrap: fn(PyErr) -> io::Error) -> Self {
+        Self { file, block: Vec::new(), used: 0, is_owned: true, wrap }
+    }
+
+    fn refill(&mut self) -> PyResult<()> {
+        Python::attach(|py| {
+            let bytes: PyBackedBytes =
+                self.file.call_method1(py, intern!(py, "read"), (BLOCK,))?.extract(py)?;
+            // Copied here, so that nothing of Python's is left to be freed by a detached thread.
+            self.block.clear();
+            self.block.extend_from_slice(&bytes);
+            self.used = 0;
+            Ok(())
+        })
+    }
+}
+
+impl Drop for PyReader {
+    fn drop(&mut self) {
+        if self.is_owned {
+            // Failing to close says nothing about the bytes that were read.
+            Python::attach(|py| {
+                if let Err(error) = self.file.call_method0(py, intern!(py, "close")) {
+                    error.write_unraisable(py, Some(self.file.bind(py)));
+                }
+            });
+        }
+    }
+}
+
+impl Read for PyReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.block.len() {
+            self.refill().map_err(self.wrap)?;
+        }
+        let n = self.block.get(self.used..).unwrap_or_default().read(buf)?;
+        self.used += n;
+        Ok(n)
+    }
+}
+
+/// A binary file object that is written to.
+pub(crate) struct PyWriter(pub(crate) Py<PyAny>);
+
+impl Write for PyWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = Python::attach(|py| {
+            let written = self.0.call_method1(py, intern!(py, "write"), (PyBytes::new(py, buf),))?;
+            // Raw files may take less than they were given, and say so; others may say nothing.
+            written.extract::<Option<usize>>(py)
+        });
+        Ok(written.map_err(io::Error::other)?.unwrap_or(buf.len()).min(buf.len()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A seekable binary file object.
+pub(crate) struct PySeeker(Py<PyAny>);
+
+impl ReadAt for PySeeker {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = Python::attach(|py| -> PyResult<usize> {
+            self.0.call_method1(py, intern!(py, "seek"), (offset,))?;
+            let read = self.0.call_method1(py, intern!(py, "read"), (buf.len(),))?;
+            let bytes: PyBackedBytes = read.extract(py)?;
+            Ok((&*bytes).read(buf)?)
+        });
+        read.map_err(io::Error::other)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let end = Python::attach(|py| self.0.call_method1(py, intern!(py, "seek"), (0, 2))?.extract(py));
+        end.map_err(io::Error::other)
+    }
+}
+
+/// What an LTX file is read from: a path, or a binary file object.
+#[derive(FromPyObject)]
+pub(crate) enum Source {
+    Path(PathBuf),
+    File(Py<PyAny>),
+}
+
+impl Source {
+    /// A reader of it, from its start or from where the file object stands.
+    pub(crate) fn reader(self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::Path(path) => Box::new(BufReader::with_capacity(BLOCK, open(&path)?)),
+            Self::File(file) => Box::new(PyReader::borrowing(file)),
+        })
+    }
+
+    /// Access to any place in it.
+    pub(crate) fn read_at(self) -> io::Result<Box<dyn ReadAt + Send + Sync>> {
+        Ok(match self {
+            Self::Path(path) => Box::new(open(&path)?),
+            Self::File(file) => Box::new(PySeeker(file)),
+        })
+    }
+}
+
+/// Opens an LTX file, or a database that its caller promises not to be in use.
+#[expect(clippy::disallowed_methods, reason = "no connection of this process has the file open, see ltx.py")]
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Opens a database that is not in use for writing, or makes it.
+#[expect(clippy::disallowed_methods, reason = "no connection of this process has the file open, see ltx.py")]
+pub(crate) fn open_for_apply(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(create).open(path)
+}

@@ -1,0 +1,122 @@
+//! Restores, what can be restored, and compaction, of native and of Python replica clients.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use ltx::{Timestamp, TxId};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use replica::{Plan, Progress, RestoreOptions, RestorePoint, Restored, Target};
+
+use crate::client::{Client, Row, row};
+use crate::errors::OrRaise;
+
+fn target(txid: Option<u64>, timestamp_ms: Option<i64>) -> PyResult<Target> {
+    match (txid, timestamp_ms) {
+        (None, None) => Ok(Target::Latest),
+        (Some(txid), None) => Ok(Target::Txid(TxId::new(txid))),
+        (None, Some(millis)) => Ok(Target::Before(Timestamp::from_millis(millis))),
+        (Some(_), Some(_)) => Err(PyValueError::new_err("either a TXID or a time can be restored, not both")),
+    }
+}
+
+/// Which files a restore would use.
+#[pyfunction]
+#[pyo3(signature = (client, txid=None, timestamp_ms=None))]
+pub(crate) fn restore_plan(
+    py: Python<'_>,
+    client: Client,
+    txid: Option<u64>,
+    timestamp_ms: Option<i64>,
+) -> PyResult<(Vec<Row>, bool)> {
+    let target = target(txid, timestamp_ms)?;
+    let plan = py.detach(|| replica::plan(client.as_dyn(), &target)).or_raise(py)?;
+    Ok((plan.files.iter().map(row).collect(), plan.clamped))
+}
+
+/// Every state that can be restored.
+#[pyfunction]
+pub(crate) fn restore_points(py: Python<'_>, client: Client) -> PyResult<Vec<(u64, i64)>> {
+    let points = py.detach(|| replica::restore_points(client.as_dyn())).or_raise(py)?;
+    let pair = |point: RestorePoint| (point.txid.get(), point.created_at.millis());
+    Ok(points.into_iter().map(pair).collect())
+}
+
+/// Merges what is new in the level below into `level`.
+#[pyfunction]
+pub(crate) fn compact_level(py: Python<'_>, client: Client, level: u8) -> PyResult<Option<Row>> {
+    let written = py.detach(|| replica::compact_level(client.as_dyn(), level)).or_raise(py)?;
+    Ok(written.as_ref().map(row))
+}
+
+type Outcome = (u64, u64, u32, u32, Vec<Row>, u64, bool);
+
+/// Rebuilds a database.
+#[pyfunction]
+#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, progress=None))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments, one for each option")]
+pub(crate) fn restore(
+    py: Python<'_>,
+    client: Client,
+    output: PathBuf,
+    txid: Option<u64>,
+    timestamp_ms: Option<i64>,
+    parallelism: usize,
+    overwrite: bool,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Outcome> {
+    let target = target(txid, timestamp_ms)?;
+    let watcher = Watcher { progress, cancel: AtomicBool::new(false), raised: Mutex::new(None) };
+    let done = py.detach(|| -> replica::Result<(Plan, Restored)> {
+        let plan = replica::plan(client.as_dyn(), &target)?;
+        let report = |progress: Progress| watcher.report(progress);
+        let cancel = Some(&watcher.cancel);
+        let options =
+            RestoreOptions { parallelism, overwrite, progress: Some(&report), cancel, ..Default::default() };
+        let restored = replica::restore(client.as_dyn(), &plan, &output, &options)?;
+        Ok((plan, restored))
+    });
+    if let Some(raised) = watcher.raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(raised);
+    }
+    let (plan, restored) = done.or_raise(py)?;
+    Ok((
+        restored.pos.txid.get(),
+        restored.pos.post_apply_checksum.get(),
+        restored.page_size.get(),
+        restored.commit.get(),
+        plan.files.iter().map(row).collect(),
+        restored.bytes,
+        plan.clamped,
+    ))
+}
+
+/// Looks in on Python while Rust threads restore: Ctrl-C and an exception from the callback call the restore off.
+struct Watcher {
+    progress: Option<Py<PyAny>>,
+    cancel: AtomicBool,
+    raised: Mutex<Option<PyErr>>,
+}
+
+impl Watcher {
+    fn report(&self, progress: Progress) {
+        if self.cancel.load(Ordering::Relaxed) {
+            return;
+        }
+        let Progress { bytes_done, bytes_total, files_done, files_total } = progress;
+        let looked = Python::attach(|py| {
+            py.check_signals()?;
+            match &self.progress {
+                Some(callback) => {
+                    callback.call1(py, (bytes_done, bytes_total, files_done, files_total)).map(drop)
+                }
+                None => Ok(()),
+            }
+        });
+        if let Err(error) = looked {
+            self.cancel.store(true, Ordering::Relaxed);
+            *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+    }
+}

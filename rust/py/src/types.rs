@@ -1,0 +1,54 @@
+//! Every Python object that Rust needs, imported when it is first asked for, and the values made with them.
+
+use ltx::{Checksum, Pos, Timestamp, TxId};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// A Python object by module and name.
+struct Lazy {
+    cell: PyOnceLock<Py<PyAny>>,
+    module: &'static str,
+    name: &'static str,
+}
+
+impl Lazy {
+    const fn new(module: &'static str, name: &'static str) -> Self {
+        Self { cell: PyOnceLock::new(), module, name }
+    }
+
+    fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        self.cell.import(py, self.module, self.name)
+    }
+}
+
+static TXID: Lazy = Lazy::new("ltxcore.ltx", "TXID");
+static CHECKSUM: Lazy = Lazy::new("ltxcore.ltx", "Checksum");
+static POS: Lazy = Lazy::new("ltxcore.ltx", "Pos");
+static TO_MILLIS: Lazy = Lazy::new("ltxcore._time", "to_millis");
+static FROM_MILLIS: Lazy = Lazy::new("ltxcore._time", "from_millis");
+
+/// `ltxcore.ltx.TXID`
+pub(crate) fn txid(py: Python<'_>, value: TxId) -> PyResult<Bound<'_, PyAny>> {
+    TXID.get(py)?.call1((value.get(),))
+}
+
+/// `ltxcore.ltx.Checksum`
+pub(crate) fn checksum(py: Python<'_>, value: Checksum) -> PyResult<Bound<'_, PyAny>> {
+    CHECKSUM.get(py)?.call1((value.get(),))
+}
+
+/// `ltxcore.ltx.Pos`
+pub(crate) fn pos(py: Python<'_>, value: Pos) -> PyResult<Bound<'_, PyAny>> {
+    POS.get(py)?.call1((txid(py, value.txid)?, checksum(py, value.post_apply_checksum)?))
+}
+
+/// An aware `datetime`
+pub(crate) fn datetime(py: Python<'_>, value: Timestamp) -> PyResult<Bound<'_, PyAny>> {
+    FROM_MILLIS.get(py)?.call1((value.millis(),))
+}
+
+/// What an aware `datetime` stands for; a naive one is an error.
+pub(crate) fn timestamp(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
+    let millis = TO_MILLIS.get(value.py())?.call1((value,))?.extract()?;
+    Ok(Timestamp::from_millis(millis))
+}

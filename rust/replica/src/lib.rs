@@ -1,0 +1,31 @@
+//! Replicas: where LTX files are kept, which of them rebuild a database, and how they do.
+//!
+//! * [`ReplicaClient`] is what a kind of storage has to offer; [`FileClient`] is the one for directories.
+//! * [`plan()`] picks the files for a [`Target`]; [`restore_points`] lists all targets there are.
+//! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all.
+//! * [`compact_level`] merges the files of one level into the next, where they are.
+//!
+//! Levels are 0 (one file for each transaction), 1 to 8 (merged) and 9 (snapshots of the whole database). All calls
+//! block. The crate knows nothing of SQLite but the names of the files beside a database.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod compact;
+mod error;
+mod file_client;
+mod pipe;
+mod plan;
+mod points;
+mod range;
+mod restore;
+mod stage;
+
+pub use client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
+pub use compact::{compact_level, compact_level_with};
+pub use error::{Error, FileKey, Place, Result};
+pub use file_client::FileClient;
+pub use plan::{Plan, Target, plan};
+pub use points::{RestorePoint, restore_points};
+pub use range::RetryPolicy;
+pub use restore::{Progress, RestoreOptions, Restored, restore, set_aside_path};

@@ -1,0 +1,48 @@
+//! Every state that a replica can restore.
+
+use ltx::{Timestamp, TxId};
+
+use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
+use crate::error::Result;
+use crate::plan::Listing;
+
+/// A state that can be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestorePoint {
+    /// The transaction after which the database was in this state.
+    pub txid: TxId,
+    /// When it was made: the earliest time that a file ending with this transaction gives.
+    pub created_at: Timestamp,
+}
+
+/// Lists every transaction that [`plan`](crate::plan()) can restore, in ascending order.
+///
+/// # Errors
+/// What the client reports.
+pub fn restore_points(client: &dyn ReplicaClient) -> Result<Vec<RestorePoint>> {
+    Ok(collect(&Listing::read(client, true)?))
+}
+
+/// The transactions of [`restore_points`].
+pub(crate) fn reachable(listing: &Listing) -> Vec<TxId> {
+    collect(listing).into_iter().map(|point| point.txid).collect()
+}
+
+fn collect(listing: &Listing) -> Vec<RestorePoint> {
+    let whole = |file: &&FileInfo| file.level < SNAPSHOT_LEVEL || file.min_txid == TxId::FIRST;
+    let mut files: Vec<&FileInfo> = listing.files().filter(whole).collect();
+    files.sort_unstable_by_key(|file| (file.max_txid, file.min_txid));
+    let mut points: Vec<RestorePoint> = Vec::new();
+    // By ascending end, so that everything a file may continue has been seen when its turn comes. The highest
+    // state below its end is the one to try: whatever continues a lower one continues that one as well.
+    for group in files.chunk_by(|a, b| a.max_txid == b.max_txid) {
+        let reached = points.last().map_or(0, |point| point.txid.get());
+        let continuing = group.iter().filter(|file| file.min_txid.get() <= reached.saturating_add(1));
+        if let Some(created_at) = continuing.map(|file| file.created_at).min()
+            && let Some(file) = group.first()
+        {
+            points.push(RestorePoint { txid: file.max_txid, created_at });
+        }
+    }
+    points
+}

@@ -1,0 +1,249 @@
+//! Rebuilds a database from the files of a plan.
+//!
+//! Files are read side by side, newest first; a file of more than 1 MiB is cut by its page index into ranges of
+//! frames that several workers decode. Pages go straight to their place in a new file beside the output, if no newer
+//! file has been there before (`winners`). Meanwhile the checksums of the parts are joined to the checksum of each
+//! file, which covers every byte but the compression itself, and that must expand to the right number of bytes.
+//! Only when all files have proved sound, and no page is missing, the new file is made durable and takes its place
+//! (`publish`). Whatever fails before that leaves no output.
+//!
+//! Memory does not depend on the size of the database or the number of files: each of at most twelve workers has
+//! one range of about 1 MiB and one batch of pages; the file numbers of a database above 2 Mi pages go to a file.
+
+mod file;
+mod index;
+mod output;
+mod publish;
+mod queue;
+mod winners;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use ltx::{Checksum, PageCount, PageSize, Pos};
+
+use crate::client::{FileInfo, ReplicaClient};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::range::{RangeReader, RetryPolicy};
+use file::read_header;
+use index::MIN_FILE;
+use output::Output;
+use publish::{Names, RealNames};
+use queue::Queue;
+use winners::Winners;
+use worker::{Counters, Shared, Worker};
+
+/// More workers than this would need more memory than a restore may use.
+const MOST_WORKERS: usize = 12;
+
+/// How often progress is reported, and the cancel flag looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How a restore is done.
+#[derive(Clone, Copy)]
+pub struct RestoreOptions<'a> {
+    /// How many files or parts of files are read and decoded at once, 1 to 12. For local files the number of
+    /// processors is the limit.
+    pub parallelism: usize,
+    /// Replaces an existing database once the new one is whole and durable. No process may have it open.
+    pub overwrite: bool,
+    /// How broken reads of remote files are taken up again.
+    pub retry: RetryPolicy,
+    /// Called on the calling thread, about twenty times a second and once at the end.
+    pub progress: Option<&'a dyn Fn(Progress)>,
+    /// Set by anybody to stop; the restore then fails with [`Error::Cancelled`] and leaves nothing.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+impl Default for RestoreOptions<'_> {
+    fn default() -> Self {
+        Self { parallelism: 8, overwrite: false, retry: RetryPolicy::default(), progress: None, cancel: None }
+    }
+}
+
+/// How far a restore is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of LTX files that were decoded and written.
+    pub bytes_done: u64,
+    /// Bytes of all LTX files of the plan.
+    pub bytes_total: u64,
+    /// Files found whole and sound.
+    pub files_done: u64,
+    /// Files of the plan.
+    pub files_total: u64,
+}
+
+/// What was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The restored state; its checksum is none if the files carry none.
+    pub pos: Pos,
+    /// Page size of the database.
+    pub page_size: PageSize,
+    /// Size of the database.
+    pub commit: PageCount,
+    /// How many files were read.
+    pub files: usize,
+    /// How many bytes they had.
+    pub bytes: u64,
+}
+
+/// Restores the files of `plan` to a database at `output`, a path that need not exist yet.
+///
+/// The database appears under its name whole and durable, or not at all. An existing one is an error unless
+/// [`RestoreOptions::overwrite`] is set, and so is a `-wal`, `-journal` or `-shm` file that SQLite would take for a
+/// part of the new one. When a process dies while it replaces a database that had such files, the old one may
+/// be left under the name `NAME.ltxcore-replaced`; the next restore to that place puts it back first.
+///
+/// # Errors
+/// - [`Error::OutputExists`], [`Error::Output`]: the output's place is taken or cannot be written.
+/// - [`Error::FileTooShort`], [`Error::Format`], [`Error::WrongTransactions`], [`Error::PageSizeMismatch`],
+///   [`Error::NotContinued`], [`Error::MissingPage`]: the files are damaged or do not belong together.
+/// - [`Error::NoSnapshot`]: the plan is empty.
+/// - [`Error::Cancelled`], and what the client reports.
+pub fn restore(
+    client: &dyn ReplicaClient,
+    plan: &Plan,
+    output: &Path,
+    options: &RestoreOptions<'_>,
+) -> Result<Restored> {
+    restore_with(&RealNames, client, plan, output, options)
+}
+
+fn restore_with(
+    names: &dyn Names,
+    client: &dyn ReplicaClient,
+    plan: &Plan,
+    output: &Path,
+    options: &RestoreOptions<'_>,
+) -> Result<Restored> {
+    check_sizes(&plan.files)?;
+    let place = publish::Place::new(names, output)?;
+    place.prepare(options.overwrite)?;
+    let stop = AtomicBool::new(false);
+    let reader = RangeReader { client, retry: options.retry, cancel: options.cancel.unwrap_or(&stop) };
+    let newest = plan.files.last().ok_or(Error::NoSnapshot { first: None })?;
+    let (header, _) = read_header(newest, &mut |offset, buf| reader.read_exact(newest, offset, buf))?;
+    let file = Output::create(place.output())?;
+    if options.overwrite
+        && let Ok(old) = fs::metadata(place.output())
+    {
+        file.set_permissions(old.permissions())?;
+    }
+    file.set_len(header.commit.bytes(header.page_size))?;
+    let winners = Winners::new(header.commit, header.page_size, || file.create_scratch());
+    let workers = worker_count(client, plan, options.parallelism);
+    let shared = Shared {
+        reader: RangeReader { cancel: &stop, ..reader },
+        files: &plan.files,
+        page_size: header.page_size,
+        commit: header.commit,
+        queue: Queue::new(plan.files.len(), workers),
+        winners: winners.map_err(|source| file.error(source))?,
+        output: &file,
+        counters: Counters::default(),
+        links: Mutex::new(BTreeMap::new()),
+    };
+    run(&shared, workers, plan, options, &stop)?;
+    let post_apply_checksum = check_whole(&shared)?;
+    file.sync()?;
+    place.publish(file.path(), options.overwrite)?;
+    report(&shared, plan, options, true);
+    let pos = Pos { txid: plan.txid, post_apply_checksum };
+    let (page_size, commit) = (header.page_size, header.commit);
+    Ok(Restored { pos, page_size, commit, files: plan.files.len(), bytes: plan.size() })
+}
+
+/// Runs the workers; meanwhile this thread reports progress and listens for cancellation.
+fn run(
+    shared: &Shared<'_>,
+    workers: usize,
+    plan: &Plan,
+    options: &RestoreOptions<'_>,
+    stop: &AtomicBool,
+) -> Result<()> {
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| Worker::new(shared).run());
+        }
+        scope.spawn(|| {
+            if let Err(error) = shared.output.run_writeback() {
+                shared.queue.fail(error);
+            }
+        });
+        while !shared.queue.wait_idle(TICK) {
+            report(shared, plan, options, false);
+            if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                shared.queue.fail(Error::Cancelled);
+            }
+            if shared.queue.has_failed() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+        shared.output.close_writeback();
+    });
+    match shared.queue.take_error() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn report(shared: &Shared<'_>, plan: &Plan, options: &RestoreOptions<'_>, is_done: bool) {
+    let Some(progress) = options.progress else { return };
+    let (bytes_total, files_total) = (plan.size(), plan.files.len() as u64);
+    let bytes = shared.counters.bytes.load(Ordering::Relaxed);
+    progress(Progress {
+        bytes_done: if is_done { bytes_total } else { bytes.min(bytes_total) },
+        bytes_total,
+        files_done: shared.counters.files.load(Ordering::Relaxed),
+        files_total,
+    });
+}
+
+/// All files are sound; now they also have to make one whole database. Returns its checksum, if known.
+fn check_whole(shared: &Shared<'_>) -> Result<Checksum> {
+    let missing = shared.winners.first_missing().map_err(|source| shared.output.error(source))?;
+    if let Some(pgno) = missing {
+        return Err(Error::MissingPage { pgno, commit: shared.commit });
+    }
+    let links = shared.links.lock().unwrap_or_else(PoisonError::into_inner);
+    for (number, (file, previous)) in (2..).zip(shared.files.iter().skip(1).zip(shared.files)) {
+        let adjoins = previous.max_txid.next() == Some(file.min_txid);
+        if let (true, Some(old), Some(new)) = (adjoins, links.get(&(number - 1)), links.get(&number))
+            && old.after != new.before
+        {
+            return Err(Error::NotContinued { file: file.key(), expected: old.after, actual: new.before });
+        }
+    }
+    let last = u32::try_from(shared.files.len()).ok().and_then(|number| links.get(&number));
+    Ok(last.map_or(Checksum::NONE, |link| link.after))
+}
+
+fn check_sizes(files: &[FileInfo]) -> Result<()> {
+    let short = files.iter().find(|file| file.size < MIN_FILE);
+    short.map_or(Ok(()), |file| {
+        Err(Error::FileTooShort { file: file.key(), size: file.size, minimum: MIN_FILE })
+    })
+}
+
+/// Local files are limited by processors, remote ones by waiting.
+fn worker_count(client: &dyn ReplicaClient, plan: &Plan, wanted: usize) -> usize {
+    let local = client.client_type() == "file";
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let useful = plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(1 + file.size / file::UNIT as u64));
+    let most = if local { MOST_WORKERS.min(cores) } else { MOST_WORKERS };
+    wanted.clamp(1, most).min(usize::try_from(useful).unwrap_or(MOST_WORKERS)).max(1)
+}
+
+/// The name under which a database may be found that was being replaced when a process died.
+pub fn set_aside_path(output: &Path) -> PathBuf {
+    publish::set_aside_path(output)
+}

@@ -1,0 +1,220 @@
+//! Which file has written which page of the output.
+//!
+//! Files are taken newest first, but several at once, so an older page may arrive before or after a newer one. A page
+//! is written only if no newer file has written it; asking, writing and noting happen under one lock per region of
+//! the database. In the end every page is the newest one, and each file has been read just once.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use ltx::{PageCount, PageSize, Pgno};
+
+/// Bytes of the database that go to the output under one lock, and in one write at best.
+pub(crate) const REGION: usize = 256 << 10;
+
+/// Above this number of pages the file numbers are kept in a file: memory does not grow with the database.
+const MOST_IN_MEMORY: u32 = 2 << 20;
+
+const LOCKS: usize = 64;
+
+/// Length in bytes of a stored file number.
+const WIDTH: usize = size_of::<u32>();
+
+enum Numbers {
+    Memory(Vec<AtomicU32>),
+    Spilled(File),
+}
+
+/// For every page the number of the newest file that has written it, from 1; 0 for none.
+pub(crate) struct Winners {
+    numbers: Numbers,
+    commit: PageCount,
+    page_size: PageSize,
+    locks: Vec<Mutex<()>>,
+}
+
+/// Consecutive pages of one region, from one file.
+pub(crate) struct Run<'a> {
+    pub(crate) first: Pgno,
+    pub(crate) pages: &'a [u8],
+    /// Number of the file, from 1; higher is newer.
+    pub(crate) number: u32,
+}
+
+impl Winners {
+    /// For a database of `commit` pages; `spill` makes an empty file if it is a large one.
+    pub(crate) fn new(
+        commit: PageCount,
+        page_size: PageSize,
+        spill: impl FnOnce() -> io::Result<File>,
+    ) -> io::Result<Self> {
+        let numbers = if commit.get() <= MOST_IN_MEMORY {
+            Numbers::Memory((0..commit.get()).map(|_| AtomicU32::new(0)).collect())
+        } else {
+            let file = spill()?;
+            file.set_len(u64::from(commit.get()) * WIDTH as u64)?;
+            Numbers::Spilled(file)
+        };
+        let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
+        Ok(Self { numbers, commit, page_size, locks })
+    }
+
+    /// Whether the page after `pgno` has to go into another [`Run`].
+    pub(crate) fn ends_region(&self, pgno: Pgno) -> bool {
+        let pages = (REGION / self.page_size.bytes()) as u32;
+        pgno.get().is_multiple_of(pages)
+    }
+
+    /// Writes those pages of `run` that no newer file has; `write` gets bytes and their offset in the output.
+    ///
+    /// Pages of zeros are left out where nothing has been written: a new file reads as zeros there.
+    pub(crate) fn write(&self, run: &Run<'_>, write: impl Fn(&[u8], u64) -> io::Result<()>) -> io::Result<()> {
+        let size = self.page_size.bytes();
+        let (start, count) = ((run.first.get() - 1) as usize, run.pages.len() / size);
+        let lock = self.locks.get(start / (REGION / size) % LOCKS);
+        let _guard = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut numbers = vec![0; count];
+        self.load(start, &mut numbers)?;
+        let wanted = |i: usize| {
+            let page = run.pages.get(i * size..(i + 1) * size).unwrap_or_default();
+            numbers.get(i).is_some_and(|held| *held < run.number && (*held != 0 || !is_zero(page)))
+        };
+        for span in spans(count, wanted) {
+            let offset = run.first.offset(self.page_size) + (span.start * size) as u64;
+            write(run.pages.get(span.start * size..span.end * size).unwrap_or_default(), offset)?;
+        }
+        numbers.iter_mut().for_each(|held| *held = run.number.max(*held));
+        self.store(start, &numbers)
+    }
+
+    /// The first page that nobody has written.
+    pub(crate) fn first_missing(&self) -> io::Result<Option<Pgno>> {
+        let lock_pgno = self.page_size.lock_pgno();
+        let mut numbers = vec![0; 1 << 14];
+        let total = self.commit.get() as usize;
+        for start in (0..total).step_by(numbers.len()) {
+            let count = numbers.len().min(total - start);
+            let Some(block) = numbers.get_mut(..count) else { break };
+            self.load(start, block)?;
+            let missing = block.iter().enumerate().filter(|(_, held)| **held == 0);
+            let mut pgnos = missing.filter_map(|(i, _)| Pgno::new(u32::try_from(start + i + 1).ok()?));
+            if let Some(pgno) = pgnos.find(|pgno| *pgno != lock_pgno) {
+                return Ok(Some(pgno));
+            }
+        }
+        Ok(None)
+    }
+
+    fn load(&self, start: usize, out: &mut [u32]) -> io::Result<()> {
+        match &self.numbers {
+            Numbers::Memory(all) => {
+                let held = all.get(start..).unwrap_or_default();
+                out.iter_mut().zip(held).for_each(|(out, held)| *out = held.load(Ordering::Relaxed));
+            }
+            Numbers::Spilled(file) => {
+                let mut bytes = vec![0; out.len() * WIDTH];
+                file.read_exact_at(&mut bytes, (start * WIDTH) as u64)?;
+                let held = bytes.as_chunks().0.iter().map(|bytes| u32::from_be_bytes(*bytes));
+                out.iter_mut().zip(held).for_each(|(out, held)| *out = held);
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, start: usize, numbers: &[u32]) -> io::Result<()> {
+        match &self.numbers {
+            Numbers::Memory(all) => {
+                let held = all.get(start..).unwrap_or_default();
+                numbers.iter().zip(held).for_each(|(new, held)| held.store(*new, Ordering::Relaxed));
+                Ok(())
+            }
+            Numbers::Spilled(file) => {
+                let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+                file.write_all_at(&bytes, (start * WIDTH) as u64)
+            }
+        }
+    }
+}
+
+/// Maximal ranges of `0..count` in which `wanted` holds.
+fn spans(count: usize, wanted: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
+    let mut spans: Vec<Range<usize>> = Vec::new();
+    for i in (0..count).filter(|i| wanted(*i)) {
+        match spans.last_mut() {
+            Some(span) if span.end == i => span.end = i + 1,
+            _ => spans.push(i..i + 1),
+        }
+    }
+    spans
+}
+
+/// In blocks, so that the comparison is vectorised and still stops early.
+fn is_zero(page: &[u8]) -> bool {
+    page.chunks(128).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 512;
+
+    fn winners(commit: u32, spilled: bool) -> Winners {
+        let page_size = PageSize::new(512).unwrap();
+        let mut winners = Winners::new(PageCount::new(commit), page_size, || panic!("small")).unwrap();
+        if spilled {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(u64::from(commit) * 4).unwrap();
+            winners.numbers = Numbers::Spilled(file);
+        }
+        winners
+    }
+
+    fn write(winners: &Winners, out: &Mutex<Vec<u8>>, first: u32, fills: &[u8], number: u32) -> Vec<Range<u64>> {
+        let pages: Vec<u8> = fills.iter().flat_map(|fill| [*fill; SIZE]).collect();
+        let written = Mutex::new(Vec::new());
+        let run = Run { first: Pgno::new(first).unwrap(), pages: &pages, number };
+        let note = |bytes: &[u8], offset: u64| {
+            written.lock().unwrap().push(offset / 512..(offset + bytes.len() as u64) / 512);
+            ltx::WriteAt::write_all_at(out, bytes, offset)
+        };
+        winners.write(&run, note).unwrap();
+        written.into_inner().unwrap()
+    }
+
+    #[test]
+    fn the_newest_file_wins_in_any_order_and_zeros_are_holes_only_in_new_space() {
+        for spilled in [false, true] {
+            let winners = winners(5, spilled);
+            let out = Mutex::new(vec![0; 5 * SIZE]);
+            assert_eq!(write(&winners, &out, 1, &[1, 1, 0, 1], 2), [0..2, 3..4]);
+            assert_eq!(winners.first_missing().unwrap(), Pgno::new(5));
+            assert_eq!(write(&winners, &out, 2, &[9, 9, 9, 9], 1), [4..5], "older pages are skipped");
+            assert_eq!(write(&winners, &out, 2, &[0], 3), [1..2], "zeros over content are written");
+            assert_eq!(winners.first_missing().unwrap(), None);
+            let fills: Vec<u8> = out.lock().unwrap().chunks(SIZE).map(|page| page[7]).collect();
+            assert_eq!(fills, [1, 0, 0, 1, 9]);
+        }
+    }
+
+    #[test]
+    fn the_lock_page_is_never_missing() {
+        let page_size = PageSize::new(65536).unwrap();
+        let winners = Winners::new(PageCount::new(16_386), page_size, || panic!("small")).unwrap();
+        winners.store(0, &vec![1; 16_384]).unwrap();
+        assert_eq!(winners.first_missing().unwrap(), Pgno::new(16_386));
+    }
+
+    #[test]
+    fn regions_are_aligned_and_zeros_are_told_from_others() {
+        let winners = winners(3, false);
+        assert!(winners.ends_region(Pgno::new(512).unwrap()));
+        assert!(!winners.ends_region(Pgno::new(513).unwrap()));
+        assert!(is_zero(&[0; 512]));
+        assert!((0..512).all(|i| !is_zero(&(0..512).map(|n| u8::from(n == i)).collect::<Vec<_>>())));
+    }
+}

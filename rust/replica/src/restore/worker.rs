@@ -1,0 +1,325 @@
+//! Decodes frames, checks them and writes the pages that win.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ltx::{
+    Error as LtxError, FileHasher, PAGE_HEADER_SIZE, PageCount, PageEncoding, PageHeader, PageSize, Pgno,
+    RollingChecksum,
+};
+
+use crate::client::FileInfo;
+use crate::error::{Error, Result};
+use crate::range::RangeReader;
+use crate::restore::file::{Link, OpenFile, Part, UNIT, Unit, Units, Verdict};
+use crate::restore::index::{Entry, TERMINATOR};
+use crate::restore::output::Output;
+use crate::restore::queue::{Active, Queue, Task};
+use crate::restore::winners::{REGION, Run, Winners};
+
+/// What all workers of one restore share.
+pub(crate) struct Shared<'a> {
+    pub(crate) reader: RangeReader<'a>,
+    pub(crate) files: &'a [FileInfo],
+    pub(crate) page_size: PageSize,
+    pub(crate) commit: PageCount,
+    pub(crate) queue: Queue,
+    pub(crate) winners: Winners,
+    pub(crate) output: &'a Output,
+    pub(crate) counters: Counters,
+    /// Database checksums before and after each file that has them, by number.
+    pub(crate) links: Mutex<BTreeMap<u32, Link>>,
+}
+
+/// How far the restore is.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) bytes: AtomicU64,
+    pub(crate) files: AtomicU64,
+}
+
+/// One thread's buffers.
+pub(crate) struct Worker<'a> {
+    shared: &'a Shared<'a>,
+    input: Vec<u8>,
+    batch: Batch,
+}
+
+/// Consecutive pages of one file and region that wait to be written.
+struct Batch {
+    first: Option<Pgno>,
+    /// The page that can be added.
+    next: Option<Pgno>,
+    pages: Vec<u8>,
+    filled: usize,
+}
+
+/// The checksums over one unit.
+#[derive(Default)]
+struct Sums {
+    hasher: FileHasher,
+    rolling: RollingChecksum,
+    len: u64,
+}
+
+impl Sums {
+    fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+    }
+}
+
+impl<'a> Worker<'a> {
+    pub(crate) fn new(shared: &'a Shared<'a>) -> Self {
+        let batch = Batch { first: None, next: None, pages: vec![0; REGION], filled: 0 };
+        Self { shared, input: Vec::new(), batch }
+    }
+
+    /// Works until nothing is left to do, or somebody fails.
+    pub(crate) fn run(&mut self) {
+        while let Some(task) = self.shared.queue.take() {
+            let done = match task {
+                Task::Open(place) => self.open(place),
+                Task::Advance(active) => self.advance(active),
+            };
+            if let Err(error) = done {
+                self.shared.queue.fail(error);
+            }
+        }
+        self.shared.queue.leave();
+    }
+
+    fn open(&mut self, place: usize) -> Result<()> {
+        let Some(info) = self.shared.files.get(place) else { return Ok(()) };
+        let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
+        if info.size <= UNIT as u64 {
+            self.shared.queue.give_back(None);
+            return self.small_file(info, number);
+        }
+        let reader = self.shared.reader;
+        let (file, units) =
+            OpenFile::open(*info, number, &mut |offset, buf| reader.read_exact(info, offset, buf))?;
+        self.check_page_size(&file)?;
+        self.shared.queue.give_back(Some(Box::new(Active { file: Arc::new(file), units })));
+        Ok(())
+    }
+
+    /// Reads a file at once and decodes it alone.
+    fn small_file(&mut self, info: &FileInfo, number: u32) -> Result<()> {
+        let mut bytes = std::mem::take(&mut self.input);
+        bytes.resize(info.size as usize, 0);
+        let done = self.shared.reader.read_exact(info, 0, &mut bytes).and_then(|()| {
+            let mut read = |offset: u64, buf: &mut [u8]| {
+                copy_range(&bytes, offset, buf)
+                    .ok_or_else(|| format_error(info, LtxError::Truncated { offset: info.size }))
+            };
+            let (file, mut units) = OpenFile::open(*info, number, &mut read)?;
+            self.check_page_size(&file)?;
+            while let Some(unit) = next_unit(&file, &mut units, self.shared.page_size, &mut read)? {
+                let start = usize::try_from(unit.offset).unwrap_or(usize::MAX);
+                let range = start..start.saturating_add(unit.len);
+                self.decode(&file, &unit, bytes.get(range).unwrap_or_default())?;
+            }
+            Ok(())
+        });
+        self.input = bytes;
+        done
+    }
+
+    /// Takes one unit of a big file, lets others have the rest, and decodes it.
+    fn advance(&mut self, active: Box<Active>) -> Result<()> {
+        let Active { file, mut units } = *active;
+        let (reader, info) = (self.shared.reader, file.info);
+        let mut read = |offset: u64, buf: &mut [u8]| reader.read_exact(&info, offset, buf);
+        let unit = next_unit(&file, &mut units, self.shared.page_size, &mut read)?;
+        let Some(unit) = unit else {
+            self.shared.queue.give_back(None);
+            return Ok(());
+        };
+        let rest = (!unit.is_last).then(|| Box::new(Active { file: Arc::clone(&file), units }));
+        self.shared.queue.give_back(rest);
+        let mut bytes = std::mem::take(&mut self.input);
+        bytes.resize(unit.len, 0);
+        let done = reader
+            .read_exact(&info, unit.offset, &mut bytes)
+            .and_then(|()| self.decode(&file, &unit, &bytes));
+        self.input = bytes;
+        done
+    }
+
+    fn check_page_size(&self, file: &OpenFile) -> Result<()> {
+        let (expected, actual) = (self.shared.page_size.get(), file.header.page_size.get());
+        if expected == actual {
+            return Ok(());
+        }
+        Err(Error::PageSizeMismatch { file: file.info.key(), expected, actual })
+    }
+
+    /// Decodes, checks and writes the frames of one unit.
+    fn decode(&mut self, file: &OpenFile, unit: &Unit, bytes: &[u8]) -> Result<()> {
+        self.batch.clear();
+        let (mut sums, mut used) = (Sums::default(), 0);
+        for entry in &unit.entries {
+            let end = used + entry.size as usize;
+            let frame = bytes.get(used..end).unwrap_or_default();
+            self.page(file, entry, frame, &mut sums).map_err(|source| match source {
+                // The frame is another page's: say where.
+                PageError::Moved => {
+                    format_error(&file.info, LtxError::IndexMismatch { offset: unit.offset + used as u64 })
+                }
+                PageError::Format(source) => format_error(&file.info, source),
+                PageError::Write(error) => error,
+            })?;
+            used = end;
+        }
+        self.flush(file.number)?;
+        if unit.is_last {
+            end_mark(&file.info, bytes.get(used..).unwrap_or_default(), &mut sums)?;
+        }
+        let part = Part { crc: sums.hasher.finish(), len: sums.len, rolling: sums.rolling };
+        if let Some(verdict) = file.add(unit.sequence, part)? {
+            self.finished(file, &verdict);
+        }
+        self.shared.counters.bytes.fetch_add(unit.len as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Decodes one frame into the batch.
+    fn page(
+        &mut self,
+        file: &OpenFile,
+        entry: &Entry,
+        frame: &[u8],
+        sums: &mut Sums,
+    ) -> std::result::Result<(), PageError> {
+        if !self.batch.takes(entry.pgno) {
+            self.flush(file.number)?;
+        }
+        let page_size = self.shared.page_size;
+        let page = self.batch.room(page_size.bytes());
+        let pgno = ltx::decode_frame(frame, page_size, page)?;
+        if pgno != entry.pgno {
+            return Err(PageError::Moved);
+        }
+        sums.update(frame.get(..hashed_prefix(frame)).unwrap_or_default());
+        sums.update(page);
+        if file.tracks_pages() {
+            sums.rolling.add(ltx::page_checksum(pgno, page));
+        }
+        // Pages that a later transaction cut off were decoded for the checksum only.
+        if pgno.get() <= self.shared.commit.get() {
+            self.batch.keep(pgno, page_size.bytes());
+            if self.shared.winners.ends_region(pgno) {
+                self.flush(file.number)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, number: u32) -> Result<()> {
+        if let Some(first) = self.batch.first {
+            let pages = self.batch.pages.get(..self.batch.filled).unwrap_or_default();
+            let output = self.shared.output;
+            let written = self
+                .shared
+                .winners
+                .write(&Run { first, pages, number }, |bytes, offset| output.write_at(bytes, offset));
+            written.map_err(|source| output.error(source))?;
+        }
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// A file has turned out to be whole and sound.
+    fn finished(&self, file: &OpenFile, verdict: &Verdict) {
+        if let Some(link) = Link::of(&file.header, verdict) {
+            self.shared.links.lock().unwrap_or_else(PoisonError::into_inner).insert(file.number, link);
+        }
+        self.shared.counters.files.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        (self.first, self.next, self.filled) = (None, None, 0);
+    }
+
+    /// Whether `pgno` directly follows what is there.
+    fn takes(&self, pgno: Pgno) -> bool {
+        self.first.is_none() || self.next == Some(pgno)
+    }
+
+    fn room(&mut self, page_bytes: usize) -> &mut [u8] {
+        self.pages.get_mut(self.filled..self.filled + page_bytes).unwrap_or_default()
+    }
+
+    fn keep(&mut self, pgno: Pgno, page_bytes: usize) {
+        self.first.get_or_insert(pgno);
+        self.next = pgno.next();
+        self.filled += page_bytes;
+    }
+}
+
+/// Why a page could not be taken in.
+enum PageError {
+    Moved,
+    Format(LtxError),
+    Write(Error),
+}
+
+impl From<LtxError> for PageError {
+    fn from(error: LtxError) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl From<Error> for PageError {
+    fn from(error: Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+/// Takes the next unit, and tells the file how many there are when it is the last one.
+fn next_unit(
+    file: &OpenFile,
+    units: &mut Units,
+    page_size: PageSize,
+    read: &mut crate::restore::index::ReadFn<'_>,
+) -> Result<Option<Unit>> {
+    let unit = units.next(page_size.bytes(), read)?;
+    if let Some(verdict) = units.verdict() {
+        file.set_verdict(verdict);
+    }
+    Ok(unit)
+}
+
+/// How much of a frame's start the file checksum covers: the length field only where there is one.
+fn hashed_prefix(frame: &[u8]) -> usize {
+    let header = frame.first_chunk().and_then(|start| PageHeader::parse(start).ok().flatten());
+    match header.map(|header| header.encoding) {
+        Some(PageEncoding::Block) => PAGE_HEADER_SIZE + 4,
+        _ => PAGE_HEADER_SIZE,
+    }
+}
+
+/// Checks the zeros behind the last frame.
+fn end_mark(info: &FileInfo, bytes: &[u8], sums: &mut Sums) -> Result<()> {
+    if bytes != [0; TERMINATOR] {
+        let offset = info.size.saturating_sub(bytes.len() as u64);
+        return Err(format_error(info, LtxError::IndexMismatch { offset }));
+    }
+    sums.update(bytes);
+    Ok(())
+}
+
+fn copy_range(bytes: &[u8], offset: u64, buf: &mut [u8]) -> Option<()> {
+    let start = usize::try_from(offset).ok()?;
+    let part = bytes.get(start..start.checked_add(buf.len())?)?;
+    buf.copy_from_slice(part);
+    Some(())
+}
+
+fn format_error(info: &FileInfo, source: LtxError) -> Error {
+    Error::Format { file: info.key(), source }
+}
