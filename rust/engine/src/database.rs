@@ -1,59 +1,53 @@
 //! One database, as its owner sees it.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ltx::{Header, Pos, TxId};
 
 use crate::connection::{CheckpointMode, CheckpointResult};
+use crate::emit::Written;
 use crate::error::{Context, Error, Result};
 use crate::files::exists;
 use crate::live::Live;
 use crate::meta_dir::LocalFile;
 use crate::options::Options;
+use crate::seal::Sealed;
 use crate::status::Status;
-use crate::watch::{Watch, Woken};
-
-/// The first wait after a commit; each wait without one is twice as long.
-const SHORTEST_WAIT: Duration = Duration::from_micros(500);
-/// After a wait of this length without a commit the database is left to the file system's watch.
-const LONGEST_WAIT: Duration = Duration::from_millis(64);
-/// What no watch tells, a file that was replaced above all, is noticed within this time.
-const TICK: Duration = Duration::from_secs(1);
-/// The page checksums are made durable when nothing happens and this long after the last time.
-const SUMS_INTERVAL: Duration = Duration::from_secs(30);
+use crate::watch::Watch;
 
 /// One database that is replicated: its WAL becomes L0 files in its meta directory.
 ///
 /// All methods may be called from any thread; [`Database::follow`] waits without keeping the others out.
 pub struct Database {
-    options: Arc<Options>,
+    pub(crate) options: Arc<Options>,
     state: Mutex<State>,
-    watch: Watch,
+    pub(crate) watch: Watch,
 }
 
+/// What the methods share.
 #[derive(Default)]
-struct State {
-    live: Option<Live>,
+pub(crate) struct State {
+    pub(crate) live: Option<Live>,
+    /// The L0 file that is being written while following goes on.
+    pub(crate) writing: Option<JoinHandle<Result<Written>>>,
     /// The newest transaction known, for opening again after a file was replaced; `None` while closed.
     resume_at: Option<TxId>,
-    sums_flushed: Option<Instant>,
+    pub(crate) sums_flushed: Option<Instant>,
 }
 
-/// What one look at the database found.
-struct Look {
-    emitted: bool,
-    read: u64,
-    settled: bool,
-    due: Option<Instant>,
-}
-
-impl Look {
-    /// Whether the database can be left to the file system's watch.
-    fn rests(&self, wait: Duration) -> bool {
-        self.settled && self.read == 0 && !self.emitted && wait == LONGEST_WAIT
+impl State {
+    /// Waits for the L0 file that is being written; whether there was one.
+    pub(crate) fn finish_writing(&mut self) -> Result<bool> {
+        let (Some(writing), Some(live)) = (self.writing.take(), &mut self.live) else { return Ok(false) };
+        let written = writing.join().unwrap_or_else(|_| {
+            let what = "the thread that writes an L0 file ended early";
+            Err(Error::Changed { path: live.path().to_owned(), what })
+        });
+        live.finish_job(written).map(|_| true)
     }
 }
 
@@ -76,6 +70,8 @@ impl Database {
     /// [`Error::InUse`], [`Error::NotWal`], [`Error::Busy`], or what files and SQLite answer.
     pub fn open(&self, remote: TxId) -> Result<bool> {
         let mut state = self.state();
+        // A file that could not be written is found again by what comes next.
+        let _ = state.finish_writing();
         state.live = None;
         state.resume_at = Some(remote);
         self.live(&mut state).map(|live| live.is_some())
@@ -96,38 +92,6 @@ impl Database {
         })
     }
 
-    /// Waits for commits and turns them into L0 files; true as soon as there is a new one, false after `timeout` or
-    /// [`Database::interrupt`].
-    ///
-    /// # Errors
-    /// As [`Database::sync`]; a missing database file is waited for.
-    pub fn follow(&self, timeout: Duration) -> Result<bool> {
-        let deadline = Instant::now() + timeout;
-        let mut wait = SHORTEST_WAIT;
-        loop {
-            let mut look = self.look()?;
-            let resting = look.rests(wait) && self.watch.arm(&self.watched());
-            if resting {
-                // What came between the last look and the watch is seen by neither.
-                look = self.look()?;
-            }
-            if look.emitted {
-                return Ok(true);
-            }
-            wait = if look.read > 0 { SHORTEST_WAIT } else { (wait * 2).min(LONGEST_WAIT) };
-            let now = Instant::now();
-            let longest = if resting && look.rests(wait) { TICK } else { wait };
-            let until = look.due.map_or(longest, |due| due.saturating_duration_since(now).min(longest));
-            let until = until.min(deadline.saturating_duration_since(now));
-            match self.watch.wait(until, resting).context("wait for", &self.options.path)? {
-                Woken::ByCall => return Ok(false),
-                Woken::ByFile => wait = SHORTEST_WAIT,
-                Woken::ByTime if Instant::now() >= deadline => return Ok(false),
-                Woken::ByTime => {}
-            }
-        }
-    }
-
     /// Ends [`Database::follow`] in whichever thread it waits.
     pub fn interrupt(&self) {
         self.watch.wake();
@@ -142,7 +106,7 @@ impl Database {
         let patience = self.options.busy_timeout;
         self.on_live(&mut state, |live| {
             live.leap()?;
-            if mode != CheckpointMode::Passive && !live.seal(patience)? {
+            if mode != CheckpointMode::Passive && live.seal(patience)? != Sealed::Drained {
                 return Ok(CheckpointResult { busy: true, wal_frames: 0, checkpointed: 0 });
             }
             live.counters.checkpoints += 1;
@@ -223,7 +187,9 @@ impl Database {
         self.interrupt();
         let mut state = self.state();
         state.resume_at = None;
+        let written = state.finish_writing();
         let Some(mut live) = state.live.take() else { return Ok(()) };
+        written?;
         live.leap()?;
         live.emit()?;
         live.flush_sums()
@@ -232,10 +198,12 @@ impl Database {
     /// Closes without a last sync, as a crash would; for when a last sync failed.
     pub fn abandon(&self) {
         self.interrupt();
-        *self.state() = State::default();
+        let mut state = self.state();
+        let _ = state.finish_writing();
+        *state = State::default();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // A panic in between leaves transactions that are only dropped, so the state is as good as any.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -252,8 +220,13 @@ impl Database {
     }
 
     /// Does `work`; when a file was replaced underneath, lets everything go, opens what is there now, and does it again.
-    fn on_live<T>(&self, state: &mut State, mut work: impl FnMut(&mut Live) -> Result<T>) -> Result<T> {
+    pub(crate) fn on_live<T>(
+        &self,
+        state: &mut State,
+        mut work: impl FnMut(&mut Live) -> Result<T>,
+    ) -> Result<T> {
         for _ in 0..2 {
+            state.finish_writing()?;
             let Some(live) = self.live(state)? else {
                 return Err(Error::NotReady { path: self.options.path.clone() });
             };
@@ -271,51 +244,9 @@ impl Database {
         };
         work(live)
     }
-
-    /// Reads what is new, writes an L0 file when one is due, and takes care of the WAL.
-    fn look(&self) -> Result<Look> {
-        let mut state = self.state();
-        let look = match self.on_live(&mut state, |live| live.look(Instant::now())) {
-            Err(Error::NotReady { .. }) => {
-                return Ok(Look { emitted: false, read: 0, settled: true, due: None });
-            }
-            look => look?,
-        };
-        if look.settled && look.read == 0 && state.sums_flushed.is_none_or(|at| at.elapsed() >= SUMS_INTERVAL)
-        {
-            state.sums_flushed = Some(Instant::now());
-            self.on_live(&mut state, Live::care_for_sums)?;
-        }
-        Ok(look)
-    }
-
-    fn watched(&self) -> [PathBuf; 2] {
-        [self.options.sibling("-wal"), self.options.path.clone()]
-    }
 }
 
 impl Live {
-    fn look(&mut self, now: Instant) -> Result<Look> {
-        self.files.verify_identity()?;
-        let read = self.catch_up()?;
-        self.take_turns(now)?;
-        let due = self.due(now);
-        let emitted = due.is_some_and(|due| due <= now) && self.emit()?.is_some();
-        Ok(Look { emitted, read, settled: self.is_settled(), due: if emitted { None } else { due } })
-    }
-
-    /// When the next L0 file is to be made: at once after a quiet interval, else when the interval is over or too much waits.
-    fn due(&self, now: Instant) -> Option<Instant> {
-        if self.position.lost.is_some() {
-            return Some(now);
-        }
-        if self.pending.is_empty() {
-            return None;
-        }
-        let too_much = self.pending.bytes() >= MAX_PENDING_BYTES;
-        Some(self.last_emit.filter(|_| !too_much).map_or(now, |last| last + self.options.monitor_interval))
-    }
-
     fn remove_old_l0(&mut self, uploaded: TxId, oldest_kept: i64) -> Result<usize> {
         let files = self.meta.local_files()?;
         let old = |file: &&LocalFile| file.max_txid <= uploaded && file.created_at.millis() < oldest_kept;
@@ -332,14 +263,7 @@ impl Live {
         Ok(old.len())
     }
 
-    fn care_for_sums(&mut self) -> Result<()> {
-        if self.sums.is_none() && self.position.lost.is_none() {
-            return self.rebuild_sums().map(drop);
-        }
-        self.flush_sums()
-    }
-
-    fn flush_sums(&mut self) -> Result<()> {
+    pub(crate) fn flush_sums(&mut self) -> Result<()> {
         let txid = self.position.txid;
         match &mut self.sums {
             Some(sums) if self.position.lost.is_none() && sums.durable() != txid => sums.flush(txid),
@@ -353,37 +277,4 @@ impl Live {
         let _ = self.leap().and_then(|_| self.emit());
         let _ = self.seal(Duration::ZERO);
     }
-}
-
-/// More than this is not kept back for the next L0 file.
-const MAX_PENDING_BYTES: u64 = 64 << 20;
-
-/// The version of the SQLite that is built in, such as `3.51.3`.
-#[must_use]
-pub fn sqlite_version() -> &'static str {
-    rusqlite::version()
-}
-
-/// How thoroughly a database is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IntegrityCheck {
-    /// `PRAGMA quick_check`.
-    Quick,
-    /// `PRAGMA integrity_check`.
-    Full,
-}
-
-/// Lets SQLite check a database that nobody else has open, such as one that was just restored. `None`: it is sound; else
-/// what SQLite found first.
-///
-/// # Errors
-/// When the file cannot be opened, or is none that SQLite can read.
-pub fn check_integrity(path: &Path, check: IntegrityCheck) -> Result<Option<String>> {
-    let sqlite = rusqlite::Connection::open(path).context("open", path)?;
-    let sql = match check {
-        IntegrityCheck::Quick => "PRAGMA quick_check(1)",
-        IntegrityCheck::Full => "PRAGMA integrity_check(1)",
-    };
-    let found: String = sqlite.query_row(sql, [], |row| row.get(0)).context("check", path)?;
-    Ok((found != "ok").then_some(found))
 }

@@ -1,41 +1,88 @@
 //! What was read becomes one L0 file.
+//!
+//! Taking the pages and taking note of the finished file need the database; writing and syncing the file, which is what takes
+//! time, does not. So following goes on while a file is made.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use ltx::{Checksum, Encoder, Header, PageCount, Pgno, ReadAt, Timestamp, TxId};
-use wal::WalHeader;
+use ltx::{Checksum, Encoder, Header, Pgno, ReadAt, Timestamp, TxId};
+use wal::{Cursor, PageMap, WalHeader, WalReader};
 
 use crate::error::{Context, Result};
 use crate::live::Live;
-use crate::meta_dir::Staged;
+use crate::meta_dir::{MetaDir, Staged};
+use crate::pending::Pending;
 
-/// Pages and their checksums, in page order.
-type Changed = Vec<(Pgno, Checksum)>;
+/// An L0 file to be written, with all that goes into it.
+pub(crate) struct Job {
+    header: Header,
+    pgnos: Vec<Pgno>,
+    pages: Pending,
+    meta: Arc<MetaDir>,
+}
+
+/// An L0 file that is durable under its name.
+pub(crate) struct Written {
+    header: Header,
+    changed: Vec<(Pgno, Checksum)>,
+    /// Empty again; its memory is used for the next file.
+    spare: Pending,
+}
 
 impl Live {
-    /// Writes everything that was read into the next L0 file; `None` when there is nothing.
+    /// Writes everything that was read into the next L0 file, now; `None` when there is nothing.
     pub(crate) fn emit(&mut self) -> Result<Option<TxId>> {
         if self.position.lost.is_some() {
             return self.repair();
         }
+        let Some(job) = self.take_job()? else { return Ok(None) };
+        let written = job.write();
+        self.finish_job(written).map(Some)
+    }
+
+    /// Everything that was read, as a file to be written elsewhere. No other file may be made before [`Live::finish_job`].
+    pub(crate) fn take_job(&mut self) -> Result<Option<Job>> {
         if self.pending.is_empty() {
             return Ok(None);
         }
         self.verify_chain()?;
         let header = self.next_header(self.position.commit_read)?;
-        let changed = self.write_increment(&header)?;
-        if let Some(sums) = &mut self.sums {
-            sums.update(&changed, header.commit)?;
-        }
+        self.keep_grown_pages()?;
+        let pgnos = self.pending.pgnos(header.commit);
+        let fresh = self.spare.take().unwrap_or_else(|| Pending::new(self.page_size, self.meta.own_dir()));
+        let pages = std::mem::replace(&mut self.pending, fresh);
+        self.position.wal_start = self.position.cursor.map_or(WalHeader::SIZE as u64, |cursor| cursor.offset);
+        Ok(Some(Job { header, pgnos, pages, meta: Arc::clone(&self.meta) }))
+    }
+
+    /// Takes note of a file that was written, or could not be: then its pages are found again by comparing all of them.
+    pub(crate) fn finish_job(&mut self, written: Result<Written>) -> Result<TxId> {
+        let Written { header, changed, spare } = match written {
+            Ok(written) => written,
+            Err(error) => {
+                self.lose("an L0 file could not be written");
+                return Err(error);
+            }
+        };
+        self.spare = Some(spare);
         self.counters.increments += 1;
         self.published(&header);
-        Ok(Some(header.max_txid))
+        if let Some(sums) = &mut self.sums
+            && let Err(error) = sums.update(&changed, header.commit)
+        {
+            // Half of it may be there; what is on disk can still be brought up by the L0 files, but not used as it is.
+            self.sums = None;
+            return Err(error);
+        }
+        Ok(header.max_txid)
     }
 
     /// The header of the next L0 file: its transaction, and the stretch of the WAL it came from, so that Litestream can go on
     /// from it (Litestream, LTX header, WAL fields).
-    pub(crate) fn next_header(&self, commit: PageCount) -> Result<Header> {
+    pub(crate) fn next_header(&self, commit: ltx::PageCount) -> Result<Header> {
         let txid = self.position.next_txid()?;
         let mut header = Header::new(self.page_size, commit, txid, txid);
         header.timestamp = self.next_timestamp();
@@ -49,68 +96,94 @@ impl Live {
         Ok(header)
     }
 
+    /// The L0 file of `header` is durable under its name: from here on it is the position.
+    pub(crate) fn published(&mut self, header: &Header) {
+        self.position.txid = header.max_txid;
+        self.position.commit = header.commit;
+        self.last_timestamp = Some(header.timestamp);
+        self.last_emit = Some(Instant::now());
+    }
+
     /// Time never goes back along the chain, whatever the clock does.
     fn next_timestamp(&self) -> Timestamp {
         let now = (self.options.clock)();
         self.last_timestamp.map_or(now, |last| now.max(last))
     }
 
-    /// The L0 file of `header` is durable under its name: from here on it is the position.
-    pub(crate) fn published(&mut self, header: &Header) {
-        self.position.txid = header.max_txid;
-        self.position.commit = header.commit;
-        self.position.wal_start = self.position.cursor.map_or(WalHeader::SIZE as u64, |cursor| cursor.offset);
-        self.pending.clear();
-        self.last_timestamp = Some(header.timestamp);
-        self.last_emit = Some(Instant::now());
-    }
-
-    fn write_increment(&self, header: &Header) -> Result<Changed> {
-        let path = self.meta.l0_path(header.max_txid);
-        let mut encoder =
-            Encoder::new(self.meta.stage_l0(header.max_txid)?, header).context("write", &path)?;
-        let mut changed = Vec::new();
+    /// Every page the database grew by must be in the file, and SQLite need not write a page that it only allocated. What such
+    /// a page holds is what an older frame or the database file has. Our transaction began before the newest commit read, so
+    /// no checkpoint can have moved a later version there.
+    fn keep_grown_pages(&mut self) -> Result<()> {
+        let lock_page = self.page_size.lock_pgno();
+        let grown = self.position.commit.get() + 1..=self.position.commit_read.get();
+        let unwritten =
+            grown.filter_map(Pgno::new).filter(|pgno| *pgno != lock_page && !self.pending.has(*pgno));
+        let unwritten: Vec<_> = unwritten.collect();
+        if unwritten.is_empty() {
+            return Ok(());
+        }
+        let older = self.frames_of_generation()?;
         let mut page = vec![0; self.page_size.bytes()];
-        for pgno in self.pages_to_write(header.commit) {
-            if !self.pending.read(pgno, &mut page).context("read kept pages of", self.path())? {
-                self.read_database_page(pgno, &mut page)?;
+        for pgno in unwritten {
+            self.read_older_page(pgno, older.as_ref(), &mut page).context("read", &self.options.path)?;
+            self.pending.put(pgno, &page).context("keep pages of", &self.options.path)?;
+        }
+        Ok(())
+    }
+
+    /// All frames of the present generation that were read; `None` when it was begun anew, and they are in the database file.
+    fn frames_of_generation(&self) -> Result<Option<PageMap>> {
+        let Some(end) = self.position.cursor else { return Ok(None) };
+        let mut reader = WalReader::resume(self.files.wal.clone(), Cursor::start(end.header));
+        reader.limit(end.offset);
+        let map = PageMap::build(&mut reader, None).context("read", self.path())?;
+        Ok((map.end == end).then_some(map))
+    }
+
+    fn read_older_page(&self, pgno: Pgno, older: Option<&PageMap>, page: &mut [u8]) -> io::Result<()> {
+        if let Some(map) = older
+            && let Some(offset) = map.get(pgno)
+        {
+            self.files.wal.read_exact_at(page, offset)?;
+            let mut header = [0; WalHeader::SIZE];
+            self.files.wal.read_exact_at(&mut header, 0)?;
+            if header == map.end.header.encode() {
+                return Ok(());
             }
-            encoder.write_page(pgno, &page).context("write", &path)?;
-            changed.push((pgno, ltx::page_checksum(pgno, &page)));
         }
-        publish(encoder, path)?;
-        Ok(changed)
-    }
-
-    /// The pages that were committed, and every page the database grew by: SQLite need not write a page it only allocated.
-    fn pages_to_write(&self, commit: PageCount) -> Vec<Pgno> {
-        let mut pgnos = self.pending.pgnos(commit);
-        let grown = self.position.commit.get() + 1..=commit.get();
-        if !grown.is_empty() {
-            let lock_page = self.page_size.lock_pgno();
-            pgnos.retain(|pgno| pgno.get() < *grown.start());
-            pgnos.extend(grown.filter_map(Pgno::new).filter(|pgno| *pgno != lock_page));
-        }
-        pgnos
-    }
-
-    /// A page that no frame since the last L0 file holds. Our transaction began before the newest commit read, so no
-    /// checkpoint can have moved a later version into the file.
-    fn read_database_page(&self, pgno: Pgno, page: &mut [u8]) -> Result<()> {
         page.fill(0);
         let (mut done, start) = (0, pgno.offset(self.page_size));
         while done < page.len() {
-            match self
-                .files
-                .db
-                .read_at(&mut page[done..], start + done as u64)
-                .context("read", self.path())?
-            {
+            match self.files.db.read_at(&mut page[done..], start + done as u64)? {
                 0 => break,
                 read => done += read,
             }
         }
         Ok(())
+    }
+}
+
+impl Job {
+    /// Writes the file and makes it durable.
+    pub(crate) fn write(mut self) -> Result<Written> {
+        let path = self.meta.l0_path(self.header.max_txid);
+        let changed = self.write_pages(&path)?;
+        self.pages.clear();
+        Ok(Written { header: self.header, changed, spare: self.pages })
+    }
+
+    fn write_pages(&self, path: &Path) -> Result<Vec<(Pgno, Checksum)>> {
+        let staged = self.meta.stage_l0(self.header.max_txid)?;
+        let mut encoder = Encoder::new(staged, &self.header).context("write", path)?;
+        let mut page = vec![0; self.header.page_size.bytes()];
+        let mut changed = Vec::with_capacity(self.pgnos.len());
+        for &pgno in &self.pgnos {
+            self.pages.read(pgno, &mut page).context("read kept pages for", path)?;
+            encoder.write_page(pgno, &page).context("write", path)?;
+            changed.push((pgno, ltx::page_checksum(pgno, &page)));
+        }
+        publish(encoder, path.to_owned())?;
+        Ok(changed)
     }
 }
 

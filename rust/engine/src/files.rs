@@ -95,7 +95,18 @@ impl LiveFiles {
     }
 
     /// The wal-index as it stands; `None` while somebody is writing it, or before anybody has.
+    ///
+    /// `backfilled` is read before the rest, so it belongs to a checkpoint that knew of no frame beyond `mx_frame`. That
+    /// matters: a checkpoint which stops short of the newest frame does not move a page that has a later frame as well, so its
+    /// number says what is in the database file only together with all the frames it knew of.
     pub(crate) fn wal_index(&self) -> Result<Option<WalIndex>> {
+        let (Some(before), Some(index)) = (self.read_wal_index()?, self.read_wal_index()?) else {
+            return Ok(None);
+        };
+        Ok((before.salt == index.salt).then_some(WalIndex { backfilled: before.backfilled, ..index }))
+    }
+
+    fn read_wal_index(&self) -> Result<Option<WalIndex>> {
         let mut bytes = [0; WalIndex::SIZE];
         match self.shm.read_exact_at(&mut bytes, 0) {
             Ok(()) => Ok(WalIndex::parse(&bytes)),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ltx::{PageCount, PageSize, Pos, Timestamp, TxId};
 use wal::{Cursor, WalHeader, WalIndex, WalReader, wal_size};
@@ -19,8 +19,8 @@ use crate::snapshot::Snapshots;
 use crate::status::Counters;
 use crate::turns::Turns;
 
-/// How often a wal-index that is being written is read again before the step is given up; each try waits for the writer.
-const INDEX_TRIES: u32 = 50;
+/// How long to wait before a wal-index that was being written is read again.
+const INDEX_WAIT: Duration = Duration::from_micros(50);
 
 /// Why the next L0 file cannot simply continue the last one.
 pub(crate) type Reason = &'static str;
@@ -35,6 +35,8 @@ pub(crate) struct Position {
     pub(crate) commit_read: PageCount,
     /// The next frame to read; `None` while the present WAL generation has no frame.
     pub(crate) cursor: Option<Cursor>,
+    /// How many frames of the generation were in the database file when the frame before `cursor` was the newest.
+    pub(crate) backfilled: u32,
     /// Where, in the present WAL generation, the frames of the next L0 file begin.
     pub(crate) wal_start: u64,
     /// Set when continuity cannot be proved: the next L0 file is made by comparing all pages.
@@ -51,6 +53,8 @@ pub(crate) struct Live {
     pub(crate) page_size: PageSize,
     pub(crate) position: Position,
     pub(crate) pending: Pending,
+    /// Memory of the last L0 file, for the pages after the next one.
+    pub(crate) spare: Option<Pending>,
     pub(crate) sums: Option<PageSums>,
     pub(crate) pace: Pace,
     pub(crate) counters: Counters,
@@ -61,7 +65,7 @@ pub(crate) struct Live {
     pub(crate) last_timestamp: Option<Timestamp>,
     pub(crate) last_emit: Option<Instant>,
     pub(crate) snapshots: Snapshots,
-    pub(crate) meta: MetaDir,
+    pub(crate) meta: Arc<MetaDir>,
 }
 
 impl Live {
@@ -90,23 +94,23 @@ impl Live {
         if self.position.lost.is_some() {
             return Ok(0);
         }
-        for _ in 0..INDEX_TRIES {
-            let Some(index) = self.files.wal_index()? else {
-                std::thread::yield_now();
-                continue;
-            };
-            self.pace.saw(&index);
-            let Some(cursor) = self.cursor_for(&index)? else {
-                if index.mx_frame == 0 {
-                    return Ok(0);
+        let deadline = Instant::now() + self.options.busy_timeout;
+        loop {
+            if let Some(index) = self.files.wal_index()? {
+                self.pace.saw(&index);
+                match self.cursor_for(&index)? {
+                    Some(cursor) => return self.read_to(cursor, &index),
+                    None if index.mx_frame == 0 => return Ok(0),
+                    // The header on disk is of another generation than the index: the WAL is just being begun anew.
+                    None => {}
                 }
-                // The header on disk is of another generation than the index: the WAL is just being begun anew.
-                std::thread::yield_now();
-                continue;
-            };
-            return self.read_to(cursor, &index);
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Busy { path: self.path().to_owned() });
+            }
+            // Whoever writes the index may have lost the processor in the middle of it.
+            std::thread::sleep(INDEX_WAIT);
         }
-        Err(Error::Busy { path: self.path().to_owned() })
     }
 
     /// Where to go on reading in the generation that the wal-index is about; `None` when it has no frame, or when its
@@ -160,6 +164,7 @@ impl Live {
             return Ok(self.lose("the wal holds other frames than were committed"));
         }
         self.position.cursor = Some(reached);
+        self.position.backfilled = index.backfilled;
         if index.mx_frame > 0 {
             self.position.commit_read = PageCount::new(index.page_count);
         }

@@ -63,6 +63,11 @@ impl Pending {
         Ok(true)
     }
 
+    /// Whether there is a version of `pgno`.
+    pub(crate) fn has(&self, pgno: Pgno) -> bool {
+        self.slots.contains_key(&pgno)
+    }
+
     /// Numbers of the pages up to `commit`, ascending.
     pub(crate) fn pgnos(&self, commit: PageCount) -> Vec<Pgno> {
         let mut pgnos: Vec<_> =

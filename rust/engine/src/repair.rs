@@ -8,13 +8,16 @@ use wal::{Cursor, PageMap, WalHeader, WalIndex, WalReader, resume_unverified, wa
 
 use crate::emit::publish;
 use crate::error::{Context, Error, Result};
-use crate::live::Live;
+use crate::live::{Live, Position};
 use crate::meta_dir::Staged;
 use crate::page_sums::NewSums;
 use crate::scan::{Batch, View, Wanted, scan};
 
 /// How often the wal-index and the WAL are compared before they are said to contradict each other.
 const PIN_TRIES: u32 = 100;
+
+/// The database at its newest commit, where that is in the WAL, and how many frames were in the database file.
+type Pinned = (View, Option<Cursor>, u32);
 
 /// An L0 file that is begun with its first page, so that a scan which finds nothing leaves nothing.
 struct Difference<'a> {
@@ -28,8 +31,9 @@ impl Live {
     pub(crate) fn repair(&mut self) -> Result<Option<TxId>> {
         let Some(reason) = self.position.lost else { return Ok(None) };
         self.verify_chain()?;
-        let (view, cursor) = self.pin()?;
+        let (view, cursor, backfilled) = self.pin()?;
         self.position.cursor = cursor;
+        self.position.backfilled = backfilled;
         self.position.wal_start = WalHeader::SIZE as u64;
         let header = self.next_header(view.commit)?;
         let (made, sums) = self.write_difference(&view, header)?;
@@ -37,6 +41,7 @@ impl Live {
         self.position.commit_read = view.commit;
         self.position.lost = None;
         if !made {
+            self.position.wal_start = wal_end(cursor);
             return Ok(None);
         }
         match self.sums {
@@ -44,56 +49,66 @@ impl Live {
             None => self.counters.full += 1,
         }
         self.published(&header);
+        self.position.wal_start = wal_end(cursor);
         // The file is durable: should this fail, repeating the L0 files brings the old side file to the same place.
         self.sums = Some(sums.install(header.max_txid)?);
         Ok(Some(header.max_txid))
     }
 
-    /// Makes a side file for the position as it is, with nothing to upload. False when a commit came in between.
-    pub(crate) fn rebuild_sums(&mut self) -> Result<bool> {
+    /// Makes a side file for the position as it is, with nothing to upload.
+    pub(crate) fn rebuild_sums(&mut self) -> Result<()> {
         self.leap()?;
-        let (view, cursor) = self.pin_here()?;
-        if self.position.lost.is_some() || !self.pending.is_empty() || cursor != self.position.cursor {
-            return Ok(false);
-        }
+        self.emit()?;
+        let view = self.view_at_position()?;
         let mut sums = NewSums::create(&self.meta, self.page_size)?;
         scan(&view, Wanted::None, |batch| push_all(&mut sums, batch))?;
         self.sums = Some(sums.install(self.position.txid)?);
-        Ok(true)
+        Ok(())
+    }
+
+    /// The database at the newest L0 file, when nothing that was read is waiting. A read transaction must be held that began
+    /// no later than that: then no checkpoint moves a later frame into the database file.
+    pub(crate) fn view_at_position(&self) -> Result<View> {
+        let Position { cursor, backfilled, commit, .. } = self.position;
+        let view = |overlay| View { files: self.files.clone(), overlay, page_size: self.page_size, commit };
+        // Where all is in the database file the WAL may be begun anew at any time, and need not be looked at.
+        let Some(end) = cursor.filter(|end| u64::from(backfilled) < end.frames()) else {
+            return Ok(view(None));
+        };
+        match self.overlay(end.header, backfilled, end)? {
+            None => Err(self.contradiction()),
+            overlay => Ok(view(overlay)),
+        }
     }
 
     /// Begins a new read transaction and fixes the newest commit as seen from it.
-    fn pin(&mut self) -> Result<(View, Option<Cursor>)> {
+    fn pin(&mut self) -> Result<Pinned> {
         self.pending.clear();
         self.leap()?;
-        self.pin_here()
-    }
-
-    /// Fixes the newest commit. The transaction that is held began before it, so it holds for that commit too.
-    pub(crate) fn pin_here(&mut self) -> Result<(View, Option<Cursor>)> {
         for attempt in 0..PIN_TRIES {
             if let Some(index) = self.files.wal_index()?
                 && let Some(pinned) = self.try_pin(&index)?
             {
                 return Ok(pinned);
             }
-            // A commit or a checkpoint is under way, for as long as its writer needs.
-            std::thread::sleep(std::time::Duration::from_micros(u64::from(attempt) * 20));
+            wait_for_writer(attempt);
         }
-        Err(Error::Changed {
-            path: self.path().to_owned(),
-            what: "the wal does not hold what the wal-index names",
-        })
+        Err(self.contradiction())
     }
 
-    fn try_pin(&mut self, index: &WalIndex) -> Result<Option<(View, Option<Cursor>)>> {
+    fn contradiction(&self) -> Error {
+        let what = "the wal does not hold what the wal-index names";
+        Error::Changed { path: self.path().to_owned(), what }
+    }
+
+    fn try_pin(&self, index: &WalIndex) -> Result<Option<Pinned>> {
         let commit = match index.page_count {
             0 => self.files.db_pages(self.page_size)?,
             pages => PageCount::new(pages),
         };
         let view = |overlay| View { files: self.files.clone(), overlay, page_size: self.page_size, commit };
         if index.mx_frame == 0 {
-            return Ok(Some((view(None), None)));
+            return Ok(Some((view(None), None, 0)));
         }
         let Some(header) = self.files.wal_header()?.filter(|header| header.salt == index.salt) else {
             return Ok(None);
@@ -102,23 +117,22 @@ impl Live {
             let what = "the page size of the wal is another one";
             return Err(Error::Changed { path: self.path().to_owned(), what });
         }
-        let overlay = self.overlay(header, index)?;
-        Ok(overlay
-            .map(|overlay| (overlay.end, overlay))
-            .map(|(end, overlay)| (view(Some(overlay)), Some(end))))
+        let offset = wal_size(index.mx_frame.into(), self.page_size);
+        let end = Cursor { header, offset, checksum: index.frame_checksum };
+        let overlay = self.overlay(header, index.backfilled, end)?;
+        Ok(overlay.map(|overlay| (view(Some(overlay)), Some(end), index.backfilled)))
     }
 
-    /// The frames that are not in the database file yet; `None` when they do not lead to what the wal-index names.
-    fn overlay(&self, header: WalHeader, index: &WalIndex) -> Result<Option<PageMap>> {
+    /// The frames up to `end` that are not in the database file yet; `None` when they do not lead there.
+    fn overlay(&self, header: WalHeader, backfilled: u32, end: Cursor) -> Result<Option<PageMap>> {
         let wal = &self.files.wal;
-        let moved = wal_size(index.backfilled.min(index.mx_frame).into(), self.page_size);
+        let moved = wal_size(backfilled.into(), self.page_size).min(end.offset);
         let start = resume_unverified(wal, header, moved).context("read", self.path())?;
         let Some(start) = start else { return Ok(None) };
         let mut reader = WalReader::resume(wal.clone(), start);
-        let end = wal_size(index.mx_frame.into(), self.page_size);
-        reader.limit(end);
+        reader.limit(end.offset);
         let map = PageMap::build(&mut reader, None).context("read", self.path())?;
-        Ok((map.end.offset == end && map.end.checksum == index.frame_checksum).then_some(map))
+        Ok((map.end.offset == end.offset && map.end.checksum == end.checksum).then_some(map))
     }
 
     fn write_difference(&self, view: &View, header: Header) -> Result<(bool, NewSums)> {
@@ -159,4 +173,14 @@ impl Difference<'_> {
 
 fn push_all(sums: &mut NewSums, batch: &Batch) -> Result<()> {
     batch.sums.iter().try_for_each(|sum| sums.push(*sum))
+}
+
+/// A commit or a checkpoint is under way: it may need as long as its writer is kept from the processor.
+fn wait_for_writer(attempt: u32) {
+    std::thread::sleep(std::time::Duration::from_micros(u64::from(attempt) * 20));
+}
+
+/// Where the frames of the next L0 file begin.
+fn wal_end(cursor: Option<Cursor>) -> u64 {
+    cursor.map_or(WalHeader::SIZE as u64, |cursor| cursor.offset)
 }

@@ -33,6 +33,7 @@ impl Live {
             page_size,
             position: Position::unknown(remote),
             pending: Pending::new(page_size, meta.own_dir()),
+            spare: None,
             sums: None,
             pace: Pace::new(options),
             counters: Counters::default(),
@@ -41,7 +42,7 @@ impl Live {
             last_timestamp: None,
             last_emit: None,
             snapshots: Snapshots::default(),
-            meta,
+            meta: Arc::new(meta),
         };
         live.find_position(remote)?;
         Ok(live)
@@ -66,8 +67,25 @@ impl Live {
         }
         self.sums = PageSums::open(&self.meta, self.page_size, local)?;
         match self.prove(&header)? {
-            Some(cursor) => self.position.go_on_at(cursor, header.commit),
-            None => self.position.lost = Some("the wal does not continue the newest L0 file"),
+            Some(cursor) => self.go_on_at(cursor, header.commit),
+            None => {
+                self.position.lost = Some("the wal does not continue the newest L0 file");
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads on from `cursor`. Our transaction holds only what was committed after it began: if everything was in the database
+    /// file by then, a writer may be beginning the WAL anew over frames that we have not read.
+    fn go_on_at(&mut self, cursor: Cursor, commit: PageCount) -> Result<()> {
+        self.position.cursor = Some(cursor);
+        self.position.wal_start = cursor.offset;
+        self.position.commit_read = commit;
+        self.position.lost = None;
+        self.catch_up()?;
+        let same_generation = self.position.cursor.is_some_and(|now| now.header.salt == cursor.header.salt);
+        if !same_generation || self.files.wal_index()?.is_none_or(|index| index.salt != cursor.header.salt) {
+            self.lose("the wal was begun anew while it was opened");
         }
         Ok(())
     }
@@ -150,13 +168,6 @@ impl Position {
         let lost =
             Some(if remote.is_none() { "the first L0 file" } else { "the replica is ahead of what is here" });
         let wal_start = WalHeader::SIZE as u64;
-        Self { txid: remote, commit: none, commit_read: none, cursor: None, wal_start, lost }
-    }
-
-    fn go_on_at(&mut self, cursor: Cursor, commit: PageCount) {
-        self.cursor = Some(cursor);
-        self.wal_start = cursor.offset;
-        self.commit_read = commit;
-        self.lost = None;
+        Self { txid: remote, commit: none, commit_read: none, cursor: None, backfilled: 0, wal_start, lost }
     }
 }

@@ -16,13 +16,13 @@ use crate::options::Options;
 
 /// No new frame for this long: the writer pauses, and the mark may follow it.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long the write lock is asked for without sleeping, at first.
-const SHORT_PATIENCE: Duration = Duration::from_millis(4);
-/// The same when the WAL has outgrown its length eight times over.
-const LONG_PATIENCE: Duration = Duration::from_millis(50);
+/// How long the write lock is asked for without sleeping: the longer the WAL, in multiples of the length at which it should
+/// begin anew, the more insistently.
+const PATIENCE: [(u32, Duration); 3] =
+    [(4, Duration::from_millis(4)), (16, Duration::from_millis(50)), (u32::MAX, Duration::from_millis(250))];
 /// How long the application's own checkpoint is waited for, under the write lock.
 const RIVAL_PATIENCE: Duration = Duration::from_millis(40);
-/// The first wait after a seal that did not help; it doubles up to `LONGEST_BACKOFF`.
+/// The first wait after a seal that a reader of the application made useless; it doubles up to `LONGEST_BACKOFF`.
 const FIRST_BACKOFF: Duration = Duration::from_millis(4);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
@@ -86,14 +86,27 @@ impl Pace {
         now.duration_since(self.changed_at) >= PAUSE
     }
 
-    fn failed(&mut self, now: Instant) {
-        self.seal_not_before = now + self.backoff;
+    /// A reader of the application pins the WAL: trying all the time would only stop the writer for nothing.
+    fn pinned(&mut self) {
+        self.seal_not_before = Instant::now() + self.backoff;
         self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
     }
 
     fn patience(&self) -> Duration {
-        if self.frames > self.seal_at.saturating_mul(8) { LONG_PATIENCE } else { SHORT_PATIENCE }
+        let lengths = self.frames / self.seal_at.max(1);
+        PATIENCE.iter().find(|(most, _)| lengths <= *most).map_or(Duration::ZERO, |(_, patience)| *patience)
     }
+}
+
+/// What became of a WAL that was to begin anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sealed {
+    /// Every frame is in the database file, and the next writer begins anew.
+    Drained,
+    /// The write lock could not be had.
+    NoLock,
+    /// Somebody still reads older frames, or was at a checkpoint for too long.
+    Pinned,
 }
 
 impl Live {
@@ -135,23 +148,28 @@ impl Live {
     /// Moves every frame into the database file and lets the next writer begin the WAL anew.
     fn drain(&mut self, now: Instant) -> Result<()> {
         self.leap()?;
-        self.turns.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO)?;
-        self.counters.checkpoints += 1;
-        self.pace.checkpointed_at = now;
-        if self.seal(self.pace.patience())? {
-            self.pace.backoff = FIRST_BACKOFF;
-            self.cut_large_wal()
-        } else {
-            self.counters.seals_failed += 1;
-            self.pace.failed(Instant::now());
-            Ok(())
+        if self.pace.frames - self.pace.backfilled.min(self.pace.frames) >= self.pace.seal_at / 2 {
+            // The bulk of it, beside the running writer; what comes meanwhile is left for the write lock.
+            self.turns.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO)?;
+            self.counters.checkpoints += 1;
         }
+        self.pace.checkpointed_at = now;
+        match self.seal(self.pace.patience())? {
+            Sealed::Drained => {
+                self.pace.backoff = FIRST_BACKOFF;
+                return self.cut_large_wal();
+            }
+            Sealed::NoLock => {}
+            Sealed::Pinned => self.pace.pinned(),
+        }
+        self.counters.seals_failed += 1;
+        Ok(())
     }
 
-    /// Drains the WAL under the write lock and goes to slot 0; false when the lock or the last frames could not be had.
-    pub(crate) fn seal(&mut self, patience: Duration) -> Result<bool> {
+    /// Drains the WAL under the write lock and goes to slot 0.
+    pub(crate) fn seal(&mut self, patience: Duration) -> Result<Sealed> {
         if !self.turns.idle().begin_write(patience)? {
-            return Ok(false);
+            return Ok(Sealed::NoLock);
         }
         self.counters.seals += 1;
         let drained = self.drain_locked();
@@ -162,7 +180,7 @@ impl Live {
             self.lose("no read transaction could be had");
         }
         self.turns.idle().rollback()?;
-        drained
+        drained.map(|drained| if drained { Sealed::Drained } else { Sealed::Pinned })
     }
 
     /// The write transaction sees the newest commit and no later one can come: it holds the WAL while the holder changes.

@@ -11,9 +11,6 @@ use crate::error::{Context, Error, Result};
 use crate::live::Live;
 use crate::scan::{View, Wanted, scan};
 
-/// How often a commit may come between reading and fixing before the snapshot is given up; each try is microseconds long.
-const TRIES: u32 = 200;
-
 /// How many snapshots are being written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshots(Arc<AtomicUsize>);
@@ -53,20 +50,14 @@ impl Live {
         let running = self.snapshots.begin();
         let conn = self.connect()?;
         conn.begin_read(self.options.busy_timeout)?;
-        for _ in 0..TRIES {
-            self.catch_up()?;
-            self.emit()?;
-            let (view, cursor) = self.pin_here()?;
-            if self.position.lost.is_some() || !self.pending.is_empty() || cursor != self.position.cursor {
-                continue;
-            }
-            if self.position.txid.is_none() {
-                return Err(Error::NotReady { path: self.path().to_owned() });
-            }
-            let header = self.snapshot_header(&view);
-            return Ok(Snapshot { view, header, conn, _running: running });
+        self.catch_up()?;
+        self.emit()?;
+        if self.position.txid.is_none() {
+            return Err(Error::NotReady { path: self.path().to_owned() });
         }
-        Err(Error::Busy { path: self.path().to_owned() })
+        let view = self.view_at_position()?;
+        let header = self.snapshot_header(&view);
+        Ok(Snapshot { view, header, conn, _running: running })
     }
 
     fn snapshot_header(&self, view: &View) -> Header {

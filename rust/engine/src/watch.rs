@@ -14,11 +14,11 @@ use rustix::fd::OwnedFd;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
     /// [`Watch::wake`] was called.
-    ByCall,
+    Called,
     /// A watched file changed.
-    ByFile,
+    FileChanged,
     /// Time is over.
-    ByTime,
+    TimeOver,
 }
 
 /// What is waited for.
@@ -77,15 +77,15 @@ impl Watch {
         }
         let _ = with_files;
         match poll(&mut fds, Some(&timeout)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Woken::ByTime),
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Woken::TimeOver),
             ready => ready?,
         };
         if !fds.first().is_some_and(|fd| fd.revents().contains(PollFlags::IN)) {
-            return Ok(Woken::ByFile);
+            return Ok(Woken::FileChanged);
         }
         let mut bytes = [0; 64];
         while rustix::io::read(&self.wake.reader, &mut bytes).is_ok_and(|read| read == bytes.len()) {}
-        Ok(Woken::ByCall)
+        Ok(Woken::Called)
     }
 }
 
@@ -127,8 +127,8 @@ mod tests {
         let watch = Watch::new().unwrap();
         watch.wake();
         watch.wake();
-        assert_eq!(watch.wait(LONG, true).unwrap(), Woken::ByCall);
-        assert_eq!(watch.wait(Duration::ZERO, true).unwrap(), Woken::ByTime, "both were taken together");
+        assert_eq!(watch.wait(LONG, true).unwrap(), Woken::Called);
+        assert_eq!(watch.wait(Duration::ZERO, true).unwrap(), Woken::TimeOver, "both were taken together");
     }
 
     #[cfg(target_os = "linux")]
@@ -141,9 +141,9 @@ mod tests {
         let paths = [path.clone()];
         assert!(watch.arm(&paths));
         fs::write(&path, b"b").unwrap();
-        assert_eq!(watch.wait(LONG, true).unwrap(), Woken::ByFile);
+        assert_eq!(watch.wait(LONG, true).unwrap(), Woken::FileChanged);
         assert!(watch.arm(&paths));
-        assert_eq!(watch.wait(Duration::from_millis(30), true).unwrap(), Woken::ByTime, "an old event");
+        assert_eq!(watch.wait(Duration::from_millis(30), true).unwrap(), Woken::TimeOver, "an old event");
     }
 
     #[test]

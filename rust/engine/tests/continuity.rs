@@ -3,6 +3,13 @@
 //! Each test stands for a way in which a replicator that trusts a stale frame, or a file that is no longer there, loses rows or
 //! stops for good.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests may, on files of their own"
+)]
+
 mod common;
 
 use common::{Bench, checkpoint, create, image, insert, rows};

@@ -1,5 +1,12 @@
 //! One replicator beside one application: what ends up in the L0 files.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests may, on files of their own"
+)]
+
 mod common;
 
 use common::{Bench, checkpoint, create, following, image, insert, rows};

@@ -17,8 +17,8 @@ const RUN_SIZE: usize = 256 << 10;
 
 /// Writes the pages of an LTX file into a database file and cuts it to the commit size.
 ///
-/// Pages are written before the file is verified. An error leaves the database neither in its old nor its new state, so
-/// it has to be a copy that is thrown away then. Neighbouring pages are written together.
+/// Pages are written before the file is verified. An error leaves the database neither in its old nor its new
+/// state, so it has to be a copy that is thrown away then. Neighbouring pages are written together.
 ///
 /// # Errors
 /// Those of [`Decoder::next_page`] and [`Decoder::finish`]; [`Error::Io`].
@@ -53,7 +53,8 @@ impl Run {
         self.buf.get_mut().get_mut(self.len..self.len + page_len).ok_or(Error::AfterFailure)
     }
 
-    /// Takes the page in the slot; writes those before it unless it continues them and there is room for more.
+    /// Takes the page in the slot; writes those before it unless it continues them and there is room for
+    /// more.
     fn push(&mut self, pgno: Pgno, database: &(impl WriteAt + ?Sized)) -> Result<()> {
         let offset = pgno.offset(self.page_size);
         let page_len = self.page_size.bytes();
@@ -79,8 +80,8 @@ impl Run {
 /// Writes the database that a snapshot describes, the lock page as zeros.
 ///
 /// # Errors
-/// [`Error::NotSnapshot`]; those of [`Decoder::next_page`] and [`Decoder::finish`]; [`Error::Io`]. What was written before
-/// an error is worthless.
+/// [`Error::NotSnapshot`]; those of [`Decoder::next_page`] and [`Decoder::finish`]; [`Error::Io`].
+/// What was written before an error is worthless.
 pub fn decode_database<R: Read, W: Write>(mut decoder: Decoder<R>, out: W) -> Result<Trailer> {
     let header = *decoder.header();
     if !header.is_snapshot() {

@@ -1,7 +1,7 @@
 //! CRC-64/GO-ISO in its three uses: one page, a whole database, an LTX file.
 //!
-//! LTX format, "File checksum" and "Rolling database checksum": polynomial 0xD800000000000000 reflected, initial
-//! value and final XOR all ones.
+//! LTX format, "File checksum" and "Rolling database checksum": polynomial 0xD800000000000000 reflected,
+//! initial value and final XOR all ones.
 
 use crc_fast::CrcAlgorithm::Crc64GoIso;
 use crc_fast::{Digest, checksum_combine};
@@ -18,8 +18,8 @@ pub fn page_checksum(pgno: Pgno, page: &[u8]) -> Checksum {
 
 /// Checksum of a database, kept up to date page by page.
 ///
-/// It is the XOR of all page checksums, so a page is replaced by removing its old checksum and adding the new one.
-/// The lock page has no part in it.
+/// It is the XOR of all page checksums, so a page is replaced by removing its old checksum and adding the new
+/// one. The lock page has no part in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RollingChecksum(u64);
 

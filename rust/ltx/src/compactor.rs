@@ -9,12 +9,15 @@ use crate::decoder::{Decoder, Frame};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::header::{Header, HeaderFlags};
-use crate::input::BUFFER_LIMIT;
 use crate::trailer::Trailer;
 use crate::types::{Checksum, Pgno};
 
-/// Memory for the read buffers of all inputs together, in bytes; every input has room for one frame in any case.
+/// Memory for the read buffers of all inputs together, in bytes; every input has room for one frame in any
+/// case.
 const BUFFERS_LIMIT: usize = 16 << 20;
+
+/// Read buffer of one input in bytes: a few of them stay in the processor's cache.
+const BUFFER_LIMIT: usize = 64 << 10;
 
 /// How [`compact`] treats its inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,19 +28,20 @@ pub struct CompactOptions {
 
 /// Merges `inputs`, in ascending order of transactions, into one file on `out`.
 ///
-/// Of each page the last input's version is kept; pages above the last input's commit size are dropped. The output
-/// starts with the first input's first transaction and ends with the last input's last one, whose commit size and timestamp it has.
-/// It has checksums if every input has, and is otherwise a file that stock Litestream can restore.
-/// LZ4 blocks are copied as they are; pages in LZ4 frames are compressed anew to blocks.
+/// Of each page the last input's version is kept; pages above the last input's commit size are dropped. The
+/// output starts with the first input's first transaction and ends with the last input's last one, whose
+/// commit size and timestamp it has. It has checksums if every input has, and is otherwise a file that stock
+/// Litestream can restore. LZ4 blocks are copied as they are; pages in LZ4 frames are compressed anew to
+/// blocks.
 ///
-/// Every input is read to its end and verified before the output's trailer is written: an output that ends properly has
-/// only good sources. Memory is one frame an input, and 16 MiB of buffers.
-/// `progress` is told each page that was written, to be compared with the last input's commit size.
+/// Every input is read to its end and verified before the output's trailer is written: an output that ends
+/// properly has only good sources. Memory is one frame an input, and 16 MiB of buffers. `progress` is told
+/// each page that was written, to be compared with the last input's commit size.
 ///
 /// # Errors
-/// [`Error::NoInput`]; [`Error::Input`] with the number of an input that is damaged, has
-/// another page size ([`Error::PageSizeMismatch`]), does not continue the one before ([`Error::NotContiguous`]) or, if both
-/// have checksums, does not start with the database the one before ended with
+/// [`Error::NoInput`]; [`Error::Input`] with the number of an input that is damaged, has another
+/// page size ([`Error::PageSizeMismatch`]), does not continue the one before ([`Error::NotContiguous`]) or,
+/// if both have checksums, does not start with the database the one before ended with
 /// ([`Error::DatabaseChecksumMismatch`]); [`Error::SnapshotIncomplete`]; [`Error::Io`].
 pub fn compact<R: Read, W: Write>(
     inputs: Vec<R>,
@@ -102,7 +106,8 @@ fn output_header(headers: &[Header]) -> Result<Header> {
     })
 }
 
-/// Writes the winning version of every page, and reads the losing ones, since their files' checksums cover them.
+/// Writes the winning version of every page, and reads the losing ones, since their files' checksums cover
+/// them.
 fn merge<R: Read, W: Write>(
     decoders: &mut [Decoder<R>],
     encoder: &mut Encoder<W>,

@@ -18,7 +18,8 @@ use crate::types::{Checksum, Pgno};
 /// Reads one LTX file from `R`, which need not be buffered.
 ///
 /// Pages are handed out before the file's checksum is known: nothing they led to may be kept unless
-/// [`Decoder::finish`] agrees. Memory is one buffer of up to 256 KiB and a page or two, whatever the file says.
+/// [`Decoder::finish`] agrees. Memory is one buffer of up to 256 KiB and a page or two, whatever the file
+/// says.
 pub struct Decoder<R> {
     input: Input<R>,
     header: Header,
@@ -101,8 +102,8 @@ impl<R: Read> Decoder<R> {
     /// Expands the next page into `page`; its number, or `None` after the last.
     ///
     /// # Errors
-    /// [`Error::PageLength`] unless `page` is one page long. Any other error is final: it says how the file is damaged,
-    /// [`Error::Truncated`] or [`Error::Io`].
+    /// [`Error::PageLength`] unless `page` is one page long. Any other error is final: it says how
+    /// the file is damaged, [`Error::Truncated`] or [`Error::Io`].
     pub fn next_page(&mut self, page: &mut [u8]) -> Result<Option<Pgno>> {
         check_page_len(self.header.page_size, page)?;
         let taken = self.latched(|decoder| decoder.read_frame(page))?;
@@ -145,12 +146,13 @@ impl<R: Read> Decoder<R> {
 
     /// Reads what is left and gives the verdict on the whole file.
     ///
-    /// The file is good if every page expands, pages ascend and none is missing from a snapshot, the index is the one
-    /// of these pages, nothing follows the trailer, and the file checksum is right; and, for snapshots
-    /// with checksums, if the database's checksum is right too.
+    /// The file is good if every page expands, pages ascend and none is missing from a snapshot, the index is
+    /// the one of these pages, nothing follows the trailer, and the file checksum is right; and, for
+    /// snapshots with checksums, if the database's checksum is right too.
     ///
     /// # Errors
-    /// How the file is damaged; [`Error::Truncated`]; [`Error::Io`]; [`Error::AfterFailure`] if the decoder has failed before.
+    /// How the file is damaged; [`Error::Truncated`]; [`Error::Io`]; [`Error::AfterFailure`] if the
+    /// decoder has failed before.
     pub fn finish(mut self) -> Result<Trailer> {
         let mut page = self.take_page();
         while self.next_page(page.get_mut())?.is_some() {}
@@ -204,7 +206,8 @@ impl<R: Read> Decoder<R> {
         Ok(Some(Taken { header, len }))
     }
 
-    /// The frames say what the index must be, byte for byte; so it is compared without being kept or understood.
+    /// The frames say what the index must be, byte for byte; so it is compared without being kept or
+    /// understood.
     fn read_index(&mut self) -> Result<()> {
         let offset = self.input.offset();
         let (expected, len) = self.index.finish();

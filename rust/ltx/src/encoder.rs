@@ -16,8 +16,8 @@ use crate::{legacy_frame, lz4};
 
 /// Writes one LTX file to `W`.
 ///
-/// Output is gathered in a buffer of 256 KiB; the page index, about 9 bytes a page, is kept until the end. After
-/// a failed write every call fails.
+/// Output is gathered in a buffer of 256 KiB; the page index, about 9 bytes a page, is kept until the end.
+/// After a failed write every call fails.
 pub struct Encoder<W> {
     out: Output<W>,
     header: Header,
@@ -67,9 +67,9 @@ impl<W: Write> Encoder<W> {
     /// Compresses and writes a page.
     ///
     /// # Errors
-    /// [`Error::PageLength`]; [`Error::PageAboveCommit`], [`Error::LockPage`], [`Error::PageOrder`] and
-    /// [`Error::SnapshotGap`] if it is not this page's turn; [`Error::Io`]. The file can be continued after any
-    /// but the last.
+    /// [`Error::PageLength`]; [`Error::PageAboveCommit`], [`Error::LockPage`], [`Error::PageOrder`]
+    /// and [`Error::SnapshotGap`] if it is not this page's turn; [`Error::Io`]. The file can be continued
+    /// after any but the last.
     pub fn write_page(&mut self, pgno: Pgno, page: &[u8]) -> Result<()> {
         check_page_len(self.header.page_size, page)?;
         self.sequence.push(pgno)?;
@@ -81,8 +81,9 @@ impl<W: Write> Encoder<W> {
 
     /// Writes a page that is compressed already.
     ///
-    /// `block` is an LZ4 block made by [`compress_page`](crate::compress_page) or copied from another file; `page` is what it
-    /// expands to, for the file checksum. That the two belong together is the caller's promise.
+    /// `block` is an LZ4 block made by [`compress_page`](crate::compress_page) or copied from another file;
+    /// `page` is what it expands to, for the file checksum. That the two belong together is the caller's
+    /// promise.
     ///
     /// # Errors
     /// Those of [`Encoder::write_page`], and [`Error::PayloadLength`] if no page compresses to so many bytes.

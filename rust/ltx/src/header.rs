@@ -143,7 +143,8 @@ impl Header {
         if suits { Ok(()) } else { Err(Error::PreApplyChecksum { actual }) }
     }
 
-    /// Without a position in a WAL there is no segment and no salt; and both numbers are stored as signed ones.
+    /// Without a position in a WAL there is no segment and no salt; and both numbers are stored as signed
+    /// ones.
     fn validate_wal_range(&self) -> Result<()> {
         let position = i64::try_from(self.wal_offset).unwrap_or(-1);
         let size = i64::try_from(self.wal_size).unwrap_or(-1);

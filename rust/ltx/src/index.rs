@@ -1,7 +1,7 @@
 //! The page index: where each page's frame lies (LTX format, "Page index").
 //!
-//! For each page three integers, `pgno`, `offset` and `size`; then a zero; then the length of all that in 8 bytes.
-//! Since frames lie one behind the other from byte 100 on, an index that leaves a gap is no good.
+//! For each page three integers, `pgno`, `offset` and `size`; then a zero; then the length of all that in 8
+//! bytes. Since frames lie one behind the other from byte 100 on, an index that leaves a gap is no good.
 
 use crate::bytes::u64_at;
 use crate::checksum::FileHasher;
@@ -15,6 +15,10 @@ use crate::varint;
 
 /// What a first read of a file's end should fetch, in bytes: enough for the index of about 3600 pages.
 const TAIL_SIZE: u64 = 32 << 10;
+/// What is read at once of a longer index, in bytes.
+const PIECE_SIZE: usize = 64 << 10;
+/// No entry is longer: three integers of at most 10 bytes.
+const ENTRY_BOUND: usize = 30;
 /// Index length and trailer.
 const FOOTER_SIZE: usize = 8 + Trailer::SIZE;
 /// Header and terminator.
@@ -70,7 +74,8 @@ impl PageIndex {
         (0..self.len()).filter_map(|at| self.nth(at))
     }
 
-    /// Offset in the file of the first byte after the last frame, where the six zero bytes of the terminator lie.
+    /// Offset in the file of the first byte after the last frame, where the six zero bytes of the terminator
+    /// lie.
     pub fn frames_end(&self) -> u64 {
         self.end
     }
@@ -81,7 +86,8 @@ impl PageIndex {
 pub enum IndexTail {
     /// The index.
     Complete(PageIndex),
-    /// Another `len` bytes from `offset` to the end of the file are needed; with them the index will be complete.
+    /// Another `len` bytes from `offset` to the end of the file are needed; with them the index will be
+    /// complete.
     Need {
         /// Where to read, in bytes from the start of the file.
         offset: u64,
@@ -92,16 +98,18 @@ pub enum IndexTail {
 
 /// Reads the page index from `tail`, the last bytes of a file of `file_len` bytes.
 ///
-/// Any tail will do to start with, 32 KiB is a good one; if it is too short, the answer says which tail suffices, so two
-/// reads at most are needed. Nothing is allocated beyond four times the tail.
+/// Any tail will do to start with, 32 KiB is a good one; if it is too short, the answer says which tail
+/// suffices, so two reads at most are needed. Nothing is allocated beyond four times the tail.
 ///
 /// # Errors
-/// [`Error::Truncated`] if no LTX file is so short, [`Error::IndexLength`] if the index cannot have its stated length,
-/// [`Error::IndexMismatch`] unless its pages ascend and their frames fill the space between header and terminator.
+/// [`Error::Truncated`] if no LTX file is so short, [`Error::IndexLength`] if the index cannot have
+/// its stated length, [`Error::IndexMismatch`] unless its pages ascend and their frames fill the space
+/// between header and terminator.
 pub fn parse_page_index(tail: &[u8], file_len: u64) -> Result<IndexTail> {
     let room = FRONT_SIZE + FOOTER_SIZE as u64;
     let limit = match file_len.checked_sub(room) {
-        Some(limit) if limit > 0 && tail.len() as u64 <= file_len => limit,
+        // No entry is longer than its frame; the zero at the end has none.
+        Some(space) if space > 0 && tail.len() as u64 <= file_len => (space - 1) / 2 + 1,
         _ => return Err(Error::Truncated { offset: file_len }),
     };
     let Some((body, footer)) = tail.split_last_chunk::<FOOTER_SIZE>() else {
@@ -120,24 +128,52 @@ pub fn parse_page_index(tail: &[u8], file_len: u64) -> Result<IndexTail> {
     }
 }
 
-/// Reads the page index of a file.
+/// Reads the page index of a file. Memory grows with the entries that were found good, whatever length is
+/// stated.
 ///
 /// # Errors
 /// Those of [`parse_page_index`], and [`Error::Io`].
 pub fn read_page_index(file: &(impl ReadAt + ?Sized)) -> Result<PageIndex> {
     let file_len = file.len()?;
-    let len = file_len.min(TAIL_SIZE);
-    let mut request = IndexTail::Need { offset: file_len - len, len };
-    // The second answer is complete; the third turn is for a file that changes while it is read.
-    for _ in 0..3 {
-        let IndexTail::Need { offset, len } = request else { break };
-        let mut tail = vec![0; usize::try_from(len).map_err(std::io::Error::other)?];
-        file.read_exact_at(&mut tail, offset)?;
-        request = parse_page_index(&tail, file_len)?;
-    }
-    match request {
+    let mut tail = vec![0; usize::try_from(file_len.min(TAIL_SIZE)).unwrap_or(0)];
+    let start = file_len - tail.len() as u64;
+    file.read_exact_at(&mut tail, start)?;
+    match parse_page_index(&tail, file_len)? {
         IndexTail::Complete(index) => Ok(index),
-        IndexTail::Need { offset, .. } => Err(Error::IndexMismatch { offset }),
+        IndexTail::Need { offset, len } => read_entries(file, offset, len.saturating_sub(FOOTER_SIZE as u64)),
+    }
+}
+
+/// Reads the `len` bytes of entries at `start` piece by piece.
+fn read_entries(file: &(impl ReadAt + ?Sized), start: u64, len: u64) -> Result<PageIndex> {
+    let mut index = PageIndex { end: HEADER_SIZE, ..PageIndex::default() };
+    let (mut unread, mut buf) = (len, Vec::new());
+    loop {
+        let kept = buf.len();
+        let more = usize::try_from(unread).unwrap_or(PIECE_SIZE).min(PIECE_SIZE);
+        buf.resize(kept + more, 0);
+        file.read_exact_at(&mut buf[kept..], start + len - unread)?;
+        unread -= more as u64;
+        let mut rest = buf.as_slice();
+        // An entry that may reach into the next piece waits for it.
+        while rest.len() >= ENTRY_BOUND || unread == 0 {
+            let offset = start + len - unread - rest.len() as u64;
+            match take_entry(&mut rest, &mut index) {
+                Some(true) => {}
+                Some(false) if unread == 0 && rest.is_empty() => return check_end(index, start),
+                _ => return Err(Error::IndexMismatch { offset }),
+            }
+        }
+        buf = rest.to_vec();
+    }
+}
+
+/// The frames must fill the space up to the terminator before the index at `start`.
+fn check_end(index: PageIndex, start: u64) -> Result<PageIndex> {
+    if index.end + PAGE_HEADER_SIZE as u64 == start {
+        Ok(index)
+    } else {
+        Err(Error::IndexMismatch { offset: start })
     }
 }
 
@@ -157,8 +193,7 @@ fn parse_entries(bytes: &[u8], start: u64) -> Result<PageIndex> {
             None => return Err(mismatch(entry)),
         }
     }
-    let filled = index.end + PAGE_HEADER_SIZE as u64 == start;
-    if rest.is_empty() && filled { Ok(index) } else { Err(mismatch(rest)) }
+    if rest.is_empty() { check_end(index, start) } else { Err(mismatch(rest)) }
 }
 
 /// Takes one entry, which must continue the ones before; false for the zero at the end.

@@ -1,8 +1,9 @@
 //! Pages of Litestream before 0.5.16: each a complete LZ4 *frame* instead of a bare block.
 //!
-//! Layout (LZ4 frame format 1.6): magic, descriptor `64`, block size code, descriptor checksum, one data block
-//! with its little-endian length (top bit: stored as it is), a zero end mark, and the content's checksum. There is no
-//! length of the whole: the end has to be found. A page fits the smallest block size, so there is just one block.
+//! Layout (LZ4 frame format 1.6): magic, descriptor `64`, block size code, descriptor checksum, one data
+//! block with its little-endian length (top bit: stored as it is), a zero end mark, and the content's
+//! checksum. There is no length of the whole: the end has to be found. A page fits the smallest block size,
+//! so there is just one block.
 
 use crate::error::{Error, Result};
 use crate::lz4;
@@ -83,7 +84,8 @@ fn copy(block: &[u8], page: &mut [u8]) -> bool {
     fits
 }
 
-/// Writes the frame of `page` to the front of `out`, which has room for the LZ4 bound and [`OVERHEAD`]; its length.
+/// Writes the frame of `page` to the front of `out`, which has room for the LZ4 bound and [`OVERHEAD`]; its
+/// length.
 pub(crate) fn encode(page: &[u8], out: &mut [u8]) -> Option<usize> {
     let (prefix, rest) = out.split_first_chunk_mut::<PREFIX>()?;
     let (len, stored) = match lz4::compress(page, rest)? {
@@ -104,6 +106,10 @@ pub(crate) fn encode(page: &[u8], out: &mut [u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
+    use ::lz4 as lz4_library;
+
     use super::*;
 
     fn frame(page: &[u8]) -> Vec<u8> {
@@ -131,6 +137,29 @@ mod tests {
         let noise: Vec<u8> = (0..1024_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for page in [vec![7; 1024], noise] {
             assert_eq!(decoded(&frame(&page), 1024).unwrap(), page);
+        }
+    }
+
+    #[test]
+    fn frames_are_exchanged_with_the_lz4_library() {
+        for page in [
+            vec![9; 512],
+            b"row of text ".repeat(400)[..4096].to_vec(),
+            (0..=255).collect::<Vec<u8>>().repeat(256),
+        ] {
+            let mut encoder = lz4_library::EncoderBuilder::new()
+                .block_size(lz4_library::BlockSize::Max64KB)
+                .block_mode(lz4_library::BlockMode::Independent)
+                .block_checksum(lz4_library::liblz4::BlockChecksum::NoBlockChecksum)
+                .build(Vec::new())
+                .unwrap();
+            encoder.write_all(&page).unwrap();
+            let (theirs, result) = encoder.finish();
+            result.unwrap();
+            assert_eq!(decoded(&theirs, page.len()).unwrap(), page);
+            let mut back = Vec::new();
+            lz4_library::Decoder::new(frame(&page).as_slice()).unwrap().read_to_end(&mut back).unwrap();
+            assert_eq!(back, page);
         }
     }
 

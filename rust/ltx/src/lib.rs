@@ -1,21 +1,23 @@
 //! The LTX file format, generation 3, as Litestream 0.5 writes and reads it.
 //!
-//! An LTX file holds the pages of an SQLite database that a range of transactions changed, each in its last state:
+//! An LTX file holds the pages of an SQLite database that a range of transactions changed, each in its last
+//! state:
 //!
 //! ```text
 //! header(100)  page frames ...  terminator(6 zero bytes)  page index  index length(8)  trailer(16)
 //! ```
 //!
-//! All integers are big-endian. Pages ascend and are compressed one by one; the index says where each is, so that a
-//! remote reader can fetch single pages; the trailer's checksum covers header, page headers, uncompressed pages and
-//! index. A file whose first transaction is 1 is a *snapshot* and has every page of the database, except the lock page
-//! at byte 0x40000000, which is never stored.
+//! All integers are big-endian. Pages ascend and are compressed one by one; the index says where each is, so
+//! that a remote reader can fetch single pages; the trailer's checksum covers header, page headers,
+//! uncompressed pages and index. A file whose first transaction is 1 is a *snapshot* and has every page of
+//! the database, except the lock page at byte 0x40000000, which is never stored.
 //!
-//! The crate opens no files, starts no threads and looks at no clock: it reads from [`std::io::Read`] and [`ReadAt`],
-//! and writes to [`std::io::Write`] and [`WriteAt`]. Input is taken to be hostile: lengths are bounded before anything
-//! is allocated, and only [`Decoder::finish`] says that a file was good.
+//! The crate opens no files, starts no threads and looks at no clock: it reads from [`std::io::Read`] and
+//! [`ReadAt`], and writes to [`std::io::Write`] and [`WriteAt`]. Input is taken to be hostile: lengths are
+//! bounded before anything is allocated, and only [`Decoder::finish`] says that a file was good.
 //!
-//! * [`Encoder`] and [`Decoder`] stream pages out and in; [`decode_frame`] and [`PageIndex`] reach single pages.
+//! * [`Encoder`] and [`Decoder`] stream pages out and in; [`decode_frame`] and [`PageIndex`] reach single
+//!   pages.
 //! * [`compact`] merges files of neighbouring transactions into one.
 //! * [`apply`], [`decode_database`] and [`encode_database`] move whole databases.
 //!

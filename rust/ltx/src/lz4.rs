@@ -9,7 +9,8 @@ pub(crate) const fn bound(len: usize) -> usize {
     len + len / 255 + 16
 }
 
-/// Compresses `page` into the front of `out`, which has at least [`bound`] bytes; the length, or `None` if it failed.
+/// Compresses `page` into the front of `out`, which has at least [`bound`] bytes; the length, or `None` if it
+/// failed.
 pub(crate) fn compress(page: &[u8], out: &mut [u8]) -> Option<usize> {
     compress_to_buffer(page, None, false, out).ok()
 }

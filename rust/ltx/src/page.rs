@@ -1,7 +1,7 @@
 //! Page frames: a page header, then the compressed page (LTX format, "Page frame").
 //!
-//! Two encodings exist and may be mixed in one file. Bit 0 of the page flags tells them apart: with it a 4-byte length
-//! and an LZ4 block follow, without it an LZ4 frame, as Litestream wrote before 0.5.16.
+//! Two encodings exist and may be mixed in one file. Bit 0 of the page flags tells them apart: with it a
+//! 4-byte length and an LZ4 block follow, without it an LZ4 frame, as Litestream wrote before 0.5.16.
 
 use crate::bytes::{u16_at, u32_at};
 use crate::error::{Error, Result};
@@ -141,8 +141,8 @@ pub fn compress_page(page: &[u8], out: &mut Vec<u8>) -> Result<()> {
 /// A frame carries no checksum of its own: damage is only noticed where it makes the payload undecodable.
 ///
 /// # Errors
-/// [`Error::Truncated`] or [`Error::FrameLength`] if `frame` is not exactly one frame, [`Error::PageLength`] if `page`
-/// is not one page long, and the errors of a damaged frame.
+/// [`Error::Truncated`] or [`Error::FrameLength`] if `frame` is not exactly one frame,
+/// [`Error::PageLength`] if `page` is not one page long, and the errors of a damaged frame.
 pub fn decode_frame(frame: &[u8], page_size: PageSize, page: &mut [u8]) -> Result<Pgno> {
     check_page_len(page_size, page)?;
     let cut = Error::Truncated { offset: frame.len() as u64 };

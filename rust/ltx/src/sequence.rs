@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::header::Header;
 use crate::types::{PageCount, Pgno};
 
-/// Checks that page numbers ascend, stay within the database, leave out the lock page, and in a snapshot leave out
-/// nothing else.
+/// Checks that page numbers ascend, stay within the database, leave out the lock page, and in a snapshot
+/// leave out nothing else.
 #[derive(Clone, Debug)]
 pub(crate) struct Sequence {
     snapshot: bool,

@@ -1,4 +1,5 @@
-//! XXH32 with seed 0, the checksum inside LZ4 frames (xxHash specification 0.1.1, "XXH32 Algorithm Description").
+//! XXH32 with seed 0, the checksum inside LZ4 frames (xxHash specification 0.1.1, "XXH32 Algorithm
+//! Description").
 
 const PRIMES: [u32; 5] = [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d, 0x27d4_eb2f, 0x1656_67b1];
 

@@ -1,4 +1,5 @@
-//! A database beyond 1 GiB, where the lock page is. It is made up as it is read, and dropped as it is written.
+//! A database beyond 1 GiB, where the lock page is. It is made up as it is read, and dropped as it is
+//! written.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a failed test")]
 

@@ -59,6 +59,13 @@ fn history_files(history: &[(u32, BTreeMap<u32, u8>)], first: u64) -> (Vec<Vec<u
     (files, changes)
 }
 
+fn compacted(files: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let inputs = files.iter().map(Vec::as_slice).collect();
+    compact(inputs, &mut out, CompactOptions::default(), &mut |_| {}).unwrap();
+    out
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
@@ -99,10 +106,7 @@ proptest! {
         let commit = history.last().unwrap().0;
         let mut expected: Pages = changes.into_iter().flatten().collect();
         expected.retain(|number, _| *number <= commit);
-        let mut out = Vec::new();
-        let inputs: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
-        compact(inputs, &mut out, CompactOptions::default(), &mut |_| {}).unwrap();
-        let content = read(&out).unwrap();
+        let content = read(&compacted(&files)).unwrap();
         prop_assert_eq!(content.header.commit.get(), commit);
         prop_assert_eq!(content.header.max_txid.get(), first + files.len() as u64 - 1);
         prop_assert!(content.pages == expected);
@@ -111,14 +115,9 @@ proptest! {
     #[test]
     fn compaction_in_steps_is_compaction_at_once(history in histories(), at in any::<prop::sample::Index>()) {
         let (files, _) = history_files(&history, 1);
-        let compacted = |inputs: &[Vec<u8>]| {
-            let mut out = Vec::new();
-            compact(inputs.iter().map(Vec::as_slice).collect(), &mut out, CompactOptions::default(), &mut |_| {})
-                .map(|_| out)
-                .unwrap()
-        };
         let (head, tail) = files.split_at(at.index(files.len()));
-        let steps: Vec<Vec<u8>> = [head, tail].into_iter().filter(|part| !part.is_empty()).map(compacted).collect();
+        let parts = [head, tail].into_iter().filter(|part| !part.is_empty());
+        let steps: Vec<Vec<u8>> = parts.map(compacted).collect();
         prop_assert!(compacted(&steps) == compacted(&files));
     }
 

@@ -76,7 +76,7 @@ fn two_reads_are_enough_whatever_the_first_one_was() {
 #[test]
 fn impossible_lengths_are_refused_before_anything_is_read() {
     let (good, file_len) = tail(&[(1, 50)]);
-    for stored in [0, file_len - 130 + 1, file_len, u64::MAX] {
+    for stored in [0, 28, file_len - 130, file_len, u64::MAX] {
         let mut bytes = good.clone();
         let at = bytes.len() - 24;
         bytes[at..at + 8].copy_from_slice(&stored.to_be_bytes());
@@ -129,6 +129,45 @@ fn small_and_large_indexes_are_read_from_files() {
         assert_eq!(read_page_index(&file).unwrap().len(), count as usize);
     }
     assert!(matches!(read_page_index(&vec![0; 99]), Err(Error::Truncated { offset: 99 })));
+}
+
+#[test]
+fn damage_in_a_large_index_is_found_in_every_piece() {
+    let frames: Vec<(u32, u64)> = (1..=30_000).map(|number| (number, 20)).collect();
+    let (bytes, file_len) = tail(&frames);
+    let start = file_len as usize - bytes.len();
+    let good = [vec![0; start], bytes].concat();
+    for at in (start..good.len() - 24).step_by(4999).chain([good.len() - 25]) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x80;
+        assert!(
+            matches!(read_page_index(&bad), Err(Error::IndexMismatch { offset }) if offset >= start as u64)
+        );
+    }
+}
+
+/// A file of a terabyte that claims to be index for the most part.
+struct Vast;
+
+impl ReadAt for Vast {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        assert!(buf.len() <= PIECE_SIZE);
+        buf.fill(1);
+        if offset + buf.len() as u64 == 1 << 40 {
+            let at = buf.len() - 24;
+            buf[at..at + 8].copy_from_slice(&(1_u64 << 38).to_be_bytes());
+        }
+        Ok(buf.len())
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(1 << 40)
+    }
+}
+
+#[test]
+fn a_stated_length_is_not_allocated() {
+    assert!(matches!(read_page_index(&Vast), Err(Error::IndexMismatch { .. })));
 }
 
 #[test]

@@ -1,0 +1,158 @@
+//! Waiting for commits, and turning them into L0 files.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::database::{Database, State};
+use crate::emit::Job;
+use crate::error::{Context, Error, Result};
+use crate::live::Live;
+use crate::watch::Woken;
+
+/// The first wait after a commit; each wait without one is twice as long.
+const SHORTEST_WAIT: Duration = Duration::from_micros(500);
+/// After a wait of this length without a commit the database is left to the file system's watch.
+const LONGEST_WAIT: Duration = Duration::from_millis(64);
+/// What no watch tells, a file that was replaced above all, is noticed within this time.
+const TICK: Duration = Duration::from_secs(1);
+/// The page checksums are made durable when nothing happens and this long after the last time.
+const SUMS_INTERVAL: Duration = Duration::from_secs(30);
+/// More than this is not kept back for the next L0 file.
+const MAX_PENDING_BYTES: u64 = 64 << 20;
+
+/// What one look at the database found.
+#[derive(Default)]
+struct Look {
+    /// There is a new L0 file.
+    emitted: bool,
+    /// Something is going on: it is worth looking again soon.
+    busy: bool,
+    /// Nothing is left to do before the next commit.
+    settled: bool,
+    /// When the next L0 file is to be made.
+    due: Option<Instant>,
+}
+
+impl Look {
+    /// Whether the database can be left to the file system's watch.
+    fn rests(&self, wait: Duration) -> bool {
+        self.settled && !self.busy && !self.emitted && wait == LONGEST_WAIT
+    }
+}
+
+impl Database {
+    /// Waits for commits and turns them into L0 files; true as soon as there is a new one, false after `timeout` or
+    /// [`Database::interrupt`].
+    ///
+    /// # Errors
+    /// As [`Database::sync`]; a missing database file is waited for.
+    pub fn follow(&self, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now() + timeout;
+        let mut wait = SHORTEST_WAIT;
+        loop {
+            let mut look = self.look()?;
+            let resting = look.rests(wait) && self.watch.arm(&self.watched());
+            if resting {
+                // What came between the last look and the watch is seen by neither.
+                look = self.look()?;
+            }
+            if look.emitted {
+                return Ok(true);
+            }
+            wait = if look.busy { SHORTEST_WAIT } else { (wait * 2).min(LONGEST_WAIT) };
+            let now = Instant::now();
+            let longest = if resting && look.rests(wait) { TICK } else { wait };
+            let until = look.due.map_or(longest, |due| due.saturating_duration_since(now).min(longest));
+            let until = until.min(deadline.saturating_duration_since(now));
+            match self.watch.wait(until, resting).context("wait for", &self.options.path)? {
+                Woken::Called => return Ok(false),
+                Woken::FileChanged => wait = SHORTEST_WAIT,
+                Woken::TimeOver if Instant::now() >= deadline => return Ok(false),
+                Woken::TimeOver => {}
+            }
+        }
+    }
+
+    /// Reads what is new, has an L0 file written when one is due, and takes care of the WAL.
+    fn look(&self) -> Result<Look> {
+        let mut state = self.state();
+        if state.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return state.look_while_writing();
+        }
+        if state.finish_writing()? {
+            return Ok(Look { emitted: true, ..Look::default() });
+        }
+        let mut job = None;
+        let look = match self.on_live(&mut state, |live| live.look(Instant::now(), &mut job)) {
+            Err(Error::NotReady { .. }) => return Ok(Look { settled: true, ..Look::default() }),
+            look => look?,
+        };
+        if let Some(job) = job {
+            let writing = thread::Builder::new().name("ltxcore-l0".into()).spawn(move || job.write());
+            if writing.is_err()
+                && let Some(live) = &mut state.live
+            {
+                live.lose("an L0 file could not be written");
+            }
+            state.writing = Some(writing.context("start a thread for", &self.options.path)?);
+        }
+        if look.settled && !look.busy && state.sums_flushed.is_none_or(|at| at.elapsed() >= SUMS_INTERVAL) {
+            state.sums_flushed = Some(Instant::now());
+            self.on_live(&mut state, Live::care_for_sums)?;
+        }
+        Ok(look)
+    }
+
+    fn watched(&self) -> [PathBuf; 2] {
+        [self.options.sibling("-wal"), self.options.path.clone()]
+    }
+}
+
+impl State {
+    /// Reads on and takes care of the WAL; the next L0 file has to wait for the one being written.
+    fn look_while_writing(&mut self) -> Result<Look> {
+        if let Some(live) = &mut self.live {
+            live.catch_up()?;
+            live.take_turns(Instant::now())?;
+        }
+        Ok(Look { busy: true, ..Look::default() })
+    }
+}
+
+impl Live {
+    /// A file that is due is left in `job`, or made at once when that takes comparing every page.
+    fn look(&mut self, now: Instant, job: &mut Option<Job>) -> Result<Look> {
+        self.files.verify_identity()?;
+        let read = self.catch_up()?;
+        self.take_turns(now)?;
+        let due = self.due(now);
+        if due.is_none_or(|due| due > now) {
+            return Ok(Look { emitted: false, busy: read > 0, settled: self.is_settled(), due });
+        }
+        if self.position.lost.is_some() {
+            return Ok(Look { emitted: self.emit()?.is_some(), busy: true, ..Look::default() });
+        }
+        *job = self.take_job()?;
+        Ok(Look { busy: true, ..Look::default() })
+    }
+
+    /// When the next L0 file is to be made: at once after a quiet interval, else when the interval is over or too much waits.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        if self.position.lost.is_some() {
+            return Some(now);
+        }
+        if self.pending.is_empty() {
+            return None;
+        }
+        let too_much = self.pending.bytes() >= MAX_PENDING_BYTES;
+        Some(self.last_emit.filter(|_| !too_much).map_or(now, |last| last + self.options.monitor_interval))
+    }
+
+    fn care_for_sums(&mut self) -> Result<()> {
+        if self.sums.is_none() && self.position.lost.is_none() {
+            return self.rebuild_sums();
+        }
+        self.flush_sums()
+    }
+}
