@@ -11,7 +11,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 use replica::{Error, FileInfo, ReplicaClient, Result};
 
-use crate::errors::OrRaise;
+use crate::errors::detached;
 use crate::pyio::{BLOCK, PyReader};
 use crate::types;
 
@@ -196,11 +196,11 @@ impl FileClient {
     }
 
     fn init(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.0.init()).or_raise(py)
+        detached(py, || self.0.init())
     }
 
     fn ltx_files(&self, py: Python<'_>, level: u8, seek: u64, use_metadata: bool) -> PyResult<Vec<Row>> {
-        let files = py.detach(|| self.0.ltx_files(level, TxId::new(seek), use_metadata)).or_raise(py)?;
+        let files = detached(py, || self.0.ltx_files(level, TxId::new(seek), use_metadata))?;
         Ok(files.iter().map(row).collect())
     }
 
@@ -215,7 +215,7 @@ impl FileClient {
         size: Option<u64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let info = key(level, min_txid, max_txid);
-        let bytes = py.detach(|| self.0.read_ltx_file(&info, offset, size)).or_raise(py)?;
+        let bytes = detached(py, || self.0.read_ltx_file(&info, offset, size))?;
         Ok(PyBytes::new(py, &bytes))
     }
 
@@ -228,7 +228,7 @@ impl FileClient {
         path: PathBuf,
     ) -> PyResult<Row> {
         let (min, max) = (TxId::new(min_txid), TxId::new(max_txid));
-        Ok(row(&py.detach(|| self.0.write_ltx_path(level, min, max, &path)).or_raise(py)?))
+        Ok(row(&detached(py, || self.0.write_ltx_path(level, min, max, &path))?))
     }
 
     fn write_ltx_file(
@@ -241,16 +241,16 @@ impl FileClient {
     ) -> PyResult<Row> {
         let (min, max) = (TxId::new(min_txid), TxId::new(max_txid));
         let mut data = PyReader::borrowing(data);
-        Ok(row(&py.detach(|| self.0.write_ltx_file(level, min, max, &mut data)).or_raise(py)?))
+        Ok(row(&detached(py, || self.0.write_ltx_file(level, min, max, &mut data))?))
     }
 
     fn delete_ltx_files(&self, py: Python<'_>, files: Vec<(u8, u64, u64)>) -> PyResult<()> {
         let files: Vec<FileInfo> = files.into_iter().map(|(level, min, max)| key(level, min, max)).collect();
-        py.detach(|| self.0.delete_ltx_files(&files)).or_raise(py)
+        detached(py, || self.0.delete_ltx_files(&files))
     }
 
     fn delete_all(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.0.delete_all()).or_raise(py)
+        detached(py, || self.0.delete_all())
     }
 
     fn __repr__(&self) -> String {

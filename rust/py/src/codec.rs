@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use crate::errors::{FormatError, OrRaise};
+use crate::errors::{FormatError, OrRaise, detached};
 use crate::header::{Header, Trailer};
 use crate::pyio::{BLOCK, PyWriter, Source};
 
@@ -51,7 +51,7 @@ impl Decoder {
     #[new]
     fn new(py: Python<'_>, file: Source) -> PyResult<Self> {
         let reader = file.reader().or_raise(py)?;
-        let decoder = py.detach(|| ltx::Decoder::new(reader)).or_raise(py)?;
+        let decoder = detached(py, || ltx::Decoder::new(reader))?;
         let header = *decoder.header();
         let page = vec![0; header.page_size.bytes()];
         Ok(Self { header, state: Slot::new(Reading { decoder, page }) })
@@ -68,7 +68,7 @@ impl Decoder {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(u32, Bound<'py, PyBytes>)>> {
         let mut reading = self.state.take()?;
-        let pgno = py.detach(|| reading.decoder.next_page(&mut reading.page)).or_raise(py)?;
+        let pgno = detached(py, || reading.decoder.next_page(&mut reading.page))?;
         let item = pgno.map(|pgno| (pgno.get(), PyBytes::new(py, &reading.page)));
         self.state.replace(Some(reading));
         Ok(item)
@@ -76,7 +76,7 @@ impl Decoder {
 
     fn finish(&self, py: Python<'_>) -> PyResult<Trailer> {
         let reading = self.state.take()?;
-        py.detach(|| reading.decoder.finish()).or_raise(py).map(Trailer)
+        detached(py, || reading.decoder.finish()).map(Trailer)
     }
 
     fn close(&self) {
@@ -109,7 +109,7 @@ impl Encoder {
     #[new]
     fn new(py: Python<'_>, file: Py<PyAny>, header: &Header) -> PyResult<Self> {
         let out = BufWriter::with_capacity(BLOCK, PyWriter(file));
-        let encoder = py.detach(|| ltx::Encoder::new(out, &header.0)).or_raise(py)?;
+        let encoder = detached(py, || ltx::Encoder::new(out, &header.0))?;
         Ok(Self { header: header.0, state: Slot::new(encoder) })
     }
 
@@ -122,7 +122,7 @@ impl Encoder {
         let number = Pgno::new(pgno).ok_or_else(|| FormatError::new_err("page numbers begin with 1"))?;
         let page = page.bytes(py)?;
         let mut encoder = self.state.take()?;
-        py.detach(|| encoder.write_page(number, (*page).as_ref())).or_raise(py)?;
+        detached(py, || encoder.write_page(number, (*page).as_ref()))?;
         self.state.replace(Some(encoder));
         Ok(())
     }
@@ -135,7 +135,7 @@ impl Encoder {
             out.flush()?;
             Ok(trailer)
         };
-        py.detach(finish).or_raise(py).map(Trailer)
+        detached(py, finish).map(Trailer)
     }
 
     fn __repr__(&self) -> String {

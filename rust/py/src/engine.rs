@@ -12,7 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::OrRaise;
+use crate::errors::{OrRaise, detached};
 
 /// One live database. Every method lets go of the interpreter while it works.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
@@ -37,7 +37,7 @@ impl Database {
         py: Python<'_>,
         work: impl Send + FnOnce(&engine::Database) -> engine::Result<T>,
     ) -> PyResult<T> {
-        py.detach(|| work(&self.engine)).or_raise(py)
+        detached(py, || work(&self.engine))
     }
 }
 
@@ -112,7 +112,7 @@ impl Database {
     }
 
     fn snapshot(&self, py: Python<'_>, path: PathBuf) -> PyResult<(u64, u32, u32, i64)> {
-        let out = py.detach(|| File::create(&path)).or_raise(py)?;
+        let out = detached(py, || File::create(&path))?;
         let header = self.call(py, |engine| engine.snapshot(BufWriter::new(out)))?;
         Ok((header.max_txid.get(), header.page_size.get(), header.commit.get(), header.timestamp.millis()))
     }
@@ -172,7 +172,7 @@ pub(crate) fn integrity_check(py: Python<'_>, path: PathBuf, mode: &str) -> PyRe
         "full" => IntegrityCheck::Full,
         other => return Err(PyValueError::new_err(format!("unknown integrity check: {other}"))),
     };
-    py.detach(|| check_existing(&path, check)).or_raise(py)
+    detached(py, || check_existing(&path, check))
 }
 
 /// SQLite would make an empty database of a path that is not there, and find it sound.

@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -23,7 +24,6 @@ macro_rules! exceptions {
 }
 
 exceptions!(
-    BehindReplicaError,
     ChecksumMismatchError,
     DatabaseError,
     DiskFullError,
@@ -63,6 +63,23 @@ pub(crate) trait OrRaise<T> {
 impl<T, E: IntoPython> OrRaise<T> for Result<T, E> {
     fn or_raise(self, py: Python<'_>) -> PyResult<T> {
         self.map_err(|error| error.into_python(py))
+    }
+}
+
+/// The middle of every binding: lets go of the interpreter while `work` runs, and raises what it fails with.
+///
+/// A panic is a bug of ours; it comes out as an exception that callers know to handle, not as one that ends threads.
+pub(crate) fn detached<T: Send, E: IntoPython + Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T, E> + Send,
+) -> PyResult<T> {
+    match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
+        Ok(done) => done.or_raise(py),
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(InternalError::new_err(format!("a bug in ltxcore: {text}")))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ltx::{Checksum, CompactOptions, HeaderFlags, PageCount, PageSize, Pos, ReadAt, TxId};
 use pyo3::prelude::*;
 
-use crate::errors::{NotReadyError, OrRaise};
+use crate::errors::{NotReadyError, OrRaise, detached};
 use crate::header::{Header, Trailer};
 use crate::pyio::{BLOCK, PyWriter, Source, open, open_for_apply};
 use crate::types;
@@ -28,7 +28,7 @@ pub(crate) fn compact(
         out.flush()?;
         Ok(merged)
     };
-    let (header, trailer) = py.detach(merge).or_raise(py)?;
+    let (header, trailer) = detached(py, merge)?;
     Ok((Header(header), Trailer(trailer)))
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn apply(py: Python<'_>, file: Source, database: PathBuf) -> PyResult
         database.sync_all()?;
         Ok(Pos { txid: header.max_txid, post_apply_checksum: trailer.post_apply_checksum })
     };
-    let pos = py.detach(work).or_raise(py)?;
+    let pos = detached(py, work)?;
     Ok((pos.txid.get(), pos.post_apply_checksum.get()))
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn encode_database(
         out.flush()?;
         Ok(trailer)
     };
-    py.detach(encode).or_raise(py).map(Trailer)
+    detached(py, encode).map(Trailer)
 }
 
 /// The checksum of a whole database file that is not in use.
@@ -78,7 +78,7 @@ pub(crate) fn encode_database(
 pub(crate) fn checksum_database(py: Python<'_>, database: PathBuf) -> PyResult<u64> {
     let database = open(&database).or_raise(py)?;
     let (page_size, _) = shape(py, &database)?;
-    py.detach(|| ltx::checksum_database(&database, page_size)).or_raise(py).map(Checksum::get)
+    detached(py, || ltx::checksum_database(&database, page_size)).map(Checksum::get)
 }
 
 /// Page size and number of pages of a database file, from its header and its length.

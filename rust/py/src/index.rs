@@ -3,7 +3,7 @@
 use ltx::Pgno;
 use pyo3::prelude::*;
 
-use crate::errors::OrRaise;
+use crate::errors::{OrRaise, detached};
 use crate::pyio::Source;
 
 /// Where one page is in an LTX file.
@@ -59,5 +59,5 @@ impl PageIndex {
 #[pyfunction]
 pub(crate) fn read_page_index(py: Python<'_>, file: Source) -> PyResult<PageIndex> {
     let file = file.read_at().or_raise(py)?;
-    py.detach(|| ltx::read_page_index(&*file)).or_raise(py).map(PageIndex)
+    detached(py, || ltx::read_page_index(&*file)).map(PageIndex)
 }

@@ -17,6 +17,8 @@ mod types;
 /// What `python/ltxcore/_ltxcore.pyi` describes.
 #[pyo3::pymodule(gil_used = false)]
 mod _ltxcore {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::client::FileClient;
     #[pymodule_export]
@@ -51,4 +53,9 @@ mod _ltxcore {
     const VERSION: u32 = 3;
     #[pymodule_export]
     const MAGIC: &[u8] = b"LTX1";
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("SQLITE_VERSION", engine::sqlite_version())
+    }
 }

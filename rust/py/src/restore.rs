@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use replica::{Plan, Progress, RestoreOptions, RestorePoint, Restored, Target};
 
 use crate::client::{Client, Row, row};
-use crate::errors::OrRaise;
+use crate::errors::detached;
 
 fn target(txid: Option<u64>, timestamp_ms: Option<i64>) -> PyResult<Target> {
     match (txid, timestamp_ms) {
@@ -31,14 +31,14 @@ pub(crate) fn restore_plan(
     timestamp_ms: Option<i64>,
 ) -> PyResult<(Vec<Row>, bool)> {
     let target = target(txid, timestamp_ms)?;
-    let plan = py.detach(|| replica::plan(client.as_dyn(), &target)).or_raise(py)?;
+    let plan = detached(py, || replica::plan(client.as_dyn(), &target))?;
     Ok((plan.files.iter().map(row).collect(), plan.clamped))
 }
 
 /// Every state that can be restored.
 #[pyfunction]
 pub(crate) fn restore_points(py: Python<'_>, client: Client) -> PyResult<Vec<(u64, i64)>> {
-    let points = py.detach(|| replica::restore_points(client.as_dyn())).or_raise(py)?;
+    let points = detached(py, || replica::restore_points(client.as_dyn()))?;
     let pair = |point: RestorePoint| (point.txid.get(), point.created_at.millis());
     Ok(points.into_iter().map(pair).collect())
 }
@@ -46,7 +46,7 @@ pub(crate) fn restore_points(py: Python<'_>, client: Client) -> PyResult<Vec<(u6
 /// Merges what is new in the level below into `level`.
 #[pyfunction]
 pub(crate) fn compact_level(py: Python<'_>, client: Client, level: u8) -> PyResult<Option<Row>> {
-    let written = py.detach(|| replica::compact_level(client.as_dyn(), level)).or_raise(py)?;
+    let written = detached(py, || replica::compact_level(client.as_dyn(), level))?;
     Ok(written.as_ref().map(row))
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn restore(
 ) -> PyResult<Outcome> {
     let target = target(txid, timestamp_ms)?;
     let watcher = Watcher { progress, cancel: AtomicBool::new(false), raised: Mutex::new(None) };
-    let done = py.detach(|| -> replica::Result<(Plan, Restored)> {
+    let done = detached(py, || -> replica::Result<(Plan, Restored)> {
         let plan = replica::plan(client.as_dyn(), &target)?;
         let report = |progress: Progress| watcher.report(progress);
         let cancel = Some(&watcher.cancel);
@@ -80,7 +80,7 @@ pub(crate) fn restore(
     if let Some(raised) = watcher.raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(raised);
     }
-    let (plan, restored) = done.or_raise(py)?;
+    let (plan, restored) = done?;
     Ok((
         restored.pos.txid.get(),
         restored.pos.post_apply_checksum.get(),

@@ -220,6 +220,9 @@ fn prefetch(inputs: Vec<Input<'_>>) -> Result<Vec<Input<'_>>> {
     });
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => Ok(slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()),
+        None => Ok(slots
+            .into_iter()
+            .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()),
     }
 }

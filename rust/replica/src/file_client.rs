@@ -17,8 +17,7 @@ use crate::stage::Stage;
 
 const CLIENT_TYPE: &str = "file";
 
-/// Access rights of directories that this client creates: the owner's only, as nothing is known about the
-/// database's.
+/// Access rights of directories that are created: the owner's only, as nothing is known about the database's.
 const DIR_MODE: u32 = 0o700;
 
 /// Client for a directory on a local or mounted file system.
@@ -93,7 +92,8 @@ impl FileClient {
         let dir = self.level_dir(key.level);
         ensure_dir(&dir).map_err(|source| Self::dir_error(&dir, Some(key.level), source))?;
         let fail = |source| self.file_error(key, source);
-        let mut stage = Stage::create(&dir, &ltx::format_file_name(key.min_txid, key.max_txid)).map_err(fail)?;
+        let mut stage =
+            Stage::create(&dir, &ltx::format_file_name(key.min_txid, key.max_txid)).map_err(fail)?;
         let mut start = [0; Header::SIZE];
         let (filled, read) = read_full(data, &mut start);
         read.map_err(fail)?;
@@ -287,7 +287,7 @@ fn modified_at(metadata: &fs::Metadata) -> Timestamp {
 }
 
 /// Creates `dir` and what is missing above it, each made durable in the directory above.
-fn ensure_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn ensure_dir(dir: &Path) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
     }

@@ -108,7 +108,8 @@ impl Listing {
     /// Walks as far towards `target` as the files lead. The second value is the lowest file that fits the target
     /// but begins after a gap.
     fn walk(&self, target: &Target) -> (Vec<FileInfo>, Option<FileInfo>) {
-        let mut chain: Vec<FileInfo> = self.snapshots().rfind(|file| fits(file, target)).copied().into_iter().collect();
+        let mut chain: Vec<FileInfo> =
+            self.snapshots().rfind(|file| fits(file, target)).copied().into_iter().collect();
         let mut reached = chain.last().map_or(TxId::NONE, |file| file.max_txid);
         let mut cursors: Vec<Cursor<'_>> =
             (0..SNAPSHOT_LEVEL).rev().map(|level| Cursor { rest: self.level(level), best: None }).collect();

@@ -57,7 +57,7 @@ pub struct RestoreOptions<'a> {
     /// How broken reads of remote files are taken up again.
     pub retry: RetryPolicy,
     /// Called on the calling thread, about twenty times a second and once at the end.
-    pub progress: Option<&'a dyn Fn(Progress)>,
+    pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
     /// Set by anybody to stop; the restore then fails with [`Error::Cancelled`] and leaves nothing.
     pub cancel: Option<&'a AtomicBool>,
 }
@@ -144,8 +144,7 @@ fn restore_with(
     let shared = Shared {
         reader: RangeReader { cancel: &stop, ..reader },
         files: &plan.files,
-        page_size: header.page_size,
-        commit: header.commit,
+        newest: header,
         queue: Queue::new(plan.files.len(), workers),
         winners: winners.map_err(|source| file.error(source))?,
         output: &file,
@@ -212,7 +211,7 @@ fn report(shared: &Shared<'_>, plan: &Plan, options: &RestoreOptions<'_>, is_don
 fn check_whole(shared: &Shared<'_>) -> Result<Checksum> {
     let missing = shared.winners.first_missing().map_err(|source| shared.output.error(source))?;
     if let Some(pgno) = missing {
-        return Err(Error::MissingPage { pgno, commit: shared.commit });
+        return Err(Error::MissingPage { pgno, commit: shared.newest.commit });
     }
     let links = shared.links.lock().unwrap_or_else(PoisonError::into_inner);
     for (number, (file, previous)) in (2..).zip(shared.files.iter().skip(1).zip(shared.files)) {
@@ -238,7 +237,8 @@ fn check_sizes(files: &[FileInfo]) -> Result<()> {
 fn worker_count(client: &dyn ReplicaClient, plan: &Plan, wanted: usize) -> usize {
     let local = client.client_type() == "file";
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let useful = plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(1 + file.size / file::UNIT as u64));
+    let useful =
+        plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(1 + file.size / file::UNIT as u64));
     let most = if local { MOST_WORKERS.min(cores) } else { MOST_WORKERS };
     wanted.clamp(1, most).min(usize::try_from(useful).unwrap_or(MOST_WORKERS)).max(1)
 }

@@ -1,5 +1,8 @@
 //! What every replica client has to do, and what the directory client does beyond that.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a failed test")]
+#![allow(clippy::disallowed_methods, reason = "no SQLite has these files open")]
+
 mod common;
 
 use std::fs;
@@ -30,7 +33,9 @@ fn listings_ascend_and_respect_the_seek() {
         client.init().unwrap();
         client.init().unwrap();
         assert_eq!(ranges(client, 0, 0), []);
-        for (level, min, max) in [(0, 3, 3), (0, 16, 16), (0, 1, 1), (1, 1, 3), (0, 2, 2), (9, 1, 9), (9, 1, 2)] {
+        for (level, min, max) in
+            [(0, 3, 3), (0, 16, 16), (0, 1, 1), (1, 1, 3), (0, 2, 2), (9, 1, 9), (9, 1, 2)]
+        {
             delta(512, 4, min, max, &[(1, 1), (2, 2), (3, 3), (4, 4)]).store(client, level);
         }
         assert_eq!(ranges(client, 0, 0), [(1, 1), (2, 2), (3, 3), (16, 16)]);
@@ -62,7 +67,8 @@ fn files_come_back_as_they_were_in_whole_and_in_part() {
 #[test]
 fn a_missing_file_is_not_found() {
     on_all(|client| {
-        let Err(Error::NotFound { place, .. }) = client.open_ltx_file(&info(2, 5, 9, 0), 0, None).map(|_| ()) else {
+        let Err(Error::NotFound { place, .. }) = client.open_ltx_file(&info(2, 5, 9, 0), 0, None).map(|_| ())
+        else {
             panic!("opened a file that is not there");
         };
         assert_eq!((place.level, place.txids), (Some(2), Some((txid(5), txid(9)))));
@@ -73,8 +79,7 @@ fn a_missing_file_is_not_found() {
 #[test]
 fn deleting_is_idempotent() {
     on_all(|client| {
-        let files: Vec<FileInfo> =
-            (1..=4).map(|n| delta(512, 1, n, n, &[(1, 1)]).store(client, 0)).collect();
+        let files: Vec<FileInfo> = (1..=4).map(|n| delta(512, 1, n, n, &[(1, 1)]).store(client, 0)).collect();
         client.delete_ltx_files(&[]).unwrap();
         client.delete_ltx_files(&files[1..3]).unwrap();
         client.delete_ltx_files(&files[1..3]).unwrap();
@@ -127,7 +132,8 @@ fn a_source_that_breaks_stores_nothing_and_keeps_its_error() {
         let bytes = snapshot(512, 3, 1, 1).encode();
         for cut in [0, 50, 100, bytes.len() - 1] {
             let mut source = bytes[..cut].chain(Breaking);
-            let Err(Error::Foreign { source, .. }) = client.write_ltx_file(0, txid(1), txid(1), &mut source) else {
+            let Err(Error::Foreign { source, .. }) = client.write_ltx_file(0, txid(1), txid(1), &mut source)
+            else {
                 panic!("the error was changed");
             };
             assert!(source.is::<common::Exception>());

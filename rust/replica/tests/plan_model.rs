@@ -1,5 +1,7 @@
 //! Plans for random listings against an exhaustive search.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a failed test")]
+
 mod common;
 
 use std::collections::BTreeSet;

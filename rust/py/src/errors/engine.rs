@@ -6,13 +6,14 @@ use engine::Error as E;
 use pyo3::prelude::*;
 
 use super::{
-    DatabaseError, DiskFullError, IntoPython, NotOpenError, NotReadyError, PreviousIOError, With, message,
-    relabel,
+    DatabaseError, DiskFullError, FormatError, IntoPython, NotOpenError, NotReadyError, PreviousIOError,
+    With, message, relabel,
 };
 
 impl IntoPython for E {
     fn into_python(self, py: Python<'_>) -> PyErr {
-        let text = message(&self);
+        // What SQLite says stands in the text already, and would only be said again by the chain.
+        let text = if let E::Sqlite { .. } = self { self.to_string() } else { message(&self) };
         let full = self.is_disk_full();
         match self {
             E::NotOpen { path } => NotOpenError::new_err(text).on(py, &path),
@@ -36,14 +37,22 @@ impl IntoPython for E {
                 let error = if full { DiskFullError::new_err(text) } else { DatabaseError::new_err(text) };
                 error.with(py, "op", op).on(py, &path)
             }
-            E::Wal { path, source } => relabel(py, source.into_python(py), text).on(py, &path),
+            E::Wal { path, source } => in_file(py, source.into_python(py), text).on(py, &path),
             E::Ltx { path, source } if full => {
                 caused(py, DiskFullError::new_err(text), source.into_python(py)).on(py, &path)
             }
-            E::Ltx { path, source } => relabel(py, source.into_python(py), text).on(py, &path),
+            E::Ltx { path, source } => in_file(py, source.into_python(py), text).on(py, &path),
             _ => DatabaseError::new_err(text),
         }
     }
+}
+
+/// Damage keeps its class; anything else that happened to a file of the database is trouble with the database.
+fn in_file(py: Python<'_>, error: PyErr, text: String) -> PyErr {
+    if error.is_instance_of::<FormatError>(py) {
+        return relabel(py, error, text);
+    }
+    caused(py, DatabaseError::new_err(text), error)
 }
 
 fn caused(py: Python<'_>, error: PyErr, cause: PyErr) -> PyErr {

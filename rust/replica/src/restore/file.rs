@@ -73,7 +73,8 @@ impl OpenFile {
         read(info.size.saturating_sub(TAIL as u64), &mut tail)?;
         let format = |source| Error::Format { file: info.key(), source };
         let cursor = IndexCursor::new(header, &tail, info.size).map_err(format)?;
-        let fold = Fold { crc, rolling: RollingChecksum::new(), next: 0, waiting: BTreeMap::new(), verdict: None };
+        let fold =
+            Fold { crc, rolling: RollingChecksum::new(), next: 0, waiting: BTreeMap::new(), verdict: None };
         let file = Self { info, number, header, fold: Mutex::new(fold) };
         Ok((file, Units { cursor, info, sequence: 0, ended: false }))
     }

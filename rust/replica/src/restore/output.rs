@@ -8,13 +8,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::file_client::ensure_dir;
 use crate::stage::create_unique;
 
 /// Access rights of a new database before the umask, as SQLite and Litestream have them.
 const MODE: u32 = 0o666;
 
-/// How many bytes may wait to be written to the disk before that is started.
+/// How many bytes of long writes may wait for the disk before it is made to start.
 const WRITEBACK: u64 = 64 << 20;
+
+/// Only writes of so many bytes count towards [`WRITEBACK`]. Single pages are better left until their neighbours
+/// have come: written early, they cost the disk one request and the file system one extent each.
+const BULK: usize = 64 << 10;
 
 /// Appends to the last component of a path.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -43,7 +48,7 @@ impl Output {
     /// Creates a file beside `output`, and the directories above it.
     pub(crate) fn create(output: &Path) -> Result<Self> {
         if let Some(parent) = output.parent() {
-            fs::create_dir_all(parent).map_err(|source| Error::output("create", parent, source))?;
+            ensure_dir(parent).map_err(|source| Error::output("create", parent, source))?;
         }
         let (file, path) = create_unique(MODE, |suffix| with_suffix(output, &format!(".tmp-{suffix}")))
             .map_err(|source| Error::output("create", output, source))?;
@@ -67,6 +72,9 @@ impl Output {
 
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)?;
+        if bytes.len() < BULK {
+            return Ok(());
+        }
         let before = self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if before / WRITEBACK != before.saturating_add(bytes.len() as u64) / WRITEBACK {
             self.wake.1.notify_all();

@@ -83,10 +83,17 @@ impl<'a> Place<'a> {
         &self.output
     }
 
-    /// Brings back what an earlier attempt set aside, then refuses a place that is taken.
+    /// Brings back what an earlier attempt set aside, then refuses a place that is taken: with `overwrite` only by
+    /// something that is no file.
     pub(crate) fn prepare(&self, overwrite: bool) -> Result<()> {
         self.recover()?;
-        if overwrite { Ok(()) } else { self.check_free() }
+        if !overwrite {
+            return self.check_free();
+        }
+        match fs::symlink_metadata(&self.output) {
+            Ok(metadata) if !metadata.is_file() => Err(Error::OutputExists { path: self.output.clone() }),
+            _ => Ok(()),
+        }
     }
 
     fn check_free(&self) -> Result<()> {

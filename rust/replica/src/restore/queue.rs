@@ -11,7 +11,7 @@ use crate::restore::file::{OpenFile, Units};
 /// A big file that still has units to give.
 pub(crate) struct Active {
     pub(crate) file: Arc<OpenFile>,
-    pub(crate) units: Units,
+    pub(crate) units: Box<Units>,
 }
 
 /// What a worker is asked to do.
@@ -19,13 +19,13 @@ pub(crate) enum Task {
     /// Open the file with this place in the plan, from 0, and give back whether it has units for others.
     Open(usize),
     /// Take the next unit of this file, give the file back, and decode the unit.
-    Advance(Box<Active>),
+    Advance(Active),
 }
 
 struct State {
     /// Files before this place have not been opened.
     unopened: usize,
-    active: Vec<Box<Active>>,
+    active: Vec<Active>,
     /// Tasks that have not been given back: they may still lead to more.
     out: usize,
     workers: usize,
@@ -75,7 +75,7 @@ impl Queue {
     }
 
     /// Ends a task's claim; a file that has more units comes back with it.
-    pub(crate) fn give_back(&self, active: Option<Box<Active>>) {
+    pub(crate) fn give_back(&self, active: Option<Active>) {
         let mut state = self.lock();
         state.active.extend(active);
         state.out = state.out.saturating_sub(1);

@@ -72,7 +72,11 @@ impl Winners {
     /// Writes those pages of `run` that no newer file has; `write` gets bytes and their offset in the output.
     ///
     /// Pages of zeros are left out where nothing has been written: a new file reads as zeros there.
-    pub(crate) fn write(&self, run: &Run<'_>, write: impl Fn(&[u8], u64) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn write(
+        &self,
+        run: &Run<'_>,
+        write: impl Fn(&[u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         let size = self.page_size.bytes();
         let (start, count) = ((run.first.get() - 1) as usize, run.pages.len() / size);
         let lock = self.locks.get(start / (REGION / size) % LOCKS);
@@ -174,12 +178,19 @@ mod tests {
         winners
     }
 
-    fn write(winners: &Winners, out: &Mutex<Vec<u8>>, first: u32, fills: &[u8], number: u32) -> Vec<Range<u64>> {
+    /// Returns the first page, from 0, and the number of pages of each write.
+    fn write(
+        winners: &Winners,
+        out: &Mutex<Vec<u8>>,
+        first: u32,
+        fills: &[u8],
+        number: u32,
+    ) -> Vec<(u64, u64)> {
         let pages: Vec<u8> = fills.iter().flat_map(|fill| [*fill; SIZE]).collect();
         let written = Mutex::new(Vec::new());
         let run = Run { first: Pgno::new(first).unwrap(), pages: &pages, number };
         let note = |bytes: &[u8], offset: u64| {
-            written.lock().unwrap().push(offset / 512..(offset + bytes.len() as u64) / 512);
+            written.lock().unwrap().push((offset / 512, bytes.len() as u64 / 512));
             ltx::WriteAt::write_all_at(out, bytes, offset)
         };
         winners.write(&run, note).unwrap();
@@ -191,10 +202,10 @@ mod tests {
         for spilled in [false, true] {
             let winners = winners(5, spilled);
             let out = Mutex::new(vec![0; 5 * SIZE]);
-            assert_eq!(write(&winners, &out, 1, &[1, 1, 0, 1], 2), [0..2, 3..4]);
+            assert_eq!(write(&winners, &out, 1, &[1, 1, 0, 1], 2), [(0, 2), (3, 1)]);
             assert_eq!(winners.first_missing().unwrap(), Pgno::new(5));
-            assert_eq!(write(&winners, &out, 2, &[9, 9, 9, 9], 1), [4..5], "older pages are skipped");
-            assert_eq!(write(&winners, &out, 2, &[0], 3), [1..2], "zeros over content are written");
+            assert_eq!(write(&winners, &out, 2, &[9, 9, 9, 9], 1), [(4, 1)], "older pages are skipped");
+            assert_eq!(write(&winners, &out, 2, &[0], 3), [(1, 1)], "zeros over content are written");
             assert_eq!(winners.first_missing().unwrap(), None);
             let fills: Vec<u8> = out.lock().unwrap().chunks(SIZE).map(|page| page[7]).collect();
             assert_eq!(fills, [1, 0, 0, 1, 9]);

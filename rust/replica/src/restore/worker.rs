@@ -1,16 +1,17 @@
 //! Decodes frames, checks them and writes the pages that win.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ltx::{
-    Error as LtxError, FileHasher, PAGE_HEADER_SIZE, PageCount, PageEncoding, PageHeader, PageSize, Pgno,
+    Error as LtxError, FileHasher, Header, PAGE_HEADER_SIZE, PageEncoding, PageHeader, PageSize, Pgno,
     RollingChecksum,
 };
 
 use crate::client::FileInfo;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::range::RangeReader;
 use crate::restore::file::{Link, OpenFile, Part, UNIT, Unit, Units, Verdict};
 use crate::restore::index::{Entry, TERMINATOR};
@@ -22,8 +23,8 @@ use crate::restore::winners::{REGION, Run, Winners};
 pub(crate) struct Shared<'a> {
     pub(crate) reader: RangeReader<'a>,
     pub(crate) files: &'a [FileInfo],
-    pub(crate) page_size: PageSize,
-    pub(crate) commit: PageCount,
+    /// Header of the last file, which says what the database will be like.
+    pub(crate) newest: Header,
     pub(crate) queue: Queue,
     pub(crate) winners: Winners,
     pub(crate) output: &'a Output,
@@ -100,8 +101,8 @@ impl<'a> Worker<'a> {
         let reader = self.shared.reader;
         let (file, units) =
             OpenFile::open(*info, number, &mut |offset, buf| reader.read_exact(info, offset, buf))?;
-        self.check_page_size(&file)?;
-        self.shared.queue.give_back(Some(Box::new(Active { file: Arc::new(file), units })));
+        self.check_header(&file)?;
+        self.shared.queue.give_back(Some(Active { file: Arc::new(file), units: Box::new(units) }));
         Ok(())
     }
 
@@ -115,8 +116,8 @@ impl<'a> Worker<'a> {
                     .ok_or_else(|| format_error(info, LtxError::Truncated { offset: info.size }))
             };
             let (file, mut units) = OpenFile::open(*info, number, &mut read)?;
-            self.check_page_size(&file)?;
-            while let Some(unit) = next_unit(&file, &mut units, self.shared.page_size, &mut read)? {
+            self.check_header(&file)?;
+            while let Some(unit) = next_unit(&file, &mut units, self.shared.newest.page_size, &mut read)? {
                 let start = usize::try_from(unit.offset).unwrap_or(usize::MAX);
                 let range = start..start.saturating_add(unit.len);
                 self.decode(&file, &unit, bytes.get(range).unwrap_or_default())?;
@@ -128,16 +129,16 @@ impl<'a> Worker<'a> {
     }
 
     /// Takes one unit of a big file, lets others have the rest, and decodes it.
-    fn advance(&mut self, active: Box<Active>) -> Result<()> {
-        let Active { file, mut units } = *active;
+    fn advance(&mut self, active: Active) -> Result<()> {
+        let Active { file, mut units } = active;
         let (reader, info) = (self.shared.reader, file.info);
         let mut read = |offset: u64, buf: &mut [u8]| reader.read_exact(&info, offset, buf);
-        let unit = next_unit(&file, &mut units, self.shared.page_size, &mut read)?;
+        let unit = next_unit(&file, &mut units, self.shared.newest.page_size, &mut read)?;
         let Some(unit) = unit else {
             self.shared.queue.give_back(None);
             return Ok(());
         };
-        let rest = (!unit.is_last).then(|| Box::new(Active { file: Arc::clone(&file), units }));
+        let rest = (!unit.is_last).then(|| Active { file: Arc::clone(&file), units });
         self.shared.queue.give_back(rest);
         let mut bytes = std::mem::take(&mut self.input);
         bytes.resize(unit.len, 0);
@@ -148,12 +149,18 @@ impl<'a> Worker<'a> {
         done
     }
 
-    fn check_page_size(&self, file: &OpenFile) -> Result<()> {
-        let (expected, actual) = (self.shared.page_size.get(), file.header.page_size.get());
-        if expected == actual {
-            return Ok(());
+    fn check_header(&self, file: &OpenFile) -> Result<()> {
+        let newest = &self.shared.newest;
+        let (expected, actual) = (newest.page_size.get(), file.header.page_size.get());
+        if expected != actual {
+            return Err(Error::PageSizeMismatch { file: file.info.key(), expected, actual });
         }
-        Err(Error::PageSizeMismatch { file: file.info.key(), expected, actual })
+        // The size of the database was taken from a first look at this file. Only now its checksum is verified.
+        if file.number as usize == self.shared.files.len() && file.header != *newest {
+            let place = Place::file(self.shared.reader.client.client_type(), file.info.key());
+            return Err(Error::from_io(place, io::ErrorKind::InvalidData.into()));
+        }
+        Ok(())
     }
 
     /// Decodes, checks and writes the frames of one unit.
@@ -196,7 +203,7 @@ impl<'a> Worker<'a> {
         if !self.batch.takes(entry.pgno) {
             self.flush(file.number)?;
         }
-        let page_size = self.shared.page_size;
+        let page_size = self.shared.newest.page_size;
         let page = self.batch.room(page_size.bytes());
         let pgno = ltx::decode_frame(frame, page_size, page)?;
         if pgno != entry.pgno {
@@ -208,7 +215,7 @@ impl<'a> Worker<'a> {
             sums.rolling.add(ltx::page_checksum(pgno, page));
         }
         // Pages that a later transaction cut off were decoded for the checksum only.
-        if pgno.get() <= self.shared.commit.get() {
+        if pgno.get() <= self.shared.newest.commit.get() {
             self.batch.keep(pgno, page_size.bytes());
             if self.shared.winners.ends_region(pgno) {
                 self.flush(file.number)?;

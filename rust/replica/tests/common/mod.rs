@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ltx::{
-    Checksum, Encoder, Header, HeaderFlags, PageCount, PageEncoding, PageSize, Pgno, RollingChecksum, Timestamp,
-    TxId, page_checksum,
+    Checksum, Encoder, Header, HeaderFlags, PageCount, PageEncoding, PageSize, Pgno, RollingChecksum,
+    Timestamp, TxId, page_checksum,
 };
 use replica::{Error, FileInfo, FileKey, Place, ReplicaClient, Result, RetryPolicy};
 
@@ -99,7 +99,7 @@ pub(crate) fn snapshot(page_bytes: u32, commit: u32, max: u64, seed: u8) -> Reci
 /// A change to some pages.
 pub(crate) fn delta(page_bytes: u32, commit: u32, min: u64, max: u64, fills: &[(u32, u8)]) -> Recipe {
     let pages = fills.iter().map(|(pgno, fill)| (*pgno, vec![*fill; page_bytes as usize])).collect();
-    Recipe { min, pages, ..snapshot(page_bytes, commit, max, 0) }
+    Recipe { min, pages, commit, ..snapshot(page_bytes, 0, max, 0) }
 }
 
 pub(crate) fn database_checksum(pages: &Pages) -> Checksum {

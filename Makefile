@@ -1,0 +1,117 @@
+# Every developer command. `make demo` and `make test` each work alone in a clean clone: they need python3 (3.11 or
+# later), Rust, make and a C compiler, and put everything else into .venv and target.
+
+PYTHON ?= python3
+CARGO ?= cargo
+PROFILE ?= release
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+PY_SOURCES := $(wildcard python tests scripts examples benches)
+TEST_DIRS := $(wildcard tests/unit tests/cli tests/integration tests/property tests/process tests/interop)
+
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+export VIRTUAL_ENV := $(abspath .venv)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_QUIET := 1
+export CARGO_TERM_PROGRESS_WHEN := never
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest docs docs-update \
+        interop soak bench wheel clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+# --- set-up, redone only when something it depends on is newer ---------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later, please: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+.venv/.builder: pyproject.toml scripts/requirements.py | $(BIN)/python
+	$(BIN)/python scripts/requirements.py build > .venv/build.txt
+	$(BIN)/pip install --requirement .venv/build.txt
+	@touch $@
+
+.venv/.tools: pyproject.toml scripts/requirements.py | .venv/.builder
+	$(BIN)/python scripts/requirements.py dev > .venv/dev.txt
+	$(BIN)/pip install --requirement .venv/dev.txt
+	@touch $@
+
+.venv/.built-$(PROFILE): pyproject.toml $(RUST_SOURCES) | .venv/.builder
+	$(BIN)/maturin develop --profile $(PROFILE) --quiet
+	@rm -f .venv/.built-* && touch $@
+
+build: .venv/.built-$(PROFILE) ## the native module and the command, in .venv
+tools: .venv/.tools ## the development tools, in .venv
+
+# --- the two commands of the README ------------------------------------------------------------------------------
+
+demo: build ## replicate a live database, restore it to a time and to the end, compare
+	$(BIN)/python examples/demo.py
+
+test: fmt-check layers clippy rust-test lint stubs docs pytest ## the gate: everything that must pass
+	@echo "gate passed"
+
+# --- its steps ---------------------------------------------------------------------------------------------------
+
+fmt: tools ## format Rust and Python
+	$(CARGO) fmt --all
+	$(BIN)/ruff check --fix --quiet $(PY_SOURCES)
+	$(BIN)/ruff format --quiet $(PY_SOURCES)
+
+fmt-check:
+	$(CARGO) fmt --all --check
+
+layers: $(BIN)/python ## who may import whom, in Rust and in Python; file sizes; ASCII
+	$(BIN)/python scripts/check_layers.py
+	$(BIN)/python scripts/check_files.py
+
+clippy: $(BIN)/python
+	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
+
+rust-test: $(BIN)/python
+	$(CARGO) test --locked --workspace --quiet
+
+lint: tools
+	$(BIN)/ruff check $(PY_SOURCES)
+	$(BIN)/ruff format --check $(PY_SOURCES)
+
+stubs: tools build ## types: mypy strict, and the stub against the binary
+	$(BIN)/mypy python scripts examples $(wildcard tests/typing/*.py)
+	MYPYPATH=python $(BIN)/python -m mypy.stubtest ltxcore._ltxcore --concise
+
+docs: tools build ## generated documents are what the code says; fails on a difference
+	$(BIN)/python scripts/cli_docs.py --check
+
+docs-update: build ## write the generated documents
+	$(BIN)/python scripts/cli_docs.py
+
+pytest: tools build
+	$(BIN)/pytest -m "not network and not slow" $(PYTEST_ARGS) $(TEST_DIRS)
+
+# --- beyond the gate ---------------------------------------------------------------------------------------------
+
+quick: tools build ## tests of what changed since main, for the inner loop
+	$(BIN)/python scripts/quick.py
+
+interop: tools build ## every case against the real Litestream, the slow ones too
+	$(BIN)/pytest -m interop --timeout 600 $(PYTEST_ARGS) tests/interop
+
+soak: tools build ## the cases that are too slow for the gate
+	LTXCORE_HYPOTHESIS=slow $(BIN)/pytest -m "slow and not network" --timeout 1800 $(PYTEST_ARGS) $(TEST_DIRS)
+
+bench: ## speed of the codec against bare LZ4, measured in one run
+	$(CARGO) run --locked --release --quiet --package codec-bench
+
+wheel: tools ## build as a release does, then test the wheel with the sources out of reach
+	rm -rf dist
+	$(BIN)/maturin build --release --quiet --out dist
+	$(BIN)/python scripts/check_wheel.py dist $(filter-out tests/interop,$(TEST_DIRS))
+
+clean: ## everything that was made here
+	rm -rf target .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache python/ltxcore/_ltxcore*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,557 @@
+"""The native half of ltxcore: the LTX codec, the engine of live databases, and restores.
+
+TXIDs are plain integers here, 0 meaning none; times are milliseconds since the Unix epoch; a file in a replica is
+the tuple ``(level, min_txid, max_txid, size in bytes, created in milliseconds)``. The modules around this one give
+all that better types, and are what is meant to be used.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import BinaryIO, Final, Self, TypeAlias, TypedDict, final
+
+from ltxcore.clients import ReplicaClient
+from ltxcore.ltx import TXID, Checksum, Pos
+
+__all__ = [
+    "DEBUG_BUILD",
+    "HEADER_SIZE",
+    "MAGIC",
+    "PAGE_HEADER_SIZE",
+    "PENDING_BYTE",
+    "SQLITE_VERSION",
+    "TRAILER_SIZE",
+    "VERSION",
+    "Database",
+    "Decoder",
+    "Encoder",
+    "FileClient",
+    "Header",
+    "PageIndex",
+    "PageIndexElem",
+    "Trailer",
+    "__version__",
+    "apply",
+    "checksum_database",
+    "compact",
+    "compact_level",
+    "encode_database",
+    "format_filename",
+    "integrity_check",
+    "parse_filename",
+    "read_page_index",
+    "restore",
+    "restore_plan",
+    "restore_points",
+]
+
+_Path: TypeAlias = str | os.PathLike[str]
+_Source: TypeAlias = _Path | BinaryIO
+_Row: TypeAlias = tuple[int, int, int, int, int]
+_Client: TypeAlias = FileClient | ReplicaClient
+
+__version__: Final[str]
+#: Whether this is an unoptimised build.
+DEBUG_BUILD: Final[bool]
+#: Bytes of a file header (LTX format, "Header").
+HEADER_SIZE: Final[int]
+#: First bytes of every LTX file (LTX format, "Header").
+MAGIC: Final[bytes]
+#: Bytes of a page header (LTX format, "Page frame").
+PAGE_HEADER_SIZE: Final[int]
+#: The byte of a database that SQLite locks; the page that holds it is never stored (SQLite file format, 1.2).
+PENDING_BYTE: Final[int]
+#: The version of the SQLite that the engine is built with.
+SQLITE_VERSION: Final[str]
+#: Bytes of a trailer (LTX format, "Trailer").
+TRAILER_SIZE: Final[int]
+#: Generation of the LTX format.
+VERSION: Final[int]
+
+class _Status(TypedDict):
+    txid: int
+    wal_size: int
+    page_size: int | None
+    last_sync_ms: int | None
+    reason: str | None
+    snapshot_wanted: int | None
+    incremental_syncs: int
+    diff_syncs: int
+    full_syncs: int
+    restarts: int
+    checkpoints: int
+
+@final
+class Header:
+    """The first 100 bytes of an LTX file (LTX format, "Header"). Comparable and hashable.
+
+    Args:
+        page_size: bytes of a page, a power of two from 512 to 65536.
+        commit: pages of the database after the transactions.
+        min_txid: first TXID, 1 for a snapshot.
+        max_txid: last TXID.
+        timestamp: when the newest transaction was committed, an aware datetime; kept to the millisecond.
+        pre_apply_checksum: checksum of the database before, 0 for snapshots and files without checksums.
+        no_checksum: the file carries no checksums of the database.
+        wal_offset: where in the WAL the transactions begin, in bytes.
+        wal_size: how much of the WAL they cover, in bytes.
+        wal_salt1: first salt of the WAL (SQLite file format, 4.1).
+        wal_salt2: second salt of the WAL.
+        node_id: who wrote the file; 0 from Litestream.
+
+    Raises:
+        FormatError: the fields contradict each other.
+    """
+
+    def __new__(
+        cls,
+        *,
+        page_size: int,
+        commit: int,
+        min_txid: int,
+        max_txid: int,
+        timestamp: datetime,
+        pre_apply_checksum: int = 0,
+        no_checksum: bool = True,
+        wal_offset: int = 0,
+        wal_size: int = 0,
+        wal_salt1: int = 0,
+        wal_salt2: int = 0,
+        node_id: int = 0,
+    ) -> Self: ...
+    @staticmethod
+    def parse(data: bytes) -> Header:
+        """The header in the first 100 bytes of ``data``.
+
+        Raises:
+            NotLTXError: the magic number is another.
+            TruncatedError: there are fewer than 100 bytes.
+            FormatError: the fields contradict each other.
+        """
+
+    def encode(self) -> bytes:
+        """The 100 bytes."""
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page."""
+
+    @property
+    def commit(self) -> int:
+        """Pages of the database after the transactions."""
+
+    @property
+    def min_txid(self) -> TXID:
+        """First TXID."""
+
+    @property
+    def max_txid(self) -> TXID:
+        """Last TXID."""
+
+    @property
+    def timestamp(self) -> datetime:
+        """When the newest transaction was committed, in UTC; times no datetime can hold are moved to the nearest."""
+
+    @property
+    def timestamp_ms(self) -> int:
+        """The same in milliseconds since the Unix epoch, as stored."""
+
+    @property
+    def pre_apply_checksum(self) -> Checksum:
+        """Checksum of the database before; 0 if there is none."""
+
+    @property
+    def no_checksum(self) -> bool:
+        """Whether the file carries no checksums of the database."""
+
+    @property
+    def wal_offset(self) -> int:
+        """Where in the WAL the transactions begin, in bytes."""
+
+    @property
+    def wal_size(self) -> int:
+        """How much of the WAL they cover, in bytes."""
+
+    @property
+    def wal_salt1(self) -> int:
+        """First salt of the WAL."""
+
+    @property
+    def wal_salt2(self) -> int:
+        """Second salt of the WAL."""
+
+    @property
+    def node_id(self) -> int:
+        """Who wrote the file."""
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether the file holds every page: its first TXID is 1."""
+
+    @property
+    def lock_pgno(self) -> int:
+        """The page that is never stored."""
+
+    @property
+    def pre_apply_pos(self) -> Pos:
+        """The position that the file continues."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Trailer:
+    """The last 16 bytes of an LTX file (LTX format, "Trailer"). Comparable and hashable."""
+
+    @property
+    def post_apply_checksum(self) -> Checksum:
+        """Checksum of the database afterwards; 0 if there is none."""
+
+    @property
+    def file_checksum(self) -> Checksum:
+        """Checksum of the file: headers, uncompressed pages and index."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Decoder:
+    """Reads the pages of one LTX file, once, from front to back.
+
+    Iterate for pages, then call :meth:`finish`: only that says whether the file was good. After an error, and after
+    ``finish`` or ``close``, every call raises ``ValueError``.
+
+    Args:
+        file: a path, or a binary file object that stands at the header.
+
+    Raises:
+        FormatError: the header is not that of an LTX file.
+        OSError: the file cannot be read.
+    """
+
+    def __new__(cls, file: _Source) -> Self: ...
+    @property
+    def header(self) -> Header:
+        """The file's header."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> tuple[int, bytes]:
+        """The next page number and page.
+
+        Raises:
+            FormatError: the file is damaged.
+        """
+
+    def finish(self) -> Trailer:
+        """Read what is left and verify the whole file.
+
+        Raises:
+            ChecksumMismatchError: the file is not what was written.
+            FormatError: the file is damaged otherwise.
+        """
+
+    def close(self) -> None:
+        """Let go of the file without verifying it."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = ...,
+        exc_value: BaseException | None = ...,
+        traceback: TracebackType | None = ...,
+        /,
+    ) -> None: ...
+
+@final
+class Encoder:
+    """Writes the pages of one LTX file.
+
+    After an error, and after ``finish``, every call raises ``ValueError``.
+
+    Args:
+        file: a binary file object. It is written to in large pieces, and stays the caller's to close.
+        header: the file's header.
+
+    Raises:
+        FormatError: the header is not valid.
+    """
+
+    def __new__(cls, file: BinaryIO, header: Header) -> Self: ...
+    @property
+    def header(self) -> Header:
+        """The file's header."""
+
+    def write(self, pgno: int, page: bytes | bytearray | memoryview) -> None:
+        """Add one page. Pages ascend; a snapshot has all of them but the lock page.
+
+        Args:
+            pgno: the page's number, from 1.
+            page: ``header.page_size`` bytes.
+
+        Raises:
+            FormatError: the page does not belong there, or has another size.
+        """
+
+    def finish(self, post_apply_checksum: int = 0) -> Trailer:
+        """Write index and trailer.
+
+        Args:
+            post_apply_checksum: checksum of the database afterwards; 0 if the header says that there are none.
+
+        Raises:
+            FormatError: a page is missing, or the checksum does not suit the header.
+        """
+
+@final
+class PageIndexElem:
+    """Where one page is in an LTX file (LTX format, "Page index"). Comparable and hashable."""
+
+    @property
+    def pgno(self) -> int:
+        """The page's number."""
+
+    @property
+    def offset(self) -> int:
+        """Where its frame begins, in bytes from the start of the file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its frame, header included."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class PageIndex:
+    """Where each page is in an LTX file (LTX format, "Page index")."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, pgno: int, /) -> bool: ...
+    def get(self, pgno: int) -> PageIndexElem | None:
+        """Where the page ``pgno`` is; ``None`` if the file does not have it."""
+
+    def items(self) -> list[tuple[int, PageIndexElem]]:
+        """All pages, ascending."""
+
+def read_page_index(file: _Source) -> PageIndex:
+    """Read the index at the end of an LTX file; see ``ltxcore.ltx.read_page_index``."""
+
+def compact(
+    inputs: Sequence[_Source], output: BinaryIO, *, allow_gaps: bool = False
+) -> tuple[Header, Trailer]:
+    """Merge LTX files; see ``ltxcore.ltx.compact``."""
+
+def apply(file: _Source, database: _Path) -> tuple[int, int]:
+    """Write an LTX file's pages into a database; see ``ltxcore.ltx.apply``. TXID and checksum afterwards."""
+
+def encode_database(
+    database: _Path, file: BinaryIO, *, txid: int, timestamp: datetime, checksums: bool
+) -> Trailer:
+    """Write a database as a snapshot; see ``ltxcore.ltx.encode_database``."""
+
+def checksum_database(database: _Path) -> int:
+    """The checksum of a database (LTX format, "Rolling checksum"); see ``ltxcore.ltx.checksum_database``."""
+
+def format_filename(min_txid: int, max_txid: int) -> str:
+    """The name of an LTX file."""
+
+def parse_filename(name: str) -> tuple[int, int]:
+    """The TXIDs that a file name stands for.
+
+    Raises:
+        FormatError: it is not the name of an LTX file.
+    """
+
+@final
+class FileClient:
+    """LTX files in a directory, ``<root>/ltx/<level>/<first>-<last>.ltx``."""
+
+    def __new__(cls, root: _Path) -> Self: ...
+    @property
+    def path(self) -> os.PathLike[str]:
+        """The directory."""
+
+    def init(self) -> None:
+        """See ``ltxcore.ReplicaClient``."""
+
+    def ltx_files(self, level: int, seek: int, use_metadata: bool) -> list[_Row]:
+        """The files of a level whose first TXID is ``seek`` or above, ascending.
+
+        Raises:
+            ReplicaError: the directory cannot be read.
+        """
+
+    def read_ltx_file(
+        self, level: int, min_txid: int, max_txid: int, offset: int = 0, size: int | None = None
+    ) -> bytes:
+        """Up to ``size`` bytes of a file from ``offset`` on.
+
+        Raises:
+            LTXFileNotFoundError: there is no such file.
+        """
+
+    def write_ltx_path(self, level: int, min_txid: int, max_txid: int, path: _Path) -> _Row:
+        """Store the local file ``path``, whole and durable.
+
+        Raises:
+            LTXFileExistsError: another file has this name already.
+            ReplicaError: it cannot be written.
+        """
+
+    def write_ltx_file(self, level: int, min_txid: int, max_txid: int, data: BinaryIO) -> _Row:
+        """Store what ``data`` yields; as :meth:`write_ltx_path`."""
+
+    def delete_ltx_files(self, files: Sequence[tuple[int, int, int]]) -> None:
+        """Delete files, given as level, first and last TXID; those that are not there are no error."""
+
+    def delete_all(self) -> None:
+        """Delete all LTX files."""
+
+def restore_plan(
+    client: _Client, txid: int | None = None, timestamp_ms: int | None = None
+) -> tuple[list[_Row], bool]:
+    """The files that a restore would use, in order; and whether the time asked for is later than all there is.
+
+    Raises:
+        NoSnapshotError: there is nothing to start from.
+        TXIDNotAvailableError: no chain of files ends at ``txid``.
+        RestoreError: files are missing in between.
+    """
+
+def restore_points(client: _Client) -> list[tuple[int, int]]:
+    """TXID and time in milliseconds of every state that can be restored, ascending."""
+
+def restore(
+    client: _Client,
+    output: _Path,
+    *,
+    txid: int | None = None,
+    timestamp_ms: int | None = None,
+    parallelism: int = 8,
+    overwrite: bool = False,
+    progress: Callable[[int, int, int, int], None] | None = None,
+) -> tuple[int, int, int, int, list[_Row], int, bool]:
+    """Rebuild a database; see ``ltxcore.restore``.
+
+    ``progress`` gets bytes done, bytes in all, files done, files in all. The result is TXID, checksum, page size,
+    pages, files, bytes read, and whether the time asked for is later than all there is.
+    """
+
+def compact_level(client: _Client, level: int) -> _Row | None:
+    """Merge what is new in the level below into ``level``; see ``ltxcore.Replica.compact``."""
+
+def integrity_check(path: _Path, mode: str) -> str | None:
+    """Let SQLite check a database that is not in use; ``None`` if it is sound, else what was found first.
+
+    Args:
+        path: the database file.
+        mode: ``"quick"`` or ``"full"``.
+
+    Raises:
+        DatabaseError: the file cannot be opened, or is no database.
+    """
+
+@final
+class Database:
+    """The engine of one live database: what is committed becomes LTX files in the meta directory.
+
+    Methods may be called from any thread and do not hold the interpreter. A process forked from the one that made
+    it must not use it.
+
+    Args:
+        path: the database file; it need not exist yet.
+        meta_path: the directory of local files, by default ``.<name>-litestream`` beside the database.
+        monitor_interval: under steady writing there is at most one L0 file in so many seconds.
+        checkpoint_interval: seconds without a checkpoint after which we run one; 0 for never.
+        min_checkpoint_page_n: frames in the WAL at which a PASSIVE checkpoint is due.
+        truncate_page_n: frames in the WAL at which it is cut.
+        busy_timeout: seconds to wait for a lock.
+        l0_retention: seconds that local files are kept after their upload.
+    """
+
+    def __new__(
+        cls,
+        path: _Path,
+        *,
+        meta_path: _Path | None = None,
+        monitor_interval: float = 1.0,
+        checkpoint_interval: float = 60.0,
+        min_checkpoint_page_n: int = 1000,
+        truncate_page_n: int = 121_359,
+        busy_timeout: float = 1.0,
+        l0_retention: float = 300.0,
+    ) -> Self: ...
+    def open(self, remote_txid: int = 0) -> bool:
+        """Open the database, given the highest TXID in the replica. False: there is no database file yet.
+
+        Raises:
+            DatabaseError: it cannot be opened or switched to WAL mode, or another process replicates it.
+        """
+
+    def close(self) -> None:
+        """Sync for the last time and let go; does nothing if it is closed.
+
+        Raises:
+            DatabaseError: the last sync failed. The database is closed all the same.
+        """
+
+    def abandon(self) -> None:
+        """Let go without a last sync."""
+
+    def sync(self) -> None:
+        """Put all that is committed now into L0 files.
+
+        Raises:
+            NotReadyError: there is no database file yet.
+            PreviousIOError: local files are gone; open again.
+            DatabaseError: SQLite or the file system refused.
+        """
+
+    def follow(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for commits and put them into L0 files; true if there is a new one.
+
+        Raises:
+            DatabaseError: as for :meth:`sync`; a missing database file is waited for.
+        """
+
+    def interrupt(self) -> None:
+        """End :meth:`follow` in whatever thread it waits."""
+
+    def checkpoint(self, mode: str) -> tuple[bool, int, int]:
+        """Run a checkpoint: busy, frames in the WAL, frames of it in the database file.
+
+        Raises:
+            DatabaseError: SQLite refused.
+        """
+
+    def snapshot(self, path: _Path) -> tuple[int, int, int, int]:
+        """Write the whole database as an LTX file: last TXID, page size, pages, time in milliseconds.
+
+        Raises:
+            DatabaseError: it cannot be read.
+            OSError: ``path`` cannot be written.
+        """
+
+    def enforce_l0_retention(self, uploaded_txid: int) -> int:
+        """Delete local files that are uploaded and old enough, but never the newest; how many went."""
+
+    def local_files(self) -> list[tuple[int, int, int, int]]:
+        """First and last TXID, bytes, and time in milliseconds of the local L0 files, ascending."""
+
+    def local_path(self, txid: int) -> os.PathLike[str]:
+        """The path of the L0 file of ``txid``, whether it exists or not."""
+
+    @property
+    def pos(self) -> tuple[int, int]:
+        """TXID and checksum of the newest position; zeros while closed."""
+
+    @property
+    def page_size(self) -> int | None:
+        """Bytes of a page; ``None`` while the database is not open or does not exist."""
+
+    def status(self) -> _Status:
+        """How it is going."""

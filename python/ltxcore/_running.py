@@ -1,0 +1,151 @@
+"""What a DB has only while it is open: the engine and its two threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from ltxcore import _ltxcore
+from ltxcore._follow import Follower
+from ltxcore._status import SyncStatus
+from ltxcore._time import from_millis
+from ltxcore._upload import RETRY_INTERVAL, Uploader
+from ltxcore.errors import NotReadyError
+from ltxcore.ltx import TXID, Checksum, Pos
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    from ltxcore.replica import Replica
+
+#: How long open() waits for the outcome of the first attempt, in seconds. A first upload that takes longer goes on
+#: in the background: data is moving then, and the application need not wait for all of it.
+_FIRST_ATTEMPT = 5.0
+
+
+class Running:
+    """What a DB has only while it is open: the engine and its two threads."""
+
+    def __init__(
+        self,
+        path: Path,
+        meta_path: Path,
+        options: dict[str, Any],
+        replica: Replica | None,
+        logger: logging.Logger,
+    ) -> None:
+        self.engine = _ltxcore.Database(os.fspath(path), meta_path=os.fspath(meta_path), **options)
+        self.uploader: Uploader | None = None
+        if replica is not None:
+            self.uploader = Uploader(self.engine, replica, path, meta_path, logger)
+        self.follower = Follower(
+            self.engine,
+            path,
+            remote_txid=self.uploader.remote_txid if self.uploader else TXID,
+            notify=self.uploader.notify if self.uploader else _nothing,
+            interval=options["monitor_interval"],
+            logger=logger,
+        )
+        self._meta_path = meta_path
+
+    @property
+    def pos(self) -> Pos:
+        """The newest position in the local LTX files; zeros if there is none yet."""
+        if not self.follower.is_ready:
+            return Pos()
+        txid, checksum = self.engine.pos
+        return Pos(TXID(txid), Checksum(checksum))
+
+    def start(self) -> None:
+        """Start both threads and raise what their first attempts failed with."""
+        deadline = time.monotonic() + _FIRST_ATTEMPT
+        for leftover in self._meta_path.glob("snapshot-*.tmp"):
+            leftover.unlink(missing_ok=True)
+        if self.uploader is not None:
+            self.uploader.replica.client.init()
+            self.uploader.start()
+        self.follower.start()
+        self.follower.attempted.wait(_FIRST_ATTEMPT)
+        if self.follower.error is not None:
+            raise self.follower.error
+        if self.uploader is not None and self.follower.is_ready:
+            self.uploader.wait_pass(max(deadline - time.monotonic(), 0.0))
+            if self.uploader.error is not None:
+                raise self.uploader.error
+
+    def abort(self) -> None:
+        """Stop without a last attempt."""
+        self.follower.stop(1.0)
+        if self.uploader is not None:
+            self.uploader.abandon()
+        self.engine.abandon()
+
+    def stop(self, timeout: float) -> None:
+        """Sync and upload for the last time, within ``timeout`` seconds, and let go."""
+        deadline = time.monotonic() + timeout
+        failure: BaseException | None = None
+        self.follower.stop(timeout)
+        try:
+            _insist(self._last_sync, deadline)
+        except Exception as error:
+            failure = error
+        if self.uploader is not None and not self.follower.is_ready:
+            self.uploader.abandon()
+        elif self.uploader is not None:
+            failure = self.uploader.finish(max(deadline - time.monotonic(), 0.0)) or failure
+        if failure is not None:
+            self.engine.abandon()
+            raise failure
+        self.engine.close()
+
+    def status(self) -> SyncStatus:
+        """What the threads and the engine know of themselves."""
+        facts = self.engine.status()
+        uploader = self.uploader
+        known = None if uploader is None else uploader.known_txid
+        pos = self.pos
+        return SyncStatus(
+            pos=pos,
+            replica_txid=known,
+            is_ready=self.follower.is_ready,
+            is_current=known is not None and known >= pos.txid,
+            wal_size=facts["wal_size"],
+            last_sync=_time_or_none(facts["last_sync_ms"]),
+            last_upload=None if uploader is None else _time_or_none(uploader.last_upload_ms),
+            last_error=self.follower.error or (None if uploader is None else uploader.error),
+            full_syncs=facts["full_syncs"],
+            diff_syncs=facts["diff_syncs"],
+            incremental_syncs=facts["incremental_syncs"],
+            reason=facts["reason"],
+            restarts=facts["restarts"],
+            checkpoints=facts["checkpoints"],
+        )
+
+    def _last_sync(self) -> None:
+        # A file that never came leaves nothing to replicate.
+        with contextlib.suppress(NotReadyError):
+            self.follower.sync()
+
+
+def _insist(attempt: Callable[[], None], deadline: float) -> None:
+    """Try until it works or the time is over, at least once."""
+    while True:
+        try:
+            return attempt()
+        except Exception:
+            if time.monotonic() + RETRY_INTERVAL > deadline:
+                raise
+        time.sleep(RETRY_INTERVAL)
+
+
+def _time_or_none(millis: int | None) -> datetime | None:
+    return from_millis(millis) if millis else None
+
+
+def _nothing() -> None:
+    return None

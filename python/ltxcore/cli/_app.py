@@ -1,0 +1,85 @@
+"""The root of the command line: which commands there are, and how errors leave the process.
+
+Exit codes: 0 done, 1 failed, 2 misused.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sqlite3
+from typing import IO, Any
+
+import click
+
+from ltxcore.cli._options import SETTINGS, GoArguments
+from ltxcore.errors import ConfigError, Error, InternalError
+
+COMMANDS = ("doctor", "file", "ltx", "replicate", "restore", "version")
+
+
+class Failure(click.ClickException):
+    """An error of ours as the last words of the process: what happened, then what to do about it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(describe(error))
+        self.hint = getattr(error, "hint", None)
+        if isinstance(error, InternalError):
+            self.hint = "this is a defect of ltxcore; please report it with the whole message"
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write it to stderr."""
+        super().show(file)
+        if self.hint:
+            click.echo(f"Hint: {self.hint}", file=file, err=True)
+
+
+class Misuse(Failure):
+    """A setting that cannot work."""
+
+    exit_code = 2
+
+
+def describe(error: Exception) -> str:
+    """One line about an error; the system's own errors name the file first, as other tools do."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error) or type(error).__name__
+
+
+class App(GoArguments, click.Group):
+    """The group of all commands, which imports the module of a command when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, sorted."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"ltxcore.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)  # noqa: S101  (for the type checker)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever it could not do becomes a message and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except (Error, OSError, sqlite3.Error) as error:
+            if getattr(error, "errno", None) == errno.EPIPE:
+                raise  # a reader like `head` has seen enough; click ends quietly
+            raise (Misuse if isinstance(error, ConfigError) else Failure)(error) from error
+
+
+@click.command(cls=App, context_settings=SETTINGS)
+def app() -> None:
+    """Replicate SQLite databases continuously and restore them to any point in time.
+
+    Understands the files of Litestream 0.5 and takes its options, with one dash or two.
+    """
+
+
+def main() -> None:
+    """Run the `ltxcore` command with the arguments of the process."""
+    app.main(prog_name="ltxcore")

@@ -1,0 +1,90 @@
+"""The process that `replicate --exec` looks after, and the events that end a replication.
+
+Signal handlers and threads only put events into one queue; the main thread takes them out, one at a time, and
+decides. `SimpleQueue.put` may be called in a signal handler; an `Event` or a `Condition` may not be used there.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """The process got SIGINT or SIGTERM."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What ran beside the main thread is done."""
+
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Events:
+    """SIGINT and SIGTERM, and the ends of other threads, as a queue. A context manager."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Signalled | Finished] = queue.SimpleQueue()
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._signalled)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        self._queue.put(Signalled(number))
+
+    def next(self) -> Signalled | Finished:
+        """Wait for what happens next."""
+        return self._queue.get()
+
+    def start(self, work: Callable[[], Any]) -> None:
+        """Run `work` in a thread of its own; its end is an event."""
+        threading.Thread(target=self._run, args=(work,), daemon=True).start()
+
+    def _run(self, work: Callable[[], Any]) -> None:
+        try:
+            self._queue.put(Finished(work()))
+        except BaseException as error:  # whoever takes the event raises it
+            self._queue.put(Finished(error=error))
+
+
+class Child:
+    """A process that inherits our standard streams and gets our signals."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._process = subprocess.Popen(list(argv))
+        self._forwarded: set[int] = set()
+
+    def forward(self, number: int) -> None:
+        """Hand a signal on."""
+        self._forwarded.add(number)
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end; the exit code, as a shell would report it.
+
+        A child that died of a signal which it got from us did what it was asked to: that is 0.
+        """
+        code = self._process.wait()
+        if code >= 0:
+            return code
+        return 0 if -code in self._forwarded else 128 - code

@@ -1,0 +1,82 @@
+"""What the values of options look like: durations, transaction ids, times."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+import click
+
+from ltxcore._time import parse_time
+
+UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+PIECE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|ms|s|m|h|d)", re.ASCII)
+PIECES = re.compile(rf"(?:{PIECE.pattern})+", re.ASCII)
+SECONDS = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
+    """Seconds, from a plain number of them or from a text like `250ms` or `1h30m`; more than 0."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds as a float."""
+        if isinstance(value, float):
+            return value
+        if SECONDS.fullmatch(value):
+            seconds = float(value)
+        elif PIECES.fullmatch(value):
+            seconds = sum(float(number) * UNITS[unit] for number, unit in PIECE.findall(value))
+        else:
+            self.fail(
+                f"{value!r} is not a duration; write 1s, 250ms, 1h30m or a number of seconds", param, ctx
+            )
+        if seconds <= 0:
+            self.fail(f"{value!r} is not more than 0", param, ctx)
+        return seconds
+
+
+class TXIDText(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
+    """A transaction id as it is printed everywhere: 16 hexadecimal digits."""
+
+    name = "txid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The 16 digits in lower case."""
+        if not re.fullmatch(r"[0-9a-fA-F]{16}", value):
+            self.fail(f"{value!r} is not 16 hexadecimal digits, like 000000000000002a", param, ctx)
+        if int(value, 16) == 0:
+            self.fail("TXID 0 stands for no transaction; the first one is 0000000000000001", param, ctx)
+        return str(value).lower()
+
+
+class Timestamp(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
+    """A time with its zone, as in RFC 3339."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """An aware datetime."""
+        try:
+            return parse_time(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time with a zone, like 2026-03-01T12:00:00Z", param, ctx)
+
+
+class Level(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
+    """A level number, or `all` of them (None)."""
+
+    name = "level"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """0 to 9, or None."""
+        if value == "all":
+            return None
+        if not re.fullmatch(r"[0-9]", value):
+            self.fail(f"{value!r} is not a level: 0 to 9, or all", param, ctx)
+        return int(value)
+
+
+DURATION, TXID, TIMESTAMP, LEVEL = Duration(), TXIDText(), Timestamp(), Level()

@@ -1,0 +1,184 @@
+"""`ltxcore file`: single LTX files and database files, without a replica."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltxcore.cli._options import SETTINGS, Group, json_option, option
+from ltxcore.cli._output import print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from ltxcore import ltx
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group("file", cls=Group, context_settings=SETTINGS)
+def command() -> None:
+    """Look inside LTX files, check them, apply them; make one of a database."""
+
+
+@command.command("dump", context_settings=SETTINGS)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=EXISTING)
+@option("--no-pages", is_flag=True, help="Leave out the list of pages.")
+@json_option
+def dump(files: tuple[Path, ...], no_pages: bool, as_json: bool) -> None:
+    """Print the header, the pages and the trailer of LTX files, and verify them."""
+    from ltxcore.cli import _dump
+
+    if as_json:
+        print_json([_dump.read(path, not no_pages) for path in files])
+        return
+    for number, path in enumerate(files):
+        if number:
+            click.echo()
+        facts = _dump.read(path, not no_pages)
+        listed = facts.pop("pages", None)
+        print_facts((name.replace("_", " "), value) for name, value in facts.items())
+        if listed is not None:
+            click.echo()
+            print_table(["pgno", "offset", "size"], (each.values() for each in listed))
+
+
+@command.command("verify", context_settings=SETTINGS)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=EXISTING)
+@json_option
+def verify(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check every byte of LTX files. Exit code 1 if one is not valid."""
+    found = [verdict(path) for path in files]
+    bad = sum(not each["ok"] for each in found)
+    if as_json:
+        print_json(found)
+    else:
+        for each in found:
+            click.echo(f"{each['path']}: {'ok' if each['ok'] else each['error']}")
+        if len(found) > 1:
+            click.echo(f"{len(found) - bad} ok, {bad} not valid")
+    click.get_current_context().exit(bool(bad))
+
+
+def verdict(path: Path) -> dict[str, Any]:
+    """Whether one file is valid, and what is wrong with it."""
+    from ltxcore import ltx
+    from ltxcore.errors import FormatError
+
+    try:
+        with ltx.open(path) as decoder:
+            decoder.finish()
+    except (FormatError, OSError) as error:
+        return {"path": str(path), "ok": False, "error": str(error), "offset": getattr(error, "offset", None)}
+    return {"path": str(path), "ok": True}
+
+
+@command.command("apply", context_settings=SETTINGS)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=EXISTING)
+@option(
+    "--db",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The database file to change.",
+)
+@json_option
+def apply(files: tuple[Path, ...], db: Path, as_json: bool) -> None:
+    """Write the pages of LTX files, oldest first, into the database file DB, which nobody may have open.
+
+    All files are verified before the first page is written.
+    """
+    from ltxcore import ltx
+
+    refuse_wal(db)
+    for path in files:
+        if not (found := verdict(path))["ok"]:
+            raise click.ClickException(f"{path}: {found['error']}")
+    pos = [ltx.apply(path, db) for path in files][-1]
+    if as_json:
+        print_json({"db_path": str(db), "txid": str(pos.txid), "checksum": str(pos.post_apply_checksum)})
+    else:
+        click.echo(f"{db} is at {pos}")
+
+
+@command.command("encode", context_settings=SETTINGS)
+@click.argument("db", type=EXISTING)
+@option("-o", "--output", required=True, type=OUTPUT, help="The LTX file to write.")
+@option(
+    "--checksums", is_flag=True, help="Record the database's checksum; Litestream cannot restore such a file."
+)
+@json_option
+def encode(db: Path, output: Path, checksums: bool, as_json: bool) -> None:
+    """Write the database file DB, which nobody may have open, as one LTX snapshot."""
+    refuse_wal(db)
+    if output.exists() and output.samefile(db):
+        raise click.UsageError(f"{output} is the database itself")
+    trailer = write_snapshot(db, output, checksums)
+    if as_json:
+        facts = {"path": str(output), "size": output.stat().st_size}
+        print_json(facts | {"post_apply_checksum": str(trailer.post_apply_checksum)})
+    else:
+        click.echo(f"{output}: {output.stat().st_size} bytes")
+
+
+def write_snapshot(db: Path, output: Path, checksums: bool) -> ltx.Trailer:
+    """Write the LTX file; it appears whole or not at all."""
+    from ltxcore import ltx
+
+    descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.tmp-", dir=output.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            trailer = ltx.encode_database(db, file, checksums=checksums)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(output)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    sync_folder(output.parent)
+    return trailer
+
+
+@command.command("checksum", context_settings=SETTINGS)
+@click.argument("dbs", metavar="DB...", nargs=-1, required=True, type=EXISTING)
+@json_option
+def checksum(dbs: tuple[Path, ...], as_json: bool) -> None:
+    """Print the checksum that LTX has for whole database files, which nobody may have open."""
+    rows = list(checksums(dbs))
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            click.echo(f"{row['checksum']}  {row['path']}")
+
+
+def checksums(dbs: Iterable[Path]) -> Iterable[dict[str, str]]:
+    """Checksum and path of each database."""
+    from ltxcore import ltx
+
+    for db in dbs:
+        refuse_wal(db)
+        yield {"path": str(db), "checksum": str(ltx.checksum_database(db))}
+
+
+def refuse_wal(db: Path) -> None:
+    """Refuse a database whose newest pages are not in the database file."""
+    for suffix in ("-wal", "-journal"):
+        beside = db.with_name(db.name + suffix)
+        if beside.exists() and beside.stat().st_size:
+            raise click.ClickException(
+                f"{beside} is not empty: the database is in use or was not closed; close it, or open and close "
+                "it once with sqlite3"
+            )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a directory last."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,39 @@
+"""`ltxcore ltx`: the LTX files of a replica."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltxcore.cli._options import SETTINGS, Command, json_option, option
+from ltxcore.cli._output import format_time, print_json, print_table
+from ltxcore.cli._source import replica
+from ltxcore.cli._types import LEVEL
+
+if TYPE_CHECKING:
+    from ltxcore.ltx import FileInfo
+
+
+@click.command("ltx", cls=Command, context_settings=SETTINGS)
+@click.argument("source")
+@option("--level", type=LEVEL, default="0", show_default=True, help="0 to 9 (9: snapshots), or all.")
+@json_option
+def command(source: str, level: int | None, as_json: bool) -> None:
+    """List the LTX files of the replica SOURCE, a URL or a directory."""
+    rows = [row(file) for file in replica(source).files(level)]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(["level", "min_txid", "max_txid", "size", "created"], (each.values() for each in rows))
+
+
+def row(file: FileInfo) -> dict[str, Any]:
+    """One file, with the keys that Litestream prints."""
+    return {
+        "level": file.level,
+        "min_txid": str(file.min_txid),
+        "max_txid": str(file.max_txid),
+        "size": file.size,
+        "timestamp": format_time(file.created_at),
+    }

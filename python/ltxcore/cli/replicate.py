@@ -1,0 +1,213 @@
+"""`ltxcore replicate`: follow one database and keep a replica of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltxcore.cli._child import Child, Events, Finished, Signalled
+from ltxcore.cli._options import SETTINGS, Command, json_option, option
+from ltxcore.cli._output import note, print_json
+from ltxcore.cli._source import is_empty, replica
+from ltxcore.cli._types import DURATION
+
+if TYPE_CHECKING:
+    from ltxcore import DB, Replica
+
+LEVELS = ["debug", "info", "warning", "error"]
+
+
+@click.command("replicate", cls=Command, context_settings=SETTINGS)
+@click.argument("db", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("url")
+@option("--once", is_flag=True, help="Replicate what is committed now, then end.")
+@option("--exec", "exec_line", metavar="COMMAND", help="Run COMMAND, without a shell, and end when it ends.")
+@option(
+    "--restore-if-db-not-exists", is_flag=True, help="If DB is missing, restore it from the replica first."
+)
+@option("--force-snapshot", is_flag=True, help="With --once: write a snapshot of the whole database as well.")
+@option("--sync-interval", type=DURATION, default="1s", show_default=True, help="Least time between uploads.")
+@option(
+    "--monitor-interval",
+    type=DURATION,
+    default="1s",
+    show_default=True,
+    help="Longest time to miss a change.",
+)
+@option(
+    "--checkpoint-interval",
+    type=DURATION,
+    default="1m",
+    show_default=True,
+    help="Between checkpoints of ours.",
+)
+@option(
+    "--l0-retention", type=DURATION, default="5m", show_default=True, help="How long local L0 files are kept."
+)
+@option("--busy-timeout", type=DURATION, default="1s", show_default=True, help="How long to wait for a lock.")
+@option(
+    "--shutdown-timeout",
+    type=DURATION,
+    default="30s",
+    show_default=True,
+    help="To repeat a failing last sync.",
+)
+@option("--meta-path", type=click.Path(path_type=Path), help="Directory of the local state [.DB-litestream].")
+@option(
+    "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="What to log on stderr."
+)
+@json_option
+def command(
+    db: Path,
+    url: str,
+    once: bool,
+    exec_line: str | None,
+    restore_if_db_not_exists: bool,
+    force_snapshot: bool,
+    sync_interval: float,
+    shutdown_timeout: float,
+    log_level: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Replicate the database DB to the replica URL (or directory) until SIGINT or SIGTERM.
+
+    The end is orderly: what is committed is uploaded first, and if that fails the exit code is 1. A second
+    signal ends at once. With --exec, signals go to the command, and its exit code becomes ours if it is not 0.
+    """
+    arguments = exec_arguments(exec_line, once)
+    if force_snapshot and not once:
+        raise click.UsageError("--force-snapshot needs --once")
+    start_log(log_level)
+    destination = replica(url)
+    destination.sync_interval = sync_interval
+    if restore_if_db_not_exists and not db.exists():
+        restore_missing(destination, db)
+    began = time.monotonic()
+    database = make_database(db, destination, options)
+    code = run_once(database, force_snapshot) if once else serve(database, url, arguments, shutdown_timeout)
+    report(database, destination, time.monotonic() - began, as_json)
+    click.get_current_context().exit(code)
+
+
+def exec_arguments(line: str | None, once: bool) -> list[str] | None:
+    """The words of `--exec`, as a shell would split them."""
+    if line is None:
+        return None
+    if once:
+        raise click.UsageError("--once and --exec exclude each other")
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise click.UsageError(f"--exec: {error}") from error
+    if not words:
+        raise click.UsageError("--exec needs a command")
+    return words
+
+
+def start_log(level: str) -> None:
+    """Send the library's log to stderr."""
+    logging.basicConfig(
+        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+
+
+def restore_missing(origin: Replica, db: Path) -> None:
+    """Restore the database where there is something to restore it from."""
+    import ltxcore
+
+    if is_empty(origin):
+        note(f"{db} does not exist, and neither does a replica of it")
+        return
+    result = ltxcore.restore(origin.client, db)
+    note(f"restored {db}: TXID {result.pos.txid}")
+
+
+def make_database(path: Path, destination: Replica, options: dict[str, Any]) -> DB:
+    """The database with its settings, not open yet."""
+    import ltxcore
+
+    return ltxcore.DB(path, replica=destination, **options)
+
+
+def run_once(database: DB, force_snapshot: bool) -> int:
+    """Bring the replica up to what is committed now."""
+    with database:
+        database.sync()
+        database.wait()
+        if force_snapshot:
+            database.snapshot()
+    return 0
+
+
+def serve(database: DB, url: str, arguments: list[str] | None, shutdown_timeout: float) -> int:
+    """Replicate until a signal, or until the command ends; then sync and close. The exit code."""
+    with Events() as events:  # before the database is opened: an end that is asked for early is orderly, too
+        database.open()
+        note(f"replicating {database.path} to {url}")
+        code, asked = 0, False
+        try:
+            code, asked = look_after(events, Child(arguments)) if arguments else (0, wait_for_signal(events))
+        finally:
+            close(database, shutdown_timeout, events, asked)
+    return code
+
+
+def wait_for_signal(events: Events) -> bool:
+    """Wait until somebody asks for an end; true."""
+    while not isinstance(events.next(), Signalled):
+        pass
+    return True
+
+
+def look_after(events: Events, child: Child) -> tuple[int, bool]:
+    """Wait for the command; its exit code, and whether a signal asked for an end."""
+    asked = False
+    events.start(child.wait)
+    while True:
+        event = events.next()
+        if isinstance(event, Finished):
+            return int(event.result), asked
+        asked = True
+        child.forward(event.number)
+
+
+def close(database: DB, timeout: float, events: Events, asked: bool) -> None:
+    """The final sync, beside the main thread, which so remains free for the signal that cuts it short."""
+    events.start(lambda: database.close(timeout=timeout))
+    while True:
+        event = events.next()
+        if isinstance(event, Finished):
+            if event.error is not None:
+                note("what was committed last may be missing from the replica")
+                raise event.error
+            return
+        if asked:
+            note("Error: ended at once; what was committed last may be missing from the replica")
+            # Everything on disk is whole at every moment, and interpreter exit would wait for the upload.
+            os._exit(1)
+        asked = True
+        note("finishing the last upload; send the signal again to end at once")
+
+
+def report(database: DB, destination: Replica, seconds: float, as_json: bool) -> None:
+    """Say where the replica stands."""
+    txid = destination.pos.txid
+    if as_json:
+        print_json(
+            {
+                "db_path": str(database.path),
+                "replica": destination.client.type,
+                "txid": str(txid),
+                "duration_ms": round(seconds * 1000),
+            }
+        )
+    else:
+        note(f"replica is at TXID {txid}")

@@ -1,0 +1,187 @@
+"""`ltxcore restore`: rebuild a database from a replica."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from ltxcore.cli._options import SETTINGS, Command, json_option, option
+from ltxcore.cli._output import format_time, note, print_json, print_table
+from ltxcore.cli._source import is_empty, replica
+from ltxcore.cli._types import TIMESTAMP, TXID
+
+if TYPE_CHECKING:
+    from ltxcore import Replica, RestoreProgress, RestoreResult
+    from ltxcore.ltx import FileInfo
+
+IntegrityCheck = Literal["none", "quick", "full"]
+
+
+@click.command("restore", cls=Command, context_settings=SETTINGS)
+@click.argument("source")
+@option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the database goes.")
+@option("--txid", type=TXID, help="Restore up to this transaction (16 hexadecimal digits).")
+@option("--timestamp", type=TIMESTAMP, help="Restore what was committed before this time (RFC 3339).")
+@option(
+    "--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Threads that decode."
+)
+@option("--if-db-not-exists", is_flag=True, help="Do nothing, with exit code 0, if the output exists.")
+@option("--if-replica-exists", is_flag=True, help="Do nothing, with exit code 0, if the replica is empty.")
+@option("--force", is_flag=True, help="Replace the output and its WAL once the new database is whole.")
+@option("--dry-run", is_flag=True, help="Only show which files would be read.")
+@option(
+    "--integrity-check",
+    type=click.Choice(["none", "quick", "full"]),
+    default="none",
+    show_default=True,
+    help="Let SQLite check the result: PRAGMA quick_check or integrity_check.",
+)
+@json_option
+def command(
+    source: str,
+    output: Path,
+    txid: str | None,
+    timestamp: datetime | None,
+    parallelism: int,
+    if_db_not_exists: bool,
+    if_replica_exists: bool,
+    force: bool,
+    dry_run: bool,
+    integrity_check: IntegrityCheck,
+    as_json: bool,
+) -> None:
+    """Rebuild a database from the replica SOURCE, a URL or a directory.
+
+    Without --txid or --timestamp it is the newest state. The database appears at its place whole and verified,
+    or not at all. A time later than everything in the replica restores the newest state and says so.
+    """
+    if txid is not None and timestamp is not None:
+        raise click.UsageError("--txid and --timestamp exclude each other")
+    if if_db_not_exists and output.exists():
+        note(f"{output} exists; nothing to do")
+        return
+    origin = replica(source)
+    if if_replica_exists and is_empty(origin):
+        note(f"{source} holds no LTX files; nothing to do")
+        return
+    if dry_run:
+        show_plan(source, origin, output, txid, timestamp, as_json)
+        return
+    began = time.monotonic()
+    options: dict[str, Any] = {"txid": txid, "timestamp": timestamp, "parallelism": parallelism}
+    with progress_bar() as progress:
+        result = run(origin, output, progress, overwrite=force, integrity_check=integrity_check, **options)
+    report(result, origin, time.monotonic() - began, integrity_check, as_json)
+
+
+def run(
+    origin: Replica, output: Path, progress: Callable[[RestoreProgress], None] | None, **options: Any
+) -> RestoreResult:
+    """The restore itself."""
+    import ltxcore
+
+    return ltxcore.restore(origin.client, output, progress=progress, **options)
+
+
+def report(
+    result: RestoreResult, origin: Replica, seconds: float, integrity_check: IntegrityCheck, as_json: bool
+) -> None:
+    """Say what was restored."""
+    if result.clamped:
+        note("The time is later than everything in the replica: this is its newest state.")
+    if as_json:
+        print_json(
+            {
+                "db_path": str(result.path),
+                "replica": origin.client.type,
+                "txid": str(result.pos.txid),
+                "duration_ms": round(seconds * 1000),
+                "integrity_check": integrity_check,
+                "page_size": result.page_size,
+                "page_count": result.page_count,
+                "files": len(result.files),
+                "bytes_read": result.bytes_read,
+                "clamped": result.clamped,
+            }
+        )
+        return
+    checked = "" if integrity_check == "none" else f", {integrity_check} check ok"
+    click.echo(
+        f"restored {result.path}: TXID {result.pos.txid}, {result.page_count} pages of {result.page_size} "
+        f"bytes from {len(result.files)} files in {seconds:.1f} s{checked}"
+    )
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[RestoreProgress], None] | None]:
+    """A bar on stderr if that is a terminal; otherwise nothing."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("restoring"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda at: bar.update(task, completed=at.done, total=at.total)
+
+
+def show_plan(
+    source: str, origin: Replica, output: Path, txid: str | None, timestamp: datetime | None, as_json: bool
+) -> None:
+    """Print which files a restore would read."""
+    files, clamped = plan(origin, txid, timestamp)
+    if clamped:
+        note("The time is later than everything in the replica: this is its newest state.")
+    rows = [row(file) for file in files]
+    if not as_json:
+        print_table(["level", "name", "size", "created"], (pick(each) for each in rows))
+        return
+    print_json(
+        {
+            "source": source,
+            "target_path": str(output),
+            "replica": origin.client.type,
+            "min_txid": rows[0]["min_txid"],
+            "max_txid": rows[-1]["max_txid"],
+            "clamped": clamped,
+            "files": rows,
+        }
+    )
+
+
+def plan(origin: Replica, txid: str | None, timestamp: datetime | None) -> tuple[list[FileInfo], bool]:
+    """The files of a restore in the order of use, and whether the time asked for is later than them all."""
+    from ltxcore import _ltxcore
+    from ltxcore._time import millis_bound
+    from ltxcore.clients.file import file_info, native
+
+    number = None if txid is None else int(txid, 16)
+    before = None if timestamp is None else millis_bound(timestamp)
+    files, clamped = _ltxcore.restore_plan(native(origin.client), number, before)
+    return [file_info(file) for file in files], clamped
+
+
+def row(file: FileInfo) -> dict[str, Any]:
+    """One file of a plan, with the keys that Litestream prints."""
+    return {
+        "level": file.level,
+        "name": file.name,
+        "min_txid": str(file.min_txid),
+        "max_txid": str(file.max_txid),
+        "size": file.size,
+        "timestamp": format_time(file.created_at),
+    }
+
+
+def pick(row: dict[str, Any]) -> list[Any]:
+    """The columns of the table."""
+    return [row["level"], row["name"], row["size"], row["timestamp"]]

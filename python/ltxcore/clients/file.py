@@ -1,0 +1,136 @@
+"""A directory as a replica: the native file client, in the form of every other client."""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
+
+from ltxcore import _ltxcore
+from ltxcore._time import from_millis
+from ltxcore.clients import ReplicaClient
+from ltxcore.errors import ConfigError, LTXFileNotFoundError, ReplicaError, ReplicaPermissionError
+from ltxcore.ltx import TXID, FileInfo, format_filename
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["FileClient", "file_info", "from_url", "native"]
+
+
+class FileClient(ReplicaClient):
+    """LTX files below one directory, ``<path>/ltx/<level>/<first>-<last>.ltx``, as Litestream lays them out.
+
+    Files appear whole or not at all: they are written beside their place, synced, renamed, and the directory is
+    synced. At level 0 a TXID is taken once; see :meth:`write_ltx_file`.
+    """
+
+    type: ClassVar[str] = "file"
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._native = _ltxcore.FileClient(os.fspath(self.path))
+
+    def __repr__(self) -> str:
+        return f"FileClient({os.fspath(self.path)!r})"
+
+    @property
+    def native(self) -> _ltxcore.FileClient:
+        """The client that restore and compaction use directly, without calling Python."""
+        return self._native
+
+    def ltx_files(
+        self, level: int, *, seek: TXID = TXID(0), use_metadata: bool = False
+    ) -> Iterator[FileInfo]:
+        """See :meth:`ReplicaClient.ltx_files`. The header's time is kept as the file's modification time."""
+        return map(file_info, self._native.ltx_files(level, seek, use_metadata))
+
+    def open_ltx_file(
+        self, level: int, min_txid: TXID, max_txid: TXID, *, offset: int = 0, size: int | None = None
+    ) -> BinaryIO:
+        """See :meth:`ReplicaClient.open_ltx_file`. A reader of limited ``size`` is held in memory."""
+        if size is not None:
+            return io.BytesIO(self.read_ltx_file(level, min_txid, max_txid, offset=offset, size=size))
+        path = self.path / "ltx" / str(level) / format_filename(min_txid, max_txid)
+        try:
+            file = open(path, "rb")  # noqa: SIM115 - handed to the caller
+        except FileNotFoundError as error:
+            raise LTXFileNotFoundError(
+                f"no such LTX file: {path}",
+                op="open",
+                path=os.fspath(path),
+                level=level,
+                min_txid=min_txid,
+                max_txid=max_txid,
+            ) from error
+        file.seek(offset)
+        return file
+
+    def read_ltx_file(
+        self, level: int, min_txid: TXID, max_txid: TXID, *, offset: int = 0, size: int | None = None
+    ) -> bytes:
+        """See :meth:`ReplicaClient.read_ltx_file`."""
+        return self._native.read_ltx_file(level, min_txid, max_txid, offset, size)
+
+    def write_ltx_file(self, level: int, min_txid: TXID, max_txid: TXID, data: BinaryIO) -> FileInfo:
+        """See :meth:`ReplicaClient.write_ltx_file`."""
+        return file_info(self._native.write_ltx_file(level, min_txid, max_txid, data))
+
+    def write_ltx_path(
+        self, level: int, min_txid: TXID, max_txid: TXID, path: str | os.PathLike[str]
+    ) -> FileInfo:
+        """See :meth:`ReplicaClient.write_ltx_path`. Nothing is read through Python."""
+        return file_info(self._native.write_ltx_path(level, min_txid, max_txid, os.fspath(path)))
+
+    def delete_ltx_files(self, files: Iterable[FileInfo]) -> None:
+        """See :meth:`ReplicaClient.delete_ltx_files`."""
+        self._native.delete_ltx_files([(file.level, file.min_txid, file.max_txid) for file in files])
+
+    def delete_all(self) -> None:
+        """Delete the directory of the LTX files and all that is in it."""
+        self._native.delete_all()
+
+    def init(self) -> None:
+        """Create the directory where it is missing, so that one that cannot be written is noticed now.
+
+        Raises:
+            ReplicaError: it cannot be created.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            kind = ReplicaPermissionError if isinstance(error, PermissionError) else ReplicaError
+            raise kind(
+                f"cannot create the directory {self.path}: {error.strerror}",
+                op="init",
+                path=os.fspath(self.path),
+            ) from error
+        self._native.init()
+
+
+def native(client: ReplicaClient) -> ReplicaClient | _ltxcore.FileClient:
+    """What the native side should use for a client: a directory is read and written without calling Python."""
+    # A subclass may have overridden anything, so only the class itself is bypassed.
+    return client.native if type(client) is FileClient else client
+
+
+def from_url(url: str) -> FileClient:
+    """The client of a ``file://`` URL. The path is taken as it stands: percent signs stand for themselves.
+
+    Raises:
+        ConfigError: no path is given.
+    """
+    path = url.partition("://")[2].partition("?")[0]
+    if not path.strip("/"):
+        error = ConfigError(f"file replica path required: {url!r}", op="open", path=path)
+        error.key = "url"
+        raise error
+    return FileClient("/" + posixpath.normpath(path).lstrip("/"))
+
+
+def file_info(row: tuple[int, int, int, int, int]) -> FileInfo:
+    """A file as the native side reports it: level, first and last TXID, size in bytes, milliseconds."""
+    level, min_txid, max_txid, size, created_ms = row
+    return FileInfo(level, TXID(min_txid), TXID(max_txid), size, from_millis(created_ms))

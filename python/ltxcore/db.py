@@ -1,0 +1,277 @@
+"""DB: one database, its position, and its way into a replica."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, get_args
+
+from ltxcore import _runtime
+from ltxcore._running import Running
+from ltxcore._status import CheckpointMode, CheckpointResult, SyncStatus
+from ltxcore._time import seconds
+from ltxcore.errors import ConfigError, NotOpenError, NotReadyError
+from ltxcore.ltx import TXID, FileInfo, Pos
+from ltxcore.replica import Replica
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from ltxcore._upload import Uploader
+    from ltxcore.clients import ReplicaClient
+
+__all__ = ["DB", "CheckpointMode", "CheckpointResult", "SyncStatus", "replicate"]
+
+
+class DB:
+    """One SQLite database that is replicated continuously.
+
+    Opening it starts two background threads: one follows the database's WAL and writes what is committed to local
+    LTX files, the other uploads these to the replica. The database is switched to WAL mode if it is not in it.
+
+    **Not yet safe beside other connections in the same process.** POSIX file locks belong to the process, so that
+    the engine's own SQLite library and the one of the ``sqlite3`` module can cancel each other's locks when both
+    have the same database open in one process, and a commit can be lost. Until the engine runs over a file layer of
+    its own, replicate from a process that does not open the database otherwise; connections of other processes are
+    safe.
+
+    Args:
+        path: the database file. It need not exist yet.
+        replica: where to; a :class:`Replica`, a client, a URL or the path of a directory. Without one, only local
+            LTX files are written.
+        meta_path: the directory of the local LTX files, by default ``.<name>-litestream`` beside the database.
+        monitor_interval: how often to look for changes where the file system does not announce them.
+        checkpoint_interval: the time after which the WAL is written back to the database, if nobody else does it.
+        min_checkpoint_page_n: the same, by the number of pages in the WAL.
+        truncate_page_n: the number of pages in the WAL beyond which writers are made to wait for it to be emptied.
+        busy_timeout: how long to wait for a lock of somebody else.
+        l0_retention: how long local LTX files are kept after they have been uploaded.
+        logger: where to report trouble; the logger ``ltxcore``, if left out.
+
+    Durations are seconds or a timedelta.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        replica: Replica | ReplicaClient | str | os.PathLike[str] | None = None,
+        meta_path: str | os.PathLike[str] | None = None,
+        monitor_interval: float | timedelta = 1.0,
+        checkpoint_interval: float | timedelta = 60.0,
+        min_checkpoint_page_n: int = 1000,
+        truncate_page_n: int = 121_359,
+        busy_timeout: float | timedelta = 1.0,
+        l0_retention: float | timedelta = 300.0,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.path = Path(path).absolute()
+        self.meta_path = _meta_path(self.path, meta_path)
+        self.replica = replica if isinstance(replica, Replica | None) else Replica(replica)
+        self._options: dict[str, Any] = {
+            "monitor_interval": seconds(monitor_interval, "monitor_interval"),
+            "checkpoint_interval": seconds(checkpoint_interval, "checkpoint_interval"),
+            "min_checkpoint_page_n": min_checkpoint_page_n,
+            "truncate_page_n": truncate_page_n,
+            "busy_timeout": seconds(busy_timeout, "busy_timeout"),
+            "l0_retention": seconds(l0_retention, "l0_retention"),
+        }
+        self._logger = logger or logging.getLogger("ltxcore")
+        self._lock = threading.Lock()
+        self._generation = _runtime.generation()
+        self._running: Running | None = None
+
+    def __repr__(self) -> str:
+        return f"DB({os.fspath(self.path)!r}, replica={self.replica!r})"
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def open(self) -> Self:
+        """Begin to replicate. Does nothing if that is going on already.
+
+        The first attempt is waited for, up to a few seconds, and its failure is raised: a backup that does not work
+        should be noticed on the first day. A database file that does not exist is no failure; it is waited for.
+
+        Raises:
+            ReplicaError: the replica cannot be listed or written.
+            DatabaseError: the database cannot be read, or not be switched to WAL mode.
+            ForkedError: the object comes from the parent process.
+        """
+        _runtime.check(self._generation)
+        with self._lock:
+            if self._running is not None:
+                return self
+            if _runtime.shutting_down():
+                raise NotOpenError("the interpreter is shutting down", op="open", path=os.fspath(self.path))
+            running = Running(self.path, self.meta_path, self._options, self.replica, self._logger)
+            try:
+                running.start()
+            except BaseException:
+                running.abort()
+                raise
+            self._running = running
+            _runtime.register(self)
+        return self
+
+    def close(self, *, timeout: float | None = 30.0) -> None:
+        """Bring what is committed into the replica, and stop. Does nothing if it is closed already.
+
+        Args:
+            timeout: for so many seconds the last sync and upload are tried again; 0 tries once, ``None`` for ever.
+
+        Raises:
+            Error: the last sync or upload failed. Everything is released nevertheless, and what could not be
+                uploaded is in local LTX files, from where the next ``open`` sends it.
+        """
+        _runtime.check(self._generation)
+        with self._lock:
+            running, self._running = self._running, None
+            if running is None:
+                return
+            _runtime.unregister(self)
+            running.stop(float("inf") if timeout is None else timeout)
+
+    @property
+    def pos(self) -> Pos:
+        """The newest position that is in a local LTX file; zeros if there is none yet."""
+        return self._require().pos
+
+    @property
+    def page_size(self) -> int:
+        """The database's page size, in bytes.
+
+        Raises:
+            NotReadyError: the database file does not exist yet or is empty.
+        """
+        size = self._require().engine.page_size
+        if size is None:
+            raise NotReadyError(f"page size not known yet: {self.path}", path=os.fspath(self.path))
+        return size
+
+    def sync(self) -> Pos:
+        """Bring all that is committed now into local LTX files.
+
+        Returns:
+            The position afterwards.
+
+        Raises:
+            NotReadyError: the database file does not exist yet.
+            DatabaseError: the database cannot be read.
+        """
+        running = self._require()
+        running.follower.sync()
+        return running.pos
+
+    def wait(self, txid: int | None = None, timeout: float | None = None) -> Pos:
+        """Wait until a transaction, or all that is committed now, is durable in the replica.
+
+        While someone waits, uploads do not wait for their interval, and failed ones are repeated every half second.
+
+        Args:
+            txid: what to wait for; by default, a sync is done and its position waited for.
+            timeout: how long, in seconds. Without one, the first attempt that fails is raised.
+
+        Returns:
+            The position in the replica.
+
+        Raises:
+            ReplicaTimeoutError: it was not durable in time; the cause is what the last attempt failed with.
+            ConfigError: there is no replica.
+            Error: as for :meth:`sync`, or whatever an upload failed with.
+        """
+        uploader = self._uploader()
+        uploader.wait(self.sync().txid if txid is None else TXID(txid), timeout)
+        return uploader.replica.pos
+
+    async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
+        """:meth:`wait`, without blocking the event loop."""
+        return await asyncio.to_thread(self.wait, txid, timeout)
+
+    def checkpoint(self, mode: CheckpointMode = "PASSIVE") -> CheckpointResult:
+        """Write frames of the WAL back into the database file; what is not in an LTX file yet is synced before.
+
+        Args:
+            mode: one of SQLite's: PASSIVE, FULL, RESTART, TRUNCATE.
+
+        Raises:
+            DatabaseError: SQLite reports an error.
+        """
+        if mode not in get_args(CheckpointMode):
+            raise ValueError(f"unknown checkpoint mode: {mode!r}")
+        return CheckpointResult(*self._ready().engine.checkpoint(mode))
+
+    def snapshot(self) -> FileInfo:
+        """Upload the whole database, as far as it is in LTX files, as one file of level 9.
+
+        Raises:
+            ConfigError: there is no replica.
+            DatabaseError: the database cannot be read.
+            ReplicaError: the upload failed.
+        """
+        self._ready()
+        return self._uploader().snapshot()
+
+    def compact(self, level: int) -> FileInfo | None:
+        """Merge new files of the level below into one of ``level``, 1 to 8, in the replica.
+
+        Returns:
+            The new file, or ``None`` if there was nothing to do.
+
+        Raises:
+            ConfigError: there is no replica.
+            FormatError: a file in the replica is damaged.
+            ReplicaError: the storage failed.
+        """
+        return self._uploader().replica.compact(level)
+
+    def status(self) -> SyncStatus:
+        """How replication is going. Asks neither the database nor the replica."""
+        return self._require().status()
+
+    def _require(self) -> Running:
+        _runtime.check(self._generation)
+        running = self._running
+        if running is None:
+            raise NotOpenError(f"not open: {self.path}", path=os.fspath(self.path))
+        return running
+
+    def _ready(self) -> Running:
+        running = self._require()
+        if not running.follower.is_ready:
+            running.follower.sync()
+        return running
+
+    def _uploader(self) -> Uploader:
+        uploader = self._require().uploader
+        if uploader is None:
+            raise ConfigError(f"no replica for {self.path}", path=os.fspath(self.path))
+        return uploader
+
+
+def replicate(
+    path: str | os.PathLike[str],
+    url: Replica | ReplicaClient | str | os.PathLike[str],
+    **options: Any,  # noqa: ANN401 - those of DB
+) -> DB:
+    """Replicate a database from now on: an open :class:`DB`.
+
+    Args:
+        path: the database file.
+        url: the destination.
+        options: further settings of :class:`DB`.
+
+    Raises:
+        Error: as for :meth:`DB.open`.
+    """
+    return DB(path, replica=url, **options).open()
+
+
+def _meta_path(path: Path, given: str | os.PathLike[str] | None) -> Path:
+    return path.with_name(f".{path.name}-litestream") if given is None else Path(given).absolute()

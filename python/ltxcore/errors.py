@@ -1,0 +1,235 @@
+"""Every exception of ltxcore, as one tree.
+
+::
+
+    Error
+    |-- ConfigError(ValueError)
+    |-- FormatError(ValueError)
+    |   |-- NotLTXError
+    |   |-- UnsupportedVersionError
+    |   |-- TruncatedError(EOFError)
+    |   `-- ChecksumMismatchError
+    |-- PositionError
+    |-- ReplicaError(OSError)
+    |   |-- LTXFileNotFoundError(FileNotFoundError)
+    |   |-- LTXFileExistsError(FileExistsError)
+    |   |-- ReplicaPermissionError(PermissionError)
+    |   `-- ReplicaTimeoutError(TimeoutError)
+    |-- RestoreError
+    |   |-- NoSnapshotError
+    |   |-- TXIDNotAvailableError
+    |   |-- OutputExistsError(FileExistsError)
+    |   |-- IntegrityCheckError
+    |   `-- RestoreCancelledError
+    |-- DatabaseError
+    |   |-- NotOpenError
+    |   |-- NotReadyError
+    |   |-- BehindReplicaError
+    |   |-- DiskFullError(OSError)
+    |   `-- PreviousIOError
+    |-- VFSError
+    |   `-- ForkedError
+    `-- InternalError(RuntimeError)
+
+The base in brackets is the built-in exception that a caller would catch anyway. This module imports nothing
+of ours, so that every other module, and the native one, may import it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ltxcore.ltx import TXID, Checksum, Pos
+
+__all__ = [
+    "BehindReplicaError",
+    "ChecksumMismatchError",
+    "ConfigError",
+    "DatabaseError",
+    "DiskFullError",
+    "Error",
+    "ForkedError",
+    "FormatError",
+    "IntegrityCheckError",
+    "InternalError",
+    "LTXFileExistsError",
+    "LTXFileNotFoundError",
+    "NoSnapshotError",
+    "NotLTXError",
+    "NotOpenError",
+    "NotReadyError",
+    "OutputExistsError",
+    "PositionError",
+    "PreviousIOError",
+    "ReplicaError",
+    "ReplicaPermissionError",
+    "ReplicaTimeoutError",
+    "RestoreCancelledError",
+    "RestoreError",
+    "TXIDNotAvailableError",
+    "TruncatedError",
+    "UnsupportedVersionError",
+    "VFSError",
+]
+
+
+class Error(Exception):
+    """Base of everything that ltxcore raises on its own account.
+
+    Attributes, each ``None`` where it does not apply:
+
+    * ``op``: what was being done, one word (``"open"``, ``"write"``, ``"restore"``).
+    * ``path``: the file or database concerned.
+    * ``level``, ``min_txid``, ``max_txid``: the LTX file concerned.
+    * ``hint``: what can be done about it. It is shown below the traceback as a note.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        op: str | None = None,
+        path: str | None = None,
+        level: int | None = None,
+        min_txid: TXID | None = None,
+        max_txid: TXID | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.op = op
+        self.path = path
+        self.level = level
+        self.min_txid = min_txid
+        self.max_txid = max_txid
+        self.hint = hint
+        if hint is not None:
+            self.add_note(f"hint: {hint}")
+
+
+class ConfigError(Error, ValueError):
+    """A setting, a URL or an option that cannot work. ``key`` names it."""
+
+    key: str | None = None
+
+
+class FormatError(Error, ValueError):
+    """Bytes or text that break the LTX or SQLite file format.
+
+    ``offset`` is the position in the file, in bytes, where that was noticed, or ``None``.
+    """
+
+    offset: int | None = None
+
+
+class NotLTXError(FormatError):
+    """The file does not begin with the LTX magic number."""
+
+
+class UnsupportedVersionError(FormatError):
+    """An LTX file of a format generation that is not 3, or a SQLite file of an unknown version."""
+
+
+class TruncatedError(FormatError, EOFError):
+    """The file ends before its format says that it does."""
+
+
+class ChecksumMismatchError(FormatError):
+    """A checksum that was computed differs from the one that was recorded: ``actual`` and ``expected``."""
+
+    expected: Checksum | None = None
+    actual: Checksum | None = None
+
+
+class PositionError(Error):
+    """An LTX file does not continue the database: it is at ``pos``, ``expected`` is where the file starts."""
+
+    pos: Pos | None = None
+    expected: Pos | None = None
+
+
+class ReplicaError(Error, OSError):
+    """The storage behind a replica failed. ``client_type`` names its kind (``"file"``, ``"s3"``)."""
+
+    client_type: str | None = None
+
+
+class LTXFileNotFoundError(ReplicaError, FileNotFoundError):
+    """The LTX file asked for is not in the replica."""
+
+
+class LTXFileExistsError(ReplicaError, FileExistsError):
+    """The replica holds another LTX file under this TXID: someone else is writing to the same destination."""
+
+
+class ReplicaPermissionError(ReplicaError, PermissionError):
+    """The replica's storage refused access."""
+
+
+class ReplicaTimeoutError(ReplicaError, TimeoutError):
+    """What should be in the replica was not there in time."""
+
+
+class RestoreError(Error):
+    """A restore could not be planned or carried out."""
+
+
+class NoSnapshotError(RestoreError):
+    """The replica holds nothing from which a database could be rebuilt, at the time asked for or at all."""
+
+
+class TXIDNotAvailableError(RestoreError):
+    """No chain of LTX files ends at ``txid``; ``available`` is the highest TXID below it that can be restored."""
+
+    txid: TXID | None = None
+    available: TXID | None = None
+
+
+class OutputExistsError(RestoreError, FileExistsError):
+    """The output path exists and overwriting it was not asked for."""
+
+
+class IntegrityCheckError(RestoreError):
+    """The restored database does not pass SQLite's own check; ``report`` is what SQLite said about it."""
+
+    report: str | None = None
+
+
+class RestoreCancelledError(RestoreError):
+    """The restore was called off before it was done. Nothing was left at the output path."""
+
+
+class DatabaseError(Error):
+    """The database being replicated could not be read, or is not fit for replication."""
+
+
+class NotOpenError(DatabaseError):
+    """The object is closed, or was never opened."""
+
+
+class NotReadyError(DatabaseError):
+    """The database file does not exist yet, or holds no page."""
+
+
+class BehindReplicaError(DatabaseError):
+    """The replica holds transactions that the local history does not know."""
+
+
+class DiskFullError(DatabaseError, OSError):
+    """No space is left on the device, or a quota is used up."""
+
+
+class PreviousIOError(DatabaseError):
+    """An earlier input/output error made the state unsure; it has to be opened again."""
+
+
+class VFSError(Error):
+    """Something about a process's use of SQLite's file layer."""
+
+
+class ForkedError(VFSError):
+    """The object belongs to the parent process; a forked child has to open one of its own."""
+
+
+class InternalError(Error, RuntimeError):
+    """A broken promise inside ltxcore. Always a bug of ours; please report it."""

@@ -1,0 +1,98 @@
+"""Replica: one destination of one database, and what it holds."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ltxcore import _ltxcore
+from ltxcore._time import seconds
+from ltxcore.clients import as_client
+from ltxcore.clients.file import file_info, native
+from ltxcore.errors import NoSnapshotError
+from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, Checksum, FileInfo, Pos
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+    from datetime import datetime, timedelta
+
+    from ltxcore.clients import ReplicaClient
+
+__all__ = ["Replica"]
+
+
+class Replica:
+    """One destination of one database.
+
+    Args:
+        client: a client, a URL or the path of a directory.
+        sync_interval: the least time between two passes of uploads.
+    """
+
+    def __init__(
+        self, client: ReplicaClient | str | os.PathLike[str], *, sync_interval: float | timedelta = 1.0
+    ) -> None:
+        self.client = as_client(client)
+        self.sync_interval = seconds(sync_interval, "sync_interval")
+        self._compacting = threading.Lock()
+        self._txid: TXID | None = None
+
+    def __repr__(self) -> str:
+        return f"Replica({self.client!r})"
+
+    @property
+    def pos(self) -> Pos:
+        """The highest TXID in the replica; it is looked up once and then kept current by uploads.
+
+        Raises:
+            ReplicaError: the storage cannot be listed.
+        """
+        if self._txid is None:
+            self._txid = max((file.max_txid for file in self.files()), default=TXID(0))
+        return Pos(self._txid, Checksum(0))
+
+    def advance(self, txid: TXID | None) -> None:
+        """Note that all up to ``txid`` has been uploaded, or with ``None`` that nothing is known any more."""
+        self._txid = txid
+
+    def files(self, level: int | None = None) -> Iterator[FileInfo]:
+        """The LTX files of one level, or of all levels from 0 up.
+
+        Raises:
+            ReplicaError: the storage cannot be listed.
+        """
+        levels = range(SNAPSHOT_LEVEL + 1) if level is None else (level,)
+        for each in levels:
+            yield from self.client.ltx_files(each)
+
+    def time_bounds(self) -> tuple[datetime, datetime]:
+        """The times of the oldest and of the newest file.
+
+        Raises:
+            NoSnapshotError: the replica is empty.
+            ReplicaError: the storage cannot be listed.
+        """
+        times = [file.created_at for file in self.files()]
+        if not times:
+            raise NoSnapshotError("the replica holds no LTX files", op="list")
+        return min(times), max(times)
+
+    def compact(self, level: int) -> FileInfo | None:
+        """Merge what is new in the level below into ``level``, 1 to 8.
+
+        Every input is verified before the merged file appears.
+
+        Returns:
+            The new file, the last one if there was enough for several; ``None`` if there was nothing to do.
+
+        Raises:
+            FormatError: a file is damaged.
+            ReplicaError: the storage failed.
+            RestoreError: files are missing between the two levels.
+        """
+        if not 1 <= level < SNAPSHOT_LEVEL:
+            raise ValueError(f"a level to compact into is 1 to {SNAPSHOT_LEVEL - 1}: {level}")
+        with self._compacting:
+            row = _ltxcore.compact_level(native(self.client), level)
+        return None if row is None else file_info(row)

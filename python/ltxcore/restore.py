@@ -1,0 +1,157 @@
+"""restore(): rebuild a database from a replica; restore_points(): what can be rebuilt."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ltxcore import _ltxcore
+from ltxcore._time import from_millis, millis_bound, parse_time
+from ltxcore.clients import as_client
+from ltxcore.clients.file import file_info, native
+from ltxcore.errors import IntegrityCheckError
+from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from ltxcore.clients import ReplicaClient
+
+__all__ = ["RestorePoint", "RestoreProgress", "RestoreResult", "restore", "restore_points"]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreProgress:
+    """How far a restore is: ``done`` of ``total`` bytes of LTX files, and how many files have proved sound."""
+
+    done: int
+    total: int
+    files_done: int
+    files_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What a restore made.
+
+    ``page_count`` pages of ``page_size`` bytes are at ``path``, the database as it was at ``pos``, from ``files``
+    of ``bytes_read`` bytes together. ``clamped`` is true if the time asked for is later than all that the replica
+    holds, so that the newest state was restored.
+    """
+
+    path: Path
+    pos: Pos
+    page_size: int
+    page_count: int
+    files: tuple[FileInfo, ...]
+    bytes_read: int
+    clamped: bool
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RestorePoint:
+    """A state that can be restored: after the transactions up to ``txid``, the last of them at ``created_at``."""
+
+    txid: TXID
+    created_at: datetime
+
+
+def restore(
+    source: ReplicaClient | str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    txid: int | str | None = None,
+    timestamp: datetime | str | None = None,
+    parallelism: int = 8,
+    overwrite: bool = False,
+    integrity_check: Literal["none", "quick", "full"] = "none",
+    progress: Callable[[RestoreProgress], None] | None = None,
+) -> RestoreResult:
+    """Rebuild a database from a replica, at its newest state or at an earlier one.
+
+    Every byte of every file is verified before the database appears at ``output``, under that name and whole, or not
+    at all. Ctrl-C interrupts it within a moment.
+
+    Args:
+        source: a replica client, a URL, or the path of a directory.
+        output: where the database goes.
+        txid: the last transaction to be restored, a number or 16 hexadecimal digits.
+        timestamp: restore what was committed before this time, an aware datetime or ISO 8601 text with a zone.
+        parallelism: how many files or parts of files are read and decoded at once, 1 to 12.
+        overwrite: replace a database that is there already, with its WAL, once the new one is whole.
+        integrity_check: let SQLite check the new database: not at all, with ``PRAGMA quick_check``, or with
+            ``PRAGMA integrity_check``.
+        progress: called about twenty times a second, in the calling thread. An exception from it calls the restore off.
+
+    Raises:
+        OutputExistsError: ``output`` exists and ``overwrite`` is false.
+        NoSnapshotError: the replica holds nothing that could be restored.
+        TXIDNotAvailableError: no chain of files ends at ``txid``.
+        RestoreError: files of the chain are missing.
+        IntegrityCheckError: SQLite found the result damaged; it was removed.
+        FormatError: a file is damaged.
+        ReplicaError: the storage failed.
+        ValueError: arguments that make no sense, such as both a TXID and a time.
+    """
+    if integrity_check not in ("none", "quick", "full"):
+        raise ValueError(f"integrity_check is none, quick or full: {integrity_check!r}")
+    path = Path(output)
+    txid_, checksum, page_size, page_count, files, bytes_read, clamped = _ltxcore.restore(
+        native(as_client(source)),
+        os.fspath(path),
+        txid=_txid(txid),
+        timestamp_ms=None if timestamp is None else millis_bound(parse_time(timestamp)),
+        parallelism=parallelism,
+        overwrite=overwrite,
+        progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
+    )
+    if integrity_check != "none":
+        _check(path, integrity_check)
+    return RestoreResult(
+        path=path,
+        pos=Pos(TXID(txid_), Checksum(checksum)),
+        page_size=page_size,
+        page_count=page_count,
+        files=tuple(map(file_info, files)),
+        bytes_read=bytes_read,
+        clamped=clamped,
+    )
+
+
+def restore_points(source: ReplicaClient | str | os.PathLike[str]) -> list[RestorePoint]:
+    """Every state that can be restored from a replica, oldest first.
+
+    Args:
+        source: a replica client, a URL, or the path of a directory.
+
+    Raises:
+        ReplicaError: the storage cannot be listed.
+    """
+    points = _ltxcore.restore_points(native(as_client(source)))
+    return [RestorePoint(TXID(txid), from_millis(created_ms)) for txid, created_ms in points]
+
+
+def _check(path: Path, mode: str) -> None:
+    """Let SQLite check the new database; one that is not sound does not stay."""
+    report = _ltxcore.integrity_check(os.fspath(path), mode)
+    if report is None:
+        return
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    error = IntegrityCheckError(
+        f"the restored database is damaged: {report}",
+        op="restore",
+        path=os.fspath(path),
+        hint="restore without the check to look at it, or restore an earlier state",
+    )
+    error.report = report
+    raise error
+
+
+def _txid(value: int | str | None) -> TXID | None:
+    if value is None:
+        return None
+    return TXID.parse(value) if isinstance(value, str) else TXID(value)

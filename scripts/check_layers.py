@@ -1,0 +1,144 @@
+"""Fail on any dependency that points up or sideways, between Rust crates or between Python modules.
+
+The two tables are those of docs/design.md, section "Layers". A crate or module that is missing from its table
+fails too: whoever adds one has to say where it stands.
+"""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+# crate: the crates of ours it may use
+CRATES: dict[str, set[str]] = {
+    "ltx": set(),
+    "vfs": set(),
+    "wal": {"ltx"},
+    "osvfs": {"vfs"},
+    "replica": {"vfs", "ltx"},
+    "engine": {"wal", "osvfs", "ltx"},
+    "legacy": {"wal", "replica", "ltx"},
+    "ltxcore-py": {"ltx", "vfs", "wal", "osvfs", "replica", "engine", "legacy"},
+}
+# May use everything, and nothing but tests and benchmarks may use them.
+DEV_CRATES = {"testkit", "codec-bench"}
+# crates of others that only some of ours may link
+GUARDED: dict[str, set[str]] = {
+    "pyo3": {"ltxcore-py"},
+    "rusqlite": {"engine"},
+    "libsqlite3-sys": {"engine"},
+}
+
+# module of ltxcore: the modules of ltxcore it may import; the native one is below them all
+MODULES: dict[str, set[str]] = {
+    "errors": set(),
+    "ltx": {"errors"},
+    "levels": {"errors", "ltx"},
+    "clients": {"errors", "ltx"},
+    "config": {"errors", "ltx", "levels", "clients"},
+    "replica": {"errors", "ltx", "levels", "clients"},
+    "restore": {"errors", "ltx", "levels", "clients", "replica"},
+    "vfs": {"errors", "ltx", "levels", "clients"},
+    "blob_store": {"errors"},
+    "db": {"errors", "ltx", "levels", "clients", "replica", "restore"},
+    "store": {"errors", "ltx", "levels", "clients", "config", "replica", "restore", "db"},
+}
+TOP = {"__init__", "__main__", "cli"}
+# Everything may use these, and they use nothing of ours but each other and the errors.
+LOWEST = {"_backoff", "_ltxcore", "_runtime", "_time"}
+# Private modules that are part of a public one and stand where it stands.
+PARTS = {"_follow": "db", "_running": "db", "_status": "db", "_upload": "db"}
+
+
+def crate_faults() -> Iterator[str]:
+    """Every edge between crates that the table does not allow."""
+    command = ["cargo", "metadata", "--format-version", "1", "--no-deps", "--offline"]
+    found = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    packages: list[dict[str, Any]] = json.loads(found.stdout)["packages"]
+    ours = {package["name"] for package in packages}
+    for package in packages:
+        name = package["name"]
+        if name in DEV_CRATES:
+            continue
+        if name not in CRATES:
+            yield f"crate {name} is not in the table"
+            continue
+        for dependency in package["dependencies"]:
+            yield from edge_faults(name, dependency, ours)
+
+
+def edge_faults(name: str, dependency: dict[str, Any], ours: set[str]) -> Iterator[str]:
+    """What is wrong with one dependency of one crate."""
+    wanted, for_tests = dependency["name"], dependency["kind"] == "dev"
+    if wanted in GUARDED and name not in GUARDED[wanted] and not for_tests:
+        yield f"crate {name} must not link {wanted}"
+    if wanted not in ours or (wanted in DEV_CRATES and for_tests):
+        return
+    if wanted not in CRATES[name]:
+        yield f"crate {name} must not depend on {wanted}"
+
+
+def module_faults() -> Iterator[str]:
+    """Every import inside the Python package that the table does not allow."""
+    package = ROOT / "python" / "ltxcore"
+    for path in sorted(package.rglob("*.py")):
+        module = path.relative_to(package).parts[0].removesuffix(".py")
+        name = PARTS.get(module, module)
+        if name in TOP:
+            continue
+        if name not in MODULES and name not in LOWEST:
+            yield f"module {name} is not in the table"
+            continue
+        allowed = MODULES.get(name, {"errors"}) | LOWEST | {name}
+        for line, wanted in imported(path, package):
+            if PARTS.get(wanted, wanted) not in allowed:
+                yield f"{path.relative_to(ROOT)}:{line}: {name} must not import {wanted}"
+
+
+def imported(path: Path, package: Path) -> Iterator[tuple[int, str]]:
+    """Line and first name below `ltxcore` of each import in a file; those for type checkers alone are free."""
+    inside = path.relative_to(package).parent.parts
+    tree = ast.parse(path.read_text("ascii"))
+    free = {id(node) for block in ast.walk(tree) if is_typing_only(block) for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        if id(node) in free:
+            continue
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = full_names(node, inside)
+        else:
+            continue
+        for name in names:
+            if name.startswith("ltxcore."):
+                yield node.lineno, name.split(".")[1]
+
+
+def full_names(node: ast.ImportFrom, inside: tuple[str, ...]) -> list[str]:
+    """Absolute names of what a `from ... import ...` asks for."""
+    base = ["ltxcore", *inside][: 1 + len(inside) - (node.level - 1)] if node.level else []
+    base += node.module.split(".") if node.module else []
+    if base == ["ltxcore"]:
+        return [f"ltxcore.{alias.name}" for alias in node.names]
+    return [".".join(base)]
+
+
+def is_typing_only(node: ast.AST) -> bool:
+    """Whether a node is an `if TYPE_CHECKING:` block."""
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def main() -> None:
+    """Print every fault; exit 1 if there is one."""
+    faults = [*crate_faults(), *module_faults()]
+    print(*faults, sep="\n", end="\n" * bool(faults))
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""`ltxcore replicate` over a stand-in for DB: options, order of steps, exit codes."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import ltxcore
+from ltxcore import errors
+from ltxcore.cli import replicate
+
+
+class FakeDB:
+    """Notes what is done with it."""
+
+    def __init__(self, steps, path, replica, options):
+        self.steps, self.path, self.replica, self.options = steps, path, replica, options
+        self.close_error, self.closing = None, threading.Event()
+        self.closing.set()
+
+    def __getattr__(self, name):
+        if name not in ("open", "sync", "wait", "snapshot"):
+            raise AttributeError(name)
+        return lambda: self.steps.append(name) or self
+
+    def close(self, *, timeout=30.0):
+        self.timeout = timeout
+        self.steps.append("close")
+        self.closing.wait(10)
+        if self.close_error:
+            raise self.close_error
+
+    def __enter__(self):
+        return self.open()
+
+    def __exit__(self, *_):
+        self.close()
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Every DB made by the command; `before` may change one before it is used."""
+    state = SimpleNamespace(made=[], steps=[], before=lambda db: None, files=[])
+    origin = SimpleNamespace(
+        client=SimpleNamespace(type="file"),
+        sync_interval=None,
+        files=lambda: iter(state.files),
+        pos=ltxcore.Pos(ltxcore.TXID(5)),
+    )
+
+    def make(path, *, replica, **options):
+        db = FakeDB(state.steps, path, replica, options)
+        state.made.append(db)
+        state.before(db)
+        return db
+
+    monkeypatch.setattr(ltxcore, "DB", make)
+    monkeypatch.setattr(replicate, "replica", lambda url: origin)
+    monkeypatch.setattr(replicate, "start_log", lambda level: None)
+    state.origin = origin
+    return state
+
+
+def test_once(run, fake):
+    done = run("replicate", "app.db", "file:///r", "-once")
+    assert done.exit_code == 0, done.output
+    assert fake.steps == ["open", "sync", "wait", "close"]
+    assert done.stdout == ""
+
+
+def test_once_with_a_snapshot_and_json(run, fake):
+    done = run("replicate", "app.db", "file:///r", "--once", "--force-snapshot", "--json")
+    assert fake.steps == ["open", "sync", "wait", "snapshot", "close"]
+    report = json.loads(done.stdout)
+    assert report.pop("duration_ms") >= 0
+    assert report == {"db_path": "app.db", "replica": "file", "txid": "0000000000000005"}
+
+
+def test_intervals_reach_the_database(run, fake):
+    run(
+        "replicate",
+        "app.db",
+        "u",
+        "--once",
+        "-sync-interval",
+        "10ms",
+        "-monitor-interval=2s",
+        "--l0-retention",
+        "1m",
+    )
+    assert fake.origin.sync_interval == 0.01
+    assert fake.made[0].options == {
+        "monitor_interval": 2.0,
+        "checkpoint_interval": 60.0,
+        "l0_retention": 60.0,
+        "busy_timeout": 1.0,
+        "meta_path": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("argv", "word"),
+    [
+        (["app.db"], "URL"),
+        ([], "DB"),
+        (["app.db", "u", "more"], "more"),
+        (["app.db", "u", "--once", "--exec", "true"], "exclude"),
+        (["app.db", "u", "--force-snapshot"], "--once"),
+        (["app.db", "u", "--exec", ""], "command"),
+        (["app.db", "u", "--exec", "echo 'x"], "--exec"),
+        (["app.db", "u", "--sync-interval", "0"], "--sync-interval"),
+    ],
+)
+def test_misuse(run, fake, argv, word):
+    done = run("replicate", *argv)
+    assert done.exit_code == 2
+    assert word in done.stderr
+    assert fake.steps == []
+
+
+def exec_line(code):
+    return f"{sys.executable} -c '{code}'"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_command_is_run_then_all_is_synced(run, fake, code):
+    done = run("replicate", "app.db", "u", "--exec", exec_line(f"raise SystemExit({code})"))
+    assert done.exit_code == code
+    assert fake.steps == ["open", "close"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_failed_final_sync_is_a_failure_whatever_the_command_said(run, fake, code):
+    fake.before = lambda db: setattr(db, "close_error", errors.ReplicaError("disk is full", hint="make room"))
+    done = run("replicate", "app.db", "u", "--exec", exec_line(f"raise SystemExit({code})"))
+    assert done.exit_code == 1
+    assert "Error: disk is full\nHint: make room\n" in done.stderr
+
+
+def test_a_command_that_cannot_be_started(run, fake):
+    done = run("replicate", "app.db", "u", "--exec", "ltxcore-has-no-such-program")
+    assert done.exit_code == 1
+    assert "ltxcore-has-no-such-program" in done.stderr
+    assert fake.steps == ["open", "close"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order(run, fake, number):
+    fake.before = lambda db: threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+    done = run("replicate", "app.db", "u")
+    assert done.exit_code == 0
+    assert fake.steps == ["open", "close"]
+
+
+def test_the_last_sync_has_its_time(run, fake):
+    run("replicate", "app.db", "u", "--exec", exec_line("pass"), "-shutdown-timeout", "5s")
+    assert fake.made[0].timeout == 5.0
+
+
+def test_a_second_signal_ends_it_at_once(run, fake, monkeypatch):
+    def hang(db):
+        db.closing.clear()
+        for delay in (0.1, 0.3):
+            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    def leave(code):
+        fake.made[0].closing.set()
+        raise SystemExit(code)
+
+    fake.before = hang
+    monkeypatch.setattr(replicate.os, "_exit", leave)
+    done = run("replicate", "app.db", "u")
+    assert done.exit_code == 1
+    assert "may be missing" in done.stderr
+
+
+def test_a_missing_database_is_restored(run, fake, monkeypatch, tmp_path):
+    restored = []
+    result = SimpleNamespace(pos=ltxcore.Pos(ltxcore.TXID(5)))
+    monkeypatch.setattr(ltxcore, "restore", lambda *arguments: restored.append(arguments) or result)
+    path = tmp_path / "app.db"
+    run("replicate", path, "u", "--once", "--restore-if-db-not-exists")
+    assert restored == []  # an empty replica is a new beginning
+    fake.files = ["one"]
+    run("replicate", path, "u", "--once", "--restore-if-db-not-exists")
+    assert restored == [(fake.origin.client, Path(path))]
+    path.touch()
+    run("replicate", path, "u", "--once", "--restore-if-db-not-exists")
+    assert len(restored) == 1

@@ -1,0 +1,174 @@
+"""`ltxcore restore` and `ltxcore ltx` over stand-ins: what reaches the library, and what is printed."""
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+import ltxcore
+from ltxcore.cli import ltx as ltx_command
+from ltxcore.cli import restore
+from ltxcore.ltx import TXID, FileInfo
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FILES = [FileInfo(9, TXID(1), TXID(4), 4000, NOON), FileInfo(0, TXID(5), TXID(5), 200, NOON)]
+
+
+@pytest.fixture
+def origin(monkeypatch):
+    """A replica of two files; `calls` gets what `ltxcore.restore` is called with."""
+    state = SimpleNamespace(calls=[], clamped=False, client=SimpleNamespace(type="file"), listed=FILES)
+    state.files = lambda level=None: (file for file in state.listed if level in (None, file.level))
+
+    def fake_restore(client, output, **options):
+        state.calls.append((output, options))
+        pos = ltxcore.Pos(TXID(5))
+        return ltxcore.RestoreResult(output, pos, 4096, 7, tuple(FILES), 4200, state.clamped)
+
+    monkeypatch.setattr(ltxcore, "restore", fake_restore)
+    monkeypatch.setattr(restore, "replica", lambda source: state)
+    monkeypatch.setattr(ltx_command, "replica", lambda source: state)
+    monkeypatch.setattr(restore, "plan", lambda *_: (FILES, state.clamped))
+    return state
+
+
+def test_options_reach_the_library(run, origin, tmp_path):
+    out = tmp_path / "out.db"
+    done = run(
+        "restore",
+        "u",
+        "-o",
+        out,
+        "-txid",
+        "0000000000000005",
+        "-parallelism",
+        2,
+        "-force",
+        "-integrity-check",
+        "quick",
+    )
+    assert done.exit_code == 0, done.output
+    (output, options), *more = origin.calls
+    assert (output, more) == (out, [])
+    assert options == {
+        "progress": None,
+        "overwrite": True,
+        "integrity_check": "quick",
+        "txid": "0000000000000005",
+        "timestamp": None,
+        "parallelism": 2,
+    }
+    assert "TXID 0000000000000005, 7 pages of 4096 bytes from 2 files" in done.stdout
+    assert "quick check ok" in done.stdout
+
+
+def test_json(run, origin, tmp_path):
+    done = run("restore", "u", "-o", tmp_path / "out.db", "-json", "-timestamp", "2026-03-01T12:00:00Z")
+    assert origin.calls[0][1]["timestamp"] == NOON
+    found = json.loads(done.stdout)
+    assert found.pop("duration_ms") >= 0
+    assert found == {
+        "db_path": str(tmp_path / "out.db"),
+        "replica": "file",
+        "txid": "0000000000000005",
+        "integrity_check": "none",
+        "page_size": 4096,
+        "page_count": 7,
+        "files": 2,
+        "bytes_read": 4200,
+        "clamped": False,
+    }
+
+
+def test_a_time_after_the_end_is_mentioned(run, origin, tmp_path):
+    origin.clamped = True
+    done = run("restore", "u", "-o", tmp_path / "out.db", "--timestamp", "2030-01-01T00:00:00Z")
+    assert done.exit_code == 0
+    assert "newest state" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "word"),
+    [
+        (["u"], "--output"),
+        (["-o", "x"], "SOURCE"),
+        (["u", "-o", "x", "-txid", "0" * 15 + "1", "-timestamp", "2026-03-01T12:00:00Z"], "exclude"),
+        (["u", "-o", "x", "-txid", "1"], "16 hexadecimal"),
+        (["u", "-o", "x", "-timestamp", "yesterday"], "zone"),
+        (["u", "-o", "x", "-integrity-check", "some"], "--integrity-check"),
+        (["u", "-o", "x", "-parallelism", "0"], "--parallelism"),
+        (["u", "v", "-o", "x"], "v"),
+    ],
+)
+def test_misuse(run, origin, argv, word):
+    done = run("restore", *argv)
+    assert done.exit_code == 2
+    assert word in done.stderr
+    assert origin.calls == []
+
+
+def test_if_db_not_exists(run, origin, tmp_path):
+    out = tmp_path / "out.db"
+    out.touch()
+    done = run("restore", "u", "-o", out, "-if-db-not-exists")
+    assert (done.exit_code, done.stdout, origin.calls) == (0, "", [])
+    assert "exists" in done.stderr
+    out.unlink()
+    assert run("restore", "u", "-o", out, "-if-db-not-exists").exit_code == 0
+    assert len(origin.calls) == 1
+
+
+def test_if_replica_exists(run, origin, tmp_path):
+    argv = ["restore", "u", "-o", tmp_path / "out.db", "-if-replica-exists"]
+    assert run(*argv).exit_code == 0
+    assert len(origin.calls) == 1
+    origin.listed = []
+    assert run(*argv).exit_code == 0
+    assert len(origin.calls) == 1
+
+
+def test_dry_run(run, origin, tmp_path):
+    done = run("restore", "u", "-o", tmp_path / "out.db", "-dry-run")
+    assert done.stdout.splitlines() == [
+        "level  name                                   size  created",
+        "    9  0000000000000001-0000000000000004.ltx  4000  2026-03-01T12:00:00.000Z",
+        "    0  0000000000000005-0000000000000005.ltx   200  2026-03-01T12:00:00.000Z",
+    ]
+    found = json.loads(run("restore", "u", "-o", "out.db", "-dry-run", "-json").stdout)
+    files = found.pop("files")
+    assert found == {
+        "source": "u",
+        "target_path": "out.db",
+        "replica": "file",
+        "min_txid": "0000000000000001",
+        "max_txid": "0000000000000005",
+        "clamped": False,
+    }
+    assert files[1] == {
+        "level": 0,
+        "name": "0000000000000005-0000000000000005.ltx",
+        "min_txid": "0000000000000005",
+        "max_txid": "0000000000000005",
+        "size": 200,
+        "timestamp": "2026-03-01T12:00:00.000Z",
+    }
+    assert origin.calls == []
+
+
+def test_the_list_of_files(run, origin):
+    assert run("ltx", "u").stdout.splitlines()[1:] == [
+        "    0  0000000000000005  0000000000000005   200  2026-03-01T12:00:00.000Z"
+    ]
+    assert len(run("ltx", "u", "-level", "all").stdout.splitlines()) == 3
+    assert [each["level"] for each in json.loads(run("ltx", "u", "-level", "9", "-json").stdout)] == [9]
+    assert json.loads(run("ltx", "u", "-level", "3", "-json").stdout) == []
+    assert run("ltx", "u", "-level", "10").exit_code == 2
+
+
+def test_a_database_is_not_a_replica(run, tmp_path):
+    path = tmp_path / "app.db"
+    path.write_bytes(b"SQLite format 3\0")
+    done = run("ltx", path)
+    assert done.exit_code == 2
+    assert "not a replica" in done.stderr

@@ -1,0 +1,1 @@
+"""What the tests share: replicating processes, applications, reference databases, and scenario scripts."""
