@@ -159,10 +159,12 @@ impl Live {
                 self.pace.backoff = FIRST_BACKOFF;
                 return self.cut_large_wal();
             }
-            Sealed::NoLock => {}
-            Sealed::Pinned => self.pace.pinned(),
+            Sealed::NoLock => self.counters.seals_refused += 1,
+            Sealed::Pinned => {
+                self.counters.seals_pinned += 1;
+                self.pace.pinned();
+            }
         }
-        self.counters.seals_failed += 1;
         Ok(())
     }
 

@@ -17,8 +17,10 @@ pub struct Counters {
     pub checkpoints: u64,
     /// Write locks taken to let the WAL begin anew.
     pub seals: u64,
-    /// Write locks that could not be had, or did not help.
-    pub seals_failed: u64,
+    /// Write locks that could not be had in time.
+    pub seals_refused: u64,
+    /// Write locks that did not help, since somebody else still read older frames.
+    pub seals_pinned: u64,
 }
 
 /// The state of one database.
