@@ -5,6 +5,7 @@ PYTHON ?= python3
 CARGO ?= cargo
 PROFILE ?= release
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
@@ -104,8 +105,8 @@ interop: tools build ## every case against the real Litestream, the slow ones to
 soak: tools build ## the cases that are too slow for the gate
 	LTXCORE_HYPOTHESIS=slow $(BIN)/pytest -m "slow and not network" --timeout 1800 $(PYTEST_ARGS) $(TEST_DIRS)
 
-bench: ## speed of the codec against bare LZ4, measured in one run
-	$(CARGO) run --locked --release --quiet --package codec-bench
+bench: tools build ## ltxcore beside Litestream, bare LZ4 and the disk: one table, ten minutes; BENCH_ARGS=--quick
+	CARGO="$(CARGO)" $(BIN)/python -m benches.run $(BENCH_ARGS)
 
 wheel: tools ## build as a release does, then test the wheel with the sources out of reach
 	rm -rf dist

@@ -6,6 +6,7 @@ all that better types, and are what is meant to be used.
 """
 
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -434,8 +435,11 @@ def restore(
     parallelism: int = 8,
     overwrite: bool = False,
     progress: Callable[[int, int, int, int], None] | None = None,
+    verify: Callable[[pathlib.Path], None] | None = None,
 ) -> tuple[int, int, int, int, list[_Row], int, bool]:
     """Rebuild a database; see ``ltxcore.restore``.
+
+    ``verify`` gets the path of the new database while it has a temporary name; an exception from it calls the restore off.
 
     ``progress`` gets bytes done, bytes in all, files done, files in all. The result is TXID, checksum, page size,
     pages, files, bytes read, and whether the time asked for is later than all there is.

@@ -91,7 +91,7 @@ def restore(
         NoSnapshotError: the replica holds nothing that could be restored.
         TXIDNotAvailableError: no chain of files ends at ``txid``.
         RestoreError: files of the chain are missing.
-        IntegrityCheckError: SQLite found the result damaged; it was removed.
+        IntegrityCheckError: SQLite found the result damaged; what was at ``output`` before is still there.
         FormatError: a file is damaged.
         ReplicaError: the storage failed.
         ValueError: arguments that make no sense, such as both a TXID and a time.
@@ -107,9 +107,8 @@ def restore(
         parallelism=parallelism,
         overwrite=overwrite,
         progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
+        verify=None if integrity_check == "none" else lambda new: _check(new, path, integrity_check),
     )
-    if integrity_check != "none":
-        _check(path, integrity_check)
     return RestoreResult(
         path=path,
         pos=Pos(TXID(txid_), Checksum(checksum)),
@@ -134,13 +133,15 @@ def restore_points(source: ReplicaClient | str | os.PathLike[str]) -> list[Resto
     return [RestorePoint(TXID(txid), from_millis(created_ms)) for txid, created_ms in points]
 
 
-def _check(path: Path, mode: str) -> None:
-    """Let SQLite check the new database; one that is not sound does not stay."""
-    report = _ltxcore.integrity_check(os.fspath(path), mode)
+def _check(new: Path, path: Path, mode: str) -> None:
+    """Let SQLite check the new database before it gets its name ``path``."""
+    try:
+        report = _ltxcore.integrity_check(os.fspath(new), mode)
+    finally:
+        for suffix in ("-wal", "-shm"):
+            Path(f"{new}{suffix}").unlink(missing_ok=True)
     if report is None:
         return
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
     error = IntegrityCheckError(
         f"the restored database is damaged: {report}",
         op="restore",

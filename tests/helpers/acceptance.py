@@ -16,6 +16,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,11 @@ def histories(arguments: argparse.Namespace) -> bool:
 
     profiles.register()
     began, verdict = time.monotonic(), "ok"
-    limits = settings(max_examples=arguments.count, stateful_step_count=40, derandomize=False)
+    limits = settings(max_examples=arguments.count, stateful_step_count=20, derandomize=False)
     try:
         run_state_machine_as_test(history.History, settings=limits)
     except Exception as error:  # whatever a machine runs into, the table says it
+        traceback.print_exception(error)
         verdict = (str(error) or repr(error)).splitlines()[0]
     finally:
         history.Drivers.end()

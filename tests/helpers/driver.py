@@ -4,6 +4,7 @@ A process of its own, because the application under test uses the stdlib's SQLit
 wait, barrier, pos, status, snapshot, compact, checkpoint, restore, close, fork.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -102,6 +103,9 @@ def stop(_number: int, _frame: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
+    faulthandler.register(
+        signal.SIGUSR1, all_threads=True
+    )  # `Child.wait` asks a process that hangs where it is
     try:
         answer_lines(lambda command, arguments: COMMANDS[command](**arguments))
     finally:

@@ -3,7 +3,9 @@
 After `ready` it reads one line; so the parent can commit before the end begins.
 """
 
+import faulthandler
 import os
+import signal
 import sys
 import threading
 from typing import Any
@@ -41,6 +43,9 @@ WAYS = {way.__name__: way for way in (fall_off, exit_in_thread, raise_error, sys
 STATUS = {"raise_error": 1, "sys_exit": 3}
 
 if __name__ == "__main__":
+    faulthandler.register(
+        signal.SIGUSR1, all_threads=True
+    )  # `Child.wait` asks a process that hangs where it is
     how, path, url = sys.argv[1:]
     opened = ltxcore.DB(path, replica=url, monitor_interval=0.05).open()
     opened.wait(opened.sync().txid, timeout=20)

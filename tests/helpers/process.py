@@ -58,6 +58,8 @@ class Child:
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
+            self.send_signal(signal.SIGUSR1)
+            time.sleep(0.5)  # for the stacks of a Python process to reach the log; others just end
             self.kill()
             raise ChildError(f"{self.argv[:4]} did not end within {timeout} s\n{self.tail()}") from None
 
@@ -116,9 +118,31 @@ class Talker(Child):
         return answer["result"]
 
 
+def request_lines() -> Iterator[bytes]:
+    """Lines of stdin, and signals in between.
+
+    A signal that comes after Python last looked for one and before a blocking read begins would wait for the next line;
+    so what blocks here is a select, which the wake-up descriptor ends.
+    """
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake)
+    pending = b""
+    while True:
+        select.select([0, woken], [], [])  # a handler runs, and may raise, right after this returns
+        with contextlib.suppress(BlockingIOError):
+            os.read(woken, 512)
+        if not select.select([0], [], [], 0)[0]:
+            continue
+        chunk = os.read(0, 65536)
+        if not chunk:
+            return
+        *lines, pending = (pending + chunk).split(b"\n")
+        yield from lines
+
+
 def answer_lines(handle: Callable[[str, dict[str, Any]], Any]) -> None:
     """The child's side of `Talker`: run every request, turn exceptions into answers."""
-    for line in sys.stdin:
+    for line in request_lines():
         request = json.loads(line)
         try:
             answer = {"result": handle(request.pop("command"), request)}

@@ -24,5 +24,5 @@ def drivers() -> Iterator[None]:
 
 def test_any_txid_restores_to_what_was(drivers: None) -> None:
     """Random histories of work, syncs, absences and restores: 12 of them, 500 in the slow profile."""
-    limits = settings(max_examples=sized(12, 500), stateful_step_count=sized(20, 40))
+    limits = settings(max_examples=sized(12, 500), stateful_step_count=20)
     run_state_machine_as_test(history.History, settings=limits)

@@ -197,12 +197,13 @@ def test_sqlite_checks_the_result(tmp_path: Path) -> None:
     connection = sqlite3.connect(output)
     assert connection.execute("SELECT x FROM t").fetchall() == [(1,)]
     connection.close()
-    output.unlink()
+    before = output.read_bytes()
     with pytest.raises(IntegrityCheckError) as caught:
-        ltxcore.restore(client, output, integrity_check="full")
+        ltxcore.restore(client, output, integrity_check="full", overwrite=True)
     assert caught.value.report
     assert caught.value.path == str(output)
-    assert not output.exists()
+    assert output.read_bytes() == before, "the old database stays until the new one is known to be sound"
+    assert [path.name for path in output.parent.glob(f"{output.name}*")] == [output.name]
 
 
 def test_points_are_all_states_with_their_first_time() -> None:

@@ -42,10 +42,10 @@ pub(crate) struct Conn {
 
 impl Conn {
     /// Opens the database for reading, locking and checkpoints. Nothing of it is touched yet.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, patience: Duration) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let sqlite = Connection::open_with_flags(path, flags).context("open", path)?;
-        sqlite.busy_timeout(Duration::ZERO).context("open", path)?;
+        sqlite.busy_timeout(patience).context("open", path)?;
         // Whoever closes last would otherwise move the WAL into the database and delete it: frames we have not read.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).context("open", path)?;
         for pragma in
@@ -53,6 +53,7 @@ impl Conn {
         {
             run(&sqlite, pragma).context("open", path)?;
         }
+        sqlite.busy_timeout(Duration::ZERO).context("open", path)?;
         Ok(Self { sqlite, path: path.to_owned() })
     }
 

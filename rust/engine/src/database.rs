@@ -37,6 +37,8 @@ pub(crate) struct State {
     /// The newest transaction known, for opening again after a file was replaced; `None` while closed.
     resume_at: Option<TxId>,
     pub(crate) sums_flushed: Option<Instant>,
+    /// The newest transaction that [`Database::follow`] told of.
+    pub(crate) told: TxId,
 }
 
 impl State {
@@ -74,6 +76,7 @@ impl Database {
         let _ = state.finish_writing();
         state.live = None;
         state.resume_at = Some(remote);
+        state.told = TxId::NONE;
         self.live(&mut state).map(|live| live.is_some())
     }
 

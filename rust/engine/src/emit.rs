@@ -71,7 +71,7 @@ impl Live {
         self.counters.increments += 1;
         self.published(&header);
         if let Some(sums) = &mut self.sums
-            && let Err(error) = sums.update(&changed, header.commit)
+            && let Err(error) = sums.update(header.max_txid, &changed, header.commit)
         {
             // Half of it may be there; what is on disk can still be brought up by the L0 files, but not used as it is.
             self.sums = None;

@@ -42,7 +42,7 @@ impl Look {
 }
 
 impl Database {
-    /// Waits for commits and turns them into L0 files; true as soon as there is a new one, false after `timeout` or
+    /// Waits for commits and turns them into L0 files; true as soon as there is one that it did not tell of yet, false after `timeout` or
     /// [`Database::interrupt`].
     ///
     /// # Errors
@@ -80,11 +80,12 @@ impl Database {
         if state.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
             return state.look_while_writing();
         }
-        if state.finish_writing()? {
+        state.finish_writing()?;
+        if state.tell() {
             return Ok(Look { emitted: true, ..Look::default() });
         }
         let mut job = None;
-        let look = match self.on_live(&mut state, |live| live.look(Instant::now(), &mut job)) {
+        let mut look = match self.on_live(&mut state, |live| live.look(Instant::now(), &mut job)) {
             Err(Error::NotReady { .. }) => return Ok(Look { settled: true, ..Look::default() }),
             look => look?,
         };
@@ -97,6 +98,7 @@ impl Database {
             }
             state.writing = Some(writing.context("start a thread for", &self.options.path)?);
         }
+        look.emitted = state.tell();
         if look.settled && !look.busy && state.sums_flushed.is_none_or(|at| at.elapsed() >= SUMS_INTERVAL) {
             state.sums_flushed = Some(Instant::now());
             self.on_live(&mut state, Live::care_for_sums)?;
@@ -110,6 +112,16 @@ impl Database {
 }
 
 impl State {
+    /// Whether there is an L0 file that nobody who follows was told of, whoever made it; from now on there is none.
+    fn tell(&mut self) -> bool {
+        let newest = self
+            .live
+            .as_ref()
+            .filter(|live| live.position.has_file())
+            .map_or(self.told, |live| live.position.txid);
+        std::mem::replace(&mut self.told, newest) != newest
+    }
+
     /// Reads on and takes care of the WAL; the next L0 file has to wait for the one being written.
     fn look_while_writing(&mut self) -> Result<Look> {
         if let Some(live) = &mut self.live {
@@ -131,7 +143,8 @@ impl Live {
             return Ok(Look { emitted: false, busy: read > 0, settled: self.is_settled(), due });
         }
         if self.position.lost.is_some() {
-            return Ok(Look { emitted: self.emit()?.is_some(), busy: true, ..Look::default() });
+            self.emit()?;
+            return Ok(Look { busy: true, ..Look::default() });
         }
         *job = self.take_job()?;
         Ok(Look { busy: true, ..Look::default() })

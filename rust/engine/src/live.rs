@@ -83,7 +83,7 @@ impl Live {
 
     /// A further connection to the database.
     pub(crate) fn connect(&self) -> Result<Conn> {
-        Conn::open(self.path())
+        Conn::open(self.path(), self.options.busy_timeout)
     }
 
     /// Reads every frame that is committed now into `pending`; how many there were.

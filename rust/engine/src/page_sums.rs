@@ -4,6 +4,8 @@
 //! everything. Layout, big-endian: `magic[8] page_size[4] pages[4] txid[8] rolling[8] crc64[8]`, and from byte 4096 on one
 //! 8-byte page checksum (LTX format, rolling database checksum) a page, 0 for a page that was never seen.
 //!
+//! Byte 64 on holds the newest transaction whose L0 file was made by us, which tells files that another program added.
+//!
 //! The header names the transaction up to which every entry is known to be on disk. Entries are overwritten in place after
 //! their L0 file is durable, so whatever a crash leaves, repeating the L0 files after that transaction makes the entries whole:
 //! they hold values, not changes.
@@ -21,6 +23,7 @@ use crate::meta_dir::{MetaDir, sync_dir};
 const MAGIC: [u8; 8] = *b"LTXSUMS1";
 const HEADER_SIZE: usize = 40;
 const ENTRIES_OFFSET: u64 = 4096;
+const OWN_OFFSET: u64 = 64;
 /// Entries that are read or written at once.
 const RUN: usize = 8192;
 
@@ -32,6 +35,7 @@ pub(crate) struct PageSums {
     pages: PageCount,
     rolling: RollingChecksum,
     durable: TxId,
+    own: TxId,
 }
 
 impl PageSums {
@@ -81,8 +85,20 @@ impl PageSums {
         read_entries(&self.file, first, run).context("read", &self.path)
     }
 
-    /// Takes over the pages of an L0 file that is durable, and the size of the database after it.
-    pub(crate) fn update(&mut self, changed: &[(Pgno, Checksum)], commit: PageCount) -> Result<()> {
+    /// The newest transaction whose L0 file is known to be ours.
+    pub(crate) fn own(&self) -> TxId {
+        self.own
+    }
+
+    /// Takes over the pages of our L0 file of `txid`, which is durable, and the size of the database after it.
+    pub(crate) fn update(
+        &mut self,
+        txid: TxId,
+        changed: &[(Pgno, Checksum)],
+        commit: PageCount,
+    ) -> Result<()> {
+        self.file.write_all_at(&txid.get().to_be_bytes(), OWN_OFFSET).context("write", &self.path)?;
+        self.own = txid;
         for &(pgno, sum) in changed {
             let old = self.get(pgno)?;
             self.rolling.remove(old);
@@ -113,9 +129,14 @@ impl PageSums {
             read => read?,
         }
         let Some((page_size, pages, durable, rolling)) = parse_header(&bytes) else { return Ok(None) };
+        let mut own = [0; 8];
+        if file.read_exact_at(&mut own, OWN_OFFSET).is_err() {
+            return Ok(None);
+        }
         let mut stored = RollingChecksum::new();
         stored.add(rolling);
-        Ok(Some(Self { file, path: path.to_owned(), page_size, pages, rolling: stored, durable }))
+        let own = TxId::new(u64::from_be_bytes(own)).max(durable);
+        Ok(Some(Self { file, path: path.to_owned(), page_size, pages, rolling: stored, durable, own }))
     }
 
     /// Repeats one L0 file; false when it cannot be.
@@ -200,8 +221,15 @@ impl NewSums {
         let Self { out, staging, path, page_size, pages, rolling } = self;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error).context("write", &staging)?;
         let pages = PageCount::new(pages);
-        let mut sums =
-            PageSums { file, path: staging.clone(), page_size, pages, rolling, durable: TxId::NONE };
+        let mut sums = PageSums {
+            file,
+            path: staging.clone(),
+            page_size,
+            pages,
+            rolling,
+            durable: TxId::NONE,
+            own: txid,
+        };
         sums.flush(txid)?;
         fs::rename(&staging, &path).context("name", &path)?;
         if let Some(dir) = path.parent() {

@@ -66,6 +66,11 @@ impl Live {
             return Ok(());
         }
         self.sums = PageSums::open(&self.meta, self.page_size, local)?;
+        if self.sums.as_ref().is_some_and(|sums| sums.own() < local) {
+            // What another program did is not taken on trust: it may have missed frames.
+            self.position.lost = Some("another program made the newest L0 file");
+            return Ok(());
+        }
         match self.prove(&header)? {
             Some(cursor) => self.go_on_at(cursor, header.commit),
             None => {

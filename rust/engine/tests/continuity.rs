@@ -190,6 +190,40 @@ fn a_newest_file_that_is_torn_is_not_built_upon() {
 }
 
 #[test]
+fn rows_that_another_program_missed_are_found_when_it_is_our_turn_again() {
+    let bench = Bench::new();
+    let app = bench.app();
+    app.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+    let replicator = started(&bench, &app);
+    replicator.close().unwrap();
+    insert(&app, 50);
+    // Its file goes on where ours ended and says that it read the WAL to the end, but holds one page of it only.
+    let end = bench.header(2).wal_offset + bench.header(2).wal_size;
+    let size = fs::metadata(bench.dir.path().join("app.db-wal")).unwrap().len();
+    let commit = u32::try_from(image(&app).len() / 4096).unwrap();
+    let txid = TxId::new(3);
+    let header = ltx::Header {
+        wal_offset: end,
+        wal_size: size - end,
+        ..ltx::Header {
+            commit: ltx::PageCount::new(commit),
+            min_txid: txid,
+            max_txid: txid,
+            ..bench.header(2)
+        }
+    };
+    let mut encoder = ltx::Encoder::new(Vec::new(), &header).unwrap();
+    let last = ltx::Pgno::new(commit).unwrap();
+    encoder.write_page(last, &image(&app)[image(&app).len() - 4096..]).unwrap();
+    fs::write(bench.l0(3), encoder.finish(ltx::Checksum::NONE).unwrap().0).unwrap();
+
+    let replicator = bench.replicator(3);
+    assert_eq!(replicator.sync().unwrap().txid, TxId::new(4));
+    assert_eq!(bench.restore(4), image(&app));
+    assert_eq!(counters(&replicator).differences, 1);
+}
+
+#[test]
 fn a_lost_meta_directory_is_reported_and_made_anew() {
     let bench = Bench::new();
     let app = bench.app();
@@ -237,6 +271,7 @@ fn a_database_that_was_deleted_is_waited_for() {
     let bench = Bench::new();
     let app = bench.app();
     let replicator = started(&bench, &app);
+    while replicator.follow(Duration::from_millis(20)).unwrap() {}
     drop(app);
     for name in ["app.db", "app.db-wal", "app.db-shm"] {
         let _ = fs::remove_file(bench.dir.path().join(name));

@@ -1,6 +1,6 @@
 //! Restores, what can be restored, and compaction, of native and of Python replica clients.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -54,7 +54,7 @@ type Outcome = (u64, u64, u32, u32, Vec<Row>, u64, bool);
 
 /// Rebuilds a database.
 #[pyfunction]
-#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, progress=None))]
+#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, progress=None, verify=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments, one for each option")]
 pub(crate) fn restore(
     py: Python<'_>,
@@ -65,15 +65,22 @@ pub(crate) fn restore(
     parallelism: usize,
     overwrite: bool,
     progress: Option<Py<PyAny>>,
+    verify: Option<Py<PyAny>>,
 ) -> PyResult<Outcome> {
     let target = target(txid, timestamp_ms)?;
-    let watcher = Watcher { progress, cancel: AtomicBool::new(false), raised: Mutex::new(None) };
+    let watcher = Watcher { progress, verify, cancel: AtomicBool::new(false), raised: Mutex::new(None) };
     let done = detached(py, || -> replica::Result<(Plan, Restored)> {
         let plan = replica::plan(client.as_dyn(), &target)?;
         let report = |progress: Progress| watcher.report(progress);
-        let cancel = Some(&watcher.cancel);
-        let options =
-            RestoreOptions { parallelism, overwrite, progress: Some(&report), cancel, ..Default::default() };
+        let verify = |path: &Path| watcher.verify(path);
+        let options = RestoreOptions {
+            parallelism,
+            overwrite,
+            progress: Some(&report),
+            verify: Some(&verify),
+            cancel: Some(&watcher.cancel),
+            ..Default::default()
+        };
         let restored = replica::restore(client.as_dyn(), &plan, &output, &options)?;
         Ok((plan, restored))
     });
@@ -95,6 +102,7 @@ pub(crate) fn restore(
 /// Looks in on Python while Rust threads restore: Ctrl-C and an exception from the callback call the restore off.
 struct Watcher {
     progress: Option<Py<PyAny>>,
+    verify: Option<Py<PyAny>>,
     cancel: AtomicBool,
     raised: Mutex<Option<PyErr>>,
 }
@@ -115,8 +123,20 @@ impl Watcher {
             }
         });
         if let Err(error) = looked {
-            self.cancel.store(true, Ordering::Relaxed);
-            *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            self.call_off(error);
         }
+    }
+
+    fn verify(&self, path: &Path) -> replica::Result<()> {
+        let Some(verify) = &self.verify else { return Ok(()) };
+        Python::attach(|py| verify.call1(py, (path,)).map(drop)).map_err(|error| {
+            self.call_off(error);
+            replica::Error::Cancelled
+        })
+    }
+
+    fn call_off(&self, error: PyErr) {
+        self.cancel.store(true, Ordering::Relaxed);
+        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 }

@@ -28,4 +28,4 @@ pub use file_client::FileClient;
 pub use plan::{Plan, Target, plan};
 pub use points::{RestorePoint, restore_points};
 pub use range::RetryPolicy;
-pub use restore::{Progress, RestoreOptions, Restored, restore, set_aside_path};
+pub use restore::{Progress, RestoreOptions, Restored, Verify, restore, set_aside_path};

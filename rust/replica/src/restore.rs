@@ -46,6 +46,9 @@ const MOST_WORKERS: usize = 12;
 /// How often progress is reported, and the cancel flag looked at.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Looks at a restored database.
+pub type Verify<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
+
 /// How a restore is done.
 #[derive(Clone, Copy)]
 pub struct RestoreOptions<'a> {
@@ -58,13 +61,23 @@ pub struct RestoreOptions<'a> {
     pub retry: RetryPolicy,
     /// Called on the calling thread, about twenty times a second and once at the end.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+    /// A last look at the new database under its temporary name, when it is whole and before it replaces anything. An
+    /// error calls the restore off.
+    pub verify: Option<&'a Verify<'a>>,
     /// Set by anybody to stop; the restore then fails with [`Error::Cancelled`] and leaves nothing.
     pub cancel: Option<&'a AtomicBool>,
 }
 
 impl Default for RestoreOptions<'_> {
     fn default() -> Self {
-        Self { parallelism: 8, overwrite: false, retry: RetryPolicy::default(), progress: None, cancel: None }
+        Self {
+            parallelism: 8,
+            overwrite: false,
+            retry: RetryPolicy::default(),
+            progress: None,
+            verify: None,
+            cancel: None,
+        }
     }
 }
 
@@ -154,6 +167,7 @@ fn restore_with(
     run(&shared, workers, plan, options, &stop)?;
     let post_apply_checksum = check_whole(&shared)?;
     file.sync()?;
+    options.verify.map_or(Ok(()), |verify| verify(file.path()))?;
     place.publish(file.path(), options.overwrite)?;
     report(&shared, plan, options, true);
     let pos = Pos { txid: plan.txid, post_apply_checksum };

@@ -1,0 +1,1 @@
+"""Benchmarks: ltxcore against Litestream 0.5.17, or against the physical limit, measured in the same run."""
