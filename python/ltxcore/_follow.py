@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from ltxcore import _ltxcore
     from ltxcore.ltx import TXID
 
-#: follow() returns by itself after so many seconds. It is woken by commits and by interrupt(); this only bounds how
-#: late a file is noticed that another call has made meanwhile.
-_FOLLOW_SECONDS = 5.0
+#: follow() returns by itself after so many seconds; commits and interrupt() end it at once.
+_FOLLOW_SECONDS = 30.0
 
 
 class Follower:

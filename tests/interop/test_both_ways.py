@@ -59,7 +59,10 @@ class Run:
         """The other one takes the same meta directory and replica.
 
         The application waits for it: what it wrote between the two, and checkpointed, Litestream would never read.
+        What Litestream has lost in its own turn, the successor cannot know of either.
         """
+        self.sync()
+        assume(not self.litestream_lost)
         self.replicator.stop()
         self.kind = BOTH[1 - BOTH.index(self.kind)]
         self.begin()

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ pub struct Database {
     pub(crate) options: Arc<Options>,
     state: Mutex<State>,
     pub(crate) watch: Watch,
+    /// The last [`Database::follow`] ended with nothing to do and the watch armed.
+    pub(crate) at_rest: AtomicBool,
 }
 
 /// What the methods share.
@@ -60,7 +63,12 @@ impl Database {
     /// When the process has no descriptors left.
     pub fn new(options: Options) -> Result<Self> {
         let watch = Watch::new().context("watch", &options.path)?;
-        Ok(Self { options: Arc::new(options), state: Mutex::default(), watch })
+        Ok(Self {
+            options: Arc::new(options),
+            state: Mutex::default(),
+            watch,
+            at_rest: AtomicBool::new(false),
+        })
     }
 
     /// Opens the database. `remote` is the newest transaction that the replica has, on any level, or `TxId::NONE`.
@@ -76,6 +84,7 @@ impl Database {
         let _ = state.finish_writing();
         state.live = None;
         state.resume_at = Some(remote);
+        self.at_rest.store(false, Ordering::Release);
         state.told = TxId::NONE;
         self.live(&mut state).map(|live| live.is_some())
     }

@@ -1,6 +1,7 @@
 //! Waiting for commits, and turning them into L0 files.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,14 +50,17 @@ impl Database {
     /// As [`Database::sync`]; a missing database file is waited for.
     pub fn follow(&self, timeout: Duration) -> Result<bool> {
         let deadline = Instant::now() + timeout;
-        let mut wait = SHORTEST_WAIT;
+        // A watch that nothing has set off since the last call is still armed.
+        let mut armed = self.at_rest.swap(false, Ordering::AcqRel);
+        let mut wait = if armed { LONGEST_WAIT } else { SHORTEST_WAIT };
         loop {
             let mut look = self.look()?;
-            let resting = look.rests(wait) && self.watch.arm(&self.watched());
-            if resting {
+            if look.rests(wait) && !armed {
+                armed = self.watch.arm(&self.watched());
                 // What came between the last look and the watch is seen by neither.
                 look = self.look()?;
             }
+            let resting = armed && look.rests(wait);
             if look.emitted {
                 return Ok(true);
             }
@@ -67,8 +71,11 @@ impl Database {
             let until = until.min(deadline.saturating_duration_since(now));
             match self.watch.wait(until, resting).context("wait for", &self.options.path)? {
                 Woken::Called => return Ok(false),
-                Woken::FileChanged => wait = SHORTEST_WAIT,
-                Woken::TimeOver if Instant::now() >= deadline => return Ok(false),
+                Woken::FileChanged => (armed, wait) = (false, SHORTEST_WAIT),
+                Woken::TimeOver if Instant::now() >= deadline => {
+                    self.at_rest.store(resting, Ordering::Release);
+                    return Ok(false);
+                }
                 Woken::TimeOver => {}
             }
         }
