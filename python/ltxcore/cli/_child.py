@@ -1,12 +1,16 @@
 """The process that `replicate --exec` looks after, and the events that end a replication.
 
 Signal handlers and threads only put events into one queue; the main thread takes them out, one at a time, and
-decides. `SimpleQueue.put` may be called in a signal handler; an `Event` or a `Condition` may not be used there.
+decides. `SimpleQueue.put` may be called in a signal handler; an `Event` or a `Condition` may not be used there. The
+main thread waits on a pipe, not on the queue: a signal that arrives just before a blocking call would not end it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import select
 import signal
 import subprocess
 import threading
@@ -37,8 +41,13 @@ class Events:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Signalled | Finished] = queue.SimpleQueue()
         self._handlers: dict[int, Any] = {}
+        self._wakeup = -1
+        self._reader, self._writer = os.pipe()
+        for end in (self._reader, self._writer):
+            os.set_blocking(end, False)
 
     def __enter__(self) -> Self:
+        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._signalled)
         return self
@@ -48,13 +57,19 @@ class Events:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
         self._queue.put(Signalled(number))
 
     def next(self) -> Signalled | Finished:
         """Wait for what happens next."""
-        return self._queue.get()
+        while True:
+            try:
+                return self._queue.get_nowait()
+            except queue.Empty:
+                select.select([self._reader], [], [])
+                os.read(self._reader, 4096)
 
     def start(self, work: Callable[[], Any]) -> None:
         """Run `work` in a thread of its own; its end is an event."""
@@ -65,6 +80,9 @@ class Events:
             self._queue.put(Finished(work()))
         except BaseException as error:  # whoever takes the event raises it
             self._queue.put(Finished(error=error))
+        # A full pipe wakes the reader just as well.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writer, b"\0")
 
 
 class Child:

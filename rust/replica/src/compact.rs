@@ -34,8 +34,8 @@ const PREFETCHERS: usize = 8;
 ///
 /// # Errors
 /// - [`Error::Level`] unless `dst_level` is 1 to 8.
-/// - [`Error::Gap`]: the lower level does not continue the higher one. Files before a gap in the lower level are
-///   merged first; the gap is reported when it is reached.
+/// - [`Error::Gap`]: the lower level does not continue the higher one, and no snapshot covers what is missing. Files before
+///   a gap in the lower level are merged first; the gap is reported when it is reached.
 /// - [`Error::Conflict`]: another writer has stored other content under the same name; nothing was overwritten.
 /// - [`Error::Format`] for a damaged input, [`Error::WrongTransactions`], and what the client reports.
 pub fn compact_level(client: &dyn ReplicaClient, dst_level: u8) -> Result<Option<FileInfo>> {
@@ -58,12 +58,26 @@ pub fn compact_level_with(
     let mut reached = existing.iter().map(|file| file.max_txid).max().unwrap_or(TxId::NONE);
     let mut rest = sources(client, dst_level - 1, reached)?;
     let mut written = None;
-    while let Some(inputs) = next_inputs(&mut rest, reached)? {
+    loop {
+        let inputs = match next_inputs(&mut rest, reached) {
+            // The chain goes through a snapshot there; the levels need not.
+            Err(Error::Gap { next_min, .. }) if snapshot_reaches(client, next_min)? => {
+                reached = TxId::new(next_min.get().saturating_sub(1));
+                continue;
+            }
+            inputs => inputs?,
+        };
+        let Some(inputs) = inputs else { return Ok(written) };
         let info = merge(client, dst_level, &inputs, retry)?;
         reached = info.max_txid;
         written = Some(info);
     }
-    Ok(written)
+}
+
+/// Whether a snapshot ends at or beyond the transaction before `next`.
+fn snapshot_reaches(client: &dyn ReplicaClient, next: TxId) -> Result<bool> {
+    let snapshots = client.ltx_files(SNAPSHOT_LEVEL, TxId::NONE, false)?;
+    Ok(snapshots.iter().any(|file| file.max_txid.next().is_some_and(|after| after >= next)))
 }
 
 /// The files of `level` that lead beyond `reached`, in order.
