@@ -82,7 +82,7 @@ lint: tools
 	$(BIN)/ruff format --check $(PY_SOURCES)
 
 stubs: tools build ## types: mypy strict, and the stub against the binary
-	$(BIN)/mypy python scripts examples $(wildcard tests/typing/*.py)
+	$(BIN)/mypy python scripts examples benches $(wildcard tests/typing/*.py)
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest ltxcore._ltxcore --concise
 
 docs: tools build ## generated documents are what the code says; fails on a difference

@@ -15,8 +15,8 @@ use crate::watch::Woken;
 const SHORTEST_WAIT: Duration = Duration::from_micros(500);
 /// After a wait of this length without a commit the database is left to the file system's watch.
 const LONGEST_WAIT: Duration = Duration::from_millis(64);
-/// What no watch tells, a file that was replaced above all, is noticed within this time.
-const TICK: Duration = Duration::from_secs(1);
+/// What the watch does not tell is noticed within this time.
+const TICK: Duration = Duration::from_secs(5);
 /// The page checksums are made durable when nothing happens and this long after the last time.
 const SUMS_INTERVAL: Duration = Duration::from_secs(30);
 /// More than this is not kept back for the next L0 file.

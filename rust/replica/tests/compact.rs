@@ -105,6 +105,21 @@ fn gaps_are_reported_when_they_are_reached() {
 }
 
 #[test]
+fn a_gap_that_a_snapshot_covers_is_none() {
+    let client = MemoryClient::default();
+    ten(&client);
+    let lost = client.ltx_files(0, txid(5), false).unwrap()[0];
+    client.delete_ltx_files(&[lost]).unwrap();
+    compact_level(&client, 1).unwrap_err();
+    snapshot(512, 8, 6, 1).store(&client, 9);
+    let info = compact_level(&client, 1).unwrap().unwrap();
+    assert_eq!((info.min_txid, info.max_txid), (txid(6), txid(10)));
+    assert!(compact_level(&client, 1).unwrap().is_none());
+    remove_level(&client, 0);
+    assert_eq!(plan(&client, &Target::Latest).unwrap().txid, txid(10));
+}
+
+#[test]
 fn a_file_across_the_seam_closes_the_gap() {
     let client = MemoryClient::default();
     ten(&client);
