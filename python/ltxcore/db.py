@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
@@ -192,6 +191,9 @@ class DB:
 
     async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
         """:meth:`wait`, without blocking the event loop."""
+        # Slow to import, and most programs never wait this way.
+        import asyncio
+
         return await asyncio.to_thread(self.wait, txid, timeout)
 
     def checkpoint(self, mode: CheckpointMode = "PASSIVE") -> CheckpointResult:

@@ -59,7 +59,9 @@ def test_unknown_options_are_refused() -> None:
 
 def test_other_packages_provide_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoint("mem", "tests.unit.test_clients:make_client", clients.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(clients, "entry_points", lambda **chosen: EntryPoints([entry]).select(**chosen))
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda **chosen: EntryPoints([entry]).select(**chosen)
+    )
     client = client_from_url("mem://place", speed=3)
     assert isinstance(client, MemoryClient)
     assert made_with == [("mem://place", {"speed": 3})]

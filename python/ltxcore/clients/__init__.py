@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
 from ltxcore.errors import ConfigError
@@ -152,6 +151,9 @@ def _factory(scheme: str) -> Callable[..., ReplicaClient]:
         from ltxcore.clients.file import from_url
 
         return from_url
+    # Slow to import, and not needed for a directory.
+    from importlib.metadata import entry_points
+
     for entry in entry_points(group=ENTRY_POINT_GROUP, name=scheme):
         factory: Callable[..., ReplicaClient] = entry.load()
         return factory
