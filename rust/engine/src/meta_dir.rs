@@ -191,11 +191,17 @@ impl Staged {
     /// Makes the file durable, gives it its name, and makes the name durable.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name is taken: somebody else writes here too, and nothing of theirs is overwritten.
+    /// [`Error::Changed`] when the name is taken: somebody else writes here too, and nothing of theirs is overwritten.
     pub(crate) fn publish(mut self) -> Result<PathBuf> {
         self.out.flush().context("write", &self.staging)?;
         self.out.get_ref().sync_all().context("sync", &self.staging)?;
-        rename_new(&self.staging, &self.path).context("name", &self.path)?;
+        match rename_new(&self.staging, &self.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let what = "another program made the next L0 file";
+                return Err(Error::Changed { path: self.path.clone(), what });
+            }
+            named => named.context("name", &self.path)?,
+        }
         sync_dir(&self.dir).context("sync", &self.dir)?;
         Ok(self.path.clone())
     }

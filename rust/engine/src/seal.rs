@@ -37,6 +37,8 @@ pub(crate) struct Pace {
     on_slot_0: bool,
     changed_at: Instant,
     checkpointed_at: Instant,
+    /// The newest frame when the write lock was refused last.
+    refused_at: u32,
     seal_not_before: Instant,
     backoff: Duration,
 }
@@ -54,6 +56,7 @@ impl Pace {
             on_slot_0: true,
             changed_at: now,
             checkpointed_at: now,
+            refused_at: 0,
             seal_not_before: now,
             backoff: FIRST_BACKOFF,
         }
@@ -90,6 +93,14 @@ impl Pace {
     fn pinned(&mut self) {
         self.seal_not_before = Instant::now() + self.backoff;
         self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+    }
+
+    /// Somebody keeps the write lock. Between two commits it is asked for again soon; within one long transaction it is not.
+    fn refused(&mut self) {
+        if self.refused_at == self.frames {
+            self.pinned();
+        }
+        self.refused_at = self.frames;
     }
 
     fn patience(&self) -> Duration {
@@ -159,7 +170,10 @@ impl Live {
                 self.pace.backoff = FIRST_BACKOFF;
                 return self.cut_large_wal();
             }
-            Sealed::NoLock => self.counters.seals_refused += 1,
+            Sealed::NoLock => {
+                self.counters.seals_refused += 1;
+                self.pace.refused();
+            }
             Sealed::Pinned => {
                 self.counters.seals_pinned += 1;
                 self.pace.pinned();

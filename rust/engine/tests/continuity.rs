@@ -224,6 +224,23 @@ fn rows_that_another_program_missed_are_found_when_it_is_our_turn_again() {
 }
 
 #[test]
+fn a_file_that_another_program_puts_in_our_way_is_left_alone_and_gone_beyond() {
+    let bench = Bench::new();
+    let app = bench.app();
+    let replicator = started(&bench, &app);
+    let txid = TxId::new(3);
+    let header = ltx::Header { min_txid: txid, max_txid: txid, ..bench.header(2) };
+    let mut encoder = ltx::Encoder::new(Vec::new(), &header).unwrap();
+    encoder.write_page(ltx::Pgno::new(2).unwrap(), &[7; 4096]).unwrap();
+    let foreign = encoder.finish(ltx::Checksum::NONE).unwrap().0;
+    fs::write(bench.l0(3), &foreign).unwrap();
+    insert(&app, 9);
+    assert_eq!(replicator.sync().unwrap().txid, TxId::new(4));
+    assert_eq!(fs::read(bench.l0(3)).unwrap(), foreign);
+    assert_eq!(bench.restore(4), image(&app));
+}
+
+#[test]
 fn a_lost_meta_directory_is_reported_and_made_anew() {
     let bench = Bench::new();
     let app = bench.app();

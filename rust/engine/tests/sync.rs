@@ -218,6 +218,28 @@ fn an_isolated_commit_is_not_kept_waiting_and_a_stream_of_them_shares_files() {
 }
 
 #[test]
+fn a_long_write_transaction_is_not_asked_for_its_lock_all_the_time() {
+    let bench = Bench::new();
+    let app = bench.app();
+    create(&app);
+    app.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+    let reader = bench.app();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+    insert(&app, 1500);
+    app.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let replicator = bench.replicator(0);
+    following(&replicator, || std::thread::sleep(Duration::from_millis(700)));
+    let refused = replicator.status().unwrap().counters.seals_refused;
+    assert!((1..20).contains(&refused), "{refused} times");
+    app.execute_batch("COMMIT").unwrap();
+    reader.execute_batch("COMMIT").unwrap();
+    following(&replicator, || std::thread::sleep(Duration::from_millis(1500)));
+    insert(&app, 1);
+    assert_eq!(bench.restore(replicator.sync().unwrap().txid.get()), image(&app));
+    assert!(replicator.status().unwrap().counters.restarts > 0, "then the wal begins anew");
+}
+
+#[test]
 fn our_checkpoint_modes_do_what_they_say() {
     let bench = Bench::new();
     let app = bench.app();
