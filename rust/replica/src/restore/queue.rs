@@ -35,14 +35,17 @@ struct State {
 /// The tasks of one restore.
 pub(crate) struct Queue {
     state: Mutex<State>,
+    /// For workers: there may be a task, or there will be none.
     changed: Condvar,
+    /// For whoever waits for the workers: woken by their ends alone, not by every small file.
+    ended: Condvar,
 }
 
 impl Queue {
     /// For the files of a plan, and so many workers.
     pub(crate) fn new(files: usize, workers: usize) -> Self {
         let state = State { unopened: files, active: Vec::new(), out: 0, workers, error: None };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(state), changed: Condvar::new(), ended: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -77,9 +80,12 @@ impl Queue {
     /// Ends a task's claim; a file that has more units comes back with it.
     pub(crate) fn give_back(&self, active: Option<Active>) {
         let mut state = self.lock();
+        let has_more = active.is_some();
         state.active.extend(active);
         state.out = state.out.saturating_sub(1);
-        self.changed.notify_all();
+        if has_more || state.out == 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// Stops everybody. The first error is kept.
@@ -87,18 +93,19 @@ impl Queue {
         let mut state = self.lock();
         state.error.get_or_insert(error);
         self.changed.notify_all();
+        self.ended.notify_all();
     }
 
     /// A worker ends.
     pub(crate) fn leave(&self) {
         self.lock().workers -= 1;
-        self.changed.notify_all();
+        self.ended.notify_all();
     }
 
     /// Waits until all workers have ended, but not longer than `limit`; returns whether they have.
     pub(crate) fn wait_idle(&self, limit: Duration) -> bool {
         let state = self.lock();
-        let waited = self.changed.wait_timeout_while(state, limit, |state| state.workers > 0);
+        let waited = self.ended.wait_timeout_while(state, limit, |state| state.workers > 0);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.workers == 0
     }
