@@ -54,7 +54,7 @@ impl Live {
         let pgnos = self.pending.pgnos(header.commit);
         let fresh = self.spare.take().unwrap_or_else(|| Pending::new(self.page_size, self.meta.own_dir()));
         let pages = std::mem::replace(&mut self.pending, fresh);
-        self.position.wal_start = self.position.cursor.map_or(WalHeader::SIZE as u64, |cursor| cursor.offset);
+        self.position.begin_file();
         Ok(Some(Job { header, pgnos, pages, meta: Arc::clone(&self.meta) }))
     }
 

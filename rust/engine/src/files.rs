@@ -117,12 +117,7 @@ impl LiveFiles {
 
     /// The header of the WAL; `None` when there is none, or none that is whole.
     pub(crate) fn wal_header(&self) -> Result<Option<WalHeader>> {
-        let mut bytes = [0; WalHeader::SIZE];
-        match self.wal.read_exact_at(&mut bytes, 0) {
-            Ok(()) => WalHeader::parse(&bytes).context("read", &self.paths[0]),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Err(error) => Err(error).context("read", &self.paths[1]),
-        }
+        WalHeader::read(&self.wal).context("read", &self.paths[0])
     }
 
     /// Length of the WAL file in bytes.

@@ -214,6 +214,11 @@ impl Position {
         !self.txid.is_none() && self.commit != PageCount::new(0)
     }
 
+    /// The frames of the next L0 file begin where those read so far end.
+    pub(crate) fn begin_file(&mut self) {
+        self.wal_start = self.cursor.map_or(WalHeader::SIZE as u64, |cursor| cursor.offset);
+    }
+
     /// The transaction of the next L0 file.
     pub(crate) fn next_txid(&self) -> Result<TxId> {
         self.txid.next().ok_or(Error::TxIdExhausted { txid: self.txid })

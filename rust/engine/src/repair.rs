@@ -41,7 +41,7 @@ impl Live {
         self.position.commit_read = view.commit;
         self.position.lost = None;
         if !made {
-            self.position.wal_start = wal_end(cursor);
+            self.position.begin_file();
             return Ok(None);
         }
         match self.sums {
@@ -49,7 +49,7 @@ impl Live {
             None => self.counters.full += 1,
         }
         self.published(&header);
-        self.position.wal_start = wal_end(cursor);
+        self.position.begin_file();
         // The file is durable: should this fail, repeating the L0 files brings the old side file to the same place.
         self.sums = Some(sums.install(header.max_txid)?);
         Ok(Some(header.max_txid))
@@ -178,9 +178,4 @@ fn push_all(sums: &mut NewSums, batch: &Batch) -> Result<()> {
 /// A commit or a checkpoint is under way: it may need as long as its writer is kept from the processor.
 fn wait_for_writer(attempt: u32) {
     std::thread::sleep(std::time::Duration::from_micros(u64::from(attempt) * 20));
-}
-
-/// Where the frames of the next L0 file begin.
-fn wal_end(cursor: Option<Cursor>) -> u64 {
-    cursor.map_or(WalHeader::SIZE as u64, |cursor| cursor.offset)
 }
