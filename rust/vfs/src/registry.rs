@@ -1,0 +1,124 @@
+//! Making a VFS known to a SQLite library.
+
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::mem::size_of;
+use std::sync::{Mutex, PoisonError};
+use std::{fmt, ptr};
+
+use crate::abi::RawVfs;
+use crate::api::SqliteApi;
+use crate::callbacks;
+use crate::code::Code;
+use crate::guard::{Handle, fork_generation};
+use crate::traits::Vfs;
+
+/// What a registered VFS points to. Never freed: SQLite may hold the pointer as long as the process lives.
+pub(crate) struct Registered<V: Vfs> {
+    pub(crate) api: SqliteApi,
+    pub(crate) name: CString,
+    pub(crate) vfs: V,
+    /// The library's own VFS, which loads extensions for us.
+    pub(crate) base: *mut RawVfs,
+}
+
+// SAFETY: `V` is both, the table of functions is plain data, and `base` is only handed back to SQLite, whose VFS methods may be
+// called from any thread.
+unsafe impl<V: Vfs> Sync for Registered<V> {}
+// SAFETY: as above.
+unsafe impl<V: Vfs> Send for Registered<V> {}
+
+/// Why a VFS could not be registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// A VFS of this name is there already.
+    NameInUse,
+    /// There is no VFS of this name.
+    NotFound,
+    /// SQLite said no.
+    Refused(Code),
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NameInUse => f.write_str("a vfs of this name is registered already"),
+            Self::NotFound => f.write_str("no vfs of this name is registered"),
+            Self::Refused(code) => write!(f, "sqlite refused to register the vfs: {code}"),
+        }
+    }
+}
+
+impl std::error::Error for RegisterError {}
+
+/// Between the look whether a name is free and taking it, nobody else of ours may take it.
+static REGISTERING: Mutex<()> = Mutex::new(());
+
+/// Registers `vfs` under `name` with one SQLite library, for as long as the process lives. Connections that do not ask for it
+/// by name are not touched, unless `is_default`.
+///
+/// # Errors
+/// [`RegisterError`].
+pub fn register<V: Vfs>(api: &SqliteApi, name: &CStr, vfs: V, is_default: bool) -> Result<(), RegisterError> {
+    let _one_at_a_time = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !api.vfs_find(Some(name)).is_null() {
+        return Err(RegisterError::NameInUse);
+    }
+    // The hook must be in place before the first file is opened.
+    let _ = fork_generation();
+    // By its name: the default may be one of ours by now.
+    let unix = api.vfs_find(Some(c"unix"));
+    let base = if unix.is_null() { api.vfs_find(None) } else { unix };
+    let registered = Box::leak(Box::new(Registered { api: *api, name: name.to_owned(), vfs, base }));
+    let raw = Box::leak(Box::new(describe(registered)));
+    // SAFETY: both are leaked: neither moves nor ends.
+    match unsafe { api.vfs_register(raw, is_default) } {
+        Code::OK => Ok(()),
+        code => Err(RegisterError::Refused(code)),
+    }
+}
+
+/// Makes the VFS of this name the one that connections get which ask for none.
+///
+/// # Errors
+/// [`RegisterError::NotFound`].
+pub fn set_default(api: &SqliteApi, name: &CStr) -> Result<(), RegisterError> {
+    let _one_at_a_time = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
+    let raw = api.vfs_find(Some(name));
+    if raw.is_null() {
+        return Err(RegisterError::NotFound);
+    }
+    // SAFETY: the library itself returned it from its list of registered VFSes.
+    match unsafe { api.vfs_register(raw, true) } {
+        Code::OK => Ok(()),
+        code => Err(RegisterError::Refused(code)),
+    }
+}
+
+fn describe<V: Vfs>(registered: &'static Registered<V>) -> RawVfs {
+    let length = |bytes: usize| c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    RawVfs {
+        version: 2,
+        file_size: length(size_of::<Handle<V>>()),
+        max_pathname: length(V::MAX_PATHNAME),
+        next: ptr::null_mut(),
+        name: registered.name.as_ptr(),
+        app_data: ptr::from_ref(registered).cast::<c_void>().cast_mut(),
+        open: callbacks::open::<V>,
+        delete: callbacks::delete::<V>,
+        access: callbacks::access::<V>,
+        full_pathname: callbacks::full_pathname::<V>,
+        dl_open: Some(callbacks::dl_open::<V>),
+        dl_error: Some(callbacks::dl_error::<V>),
+        dl_sym: Some(callbacks::dl_sym::<V>),
+        dl_close: Some(callbacks::dl_close::<V>),
+        randomness: callbacks::randomness::<V>,
+        sleep: callbacks::sleep::<V>,
+        current_time: callbacks::current_time,
+        get_last_error: callbacks::get_last_error,
+        current_time_int64: callbacks::current_time_int64,
+        set_system_call: None,
+        get_system_call: None,
+        next_system_call: None,
+    }
+}
