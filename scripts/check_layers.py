@@ -23,6 +23,7 @@ CRATES: dict[str, set[str]] = {
     "replica": {"vfs", "ltx"},
     "engine": {"wal", "osvfs", "ltx"},
     "legacy": {"wal", "replica", "ltx"},
+    "ltxcore-ext": {"vfs", "osvfs"},
     "ltxcore-py": {"ltx", "vfs", "wal", "osvfs", "replica", "engine", "legacy"},
 }
 # May use everything, and nothing but tests and benchmarks may use them.

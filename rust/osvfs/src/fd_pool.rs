@@ -1,16 +1,27 @@
-//! One descriptor per live file and process, never closed while the file exists.
+//! Descriptors of live files: opened here, and not closed while somebody might depend on them.
 //!
-//! POSIX advisory locks belong to the pair (process, inode): closing *any* descriptor of an inode drops every lock that the
-//! process holds on it, whoever took them (POSIX.1-2017, `fcntl`; SQLite, "How To Corrupt An SQLite Database File", section
-//! 2.2). So a file that SQLite may have open is opened here once and kept. The one exception is a file without a name left:
-//! nobody can open it again, so its descriptor is let go and its disk space with it.
+//! POSIX record locks belong to the pair (process, inode): closing *any* descriptor of an inode drops every lock that the process
+//! holds on it, whoever took them (POSIX.1-2017, `fcntl`; SQLite, "How To Corrupt An SQLite Database File", section 2.2). A
+//! connection of another SQLite library in this process may hold such locks at any moment. So a descriptor that is no longer
+//! needed is parked, unlocked, until the same file is opened again.
+//!
+//! A process that opens ever new databases must not run out of descriptors. Beyond [`MAX_PARKED`] the oldest are closed, in the
+//! one way that cannot take a lock away: under a write lock of the open file description on every byte of the file. While it is
+//! held nobody has a lock there, in this process either, and nobody can get one; and the kernel lets it go only after it has
+//! dropped the locks of the process. A file without a name left is closed at once: nobody can open it again.
 
-use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::fcntl::{self, Kind, Owner, Range};
+use crate::per_process::lock;
+
+/// How many descriptors wait to be used again before the oldest are closed.
+pub const MAX_PARKED: usize = 64;
 
 /// Which file a path meant: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,26 +44,102 @@ impl FileId {
     }
 }
 
-/// A file of the pool, open for reading.
-#[derive(Debug)]
-pub struct PooledFile {
-    file: File,
-    id: FileId,
+/// How a live file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenHow {
+    pub(crate) write: bool,
+    pub(crate) create: bool,
+    /// It must not be there yet.
+    pub(crate) exclusive: bool,
+    /// Permissions of a new file.
+    pub(crate) mode: u32,
 }
 
-impl PooledFile {
-    /// The descriptor of the file that `path` names now: the pooled one, or a new one that stays in the pool.
+impl OpenHow {
+    pub(crate) const READ: Self = Self { write: false, create: false, exclusive: false, mode: 0o644 };
+    pub(crate) const WRITE: Self = Self { write: true, ..Self::READ };
+}
+
+/// An open file of the pool.
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    id: FileId,
+    is_writable: bool,
+    /// Another number now means that it was inherited through a fork, so that the parent uses the same description.
+    forks: u64,
+}
+
+impl OpenFile {
+    /// Whether closing it takes no lock away: nobody can open the file again, or a lock on all of it proves that nobody has one.
+    fn can_be_closed(&self) -> bool {
+        let has_name = self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+        let is_alone = || fcntl::set(self.file.as_fd(), Owner::Description, Kind::Write, Range::ALL).is_ok();
+        !has_name || (self.is_writable && is_alone())
+    }
+
+    fn was_inherited(&self) -> bool {
+        self.forks != vfs::fork_generation()
+    }
+}
+
+/// A descriptor of a live file that nobody else uses. It goes back to the pool when it is dropped; its locks must be gone by then.
+#[derive(Debug)]
+pub(crate) struct Descriptor(Arc<OpenFile>);
+
+impl Descriptor {
+    /// A descriptor of the file that `path` names now: one from the pool, or a new one.
     ///
     /// # Errors
     /// What `stat` or `open` answers.
-    pub fn open(path: &Path) -> io::Result<Arc<Self>> {
-        lock_pool().open(path)
+    pub(crate) fn open(path: &Path, how: OpenHow) -> io::Result<Self> {
+        lock(&POOL).open(path, how).map(Self)
+    }
+
+    /// Device and inode of the file.
+    pub(crate) fn id(&self) -> FileId {
+        self.0.id
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.0.file
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.file.as_fd()
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        lock(&POOL).park(Arc::clone(&self.0));
+    }
+}
+
+/// A file of the pool, open for reading, for whoever is not a connection.
+#[derive(Debug)]
+pub struct PooledFile(Descriptor);
+
+impl PooledFile {
+    /// Opens the file that `path` names now.
+    ///
+    /// # Errors
+    /// What `stat` or `open` answers.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        // For writing if that is allowed, since only such a descriptor can ever be closed again.
+        match Descriptor::open(path, OpenHow::WRITE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Descriptor::open(path, OpenHow::READ),
+            opened => opened,
+        }
+        .map(Self)
     }
 
     /// Device and inode of this file.
     #[must_use]
     pub fn id(&self) -> FileId {
-        self.id
+        self.0.id()
     }
 
     /// Reads up to `buf.len()` bytes at `offset`; 0 at the end of the file.
@@ -60,7 +147,7 @@ impl PooledFile {
     /// # Errors
     /// What `pread` answers.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
+        self.0.file().read_at(buf, offset)
     }
 
     /// Length in bytes, by `fstat`.
@@ -68,82 +155,118 @@ impl PooledFile {
     /// # Errors
     /// What `fstat` answers.
     pub fn size(&self) -> io::Result<u64> {
-        self.file.metadata().map(|metadata| metadata.len())
-    }
-
-    fn has_name(&self) -> bool {
-        self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
+        self.0.file().metadata().map(|metadata| metadata.len())
     }
 }
 
-#[derive(Default)]
+static POOL: Mutex<Pool> = Mutex::new(Pool { parked: Vec::new() });
+
 struct Pool {
-    files: HashMap<FileId, Arc<PooledFile>>,
-    /// Descriptors of files that were swapped while they were opened: not usable, and not safe to close either.
-    parked: Vec<Arc<PooledFile>>,
+    /// Unlocked and out of use, the one that was parked first at the front.
+    parked: Vec<Arc<OpenFile>>,
 }
 
 impl Pool {
-    fn open(&mut self, path: &Path) -> io::Result<Arc<PooledFile>> {
-        self.drop_unlinked();
-        let wanted = FileId::of(path)?;
-        if let Some(file) = self.files.get(&wanted) {
-            return Ok(Arc::clone(file));
+    fn open(&mut self, path: &Path, how: OpenHow) -> io::Result<Arc<OpenFile>> {
+        self.forget_inherited();
+        if !how.exclusive
+            && let Ok(wanted) = FileId::of(path)
+            && let Some(found) =
+                self.parked.iter().position(|file| file.id == wanted && file.is_writable == how.write)
+        {
+            return Ok(self.parked.remove(found));
         }
-        let opened = Arc::new(open_for_reading(path)?);
-        if let Some(known) = self.files.get(&opened.id).map(Arc::clone) {
-            self.parked.push(opened);
-            return Ok(known);
-        }
-        self.files.insert(opened.id, Arc::clone(&opened));
-        Ok(opened)
+        open_file(path, how).map(Arc::new)
     }
 
-    /// An inode without a name can hold no lock that anyone could still want.
-    fn drop_unlinked(&mut self) {
-        self.files.retain(|_, file| Arc::strong_count(file) > 1 || file.has_name());
-        self.parked.retain(|file| file.has_name());
+    fn park(&mut self, file: Arc<OpenFile>) {
+        self.forget_inherited();
+        if file.was_inherited() {
+            std::mem::forget(file);
+            return;
+        }
+        self.parked.push(file);
+        self.parked.retain(|file| file.file.metadata().map_or(true, |metadata| metadata.nlink() > 0));
+        let surplus = self.parked.len().saturating_sub(MAX_PARKED);
+        let closable: Vec<_> = (0..self.parked.len())
+            .filter(|&place| self.parked[place].can_be_closed())
+            .take(surplus)
+            .collect();
+        closable.into_iter().rev().for_each(|place| drop(self.parked.remove(place)));
+    }
+
+    /// The parent's descriptions stay open in a forked child, out of use: to use one would be to use the parent's locks, and to
+    /// close one might drop locks of the child.
+    fn forget_inherited(&mut self) {
+        if self.parked.first().is_some_and(|file| file.was_inherited()) {
+            std::mem::take(&mut self.parked).into_iter().for_each(std::mem::forget);
+        }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the pool is the one place that may open a live file")]
-fn open_for_reading(path: &Path) -> io::Result<PooledFile> {
-    let file = File::open(path)?;
+/// The lowest descriptor that a database may have: a message that somebody prints must not land in it.
+const LOWEST: i32 = 3;
+
+fn open_file(path: &Path, how: OpenHow) -> io::Result<OpenFile> {
+    let file = open_above_stderr(&how.options(), path)?;
     let id = FileId::from_metadata(&file.metadata()?);
-    Ok(PooledFile { file, id })
+    Ok(OpenFile { file, id, is_writable: how.write, forks: vfs::fork_generation() })
 }
 
-fn lock_pool() -> MutexGuard<'static, Pool> {
-    static POOL: OnceLock<Mutex<Pool>> = OnceLock::new();
-    POOL.get_or_init(|| Mutex::new(Pool::default())).lock().unwrap_or_else(PoisonError::into_inner)
+/// Opens a file, live or not, under a descriptor of its own that is none of the standard ones.
+#[expect(clippy::disallowed_methods, reason = "the pool is the one place that may open a live file")]
+pub(crate) fn open_above_stderr(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options.open(path)?;
+    if file.as_raw_fd() >= LOWEST {
+        return Ok(file);
+    }
+    // The low number is given to nothing at all, and stays taken, so that this happens once.
+    let high = rustix::io::fcntl_dupfd_cloexec(&file, LOWEST)?;
+    let mut low = std::os::fd::OwnedFd::from(file);
+    rustix::io::dup2(OpenOptions::new().read(true).write(true).open("/dev/null")?, &mut low)?;
+    std::mem::forget(low);
+    Ok(high.into())
+}
+
+impl OpenHow {
+    pub(crate) fn options(self) -> OpenOptions {
+        let mut options = OpenOptions::new();
+        // The path has no link in it any more; one that appears meanwhile is not followed.
+        options.read(true).write(self.write).mode(self.mode).custom_flags(libc::O_NOFOLLOW);
+        options.create(self.create && self.write && !self.exclusive);
+        options.create_new(self.create && self.write && self.exclusive);
+        options
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_descriptor_per_inode_whatever_its_names() {
-        let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        fs::write(&a, b"page").unwrap();
-        fs::hard_link(&a, &b).unwrap();
-        let first = PooledFile::open(&a).unwrap();
-        let second = PooledFile::open(&b).unwrap();
-        assert!(Arc::ptr_eq(&first, &second));
-        assert_eq!(first.size().unwrap(), 4);
+    /// Whether some descriptor of this process is the file of `id`.
+    fn is_open(id: FileId) -> bool {
+        fs::read_dir("/proc/self/fd").unwrap().flatten().any(|entry| {
+            fs::metadata(entry.path()).is_ok_and(|metadata| FileId::from_metadata(&metadata) == id)
+        })
     }
 
     #[test]
-    fn a_dropped_handle_leaves_the_descriptor_open() {
+    fn a_dropped_descriptor_stays_open_and_is_used_again() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("db");
+        let (path, link) = (dir.path().join("db"), dir.path().join("link"));
         fs::write(&path, b"page").unwrap();
-        let id = PooledFile::open(&path).unwrap().id();
-        assert!(lock_pool().files.contains_key(&id));
+        fs::hard_link(&path, &link).unwrap();
+        let first = PooledFile::open(&path).unwrap();
+        let (id, number) = (first.id(), first.0.as_fd().as_raw_fd());
+        drop(first);
+        assert!(is_open(id));
+        let again = PooledFile::open(&link).unwrap();
+        assert_eq!(again.0.as_fd().as_raw_fd(), number);
+        let other = PooledFile::open(&path).unwrap();
+        assert_ne!(other.0.as_fd().as_raw_fd(), number, "two users never share one");
         let mut buf = [0; 8];
-        assert_eq!(PooledFile::open(&path).unwrap().read_at(&mut buf, 2).unwrap(), 2);
-        assert_eq!(&buf[..2], b"ge");
+        assert_eq!(again.read_at(&mut buf, 2).unwrap(), 2);
+        assert_eq!((&buf[..2], again.size().unwrap()), (&b"ge"[..], 4));
     }
 
     #[test]
@@ -154,20 +277,48 @@ mod tests {
         let old = PooledFile::open(&path).unwrap();
         let old_id = old.id();
         fs::remove_file(&path).unwrap();
-        fs::write(dir.path().join("other"), b"x").unwrap();
         fs::write(&path, b"newer").unwrap();
-        assert_eq!(old.size().unwrap(), 3);
-        drop(old);
         let new = PooledFile::open(&path).unwrap();
-        assert_eq!(new.size().unwrap(), 5);
-        assert!(!lock_pool().files.contains_key(&old_id) || new.id() == old_id);
+        assert_eq!((old.size().unwrap(), new.size().unwrap()), (3, 5));
+        drop(old);
+        assert!(!is_open(old_id));
         assert_eq!(FileId::of(&path).unwrap(), new.id());
     }
 
     #[test]
-    fn a_missing_file_is_not_found() {
+    fn a_missing_file_is_not_found_and_an_existing_one_is_not_made_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let error = PooledFile::open(&dir.path().join("none")).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let path = dir.path().join("none");
+        assert_eq!(PooledFile::open(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let anew = OpenHow { create: true, exclusive: true, ..OpenHow::WRITE };
+        drop(Descriptor::open(&path, anew).unwrap());
+        assert_eq!(Descriptor::open(&path, anew).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn beyond_the_limit_the_oldest_are_closed_unless_somebody_here_has_a_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pool = Pool { parked: Vec::new() };
+        let open = |name: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, b"page").unwrap();
+            Arc::new(open_file(&path, OpenHow::WRITE).unwrap())
+        };
+        let locked = open("locked");
+        // What another SQLite library in this process would do: a lock of the process, through a descriptor of its own.
+        #[expect(clippy::disallowed_methods, reason = "this is what the pool has to live with")]
+        let theirs = OpenOptions::new().read(true).write(true).open(dir.path().join("locked")).unwrap();
+        fcntl::set(theirs.as_fd(), Owner::Process, Kind::Read, Range::new(0x4000_0002, 510)).unwrap();
+        let ids: Vec<_> = (0..MAX_PARKED + 10).map(|n| open(&format!("db{n}"))).collect();
+        pool.park(Arc::clone(&locked));
+        let id = locked.id;
+        drop(locked);
+        ids.iter().for_each(|file| pool.park(Arc::clone(file)));
+        let ids: Vec<_> = ids.into_iter().map(|file| file.id).collect();
+        assert_eq!(pool.parked.len(), MAX_PARKED);
+        assert!(is_open(id), "its lock would have been lost");
+        assert_eq!(ids.iter().filter(|id| is_open(**id)).count(), MAX_PARKED - 1);
+        let kept = fcntl::conflict(theirs.as_fd(), Owner::Description, Kind::Write, Range::ALL).unwrap();
+        assert_eq!(kept, Some(Kind::Read), "the lock is still there");
     }
 }

@@ -1,10 +1,37 @@
-//! The operating system's side of live SQLite files.
+//! A SQLite VFS for local files: locks, shared memory, descriptors.
 //!
-//! For now this is the descriptor pool alone: the only code in the project that opens a live database or `-shm` file, and
-//! code that never closes one. The VFS itself (locks, shared memory, files) will stand beside it.
+//! It speaks the protocol of SQLite's own `unix` VFS, byte for byte, so both may be used on one database at the same time, in
+//! different processes or in one. What it does differently is listed in `docs/vfs.md`; above all, locks belong to an open file
+//! description instead of the process, so that nobody's `close` can take them away, and a descriptor that others in this process
+//! might depend on is never closed.
+//!
+//! * [`OsVfs`] opens files; [`register`] makes it known to a SQLite library under the names of [`LockMode::NAMES`].
+//! * `lock` has the five lock levels, a state machine without a system call, and one file for each lock protocol.
+//! * `shm` has the shared memory of WAL mode: mapped and locked between processes, or on the heap of one.
+//! * [`fd_pool`] is the only code in the project that opens or closes a database or `-shm` file.
+//! * [`probe`] finds out what a directory can do.
+//!
+//! Unsafe code is in `fcntl`, `mmap` and `atomic`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod atomic;
+mod choice;
+mod fcntl;
 pub mod fd_pool;
+mod file;
+mod lock;
+mod mmap;
+mod mode;
+mod path;
+mod per_process;
+mod platform;
+pub mod probe;
+mod shm;
+mod temp;
+mod vfs;
 
+pub use choice::{LockMode, SyncMode};
 pub use fd_pool::{FileId, PooledFile};
+pub use lock::break_lock;
+pub use vfs::{OsVfs, register, register_all};

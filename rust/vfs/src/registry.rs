@@ -2,10 +2,11 @@
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::mem::size_of;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::{fmt, ptr};
 
-use crate::abi::RawVfs;
+use crate::abi::{RawVfs, Routines};
 use crate::api::SqliteApi;
 use crate::callbacks;
 use crate::code::Code;
@@ -93,6 +94,23 @@ pub fn set_default(api: &SqliteApi, name: &CStr) -> Result<(), RegisterError> {
         Code::OK => Ok(()),
         code => Err(RegisterError::Refused(code)),
     }
+}
+
+/// What the entry point of a SQLite extension does: `work` with the library that loads it, and an answer that keeps it loaded,
+/// since its VFSes are never taken back.
+///
+/// # Safety
+/// As [`SqliteApi::from_routines`].
+pub unsafe fn load_extension(
+    routines: *const Routines,
+    work: impl FnOnce(&SqliteApi) -> Result<(), RegisterError> + UnwindSafe,
+) -> c_int {
+    let loaded = catch_unwind(|| {
+        // SAFETY: by the caller's promise.
+        let api = unsafe { SqliteApi::from_routines(routines) }.ok()?;
+        work(&api).ok()
+    });
+    if matches!(loaded, Ok(Some(()))) { Code::OK_LOAD_PERMANENTLY.0 } else { Code::ERROR.0 }
 }
 
 fn describe<V: Vfs>(registered: &'static Registered<V>) -> RawVfs {

@@ -1,0 +1,305 @@
+//! An open file.
+
+use std::fs::{self, File as StdFile};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vfs::{
+    Code, Control, DeviceCharacteristics, Error, File, FileKind, LockLevel, Reply, Result, SharedMemory,
+    SyncFlags,
+};
+
+use crate::atomic::{self, Batch};
+use crate::choice::{LockMode, SyncMode};
+use crate::fd_pool::{Descriptor, FileId};
+use crate::lock::Lock;
+use crate::platform;
+use crate::shm::Shm;
+use crate::temp;
+
+/// A descriptor: from the pool for a database, since locks live on it; its own for every other file.
+pub(crate) enum Handle {
+    Pooled(Descriptor),
+    Private(StdFile),
+}
+
+impl Handle {
+    pub(crate) fn file(&self) -> &StdFile {
+        match self {
+            Self::Pooled(descriptor) => descriptor.file(),
+            Self::Private(file) => file,
+        }
+    }
+}
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file().as_fd()
+    }
+}
+
+/// An open file of an [`crate::OsVfs`].
+pub struct OsFile {
+    pub(crate) handle: Handle,
+    /// Empty for a temporary file.
+    pub(crate) path: PathBuf,
+    pub(crate) kind: FileKind,
+    pub(crate) lock: Lock,
+    pub(crate) lock_mode: LockMode,
+    pub(crate) shm: Option<Shm>,
+    pub(crate) sync_mode: SyncMode,
+    /// The directory does not yet know of this file for sure.
+    pub(crate) sync_directory: bool,
+    pub(crate) powersafe_overwrite: bool,
+    pub(crate) persist_wal: bool,
+    pub(crate) has_batches: bool,
+    /// Sizes are multiples of it, unless it is 0.
+    pub(crate) chunk_size: u64,
+}
+
+impl OsFile {
+    /// A file without locks and shared memory, in which SQLite may trust as in any other.
+    pub(crate) fn new(handle: Handle, path: &Path, kind: FileKind) -> Self {
+        Self {
+            handle,
+            path: path.to_owned(),
+            kind,
+            lock: Lock::none(),
+            lock_mode: LockMode::None,
+            shm: None,
+            sync_mode: SyncMode::Auto,
+            sync_directory: false,
+            powersafe_overwrite: true,
+            persist_wal: false,
+            has_batches: false,
+            chunk_size: 0,
+        }
+    }
+}
+
+impl File for OsFile {
+    fn read_at(&mut self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        if self.lock.is_lost() {
+            return Err(Code::IOERR_READ.into());
+        }
+        let (file, mut read) = (self.handle.file(), 0);
+        while read < buf.len() {
+            match file.read_at(&mut buf[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(read_error(&error)),
+            }
+        }
+        Ok(read)
+    }
+
+    fn write_at(&mut self, buf: &[u8], offset: u64) -> Result<()> {
+        self.handle.file().write_all_at(buf, offset).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Error::os(Code::FULL, &error),
+            _ if error.kind() == io::ErrorKind::WriteZero => Code::FULL.into(),
+            _ => Error::os(Code::IOERR_WRITE, &error),
+        })
+    }
+
+    fn truncate(&mut self, size: u64) -> Result<()> {
+        let size = if self.chunk_size > 0 { size.next_multiple_of(self.chunk_size) } else { size };
+        rustix::io::retry_on_intr(|| rustix::fs::ftruncate(&self.handle, size))
+            .map_err(|error| Error::os(Code::IOERR_TRUNCATE, &error.into()))
+    }
+
+    fn sync(&mut self, flags: SyncFlags) -> Result<()> {
+        if self.sync_mode == SyncMode::Off {
+            return Ok(());
+        }
+        let full = flags.is_full() || self.sync_mode == SyncMode::Full;
+        platform::sync(self.handle.as_fd(), full, self.kind == FileKind::MainJournal)
+            .map_err(|error| Error::os(Code::IOERR_FSYNC, &error))?;
+        if std::mem::take(&mut self.sync_directory) {
+            // SQLite's own VFS ignores a failure here, too: not every file system can sync a directory.
+            let _ = sync_directory_of(&self.path);
+        }
+        Ok(())
+    }
+
+    fn size(&mut self) -> Result<u64> {
+        self.handle
+            .file()
+            .metadata()
+            .map(|metadata| metadata.len())
+            .map_err(|error| Error::os(Code::IOERR_FSTAT, &error))
+    }
+
+    fn lock(&mut self, level: LockLevel) -> Result<()> {
+        self.lock.raise(self.handle.as_fd(), level)
+    }
+
+    fn unlock(&mut self, level: LockLevel) -> Result<()> {
+        self.lock.lower(self.handle.as_fd(), level)
+    }
+
+    fn check_reserved_lock(&mut self) -> Result<bool> {
+        self.lock.is_reserved(self.handle.as_fd())
+    }
+
+    fn control(&mut self, control: Control<'_>) -> Result<Reply> {
+        let number = |yes: bool| Ok(Reply::Number(yes.into()));
+        match control {
+            Control::LockState => Ok(Reply::Number(self.lock.level() as i64)),
+            Control::SizeHint(bytes) => self.size_hint(u64::try_from(bytes).unwrap_or(0)),
+            Control::ChunkSize(bytes) => {
+                self.chunk_size = u64::try_from(bytes).unwrap_or(0);
+                Ok(Reply::Done)
+            }
+            Control::PersistWal(wish) => {
+                self.persist_wal = wish.unwrap_or(self.persist_wal);
+                number(self.persist_wal)
+            }
+            Control::PowersafeOverwrite(wish) => {
+                self.powersafe_overwrite = wish.unwrap_or(self.powersafe_overwrite);
+                number(self.powersafe_overwrite)
+            }
+            Control::VfsName => Ok(Reply::Text(self.lock_mode.name().into())),
+            Control::TempFileName => {
+                temp::temp_name().map(|name| Reply::Text(name.to_string_lossy().into_owned()))
+            }
+            Control::HasMoved => number(self.has_moved()),
+            Control::BeginAtomicWrite => self.batch(Batch::Begin, Code::IOERR_BEGIN_ATOMIC),
+            Control::CommitAtomicWrite => self.batch(Batch::Commit, Code::IOERR_COMMIT_ATOMIC),
+            Control::RollbackAtomicWrite => self.batch(Batch::Rollback, Code::IOERR_ROLLBACK_ATOMIC),
+            Control::LockTimeout(millis) => Ok(self.lock_timeout(millis)),
+            Control::BlockOnConnect(wish) => {
+                self.shm.iter_mut().for_each(|shm| shm.waits_to_join = wish);
+                Ok(Reply::Done)
+            }
+            Control::ExternalReader => number(self.shm.as_ref().map_or(Ok(false), Shm::has_external_reader)?),
+            Control::NullIo => self.let_go_of_content(),
+            Control::FileStat => Ok(Reply::Text(self.describe())),
+            Control::Pragma { name, .. } => Ok(self.pragma(name)),
+            Control::MmapSize(_)
+            | Control::SyncOmitted
+            | Control::Overwrite
+            | Control::Sync
+            | Control::CommitPhaseTwo
+            | Control::CheckpointStart
+            | Control::CheckpointDone
+            | Control::ChecksumFile => Ok(Reply::NotFound),
+        }
+    }
+
+    fn device_characteristics(&mut self) -> DeviceCharacteristics {
+        DeviceCharacteristics::SUBPAGE_READ
+            .with(DeviceCharacteristics::POWERSAFE_OVERWRITE, self.powersafe_overwrite)
+            .with(DeviceCharacteristics::BATCH_ATOMIC, self.has_batches)
+    }
+
+    fn shared_memory(&mut self) -> Option<&mut dyn SharedMemory> {
+        self.shm.as_mut().map(|shm| shm as &mut dyn SharedMemory)
+    }
+
+    fn close(mut self) -> Result<()> {
+        let unlocked = self.lock.lower(self.handle.as_fd(), LockLevel::None);
+        let unmapped = self.shm.as_mut().map_or(Ok(()), |shm| shm.unmap(false));
+        unlocked.and(unmapped)
+    }
+
+    fn abandon(self) {
+        self.lock.abandon();
+        if let Some(shm) = self.shm {
+            shm.abandon();
+        }
+    }
+}
+
+impl OsFile {
+    /// Allocates in chunks ahead of a growing file, if that was asked for. Otherwise nothing: a file longer than its database
+    /// would surprise whoever goes by its size.
+    fn size_hint(&mut self, bytes: u64) -> Result<Reply> {
+        if self.chunk_size == 0 {
+            return Ok(Reply::Done);
+        }
+        let (size, wanted) = (self.size()?, bytes.next_multiple_of(self.chunk_size));
+        if wanted > size && !matches!(platform::preallocate(self.handle.as_fd(), size, wanted), Ok(true)) {
+            // The length at least; SQLite has no use for an error here, since the write itself will fail.
+            self.truncate(wanted)?;
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Whether the path means another file by now. Journals are found by the path, so they would be those of that file.
+    fn has_moved(&self) -> bool {
+        match &self.handle {
+            Handle::Pooled(descriptor) => FileId::of(&self.path).ok() != Some(descriptor.id()),
+            Handle::Private(_) => false,
+        }
+    }
+
+    fn batch(&self, batch: Batch, failed: Code) -> Result<Reply> {
+        if !self.has_batches {
+            return Ok(Reply::NotFound);
+        }
+        let done = atomic::control(self.handle.as_fd(), batch);
+        done.map(|()| Reply::Done).map_err(|error| Error::os(failed, &error))
+    }
+
+    fn lock_timeout(&mut self, millis: i32) -> Reply {
+        let Some(shm) = &mut self.shm else { return Reply::NotFound };
+        let wanted = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+        let last = std::mem::replace(&mut shm.timeout, wanted);
+        Reply::Number(i64::try_from(last.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// From here on the file is empty and takes no writes; for a database whose disk is gone and must not be waited for.
+    fn let_go_of_content(&mut self) -> Result<Reply> {
+        let mut options = fs::OpenOptions::new();
+        let nothing =
+            crate::fd_pool::open_above_stderr(options.read(true).write(true), Path::new("/dev/null"))
+                .map_err(|error| Error::os(Code::IOERR, &error))?;
+        self.lock.lower(self.handle.as_fd(), LockLevel::None)?;
+        self.handle = Handle::Private(nothing);
+        self.lock = Lock::none();
+        Ok(Reply::Done)
+    }
+
+    fn pragma(&self, name: &str) -> Reply {
+        if name.eq_ignore_ascii_case("ltx_lock") {
+            return Reply::Text(self.lock_mode.name().into());
+        }
+        if name.eq_ignore_ascii_case("ltx_shm") {
+            return Reply::Text(self.shm.as_ref().map_or("none", Shm::mode_name).into());
+        }
+        Reply::NotFound
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            r#"{{"lock":"{}","level":{},"shm":"{}","psow":{},"chunk":{},"batches":{}}}"#,
+            self.lock_mode.name(),
+            self.lock.level() as u8,
+            self.shm.as_ref().map_or("none", Shm::mode_name),
+            self.powersafe_overwrite,
+            self.chunk_size,
+            self.has_batches,
+        )
+    }
+}
+
+fn read_error(error: &io::Error) -> Error {
+    let code = match error.raw_os_error() {
+        Some(libc::EIO | libc::ENXIO | libc::ERANGE) => Code::IOERR_CORRUPTFS,
+        _ => Code::IOERR_READ,
+    };
+    Error::os(code, error)
+}
+
+/// Makes durable that a file is in its directory, or is no longer.
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags, fsync, open};
+
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let directory = open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(rustix::io::retry_on_intr(|| fsync(&directory))?)
+}

@@ -1,0 +1,139 @@
+//! The `-shm` file: its size, its lock bytes, and the dead man's switch.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use vfs::{Code, Error, Result};
+
+use super::Plan;
+use crate::fcntl::{self, Kind, Owner, Range};
+use crate::fd_pool::{Descriptor, FileId, OpenHow};
+use crate::mmap::Mapping;
+use crate::platform;
+
+/// Where the eight slots begin: WRITE, CHECKPOINT, RECOVER, and five for readers.
+const SLOTS: u64 = 120;
+const READERS: Range = Range::new(123, 5);
+/// Locked for reading by everybody who uses the file. Who finds it unlocked is the first, and what the file holds is not to be
+/// trusted: whoever wrote it may have died in the middle.
+const DEAD_MANS_SWITCH: Range = Range::new(128, 1);
+/// Every lock byte of the file.
+const ALL_LOCKS: Range = Range::new(SLOTS, 9);
+/// What is left of a file that is begun anew: SQLite's `unix` VFS leaves as much, so that it can be seen that it was.
+const BEGUN_ANEW_BYTES: u64 = 3;
+/// Blocks are allocated in these steps where nothing better is to be had.
+const BLOCK: u64 = 4096;
+
+/// An open `-shm` file.
+pub(super) struct ShmFile {
+    descriptor: Descriptor,
+    owner: Owner,
+    pub(super) is_read_only: bool,
+    /// Whether the dead man's switch is ours, so that the content may be trusted.
+    has_joined: bool,
+}
+
+impl ShmFile {
+    pub(super) fn open(plan: &Plan) -> Result<Self> {
+        let how = OpenHow { create: true, mode: plan.permissions.new_mode(), ..OpenHow::WRITE };
+        let cantopen = |error: &io::Error| Error::os(Code::CANTOPEN, error);
+        let writable = if plan.read_only { None } else { Descriptor::open(&plan.path, how).ok() };
+        let is_read_only = writable.is_none();
+        let descriptor = match writable {
+            Some(descriptor) => descriptor,
+            None => Descriptor::open(&plan.path, OpenHow::READ).map_err(|error| cantopen(&error))?,
+        };
+        if !is_read_only {
+            plan.permissions.give_to(descriptor.file());
+        }
+        Ok(Self { descriptor, owner: plan.owner, is_read_only, has_joined: false })
+    }
+
+    pub(super) fn id(&self) -> FileId {
+        self.descriptor.id()
+    }
+
+    /// Takes the dead man's switch, unless it is taken already; the first one begins the file anew.
+    ///
+    /// # Errors
+    /// `BUSY` while another connection does that, `READONLY_CANTINIT` if we should and may not.
+    pub(super) fn join(&mut self) -> Result<()> {
+        if self.has_joined {
+            return Ok(());
+        }
+        let fd = self.descriptor.as_fd();
+        let shm_lock = |error: &io::Error| crate::lock::refused(Code::IOERR_SHMLOCK, error);
+        match fcntl::conflict(fd, self.owner, Kind::Write, DEAD_MANS_SWITCH)
+            .map_err(|error| shm_lock(&error))?
+        {
+            Some(Kind::Read) => {}
+            // To go on with a read lock of our own would be to trust what is just being thrown away.
+            Some(_) => return Err(Code::BUSY.into()),
+            None if self.is_read_only => return Err(Code::READONLY_CANTINIT.into()),
+            None => {
+                fcntl::set(fd, self.owner, Kind::Write, DEAD_MANS_SWITCH)
+                    .map_err(|error| shm_lock(&error))?;
+                retry(|| self.descriptor.file().set_len(BEGUN_ANEW_BYTES))
+                    .map_err(|error| Error::os(Code::IOERR_SHMOPEN, &error))?;
+            }
+        }
+        fcntl::set(fd, self.owner, Kind::Read, DEAD_MANS_SWITCH).map_err(|error| shm_lock(&error))?;
+        self.has_joined = true;
+        Ok(())
+    }
+
+    /// Whether the file has `bytes` bytes, with blocks behind them; makes it so if `extend`. A hole would kill whoever writes
+    /// there through a mapping when the disk is full.
+    pub(super) fn has_bytes(&self, bytes: u64, extend: bool) -> Result<bool> {
+        let shmsize = |error: &io::Error| Error::os(Code::IOERR_SHMSIZE, error);
+        let size = self.descriptor.file().metadata().map_err(|error| shmsize(&error))?.len();
+        if size >= bytes {
+            return Ok(true);
+        }
+        if !extend {
+            return Ok(false);
+        }
+        let allocated = platform::preallocate(self.descriptor.as_fd(), size, bytes);
+        if !allocated.map_err(|error| shmsize(&error))? {
+            // The last byte of each block: what is in the file already is not touched.
+            for block in size / BLOCK..bytes / BLOCK {
+                retry(|| self.descriptor.file().write_all_at(&[0], (block + 1) * BLOCK - 1))
+                    .map_err(|error| shmsize(&error))?;
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn map(&self, offset: u64, len: usize) -> Result<Mapping> {
+        Mapping::new(self.descriptor.as_fd(), offset, len, !self.is_read_only)
+            .map_err(|error| Error::os(Code::IOERR_SHMMAP, &error))
+    }
+
+    pub(super) fn lock_slots(&self, first: u8, count: u8, kind: Kind) -> Result<()> {
+        let range = Range::new(SLOTS + u64::from(first), count.into());
+        fcntl::set(self.descriptor.as_fd(), self.owner, kind, range)
+            .map_err(|error| crate::lock::refused(Code::IOERR_SHMLOCK, &error))
+    }
+
+    pub(super) fn has_external_reader(&self) -> Result<bool> {
+        fcntl::conflict(self.descriptor.as_fd(), self.owner, Kind::Write, READERS)
+            .map(|found| found.is_some())
+            .map_err(|error| Error::os(Code::IOERR_SHMLOCK, &error))
+    }
+
+    /// Lets every lock go. The descriptor goes back to the pool.
+    pub(super) fn close(self) -> Result<()> {
+        fcntl::set(self.descriptor.as_fd(), self.owner, Kind::Unlock, ALL_LOCKS)
+            .map_err(|error| Error::os(Code::IOERR_SHMLOCK, &error))
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}

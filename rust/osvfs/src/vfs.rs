@@ -1,0 +1,244 @@
+//! The file system: how files are opened, deleted, looked at and named.
+
+use std::ffi::CStr;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use vfs::{
+    AccessKind, Code, Error, FileKind, FullPath, OpenFlags, OpenRequest, Opened, RegisterError, Result,
+    SqliteApi, Vfs,
+};
+
+use crate::atomic;
+use crate::choice::{Choice, LockMode, SyncMode};
+use crate::fcntl::{self, Kind, Owner, Range};
+use crate::fd_pool::{Descriptor, FileId, OpenHow, open_above_stderr};
+use crate::file::{Handle, OsFile, sync_directory_of};
+use crate::lock::Lock;
+use crate::mode::Permissions;
+use crate::path::full_pathname;
+use crate::platform;
+use crate::shm::{Plan, Shm, shm_path};
+use crate::temp::open_temp;
+
+/// Local files.
+#[derive(Clone, Copy, Debug)]
+pub struct OsVfs {
+    lock: Option<LockMode>,
+}
+
+impl OsVfs {
+    /// Files under one lock mode, or under the best that the file system has. A URI may say otherwise (`lock=`).
+    #[must_use]
+    pub fn new(lock: Option<LockMode>) -> Self {
+        Self { lock }
+    }
+}
+
+/// Registers local files under `name` with a SQLite library.
+///
+/// # Errors
+/// [`RegisterError::NameInUse`].
+pub fn register(
+    api: &SqliteApi,
+    name: &CStr,
+    lock: Option<LockMode>,
+    is_default: bool,
+) -> std::result::Result<(), RegisterError> {
+    vfs::register(api, name, OsVfs::new(lock), is_default)
+}
+
+/// Registers every name of [`LockMode::NAMES`] that is not taken yet, none of them as the default.
+///
+/// # Errors
+/// [`RegisterError::Refused`].
+pub fn register_all(api: &SqliteApi) -> std::result::Result<(), RegisterError> {
+    for (name, lock) in LockMode::NAMES {
+        match register(api, name, lock, false) {
+            Ok(()) | Err(RegisterError::NameInUse) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Vfs for OsVfs {
+    type File = OsFile;
+
+    fn open(&self, request: OpenRequest<'_>) -> Result<Opened<OsFile>> {
+        match request.name {
+            None => {
+                let file = OsFile::new(Handle::Private(open_temp()?), Path::new(""), request.flags.kind());
+                Ok(Opened { file, flags: request.flags })
+            }
+            Some(name) if request.flags.kind() == FileKind::MainDb => {
+                let choice = Choice::of(&name, self.lock).map_err(|text| refuse(&request, &text))?;
+                open_database(&request, name.path(), &choice)
+            }
+            Some(name) => open_other(&request, name.path()),
+        }
+    }
+
+    fn delete(&self, path: &Path, sync_directory: bool) -> Result<()> {
+        fs::remove_file(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::from(Code::IOERR_DELETE_NOENT),
+            _ => Error::os(Code::IOERR_DELETE, &error),
+        })?;
+        if !sync_directory {
+            return Ok(());
+        }
+        match sync_directory_of(path) {
+            // A directory that may not be opened can still be written to.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                Err(Error::os(Code::IOERR_DIR_FSYNC, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn access(&self, path: &Path, kind: AccessKind) -> Result<bool> {
+        use rustix::fs::{Access, access};
+
+        Ok(match kind {
+            // A journal without content is as good as none.
+            AccessKind::Exists => fs::metadata(path).is_ok_and(|found| !found.is_file() || found.len() > 0),
+            AccessKind::ReadWrite => access(path, Access::READ_OK | Access::WRITE_OK).is_ok(),
+            AccessKind::Read => access(path, Access::READ_OK).is_ok(),
+        })
+    }
+
+    fn full_pathname(&self, path: &Path) -> Result<FullPath> {
+        full_pathname(path)
+    }
+
+    fn randomness(&self, buf: &mut [u8]) -> usize {
+        getrandom::fill(buf).map_or(0, |()| buf.len())
+    }
+}
+
+fn refuse(request: &OpenRequest<'_>, text: &str) -> Error {
+    request.log.warn(text);
+    Code::CANTOPEN.into()
+}
+
+/// Opens as asked for, or, where that is not allowed, for reading; a new file gets its permissions.
+fn open_or_read_only<T>(
+    request: &OpenRequest<'_>,
+    path: &Path,
+    open: impl Fn(OpenHow) -> io::Result<T>,
+    file: impl Fn(&T) -> &fs::File,
+) -> Result<(T, OpenFlags)> {
+    let flags = request.flags;
+    let permissions = Permissions::of(request, path)?;
+    let how = OpenHow {
+        write: flags.has(OpenFlags::READWRITE),
+        create: flags.has(OpenFlags::CREATE),
+        exclusive: flags.has(OpenFlags::EXCLUSIVE),
+        mode: permissions.new_mode(),
+    };
+    let error = match open(how) {
+        Ok(opened) => {
+            permissions.give_to(file(&opened));
+            return Ok((opened, flags));
+        }
+        Err(error) => error,
+    };
+    let is_journal = matches!(flags.kind(), FileKind::MainJournal | FileKind::Wal | FileKind::SuperJournal);
+    if is_journal && error.kind() == io::ErrorKind::PermissionDenied && fs::metadata(path).is_err() {
+        return Err(Error::os(Code::READONLY_DIRECTORY, &error));
+    }
+    if error.kind() == io::ErrorKind::IsADirectory {
+        return Err(Error::os(Code::CANTOPEN_ISDIR, &error));
+    }
+    let read_only = OpenHow { write: false, create: false, exclusive: false, ..how };
+    match open(read_only) {
+        Ok(opened) if how.write => Ok((opened, flags.read_only())),
+        _ => Err(Error::os(Code::CANTOPEN, &error)),
+    }
+}
+
+fn open_database(request: &OpenRequest<'_>, path: &Path, choice: &Choice) -> Result<Opened<OsFile>> {
+    let (descriptor, flags) =
+        open_or_read_only(request, path, |how| Descriptor::open(path, how), Descriptor::file)?;
+    let metadata = descriptor.file().metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
+    warn_of_names(request, path, &metadata, descriptor.id());
+    let lock_mode = choose_lock(choice.lock, &descriptor);
+    let shm = Shm::new(Plan {
+        mode: choice.shm_under(lock_mode).map_err(|text| refuse(request, &text))?,
+        owner: slots_owner(lock_mode),
+        path: shm_path(path),
+        database: descriptor.id(),
+        permissions: Permissions::from_metadata(&metadata),
+        read_only: choice.readonly_shm,
+    });
+    let lock = Lock::new(lock_mode, descriptor.id(), path, flags.has(OpenFlags::READONLY));
+    let has_batches = atomic::is_supported(descriptor.as_fd());
+    let file = OsFile::new(Handle::Pooled(descriptor), path, FileKind::MainDb);
+    let file = OsFile {
+        lock,
+        lock_mode,
+        shm,
+        has_batches,
+        sync_mode: choice.sync,
+        powersafe_overwrite: choice.powersafe_overwrite,
+        ..file
+    };
+    Ok(Opened { file, flags })
+}
+
+/// Journals, WALs, and databases that only one connection knows: no lock lives on any of them.
+fn open_other(request: &OpenRequest<'_>, path: &Path) -> Result<Opened<OsFile>> {
+    let kind = request.flags.kind();
+    let (file, flags) =
+        open_or_read_only(request, path, |how| open_above_stderr(&how.options(), path), |file| file)?;
+    if request.flags.has(OpenFlags::DELETE_ON_CLOSE) {
+        fs::remove_file(path).map_err(|error| Error::os(Code::IOERR_DELETE, &error))?;
+    }
+    let is_journal = matches!(kind, FileKind::MainJournal | FileKind::Wal | FileKind::SuperJournal);
+    let sync_mode = match request.name.map(|name| Choice::of(&name, None)) {
+        Some(Ok(choice)) => choice.sync,
+        _ => SyncMode::Auto,
+    };
+    let file = OsFile {
+        sync_directory: is_journal && request.flags.has(OpenFlags::CREATE),
+        sync_mode,
+        ..OsFile::new(Handle::Private(file), path, kind)
+    };
+    Ok(Opened { file, flags })
+}
+
+/// The lock mode of a database that was just opened.
+fn choose_lock(wish: Option<LockMode>, descriptor: &Descriptor) -> LockMode {
+    let best = wish.unwrap_or(platform::DEFAULT_LOCK);
+    if wish.is_none() && best == LockMode::Ofd {
+        // Old kernels and some file systems do not know the command.
+        let known = fcntl::conflict(descriptor.as_fd(), Owner::Description, Kind::Read, Range::new(0, 1));
+        if known.is_err() {
+            return LockMode::Posix;
+        }
+    }
+    best
+}
+
+/// Whose the lock slots of the shared memory are.
+fn slots_owner(lock_mode: LockMode) -> Owner {
+    match lock_mode {
+        LockMode::Posix => Owner::Process,
+        _ if platform::OFD_COMMANDS.is_none() => Owner::Process,
+        _ => Owner::Description,
+    }
+}
+
+/// Journals are found by the name of the database; one that has two names, or another one by now, can be damaged by that.
+fn warn_of_names(request: &OpenRequest<'_>, path: &Path, metadata: &fs::Metadata, id: FileId) {
+    let trouble = match metadata.nlink() {
+        0 => "was deleted while it was opened",
+        1 if FileId::of(path).ok() != Some(id) => "was renamed while it was opened",
+        1 => return,
+        _ => "has several names (hard links)",
+    };
+    request.log.warn(&format!("{} {trouble}", path.display()));
+}
