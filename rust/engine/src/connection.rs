@@ -44,7 +44,7 @@ impl Conn {
     /// Opens the database for reading, locking and checkpoints. Nothing of it is touched yet.
     pub(crate) fn open(path: &Path, patience: Duration) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let sqlite = Connection::open_with_flags(path, flags).context("open", path)?;
+        let sqlite = open_sqlite(path, flags)?;
         sqlite.busy_timeout(patience).context("open", path)?;
         // Whoever closes last would otherwise move the WAL into the database and delete it: frames we have not read.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).context("open", path)?;
@@ -181,6 +181,13 @@ impl From<CheckpointMode> for SqliteMode {
     }
 }
 
+/// Opens a database with our own SQLite, over our own VFS: its locks belong to the open file, so that neither another SQLite of this
+/// process nor a `close` anywhere in it can take them away, and it closes no descriptor that others depend on.
+pub(crate) fn open_sqlite(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let vfs = osvfs::register_linked().context("register the file system for", path)?;
+    Connection::open_with_flags_and_vfs(path, flags, vfs).context("open", path)
+}
+
 /// SQLite says -1 for "no WAL".
 fn count(frames: i32) -> u32 {
     u32::try_from(frames).unwrap_or(0)
@@ -191,4 +198,19 @@ fn run(sqlite: &Connection, sql: &str) -> rusqlite::Result<()> {
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_over_our_own_vfs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+        let conn = Conn::open(&path, Duration::ZERO).unwrap();
+        let lock: String = conn.sqlite.query_row("PRAGMA ltx_lock", [], |row| row.get(0)).unwrap();
+        assert_eq!(lock, "ofd");
+    }
 }

@@ -12,9 +12,15 @@ use wal::{WalHeader, WalIndex};
 
 use crate::error::{Context, Error, Result};
 
-/// A database or `-shm` file, by its one descriptor in this process.
+/// A database or `-shm` file, by a descriptor that is not closed behind SQLite's back.
 #[derive(Clone, Debug)]
 pub(crate) struct Pooled(Arc<PooledFile>);
+
+impl Pooled {
+    fn open(path: &Path) -> io::Result<Self> {
+        PooledFile::open(path).map(|file| Self(Arc::new(file)))
+    }
+}
 
 impl ReadAt for Pooled {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -67,9 +73,9 @@ impl LiveFiles {
     pub(crate) fn open(paths: [PathBuf; 3]) -> Result<Self> {
         let [db, wal, shm] = &paths;
         Ok(Self {
-            db: Pooled(PooledFile::open(db).context("open", db)?),
+            db: Pooled::open(db).context("open", db)?,
             wal: WalFile::open(wal).context("open", wal)?,
-            shm: Pooled(PooledFile::open(shm).context("open", shm)?),
+            shm: Pooled::open(shm).context("open", shm)?,
             paths,
         })
     }

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use rusqlite::OpenFlags;
+
+use crate::connection::open_sqlite;
 use crate::error::{Context, Result};
 
 /// The version of the SQLite that is built in, such as `3.51.3`.
@@ -25,7 +28,7 @@ pub enum IntegrityCheck {
 /// # Errors
 /// When the file cannot be opened, or is none that SQLite can read.
 pub fn check_integrity(path: &Path, check: IntegrityCheck) -> Result<Option<String>> {
-    let sqlite = rusqlite::Connection::open(path).context("open", path)?;
+    let sqlite = open_sqlite(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let sql = match check {
         IntegrityCheck::Quick => "PRAGMA quick_check(1)",
         IntegrityCheck::Full => "PRAGMA integrity_check(1)",

@@ -243,10 +243,11 @@ impl OpenHow {
 mod tests {
     use super::*;
 
-    /// Whether some descriptor of this process is the file of `id`.
-    fn is_open(id: FileId) -> bool {
+    /// Whether some descriptor of this process is the file that has, or had, this name. Inodes are used again too soon to tell.
+    fn is_open(path: &Path) -> bool {
+        let deleted = format!("{} (deleted)", path.display());
         fs::read_dir("/proc/self/fd").unwrap().flatten().any(|entry| {
-            fs::metadata(entry.path()).is_ok_and(|metadata| FileId::from_metadata(&metadata) == id)
+            fs::read_link(entry.path()).is_ok_and(|file| file == path || file == Path::new(&deleted))
         })
     }
 
@@ -257,9 +258,9 @@ mod tests {
         fs::write(&path, b"page").unwrap();
         fs::hard_link(&path, &link).unwrap();
         let first = PooledFile::open(&path).unwrap();
-        let (id, number) = (first.id(), first.0.as_fd().as_raw_fd());
+        let number = first.0.as_fd().as_raw_fd();
         drop(first);
-        assert!(is_open(id));
+        assert!(is_open(&path));
         let again = PooledFile::open(&link).unwrap();
         assert_eq!(again.0.as_fd().as_raw_fd(), number);
         let other = PooledFile::open(&path).unwrap();
@@ -275,13 +276,14 @@ mod tests {
         let path = dir.path().join("db");
         fs::write(&path, b"old").unwrap();
         let old = PooledFile::open(&path).unwrap();
-        let old_id = old.id();
-        fs::remove_file(&path).unwrap();
+        fs::rename(&path, dir.path().join("gone")).unwrap();
+        fs::remove_file(dir.path().join("gone")).unwrap();
         fs::write(&path, b"newer").unwrap();
         let new = PooledFile::open(&path).unwrap();
         assert_eq!((old.size().unwrap(), new.size().unwrap()), (3, 5));
+        assert!(is_open(&dir.path().join("gone")));
         drop(old);
-        assert!(!is_open(old_id));
+        assert!(!is_open(&dir.path().join("gone")));
         assert_eq!(FileId::of(&path).unwrap(), new.id());
     }
 
@@ -304,20 +306,18 @@ mod tests {
             fs::write(&path, b"page").unwrap();
             Arc::new(open_file(&path, OpenHow::WRITE).unwrap())
         };
+        let names: Vec<_> = (0..MAX_PARKED + 10).map(|n| format!("db{n}")).collect();
         let locked = open("locked");
         // What another SQLite library in this process would do: a lock of the process, through a descriptor of its own.
         #[expect(clippy::disallowed_methods, reason = "this is what the pool has to live with")]
         let theirs = OpenOptions::new().read(true).write(true).open(dir.path().join("locked")).unwrap();
         fcntl::set(theirs.as_fd(), Owner::Process, Kind::Read, Range::new(0x4000_0002, 510)).unwrap();
-        let ids: Vec<_> = (0..MAX_PARKED + 10).map(|n| open(&format!("db{n}"))).collect();
-        pool.park(Arc::clone(&locked));
-        let id = locked.id;
-        drop(locked);
-        ids.iter().for_each(|file| pool.park(Arc::clone(file)));
-        let ids: Vec<_> = ids.into_iter().map(|file| file.id).collect();
+        pool.park(locked);
+        names.iter().for_each(|name| pool.park(open(name)));
         assert_eq!(pool.parked.len(), MAX_PARKED);
-        assert!(is_open(id), "its lock would have been lost");
-        assert_eq!(ids.iter().filter(|id| is_open(**id)).count(), MAX_PARKED - 1);
+        assert!(is_open(&dir.path().join("locked")), "its lock would have been lost");
+        let open = names.iter().filter(|name| is_open(&dir.path().join(name))).count();
+        assert_eq!(open, MAX_PARKED - 1);
         let kept = fcntl::conflict(theirs.as_fd(), Owner::Description, Kind::Write, Range::ALL).unwrap();
         assert_eq!(kept, Some(Kind::Read), "the lock is still there");
     }

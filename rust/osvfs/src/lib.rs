@@ -34,4 +34,6 @@ mod vfs;
 pub use choice::{LockMode, SyncMode};
 pub use fd_pool::{FileId, PooledFile};
 pub use lock::break_lock;
+#[cfg(feature = "linked")]
+pub use vfs::register_linked;
 pub use vfs::{OsVfs, register, register_all};

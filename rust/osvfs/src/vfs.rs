@@ -65,6 +65,21 @@ pub fn register_all(api: &SqliteApi) -> std::result::Result<(), RegisterError> {
     Ok(())
 }
 
+/// Registers local files with the SQLite that this binary is linked with, once; the name to open databases with.
+///
+/// # Errors
+/// What is wrong with that SQLite.
+#[cfg(feature = "linked")]
+pub fn register_linked() -> io::Result<&'static CStr> {
+    const NAME: &CStr = c"ltx-os";
+    static DONE: std::sync::OnceLock<std::result::Result<(), String>> = std::sync::OnceLock::new();
+    let done = DONE.get_or_init(|| {
+        let api = SqliteApi::linked().map_err(|error| error.to_string())?;
+        register(&api, NAME, None, false).map_err(|error| error.to_string())
+    });
+    done.clone().map(|()| NAME).map_err(io::Error::other)
+}
+
 impl Vfs for OsVfs {
     type File = OsFile;
 
