@@ -26,9 +26,11 @@ from ltxcore.errors import Error
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
 from ltxcore.replica import Replica
 from ltxcore.restore import RestorePoint, RestoreProgress, RestoreResult, restore, restore_points
+from ltxcore.vfs import OSVFS, SQLiteLibrary, sqlite_library
 
 __all__ = [
     "DB",
+    "OSVFS",
     "TXID",
     "CheckpointMode",
     "CheckpointResult",
@@ -42,6 +44,7 @@ __all__ = [
     "RestorePoint",
     "RestoreProgress",
     "RestoreResult",
+    "SQLiteLibrary",
     "SyncStatus",
     "__version__",
     "client_from_url",
@@ -50,6 +53,7 @@ __all__ = [
     "replicate",
     "restore",
     "restore_points",
+    "sqlite_library",
 ]
 
 __version__: str = _ltxcore.__version__

@@ -31,9 +31,11 @@ __all__ = [
     "Header",
     "PageIndex",
     "PageIndexElem",
+    "SQLiteHandle",
     "Trailer",
     "__version__",
     "apply",
+    "break_lock",
     "checksum_database",
     "compact",
     "compact_level",
@@ -41,6 +43,7 @@ __all__ = [
     "format_filename",
     "integrity_check",
     "parse_filename",
+    "probe_directory",
     "read_page_index",
     "restore",
     "restore_plan",
@@ -559,3 +562,64 @@ class Database:
 
     def status(self) -> _Status:
         """How it is going."""
+
+@final
+class SQLiteHandle:
+    """One SQLite library of this process. Two handles are equal if they are one library."""
+
+    @staticmethod
+    def of_module(file: _Path) -> SQLiteHandle:
+        """The library that a module of this process uses, by the file of the module.
+
+        Raises:
+            SQLiteNotFoundError: no module was loaded from there, or its symbols are hidden, or the library is too old.
+        """
+
+    @staticmethod
+    def take_loaded() -> SQLiteHandle | None:
+        """The library that has just loaded this file as an extension, in this thread."""
+
+    @property
+    def version(self) -> str:
+        """Such as ``3.46.1``."""
+
+    @property
+    def source_id(self) -> str:
+        """The check-in that it was built from."""
+
+    @property
+    def path(self) -> pathlib.Path | None:
+        """The file that it was loaded from."""
+
+    def register_os_vfs(self, name: str, lock: str) -> None:
+        """Make the OS VFS available under a name, for the life of the process.
+
+        Raises:
+            VFSNameInUseError: the name means another VFS.
+            ValueError: there is no such lock mode.
+        """
+
+    def set_default_vfs(self, name: str) -> None:
+        """Let connections that ask for no VFS have this one.
+
+        Raises:
+            VFSError: there is no VFS of this name.
+        """
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+def probe_directory(directory: _Path) -> tuple[list[str], bool, bool, str | None, str | None]:
+    """Try out what a directory can do: lock modes that work, best first; whether memory can be shared; whether writes can
+    be batched; the kind of file system; what is known against it.
+
+    Raises:
+        OSError: no file can be made there.
+    """
+
+def break_lock(database: _Path) -> None:
+    """Remove the lock directory that ``lock=dotfile`` left beside a database.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """

@@ -28,6 +28,8 @@
     |   |-- DiskFullError(OSError)
     |   `-- PreviousIOError
     |-- VFSError
+    |   |-- SQLiteNotFoundError
+    |   |-- VFSNameInUseError
     |   `-- ForkedError
     `-- InternalError(RuntimeError)
 
@@ -67,10 +69,12 @@ __all__ = [
     "ReplicaTimeoutError",
     "RestoreCancelledError",
     "RestoreError",
+    "SQLiteNotFoundError",
     "TXIDNotAvailableError",
     "TruncatedError",
     "UnsupportedVersionError",
     "VFSError",
+    "VFSNameInUseError",
 ]
 
 
@@ -225,6 +229,19 @@ class PreviousIOError(DatabaseError):
 
 class VFSError(Error):
     """Something about a process's use of SQLite's file layer."""
+
+
+class SQLiteNotFoundError(VFSError):
+    """The SQLite library of a module cannot be reached.
+
+    ``tried`` says what was tried, and what came of it.
+    """
+
+    tried: tuple[str, ...] = ()
+
+
+class VFSNameInUseError(VFSError):
+    """A VFS of this name is registered already, and it is another one."""
 
 
 class ForkedError(VFSError):

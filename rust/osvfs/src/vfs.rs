@@ -38,17 +38,28 @@ impl OsVfs {
     }
 }
 
-/// Registers local files under `name` with a SQLite library.
+/// Registers local files under `name` with a SQLite library. Doing it again, with the same lock mode, changes nothing.
 ///
 /// # Errors
-/// [`RegisterError::NameInUse`].
+/// [`RegisterError::NameInUse`] if the name means something else.
 pub fn register(
     api: &SqliteApi,
     name: &CStr,
     lock: Option<LockMode>,
     is_default: bool,
 ) -> std::result::Result<(), RegisterError> {
-    vfs::register(api, name, OsVfs::new(lock), is_default)
+    match vfs::register(api, name, OsVfs::new(lock), is_default) {
+        Err(RegisterError::NameInUse)
+            if vfs::registered::<OsVfs>(api, name).is_some_and(|known| known.lock == lock) =>
+        {
+            if is_default {
+                vfs::set_default(api, name)
+            } else {
+                Ok(())
+            }
+        }
+        done => done,
+    }
 }
 
 /// Registers every name of [`LockMode::NAMES`] that is not taken yet, none of them as the default.

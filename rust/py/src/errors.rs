@@ -43,9 +43,12 @@ exceptions!(
     ReplicaTimeoutError,
     RestoreCancelledError,
     RestoreError,
+    SQLiteNotFoundError,
     TruncatedError,
     TXIDNotAvailableError,
     UnsupportedVersionError,
+    VFSError,
+    VFSNameInUseError,
 );
 
 /// An error of one of our crates, on its way to Python.

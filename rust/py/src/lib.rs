@@ -10,9 +10,11 @@ mod errors;
 mod files;
 mod header;
 mod index;
+mod locate;
 mod pyio;
 mod restore;
 mod types;
+mod vfs;
 
 /// What `python/ltxcore/_ltxcore.pyi` describes.
 #[pyo3::pymodule(gil_used = false)]
@@ -33,6 +35,8 @@ mod _ltxcore {
     use crate::index::{PageIndex, PageIndexElem, read_page_index};
     #[pymodule_export]
     use crate::restore::{compact_level, restore, restore_plan, restore_points};
+    #[pymodule_export]
+    use crate::vfs::{SQLiteHandle, break_lock, probe_directory};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python expects")]

@@ -32,5 +32,5 @@ pub use control::{Control, Reply};
 pub use flags::{AccessKind, DeviceCharacteristics, FileKind, LockLevel, OpenFlags, ShmLock, SyncFlags};
 pub use guard::fork_generation;
 pub use name::FileName;
-pub use registry::{RegisterError, load_extension, register, set_default};
+pub use registry::{RegisterError, load_extension, register, registered, set_default};
 pub use traits::{File, FullPath, Log, MappedRegion, OpenRequest, Opened, SharedMemory, Vfs};

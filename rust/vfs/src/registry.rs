@@ -1,5 +1,6 @@
 //! Making a VFS known to a SQLite library.
 
+use std::any::Any;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::mem::size_of;
 use std::panic::{UnwindSafe, catch_unwind};
@@ -52,8 +53,14 @@ impl fmt::Display for RegisterError {
 
 impl std::error::Error for RegisterError {}
 
-/// Between the look whether a name is free and taking it, nobody else of ours may take it.
-static REGISTERING: Mutex<()> = Mutex::new(());
+/// Every VFS that was registered. It is locked from the look whether a name is free until the name is taken.
+static REGISTERED: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+/// A VFS of ours, by what SQLite knows it by.
+struct Entry {
+    raw: usize,
+    vfs: &'static (dyn Any + Send + Sync),
+}
 
 /// Registers `vfs` under `name` with one SQLite library, for as long as the process lives. Connections that do not ask for it
 /// by name are not touched, unless `is_default`.
@@ -61,7 +68,7 @@ static REGISTERING: Mutex<()> = Mutex::new(());
 /// # Errors
 /// [`RegisterError`].
 pub fn register<V: Vfs>(api: &SqliteApi, name: &CStr, vfs: V, is_default: bool) -> Result<(), RegisterError> {
-    let _one_at_a_time = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut entries = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
     if !api.vfs_find(Some(name)).is_null() {
         return Err(RegisterError::NameInUse);
     }
@@ -70,13 +77,25 @@ pub fn register<V: Vfs>(api: &SqliteApi, name: &CStr, vfs: V, is_default: bool) 
     // By its name: the default may be one of ours by now.
     let unix = api.vfs_find(Some(c"unix"));
     let base = if unix.is_null() { api.vfs_find(None) } else { unix };
-    let registered = Box::leak(Box::new(Registered { api: *api, name: name.to_owned(), vfs, base }));
+    let registered: &'static Registered<V> =
+        Box::leak(Box::new(Registered { api: *api, name: name.to_owned(), vfs, base }));
     let raw = Box::leak(Box::new(describe(registered)));
     // SAFETY: both are leaked: neither moves nor ends.
     match unsafe { api.vfs_register(raw, is_default) } {
-        Code::OK => Ok(()),
+        Code::OK => {
+            entries.push(Entry { raw: ptr::from_mut(raw) as usize, vfs: &registered.vfs });
+            Ok(())
+        }
         code => Err(RegisterError::Refused(code)),
     }
+}
+
+/// What is registered under `name`, if it is a `V` that was registered here.
+#[must_use]
+pub fn registered<V: Vfs>(api: &SqliteApi, name: &CStr) -> Option<&'static V> {
+    let entries = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+    let raw = api.vfs_find(Some(name)) as usize;
+    entries.iter().find(|entry| entry.raw == raw)?.vfs.downcast_ref()
 }
 
 /// Makes the VFS of this name the one that connections get which ask for none.
@@ -84,7 +103,6 @@ pub fn register<V: Vfs>(api: &SqliteApi, name: &CStr, vfs: V, is_default: bool) 
 /// # Errors
 /// [`RegisterError::NotFound`].
 pub fn set_default(api: &SqliteApi, name: &CStr) -> Result<(), RegisterError> {
-    let _one_at_a_time = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
     let raw = api.vfs_find(Some(name));
     if raw.is_null() {
         return Err(RegisterError::NotFound);

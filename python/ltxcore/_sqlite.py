@@ -1,0 +1,122 @@
+"""Python modules that have a SQLite: how to reach it, and what is known against its version."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ltxcore import _ltxcore
+from ltxcore.errors import SQLiteNotFoundError, VFSError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+#: What is known against versions of SQLite, by a short name.
+KNOWN_BUGS = {
+    "wal-reset": "two connections that checkpoint at nearly the same time can lose committed pages; "
+    "SQLite 3.7.0 to 3.51.2, mended in 3.44.6, 3.50.7 and 3.51.3",
+}
+
+
+def known_bugs(version: str) -> tuple[str, ...]:
+    """The keys of :data:`KNOWN_BUGS` that a version has."""
+    major, minor, patch = (int(part) for part in version.split(".")[:3])
+    number = (major, minor, patch)
+    mended = {(3, 44): (3, 44, 6), (3, 50): (3, 50, 7)}.get((major, minor), (3, 51, 3))
+    return ("wal-reset",) if (3, 7, 0) <= number < mended else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A module with the interface of ``sqlite3`` or of ``apsw``."""
+
+    module: ModuleType
+    is_apsw: bool
+
+    @classmethod
+    def of(cls, module: ModuleType) -> Driver:
+        """The driver of a module.
+
+        Raises:
+            TypeError: it is no such module.
+        """
+        is_apsw = hasattr(module, "apswversion")
+        if not is_apsw and not hasattr(module, "connect"):
+            raise TypeError(f"{module!r} is no SQLite module: it has no connect()")
+        return cls(module, is_apsw)
+
+    @property
+    def name(self) -> str:
+        """The name of the module."""
+        return self.module.__name__
+
+    def connect(self, database: str = ":memory:", vfs: str | None = None) -> Any:  # noqa: ANN401 - either interface
+        """A connection; what is done with it here, both kinds can do."""
+        if self.is_apsw:
+            return self.module.Connection(database, vfs=vfs)
+        return self.module.connect(f"file:{database}?vfs={vfs}" if vfs else database, uri=vfs is not None)
+
+    def source_id(self) -> str:
+        """What SQLite itself says it was built from."""
+        with closing(self.connect()) as connection:
+            return str(next(iter(connection.execute("SELECT sqlite_source_id()")))[0])
+
+    def files(self) -> list[str]:
+        """Shared objects that have the SQLite of the module inside, or are linked with it; the likeliest first."""
+        # PyPy's sqlite3 is Python over a module of C functions.
+        package = self.name.partition(".")[0]
+        inner = ["_sqlite3_cffi", "_sqlite3"] if package == "sqlite3" else [f"{package}._sqlite3"]
+        modules = [self.module]
+        for name in inner:
+            with suppress(ImportError):
+                modules.append(importlib.import_module(name))
+        files = [getattr(module, "__file__", None) or "" for module in modules]
+        return [file for file in files if file.endswith((".so", ".dylib"))]
+
+    def by_symbols(self, tried: list[str]) -> _ltxcore.SQLiteHandle | None:
+        """The library, by the handle of the module's own shared object."""
+        files = self.files()
+        if not files:
+            tried.append(f"{self.name} is built into the program and has no file of its own")
+        for file in files:
+            try:
+                handle = _ltxcore.SQLiteHandle.of_module(file)
+            except SQLiteNotFoundError as error:
+                tried.append(str(error))
+                continue
+            if handle.source_id == self.source_id():
+                return handle
+            tried.append(
+                f"{file} leads to SQLite {handle.version}, which is not the one that {self.name} uses"
+            )
+        return None
+
+    def by_extension(self, tried: list[str]) -> _ltxcore.SQLiteHandle | None:
+        """The library, by having it load the native module as an extension."""
+        with closing(self.connect()) as connection:
+            try:
+                connection.enable_load_extension(True)
+                connection.load_extension(_ltxcore.__file__)
+            except AttributeError:
+                tried.append(f"{self.name} was built without extension loading")
+                return None
+            except Exception as error:
+                tried.append(f"{self.name} does not load extensions: {error}")
+                return None
+        handle = _ltxcore.SQLiteHandle.take_loaded()
+        if handle is None:
+            tried.append(f"{self.name} loaded the extension without handing over its functions")
+        return handle
+
+    def try_vfs(self, name: str) -> None:
+        """Open a database in memory over a VFS: no file is touched, but the name must be known.
+
+        Raises:
+            VFSError: it is not.
+        """
+        try:
+            self.connect(":memory:", vfs=name).close()
+        except Exception as error:
+            raise VFSError(f"{self.name} does not find the vfs {name!r}: {error}") from error

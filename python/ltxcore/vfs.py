@@ -1,0 +1,220 @@
+"""Local files for SQLite with locks that nobody else in the process can take away, and the SQLite libraries they are for.
+
+::
+
+    import sqlite3
+    from ltxcore import OSVFS
+
+    vfs = OSVFS().register()
+    con = vfs.connect("app.db")  # an ordinary sqlite3.Connection
+
+Registering makes a name available to one SQLite library; connections that do not ask for it stay as they are. It is for
+the life of the process: SQLite has no safe way of taking a VFS back.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import quote, urlencode
+
+from ltxcore import _ltxcore
+from ltxcore._sqlite import KNOWN_BUGS, Driver, known_bugs
+from ltxcore.errors import SQLiteNotFoundError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = [
+    "KNOWN_BUGS",
+    "OSVFS",
+    "Capabilities",
+    "LockMode",
+    "SQLiteLibrary",
+    "break_lock",
+    "probe",
+    "sqlite_library",
+    "supports_file_locking",
+    "supports_shared_memory",
+]
+
+LockMode = Literal["auto", "ofd", "posix", "flock", "dotfile", "excl", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class SQLiteLibrary:
+    """A SQLite library of this process: the one that a Python module uses.
+
+    ``path`` is the file it was loaded from: a shared library, or the module or program that has it inside. ``found_by`` says
+    how: by the ``"symbols"`` of the module, or as an ``"extension"`` that the library loaded. ``known_bugs`` are keys of
+    :data:`KNOWN_BUGS`.
+    """
+
+    module: str
+    path: Path | None
+    version: str
+    source_id: str
+    found_by: Literal["symbols", "extension"]
+    known_bugs: tuple[str, ...]
+    _handle: _ltxcore.SQLiteHandle = field(repr=False)
+
+
+def sqlite_library(module: ModuleType | None = None) -> SQLiteLibrary:
+    """Find the SQLite library that a module uses, and make sure that it is that one.
+
+    Args:
+        module: ``sqlite3`` if not given; ``pysqlite3``, ``apsw``, or another one with their interface.
+
+    Raises:
+        SQLiteNotFoundError: it cannot be reached: the module hides its symbols and loads no extensions.
+    """
+    driver = Driver.of(module or sqlite3)
+    tried: list[str] = []
+    handle, found_by = driver.by_symbols(tried), "symbols"
+    if handle is None:
+        handle, found_by = driver.by_extension(tried), "extension"
+    if handle is None:
+        error = SQLiteNotFoundError(
+            f"the SQLite library of {driver.name} cannot be reached: {'; '.join(tried)}",
+            hint="install apsw or pysqlite3-binary and pass that module, or use a Python whose sqlite3 module is not built in",
+        )
+        error.tried = tuple(tried)
+        raise error
+    return SQLiteLibrary(
+        module=driver.name,
+        path=None if handle.path is None else Path(handle.path),
+        version=handle.version,
+        source_id=handle.source_id,
+        found_by="symbols" if found_by == "symbols" else "extension",
+        known_bugs=known_bugs(handle.version),
+        _handle=handle,
+    )
+
+
+class OSVFS:
+    """A SQLite VFS for local files, with a choice of lock protocols.
+
+    It speaks the protocol of SQLite's own ``unix`` VFS and may be used beside it on one database, in this process and in
+    others, with ``lock="auto"``, ``"ofd"`` or ``"posix"``.
+
+    Args:
+        name: what connections ask for, ``vfs=NAME`` in a URI.
+        lock: how databases are locked. ``"auto"``: ``"ofd"`` where the kernel and the file system have it, else
+            ``"posix"``. ``"ofd"``: locks of the open file. ``"posix"``: locks of the process, as SQLite's own. ``"flock"``:
+            of the whole file; on Linux it excludes nobody but other users of it. ``"dotfile"``: a directory beside the
+            database, one process at a time. ``"excl"``: one process at a time, its WAL index in memory. ``"none"``: none,
+            for databases that nobody else has open. The URI parameter ``lock=`` overrules it for one database.
+
+    Raises:
+        ValueError: there is no such lock mode.
+    """
+
+    def __init__(self, *, name: str = "ltx-os", lock: LockMode = "auto") -> None:
+        if lock not in ("auto", "ofd", "posix", "flock", "dotfile", "excl", "none"):
+            raise ValueError(f"there is no lock mode {lock!r}")
+        self.name = name
+        self.lock = lock
+
+    def __repr__(self) -> str:
+        """How to make another one."""
+        return f"OSVFS(name={self.name!r}, lock={self.lock!r})"
+
+    def register(self, module: ModuleType | None = None, *, make_default: bool = False) -> Self:
+        """Make the name available to connections of a module. Doing it again changes nothing.
+
+        Args:
+            module: ``sqlite3`` if not given; ``pysqlite3``, ``apsw``, or another one with their interface.
+            make_default: let connections that ask for no VFS have this one, from now on.
+
+        Raises:
+            SQLiteNotFoundError: the SQLite library of the module cannot be reached.
+            VFSNameInUseError: the name means another VFS there.
+        """
+        library = sqlite_library(module)
+        library._handle.register_os_vfs(self.name, self.lock)
+        # A VFS that went to another library than the module's would be found missing here.
+        Driver.of(module or sqlite3).try_vfs(self.name)
+        if make_default:
+            library._handle.set_default_vfs(self.name)
+        return self
+
+    def uri(self, database: str | os.PathLike[str], **parameters: str | int) -> str:
+        """The URI of a database over this VFS, for ``sqlite3.connect(..., uri=True)``.
+
+        Args:
+            database: path of the database.
+            parameters: further URI parameters, such as ``mode="ro"``, ``lock="flock"`` or ``psow=0``.
+        """
+        path = quote(os.fsencode(os.fspath(database)), safe="/")
+        return f"file:{path}?{urlencode({'vfs': self.name, **parameters})}"
+
+    def connect(
+        self,
+        database: str | os.PathLike[str],
+        **kwargs: Any,  # noqa: ANN401 - whatever sqlite3.connect takes, of whatever type
+    ) -> sqlite3.Connection:
+        """Open a database over this VFS with the standard library's ``sqlite3``; it must be registered there.
+
+        Args:
+            database: path of the database.
+            kwargs: what ``sqlite3.connect`` takes.
+        """
+        connection: sqlite3.Connection = sqlite3.connect(self.uri(database), uri=True, **kwargs)
+        return connection
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a directory can do, found out by trying.
+
+    ``lock_modes`` that work there, the best one first; whether WAL works between processes (``shared_memory``); whether
+    several writes can be made one (``atomic_batches``, F2FS); the kind of ``file_system`` where it is well known; a
+    ``warning`` where that is known for trouble.
+    """
+
+    lock_modes: tuple[str, ...]
+    shared_memory: bool
+    atomic_batches: bool
+    file_system: str | None
+    warning: str | None
+
+
+def probe(directory: str | os.PathLike[str]) -> Capabilities:
+    """Find out what a directory can do, with files of our own in it that are gone afterwards.
+
+    Args:
+        directory: where a database is, or is to be.
+
+    Raises:
+        OSError: no file can be made there.
+    """
+    lock_modes, memory, batches, kind, warning = _ltxcore.probe_directory(os.fspath(directory))
+    return Capabilities(tuple(lock_modes), memory, batches, kind, warning)
+
+
+def supports_file_locking(directory: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Lock modes that work in a directory, the best one first. As :func:`probe`."""
+    return probe(directory).lock_modes
+
+
+def supports_shared_memory(directory: str | os.PathLike[str]) -> bool:
+    """Whether WAL works between processes in a directory. As :func:`probe`."""
+    return probe(directory).shared_memory
+
+
+def break_lock(database: str | os.PathLike[str]) -> None:
+    """Remove the lock directory that ``lock="dotfile"`` left behind.
+
+    A lock of a process that no longer runs on this host is recognised and removed without this. It is for locks of other
+    hosts and containers, whose owner you know to be gone: whoever still uses the database may damage it afterwards.
+
+    Args:
+        database: path of the database.
+
+    Raises:
+        FileNotFoundError: there is no such lock.
+    """
+    _ltxcore.break_lock(os.fspath(database))

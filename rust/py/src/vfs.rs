@@ -1,0 +1,108 @@
+//! SQLite libraries of this process, the OS VFS in them, and what directories can do.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use osvfs::LockMode;
+use osvfs::probe::{Capabilities, probe};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use vfs::{RegisterError, SqliteApi};
+
+use crate::errors::{OrRaise, SQLiteNotFoundError, VFSError, VFSNameInUseError, detached};
+use crate::locate::{self, NotFound};
+
+/// One SQLite library of this process.
+#[pyclass(frozen, module = "ltxcore._ltxcore")]
+pub(crate) struct SQLiteHandle(SqliteApi);
+
+#[pymethods]
+impl SQLiteHandle {
+    /// The library that a module of this process uses, by the file of the module.
+    #[staticmethod]
+    fn of_module(file: PathBuf) -> PyResult<Self> {
+        locate::of_module(&file).map(Self).map_err(|error| {
+            SQLiteNotFoundError::new_err(match error {
+                NotFound::NotLoaded => format!("no module was loaded from {}", file.display()),
+                NotFound::Unusable(why) => format!("{}: {why}", file.display()),
+            })
+        })
+    }
+
+    /// The library that has just loaded this file as an extension, in this thread.
+    #[staticmethod]
+    fn take_loaded() -> Option<Self> {
+        locate::take_loaded().map(Self)
+    }
+
+    #[getter]
+    fn version(&self) -> String {
+        self.0.version()
+    }
+
+    #[getter]
+    fn source_id(&self) -> String {
+        self.0.source_id()
+    }
+
+    #[getter]
+    fn path(&self) -> Option<PathBuf> {
+        locate::file_of(&self.0)
+    }
+
+    /// Registers the OS VFS under a name.
+    fn register_os_vfs(&self, name: &str, lock: &str) -> PyResult<()> {
+        let lock = LockMode::parse(lock)
+            .ok_or_else(|| PyValueError::new_err(format!("there is no lock mode {lock:?}")))?;
+        osvfs::register(&self.0, &c_name(name)?, lock, false).map_err(|error| refused(name, &error))
+    }
+
+    /// Makes the VFS of a name the one that connections get which ask for none.
+    fn set_default_vfs(&self, name: &str) -> PyResult<()> {
+        vfs::set_default(&self.0, &c_name(name)?).map_err(|error| refused(name, &error))
+    }
+
+    /// Two handles are equal if they are one library.
+    fn __eq__(&self, other: &Self) -> bool {
+        self.0.identity() == other.0.identity()
+    }
+
+    fn __hash__(&self) -> usize {
+        self.0.identity()
+    }
+
+    fn __repr__(&self) -> String {
+        let path = self.path().map_or_else(|| "?".to_owned(), |path| path.display().to_string());
+        format!("SQLiteHandle(version='{}', path='{path}')", self.0.version())
+    }
+}
+
+fn c_name(name: &str) -> PyResult<CString> {
+    CString::new(name).map_err(|_| PyValueError::new_err("a name cannot hold a NUL"))
+}
+
+fn refused(name: &str, error: &RegisterError) -> PyErr {
+    let text = format!("cannot register {name:?}: {error}");
+    match error {
+        RegisterError::NameInUse => VFSNameInUseError::new_err(text),
+        _ => VFSError::new_err(text),
+    }
+}
+
+/// Lock modes that work in a directory, best first; shared memory; atomic batches; kind of file system; warning.
+type Probed = (Vec<&'static str>, bool, bool, Option<&'static str>, Option<&'static str>);
+
+/// Tries out what a directory can do.
+#[pyfunction]
+pub(crate) fn probe_directory(py: Python<'_>, directory: PathBuf) -> PyResult<Probed> {
+    let Capabilities { lock_modes, has_shared_memory, has_batches, file_system, warning } =
+        detached(py, || probe(&directory))?;
+    let lock_modes = lock_modes.into_iter().map(LockMode::name).collect();
+    Ok((lock_modes, has_shared_memory, has_batches, file_system, warning))
+}
+
+/// Removes the lock directory that `lock=dotfile` left behind.
+#[pyfunction]
+pub(crate) fn break_lock(py: Python<'_>, database: PathBuf) -> PyResult<()> {
+    osvfs::break_lock(&database).or_raise(py)
+}
