@@ -99,12 +99,19 @@ pub(crate) struct Choice {
     pub(crate) sync: SyncMode,
     pub(crate) powersafe_overwrite: bool,
     pub(crate) readonly_shm: bool,
+    pub(crate) checksums: bool,
 }
 
 impl Choice {
     /// What SQLite's `unix` VFS would do.
-    pub(crate) const PLAIN: Self =
-        Self { lock: None, shm: None, sync: SyncMode::Auto, powersafe_overwrite: true, readonly_shm: false };
+    pub(crate) const PLAIN: Self = Self {
+        lock: None,
+        shm: None,
+        sync: SyncMode::Auto,
+        powersafe_overwrite: true,
+        readonly_shm: false,
+        checksums: false,
+    };
 
     /// The wishes of a URI; the parameter that is not understood otherwise.
     pub(crate) fn of(name: &FileName<'_>, lock: Option<LockMode>) -> Result<Self, String> {
@@ -131,6 +138,7 @@ impl Choice {
             };
         }
         choice.powersafe_overwrite = name.flag(c"psow").unwrap_or(true);
+        choice.checksums = name.flag(c"cksm").unwrap_or(false);
         choice.readonly_shm = name.flag(c"readonly_shm").unwrap_or(false);
         Ok(choice)
     }

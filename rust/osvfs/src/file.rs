@@ -13,6 +13,7 @@ use vfs::{
 };
 
 use crate::atomic::{self, Batch};
+use crate::checksums::PageChecksums;
 use crate::choice::{LockMode, SyncMode};
 use crate::fd_pool::{Descriptor, FileId};
 use crate::lock::Lock;
@@ -56,6 +57,7 @@ pub struct OsFile {
     pub(crate) powersafe_overwrite: bool,
     pub(crate) persist_wal: bool,
     pub(crate) has_batches: bool,
+    pub(crate) checksums: Option<PageChecksums>,
     /// Sizes are multiples of it, unless it is 0.
     pub(crate) chunk_size: u64,
 }
@@ -75,6 +77,7 @@ impl OsFile {
             powersafe_overwrite: true,
             persist_wal: false,
             has_batches: false,
+            checksums: None,
             chunk_size: 0,
         }
     }
@@ -94,10 +97,17 @@ impl File for OsFile {
                 Err(error) => return Err(read_error(&error)),
             }
         }
-        Ok(read)
+        match &mut self.checksums {
+            Some(checksums) => checksums.after_read(buf, read, offset),
+            None => Ok(read),
+        }
     }
 
     fn write_at(&mut self, buf: &[u8], offset: u64) -> Result<()> {
+        let buf = match &mut self.checksums {
+            Some(checksums) => checksums.before_write(buf, offset),
+            None => buf,
+        };
         self.handle.file().write_all_at(buf, offset).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT) => Error::os(Code::FULL, &error),
             _ if error.kind() == io::ErrorKind::WriteZero => Code::FULL.into(),
@@ -126,11 +136,8 @@ impl File for OsFile {
     }
 
     fn size(&mut self) -> Result<u64> {
-        self.handle
-            .file()
-            .metadata()
-            .map(|metadata| metadata.len())
-            .map_err(|error| Error::os(Code::IOERR_FSTAT, &error))
+        let metadata = self.handle.file().metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
+        Ok(if self.checksums.is_some() { PageChecksums::size(metadata.len()) } else { metadata.len() })
     }
 
     fn lock(&mut self, level: LockLevel) -> Result<()> {
@@ -178,7 +185,7 @@ impl File for OsFile {
             Control::ExternalReader => number(self.shm.as_ref().map_or(Ok(false), Shm::has_external_reader)?),
             Control::NullIo => self.let_go_of_content(),
             Control::FileStat => Ok(Reply::Text(self.describe())),
-            Control::Pragma { name, .. } => Ok(self.pragma(name)),
+            Control::Pragma { name, value } => Ok(self.pragma(name, value)),
             Control::MmapSize(_)
             | Control::SyncOmitted
             | Control::Overwrite
@@ -191,7 +198,9 @@ impl File for OsFile {
     }
 
     fn device_characteristics(&mut self) -> DeviceCharacteristics {
-        DeviceCharacteristics::SUBPAGE_READ
+        // Part of a page cannot be verified.
+        DeviceCharacteristics::default()
+            .with(DeviceCharacteristics::SUBPAGE_READ, self.checksums.is_none())
             .with(DeviceCharacteristics::POWERSAFE_OVERWRITE, self.powersafe_overwrite)
             .with(DeviceCharacteristics::BATCH_ATOMIC, self.has_batches)
     }
@@ -264,14 +273,14 @@ impl OsFile {
         Ok(Reply::Done)
     }
 
-    fn pragma(&self, name: &str) -> Reply {
+    fn pragma(&mut self, name: &str, value: Option<&str>) -> Reply {
         if name.eq_ignore_ascii_case("ltx_lock") {
             return Reply::Text(self.lock_mode.name().into());
         }
         if name.eq_ignore_ascii_case("ltx_shm") {
             return Reply::Text(self.shm.as_ref().map_or("none", Shm::mode_name).into());
         }
-        Reply::NotFound
+        self.checksums.as_mut().map_or(Reply::NotFound, |checksums| checksums.pragma(name, value))
     }
 
     fn describe(&self) -> String {

@@ -16,6 +16,7 @@
 #![deny(unsafe_code)]
 
 mod atomic;
+mod checksums;
 mod choice;
 mod fcntl;
 pub mod fd_pool;
@@ -31,9 +32,10 @@ mod shm;
 mod temp;
 mod vfs;
 
+pub use checksums::write_checksums;
 pub use choice::{LockMode, SyncMode};
 pub use fd_pool::{FileId, PooledFile};
 pub use lock::break_lock;
-#[cfg(feature = "linked")]
+#[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;
 pub use vfs::{OsVfs, register, register_all};

@@ -13,6 +13,7 @@ use vfs::{
 };
 
 use crate::atomic;
+use crate::checksums::PageChecksums;
 use crate::choice::{Choice, LockMode, SyncMode};
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::{Descriptor, FileId, OpenHow, open_above_stderr};
@@ -80,7 +81,7 @@ pub fn register_all(api: &SqliteApi) -> std::result::Result<(), RegisterError> {
 ///
 /// # Errors
 /// What is wrong with that SQLite.
-#[cfg(feature = "linked")]
+#[cfg(any(test, feature = "linked"))]
 pub fn register_linked() -> io::Result<&'static CStr> {
     const NAME: &CStr = c"ltx-os";
     static DONE: std::sync::OnceLock<std::result::Result<(), String>> = std::sync::OnceLock::new();
@@ -208,6 +209,7 @@ fn open_database(request: &OpenRequest<'_>, path: &Path, choice: &Choice) -> Res
         lock_mode,
         shm,
         has_batches,
+        checksums: choice.checksums.then(PageChecksums::new),
         sync_mode: choice.sync,
         powersafe_overwrite: choice.powersafe_overwrite,
         ..file
