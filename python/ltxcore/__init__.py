@@ -26,7 +26,7 @@ from ltxcore.errors import Error
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
 from ltxcore.replica import Replica
 from ltxcore.restore import RestorePoint, RestoreProgress, RestoreResult, restore, restore_points
-from ltxcore.vfs import OSVFS, SQLiteLibrary, sqlite_library
+from ltxcore.vfs import OSVFS, ReaderVFS, SQLiteLibrary, sqlite_library
 
 __all__ = [
     "DB",
@@ -39,6 +39,7 @@ __all__ = [
     "FileClient",
     "FileInfo",
     "Pos",
+    "ReaderVFS",
     "Replica",
     "ReplicaClient",
     "RestorePoint",

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import BinaryIO, Final, Self, TypeAlias, TypedDict, final
+from typing import BinaryIO, Final, Protocol, Self, TypeAlias, TypedDict, final
 
 from ltxcore.clients import ReplicaClient
 from ltxcore.ltx import TXID, Checksum, Pos
@@ -31,10 +31,12 @@ __all__ = [
     "Header",
     "PageIndex",
     "PageIndexElem",
+    "ReaderSource",
     "SQLiteHandle",
     "Trailer",
     "__version__",
     "apply",
+    "begin_shutdown",
     "break_lock",
     "checksum_database",
     "compact",
@@ -48,6 +50,7 @@ __all__ = [
     "restore",
     "restore_plan",
     "restore_points",
+    "write_checksums",
 ]
 
 _Path: TypeAlias = str | os.PathLike[str]
@@ -599,6 +602,13 @@ class SQLiteHandle:
             ValueError: there is no such lock mode.
         """
 
+    def register_reader_vfs(self, name: str) -> None:
+        """Make the databases of :class:`ReaderSource` objects available under a name, for the life of the process.
+
+        Raises:
+            VFSNameInUseError: the name means another VFS.
+        """
+
     def set_default_vfs(self, name: str) -> None:
         """Let connections that ask for no VFS have this one.
 
@@ -623,3 +633,38 @@ def break_lock(database: _Path) -> None:
     Raises:
         FileNotFoundError: there is none.
     """
+
+def write_checksums(database: _Path) -> int:
+    """Write the checksum of every page of a database that nobody has open. The number of pages; 0 if it has no checksums.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+
+def begin_shutdown() -> None:
+    """Say that the interpreter is on its way out: from here on no callback of SQLite's calls into Python."""
+
+class _Positional(Protocol):
+    @property
+    def size(self) -> int: ...
+    def read_at(self, offset: int, size: int, /) -> bytes: ...
+
+@final
+class ReaderSource:
+    """A database for the reader VFS, under a name, until it is closed. Connections keep what they have opened."""
+
+    def __new__(
+        cls, name: str, content: bytes | os.PathLike[str] | _Positional, is_ltx: bool
+    ) -> ReaderSource:
+        """Put a database under ``name``: its bytes, or an LTX snapshot of it, which is verified as a whole.
+
+        Raises:
+            FormatError: the snapshot is damaged, or holds only some of the pages.
+            OSError: it cannot be read.
+        """
+
+    def take_error(self) -> BaseException | None:
+        """What reading failed with last, once: SQLite can only say that it failed."""
+
+    def close(self) -> bool:
+        """Let new connections no longer find it; whether they could until now."""

@@ -7,6 +7,7 @@ import os
 import time
 from typing import Protocol
 
+from ltxcore import _ltxcore
 from ltxcore.errors import ForkedError
 
 #: How long all databases together may take to be closed at interpreter exit, in seconds.
@@ -66,6 +67,7 @@ def unregister(owner: Closable) -> None:
 
 def _close_all() -> None:
     _state.shutting_down = True
+    _ltxcore.begin_shutdown()
     deadline = time.monotonic() + EXIT_TIMEOUT
     failures: list[Exception] = []
     for owner in list(_open):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ltxcore import _ltxcore
 from ltxcore.errors import SQLiteNotFoundError, VFSError
@@ -26,6 +26,27 @@ def known_bugs(version: str) -> tuple[str, ...]:
     number = (major, minor, patch)
     mended = {(3, 44): (3, 44, 6), (3, 50): (3, 50, 7)}.get((major, minor), (3, 51, 3))
     return ("wal-reset",) if (3, 7, 0) <= number < mended else ()
+
+
+def locate(driver: Driver) -> tuple[_ltxcore.SQLiteHandle, Literal["symbols", "extension"]]:
+    """The SQLite library of a driver, and how it was found.
+
+    Raises:
+        SQLiteNotFoundError: it cannot be reached.
+    """
+    tried: list[str] = []
+    handle = driver.by_symbols(tried)
+    if handle is not None:
+        return handle, "symbols"
+    handle = driver.by_extension(tried)
+    if handle is not None:
+        return handle, "extension"
+    error = SQLiteNotFoundError(
+        f"the SQLite library of {driver.name} cannot be reached: {'; '.join(tried)}",
+        hint="install apsw or pysqlite3-binary and pass that module, or use a Python whose sqlite3 module is not built in",
+    )
+    error.tried = tuple(tried)
+    raise error
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote, urlencode
 
 from ltxcore import _ltxcore
-from ltxcore._sqlite import KNOWN_BUGS, Driver, known_bugs
-from ltxcore.errors import SQLiteNotFoundError
+from ltxcore._reader import ReaderVFS
+from ltxcore._sqlite import KNOWN_BUGS, Driver, known_bugs, locate
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,12 +33,14 @@ __all__ = [
     "OSVFS",
     "Capabilities",
     "LockMode",
+    "ReaderVFS",
     "SQLiteLibrary",
     "break_lock",
     "probe",
     "sqlite_library",
     "supports_file_locking",
     "supports_shared_memory",
+    "write_checksums",
 ]
 
 LockMode = Literal["auto", "ofd", "posix", "flock", "dotfile", "excl", "none"]
@@ -72,23 +74,13 @@ def sqlite_library(module: ModuleType | None = None) -> SQLiteLibrary:
         SQLiteNotFoundError: it cannot be reached: the module hides its symbols and loads no extensions.
     """
     driver = Driver.of(module or sqlite3)
-    tried: list[str] = []
-    handle, found_by = driver.by_symbols(tried), "symbols"
-    if handle is None:
-        handle, found_by = driver.by_extension(tried), "extension"
-    if handle is None:
-        error = SQLiteNotFoundError(
-            f"the SQLite library of {driver.name} cannot be reached: {'; '.join(tried)}",
-            hint="install apsw or pysqlite3-binary and pass that module, or use a Python whose sqlite3 module is not built in",
-        )
-        error.tried = tuple(tried)
-        raise error
+    handle, found_by = locate(driver)
     return SQLiteLibrary(
         module=driver.name,
         path=None if handle.path is None else Path(handle.path),
         version=handle.version,
         source_id=handle.source_id,
-        found_by="symbols" if found_by == "symbols" else "extension",
+        found_by=found_by,
         known_bugs=known_bugs(handle.version),
         _handle=handle,
     )
@@ -154,15 +146,20 @@ class OSVFS:
     def connect(
         self,
         database: str | os.PathLike[str],
+        *,
+        checksums: bool = False,
         **kwargs: Any,  # noqa: ANN401 - whatever sqlite3.connect takes, of whatever type
     ) -> sqlite3.Connection:
         """Open a database over this VFS with the standard library's ``sqlite3``; it must be registered there.
 
         Args:
             database: path of the database.
+            checksums: verify the checksum of every page that is read, if the database has them. A new database will have
+                them: eight bytes in every page, as SQLite's checksum VFS keeps them.
             kwargs: what ``sqlite3.connect`` takes.
         """
-        connection: sqlite3.Connection = sqlite3.connect(self.uri(database), uri=True, **kwargs)
+        uri = self.uri(database, cksm=1) if checksums else self.uri(database)
+        connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, **kwargs)
         return connection
 
 
@@ -218,3 +215,20 @@ def break_lock(database: str | os.PathLike[str]) -> None:
         FileNotFoundError: there is no such lock.
     """
     _ltxcore.break_lock(os.fspath(database))
+
+
+def write_checksums(database: str | os.PathLike[str]) -> int:
+    """Write the checksum of every page of a database that nobody has open.
+
+    For one that was restored from a replica: its pages come from a WAL, in which these checksums are not kept.
+
+    Args:
+        database: path of the database.
+
+    Returns:
+        The number of pages; 0 if the database does not reserve eight bytes a page for them.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    return _ltxcore.write_checksums(os.fspath(database))

@@ -8,10 +8,12 @@ mod codec;
 mod engine;
 mod errors;
 mod files;
+mod gil;
 mod header;
 mod index;
 mod locate;
 mod pyio;
+mod reader;
 mod restore;
 mod types;
 mod vfs;
@@ -30,13 +32,17 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::files::{apply, checksum_database, compact, encode_database, format_filename, parse_filename};
     #[pymodule_export]
+    use crate::gil::begin_shutdown;
+    #[pymodule_export]
     use crate::header::{Header, Trailer};
     #[pymodule_export]
     use crate::index::{PageIndex, PageIndexElem, read_page_index};
     #[pymodule_export]
+    use crate::reader::ReaderSource;
+    #[pymodule_export]
     use crate::restore::{compact_level, restore, restore_plan, restore_points};
     #[pymodule_export]
-    use crate::vfs::{SQLiteHandle, break_lock, probe_directory};
+    use crate::vfs::{SQLiteHandle, break_lock, probe_directory, write_checksums};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python expects")]

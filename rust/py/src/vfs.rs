@@ -7,10 +7,12 @@ use osvfs::LockMode;
 use osvfs::probe::{Capabilities, probe};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use replica::ReaderVfs;
 use vfs::{RegisterError, SqliteApi};
 
 use crate::errors::{OrRaise, SQLiteNotFoundError, VFSError, VFSNameInUseError, detached};
 use crate::locate::{self, NotFound};
+use crate::reader;
 
 /// One SQLite library of this process.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
@@ -57,6 +59,17 @@ impl SQLiteHandle {
         osvfs::register(&self.0, &c_name(name)?, lock, false).map_err(|error| refused(name, &error))
     }
 
+    /// Registers the VFS over what `ReaderSource` objects hold; doing it again changes nothing.
+    fn register_reader_vfs(&self, name: &str) -> PyResult<()> {
+        let c_name = c_name(name)?;
+        match vfs::register(&self.0, &c_name, reader::vfs(), false) {
+            Err(RegisterError::NameInUse) if vfs::registered::<ReaderVfs>(&self.0, &c_name).is_some() => {
+                Ok(())
+            }
+            done => done.map_err(|error| refused(name, &error)),
+        }
+    }
+
     /// Makes the VFS of a name the one that connections get which ask for none.
     fn set_default_vfs(&self, name: &str) -> PyResult<()> {
         vfs::set_default(&self.0, &c_name(name)?).map_err(|error| refused(name, &error))
@@ -99,6 +112,12 @@ pub(crate) fn probe_directory(py: Python<'_>, directory: PathBuf) -> PyResult<Pr
         detached(py, || probe(&directory))?;
     let lock_modes = lock_modes.into_iter().map(LockMode::name).collect();
     Ok((lock_modes, has_shared_memory, has_batches, file_system, warning))
+}
+
+/// Writes the checksum of every page of a database that nobody has open.
+#[pyfunction]
+pub(crate) fn write_checksums(py: Python<'_>, database: PathBuf) -> PyResult<u64> {
+    detached(py, || osvfs::write_checksums(&database))
 }
 
 /// Removes the lock directory that `lock=dotfile` left behind.

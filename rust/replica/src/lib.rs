@@ -18,6 +18,7 @@ mod pipe;
 mod plan;
 mod points;
 mod range;
+mod reader_vfs;
 mod restore;
 mod stage;
 
@@ -28,4 +29,5 @@ pub use file_client::FileClient;
 pub use plan::{Plan, Target, plan};
 pub use points::{RestorePoint, restore_points};
 pub use range::RetryPolicy;
+pub use reader_vfs::{Readable, ReaderVfs, Shelf};
 pub use restore::{Progress, RestoreOptions, Restored, Verify, restore, set_aside_path};
