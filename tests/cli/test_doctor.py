@@ -8,28 +8,6 @@ import sys
 import pytest
 
 from ltxcore.cli import _probe
-from ltxcore.cli.doctor import has_wal_reset_bug
-
-
-@pytest.mark.parametrize(
-    ("version", "affected"),
-    [
-        ((3, 6, 23), False),
-        ((3, 7, 0), True),
-        ((3, 40, 1), True),
-        ((3, 44, 5), True),
-        ((3, 44, 6), False),
-        ((3, 45, 0), True),
-        ((3, 50, 6), True),
-        ((3, 50, 7), False),
-        ((3, 51, 2), True),
-        ((3, 51, 3), False),
-        ((3, 52, 0), False),
-        ((4, 0, 0), False),
-    ],
-)
-def test_versions_with_the_wal_reset_bug(version, affected):
-    assert has_wal_reset_bug(version) is affected
 
 
 @pytest.fixture
@@ -52,6 +30,7 @@ def test_without_a_database(run):
     assert done.exit_code == 0
     assert sqlite3.sqlite_version in done.output
     assert "engine sqlite" in done.output
+    assert "host sqlite reached by" in done.output
 
 
 def test_a_wal_database(run, database):
@@ -102,21 +81,25 @@ def test_a_database_that_is_not_there(run, tmp_path):
     assert run("doctor", tmp_path / "none.db").exit_code == 2
 
 
-def test_the_file_system_is_known(tmp_path):
-    assert _probe.file_system(tmp_path) != "unknown" or sys.platform != "linux"
+def test_the_place_is_tried_out(run, database, tmp_path):
+    path, _connection = database
+    found = facts(run, path)
+    assert found["lock_modes"][-1] == "none"
+    assert found["shared_memory"] is True
+    assert _probe.directory_facts(tmp_path / "nowhere")["lock_modes"].startswith("unknown")
 
 
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
         ({"wal_size": 65 << 20}, "longer"),
-        ({"file_system": "nfs4"}, "network"),
-        ({"ofd_locks": "no: not supported"}, "locks"),
+        ({"file_system": "nfs", "file_system_warning": "not safe on a network"}, "network"),
+        ({"lock_modes": ["flock", "none"]}, "locks"),
         ({"rollback_journal": True}, "journal"),
     ],
 )
 def test_warnings(changed, word):
-    healthy = {"journal_mode": "wal", "rollback_journal": False, "file_system": "ext4", "ofd_locks": "yes"}
+    healthy = {"journal_mode": "wal", "rollback_journal": False, "file_system": "ext", "lock_modes": ["ofd"]}
     assert _probe.warnings(healthy) == []
     (warning,) = _probe.warnings(healthy | changed)
     assert word in warning

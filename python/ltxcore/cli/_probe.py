@@ -8,7 +8,6 @@ the rest is `stat`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import struct
 import subprocess
@@ -16,10 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ltxcore import vfs
+
 READ_HEAD = "import sys; sys.stdout.buffer.write(open(sys.argv[1], 'rb').read(100))"
 MAGIC = b"SQLite format 3\0"
 WAL_MAGIC = {0x377F0682, 0x377F0683}
-NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.s3fs", "lustre"}
 MIB = 1 << 20
 
 
@@ -32,9 +32,7 @@ def database_facts(db: str) -> dict[str, Any]:
     facts |= wal_facts(path, facts.get("page_size"))
     facts["shm"] = size(path, "-shm") is not None
     facts["rollback_journal"] = bool(size(path, "-journal"))
-    facts["file_system"] = file_system(path)
-    facts["ofd_locks"] = ofd_locks(path.parent)
-    return facts
+    return facts | directory_facts(path.parent)
 
 
 def head(path: Path) -> bytes:
@@ -84,33 +82,18 @@ def size(path: Path, suffix: str) -> int | None:
     return None
 
 
-def file_system(path: Path) -> str:
-    """The kind of file system that a path is on, where the system tells."""
-    best, kind = "", "unknown"
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
-            fields, _, rest = line.partition(" - ")
-            mount = fields.split()[4].replace("\\040", " ")
-            if path.is_relative_to(mount) and len(mount) >= len(best):
-                best, kind = mount, rest.split()[0]
-    return kind
-
-
-def ofd_locks(folder: Path) -> str:
-    """Whether locks that belong to an open file work in a directory, tried on a file without a name."""
-    if not hasattr(fcntl, "F_OFD_SETLK") or not hasattr(os, "O_TMPFILE"):
-        return "unknown on this system"
+def directory_facts(folder: Path) -> dict[str, Any]:
+    """What the place of a database can do, tried with files of our own."""
     try:
-        descriptor = os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o600)
-    except OSError:
-        return "unknown: the directory takes no new file"
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 1, 0))
+        found = vfs.probe(folder)
     except OSError as error:
-        return f"no: {error.strerror}"
-    finally:
-        os.close(descriptor)
-    return "yes"
+        return {"lock_modes": f"unknown: {error.strerror}"}
+    facts = {
+        "lock_modes": list(found.lock_modes),
+        "shared_memory": found.shared_memory,
+        "file_system": found.file_system or "of another kind",
+    }
+    return facts | ({"file_system_warning": found.warning} if found.warning else {})
 
 
 def warnings(facts: dict[str, Any]) -> list[str]:
@@ -129,12 +112,10 @@ def warnings(facts: dict[str, Any]) -> list[str]:
         found.append(
             "The WAL is longer than 64 MiB: a reader that never ends, or a lack of checkpoints, keeps it growing."
         )
-    if facts["file_system"] in NETWORK:
+    if facts.get("file_system_warning"):
+        found.append(f"The place of the database, {facts['file_system']}: {facts['file_system_warning']}.")
+    if "ofd" not in facts["lock_modes"] and "unknown" not in facts["lock_modes"]:
         found.append(
-            "The database is on a network file system, where SQLite's WAL mode is not safe. Move it."
-        )
-    if facts["ofd_locks"].startswith("no"):
-        found.append(
-            "Open-file locks do not work here; ltxcore cannot share the database with other connections."
+            "Open-file locks do not work here: replicate from another process than the one that uses the database."
         )
     return found

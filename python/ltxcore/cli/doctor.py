@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ltxcore._sqlite import KNOWN_BUGS, known_bugs
 from ltxcore.cli._options import SETTINGS, Command, json_option
 from ltxcore.cli._output import print_facts, print_json
 
@@ -30,43 +31,40 @@ def command(db: str | None, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        print_facts((name.replace("_", " "), value) for name, value in facts.items() if name != "warnings")
+        print_facts(
+            (name.replace("_", " "), shown(value)) for name, value in facts.items() if name != "warnings"
+        )
         for warning in warnings:
             click.echo(f"\n! {warning}")
     click.get_current_context().exit(bool(faults))
 
 
+def shown(value: object) -> object:
+    """A value as people read it."""
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else value
+
+
 def sqlite_facts() -> dict[str, Any]:
-    """The SQLite of this Python and the one that the engine brings."""
-    return {
-        "host_sqlite": sqlite3.sqlite_version,
-        "host_sqlite_wal_reset_bug": has_wal_reset_bug(sqlite3.sqlite_version_info),
-        "engine_sqlite": engine_version(),
-    }
+    """The SQLite of this Python, how it can be reached, and the one that the engine brings."""
+    from ltxcore import _ltxcore, errors, vfs
 
-
-def engine_version() -> str:
-    """Version of the SQLite that the engine brings."""
-    from ltxcore import _ltxcore
-
-    return _ltxcore.SQLITE_VERSION
-
-
-def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
-    """Whether this SQLite can lose committed pages when two connections checkpoint at nearly the same time.
-
-    3.7.0 to 3.51.2 have the defect; it was also mended in 3.44.6 and in 3.50.7.
-    """
-    mended = {(3, 44): (3, 44, 6), (3, 50): (3, 50, 7)}.get(version[:2], (3, 51, 3))
-    return (3, 7, 0) <= version < mended
+    facts: dict[str, Any] = {"host_sqlite": sqlite3.sqlite_version}
+    try:
+        library = vfs.sqlite_library()
+    except errors.SQLiteNotFoundError as error:
+        facts["host_sqlite_reached_by"] = f"nothing: {'; '.join(error.tried)}"
+    else:
+        facts["host_sqlite_path"] = str(library.path)
+        facts["host_sqlite_reached_by"] = library.found_by
+    facts["host_sqlite_known_bugs"] = list(known_bugs(sqlite3.sqlite_version))
+    facts["engine_sqlite"] = _ltxcore.SQLITE_VERSION
+    return facts
 
 
 def sqlite_warnings() -> list[str]:
     """What to do about the SQLite of this Python."""
-    if not has_wal_reset_bug(sqlite3.sqlite_version_info):
-        return []
     return [
-        f"SQLite {sqlite3.sqlite_version} of this Python can lose committed pages when two connections checkpoint "
-        "at the same time. ltxcore checkpoints with an SQLite of its own; for your application, install SQLite "
-        "3.51.3 or later (or 3.50.7, 3.44.6)."
+        f"SQLite {sqlite3.sqlite_version} of this Python: {KNOWN_BUGS[bug]}. ltxcore checkpoints with an SQLite of its "
+        "own; for your application, install a version without the defect."
+        for bug in known_bugs(sqlite3.sqlite_version)
     ]
