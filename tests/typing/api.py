@@ -1,22 +1,26 @@
 """Every documented example, for the type checkers. Nothing here is run."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import assert_type
+from typing import BinaryIO, assert_type
 
 import ltxcore
 from ltxcore import (
     DB,
+    OSVFS,
     TXID,
     CheckpointResult,
     FileInfo,
     Pos,
+    ReaderVFS,
     Replica,
     ReplicaClient,
     RestorePoint,
     SyncStatus,
     ltx,
 )
+from ltxcore.vfs import probe
 
 
 def replicate_in_process() -> None:
@@ -73,3 +77,15 @@ def mistakes(db: DB) -> None:
     db.checkpoint("SOMETIMES")  # type: ignore[arg-type]  # only SQLite's modes
     ltxcore.restore("file:///b", "o.db", integrity_check="some")  # type: ignore[arg-type]  # none, quick, full
     ltxcore.restore("file:///b", "o.db", timestamp=5)  # type: ignore[arg-type]  # a time, not a number
+
+
+def files_for_sqlite(archive: BinaryIO) -> None:
+    vfs = OSVFS().register()
+    assert_type(vfs.connect("app.db"), sqlite3.Connection)
+    assert_type(vfs.connect("new.db", checksums=True, timeout=5.0), sqlite3.Connection)
+    assert_type(sqlite3.connect(vfs.uri("other.db", lock="flock"), uri=True), sqlite3.Connection)
+    assert_type(ltxcore.sqlite_library().known_bugs, tuple[str, ...])
+    assert_type(probe("/srv").lock_modes, tuple[str, ...])
+    with ReaderVFS(archive) as reader:
+        assert_type(reader.connect(), sqlite3.Connection)
+        assert_type(reader.take_error(), BaseException | None)
