@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex};
 
@@ -132,7 +132,11 @@ fn announcements_need_no_argument_and_change_none() {
 
 #[test]
 fn a_missing_argument_is_misuse() {
-    for (vfs, reply) in [(c"null-number", Reply::Number(1)), (c"null-text", Reply::Text("lost".into()))] {
+    for (vfs, reply) in [
+        (c"null-number", Reply::Number(1)),
+        (c"null-text", Reply::Text("lost".into())),
+        (c"null-refusal", Reply::Refused("lost".into())),
+    ] {
         let (_, mut file) = replying(vfs, reply);
         for operation in [1, 4, 5, 6, 10, 12, 13, 14, 16, 18, 20, 34, 40, 44, 45] {
             assert_eq!(
@@ -140,6 +144,33 @@ fn a_missing_argument_is_misuse() {
                 ffi::SQLITE_MISUSE,
                 "{vfs:?} {operation}"
             );
+        }
+    }
+}
+
+/// An answer of a shape that the control has no room for would be written over something else: `Number` to `Sync`, whose argument
+/// is a file name, or a text over the four bytes of an `int`.
+#[test]
+fn an_answer_of_the_wrong_shape_is_misuse_and_writes_nothing() {
+    const NUMBERS: [c_int; 8] = [1, 4, 10, 13, 18, 20, 34, 40];
+    const TEXTS: [c_int; 4] = [12, 14, 16, 45];
+    let others = [5, 6, 8, 11, 21, 22, 31, 32, 33, 37, 39, 41, 43, 44];
+    for (vfs, reply, fits) in [
+        (c"odd-number", Reply::Number(-1), &NUMBERS[..]),
+        (c"odd-text", Reply::Text("odd".into()), &TEXTS[..]),
+        (c"odd-refusal", Reply::Refused("odd".into()), &[14][..]),
+    ] {
+        let (_, mut file) = replying(vfs, reply);
+        for operation in NUMBERS.into_iter().chain(TEXTS).chain(others) {
+            // These two are answered by the crate itself.
+            if fits.contains(&operation) || operation == 4 || operation == 12 {
+                continue;
+            }
+            let mut argument: [*mut c_void; 4] =
+                [ptr::null_mut(), c"odd".as_ptr().cast_mut().cast(), ptr::null_mut(), ptr::null_mut()];
+            let before = argument;
+            assert_eq!(file.control(operation, &mut argument), ffi::SQLITE_MISUSE, "{vfs:?} {operation}");
+            assert_eq!(argument, before, "{vfs:?} {operation}");
         }
     }
 }
