@@ -87,6 +87,7 @@ pub(crate) unsafe fn on_file<V: Vfs, T>(
     match catch_unwind(AssertUnwindSafe(|| work(state))) {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
+            let error = error.as_failure();
             state.report(operation, error);
             Err(error)
         }
@@ -114,6 +115,7 @@ pub(crate) unsafe fn on_vfs<V: Vfs, T>(
     match catch_unwind(AssertUnwindSafe(|| work(registered))) {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
+            let error = error.as_failure();
             registered.report(operation, &what(), error);
             Err(error)
         }

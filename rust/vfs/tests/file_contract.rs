@@ -237,3 +237,31 @@ fn a_region_may_come_with_a_code_that_says_more() {
     assert_eq!(call!(file.xShmMap(0, REGION, 1, &raw mut region)), ffi::SQLITE_READONLY_CANTINIT);
     assert!(region.is_null());
 }
+
+/// SQLite would use what it asked to be made without a look at it.
+#[test]
+fn a_region_that_was_to_be_made_is_there_or_it_is_an_error() {
+    let Open { mock, mut file, _name } = open(c"unmade-shm");
+    let mut region = ptr::dangling_mut::<c_void>();
+    mock.tweak(|tweaks| tweaks.is_map_absent = true);
+    assert_eq!(call!(file.xShmMap(0, REGION, 1, &raw mut region)), ffi::SQLITE_IOERR_SHMMAP);
+    assert!(region.is_null());
+}
+
+#[test]
+fn a_region_that_nobody_waits_for_is_misuse() {
+    let Open { mock, mut file, _name } = open(c"null-shm");
+    mock.set_hook(|operation, _| panic!("{operation} was called"));
+    assert_eq!(call!(file.xShmMap(0, REGION, 1, ptr::null_mut())), MISUSE);
+    mock.clear_hook();
+}
+
+#[test]
+fn an_error_is_never_told_as_success() {
+    let Open { mock, mut file, _name } = open(c"ok-file-error");
+    mock.set_hook(|_, _| Err(Code::OK.into()));
+    assert_eq!(file.read(&mut [0; 4], 0), ffi::SQLITE_ERROR);
+    assert_eq!(file.write(&[0; 4], 0), ffi::SQLITE_ERROR);
+    let mut region = ptr::null_mut::<c_void>();
+    assert_eq!(call!(file.xShmMap(0, REGION, 1, &raw mut region)), ffi::SQLITE_ERROR);
+}

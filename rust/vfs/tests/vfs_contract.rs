@@ -227,6 +227,8 @@ fn randomness_and_sleep_answer_what_was_done_and_never_too_much() {
     assert_eq!(call!(vfs.xRandomness(4, buffer.as_mut_ptr())), 4);
     assert_eq!(buffer, [7, 7, 7, 7, 1, 1, 1, 1]);
     assert_eq!(call!(vfs.xRandomness(-1, buffer.as_mut_ptr())), 0);
+    mock.tweak(|tweaks| tweaks.filled = Some(99));
+    assert_eq!(call!(vfs.xRandomness(8, buffer.as_mut_ptr())), 8, "there was room for no more");
 
     assert_eq!((call!(vfs.xSleep(5)), call!(vfs.xSleep(-5))), (5, 0));
     mock.tweak(|tweaks| tweaks.slept = Some(Duration::from_secs(1 << 40)));
@@ -258,6 +260,21 @@ fn the_last_error_of_the_operating_system_is_remembered_for_each_thread() {
     })
     .join()
     .unwrap();
+}
+
+/// A code that says "no error" beside an error would let SQLite use a file that nobody opened.
+#[test]
+fn an_error_is_never_told_as_success() {
+    let (mock, vfs) = set_up(c"ok-error");
+    for code in [Code::OK, Code::OK_SYMLINK, Code::OK_LOAD_PERMANENTLY] {
+        mock.set_hook(move |_, _| Err(code.into()));
+        let name = Name::new(b"app.db");
+        let mut file = CFile::new(vfs);
+        let answered = call!(vfs.xOpen(name.raw, file.memory(), MAIN, ptr::null_mut()));
+        assert_eq!(answered, ffi::SQLITE_ERROR, "{code}");
+        assert_eq!(call!(vfs.xDelete(c"a".as_ptr(), 0)), ffi::SQLITE_ERROR);
+        assert_eq!(full_pathname(vfs, c"a", 64).0, ffi::SQLITE_ERROR);
+    }
 }
 
 #[test]
