@@ -134,8 +134,10 @@ impl<V: Vfs> Registered<V> {
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
         self.api.log(REFUSED.code, &format!("{}: panic in {operation}: {text}", self.name.to_string_lossy()));
-        // Dropping a payload may itself panic, and nothing would catch that.
-        std::mem::forget(panic);
+        // Dropping a payload may itself panic, and nothing else would catch that. What comes out then is let go for good.
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            std::mem::forget(again);
+        }
     }
 }
 

@@ -6,7 +6,8 @@ mod common;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::panics::{be_quiet, explode};
 use common::{CFile, CVfs, Mock, Name, call, logged, registered};
@@ -204,4 +205,26 @@ fn a_panic_in_the_file_system_is_a_code_and_forgotten() {
     }
     mock.clear_hook();
     assert_eq!((access(), full_pathname(), randomness()), ((ffi::SQLITE_OK, 0), ffi::SQLITE_OK, 8));
+}
+
+/// Each panic leaked what it carried, a message at least: a file system that panics at every call would fill the memory.
+#[test]
+fn what_a_panic_carried_is_freed() {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let (mock, vfs) = set_up(c"freed");
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let payload = Arc::clone(&dropped);
+    mock.set_hook(move |called, _| match called {
+        "delete" | "close" => std::panic::resume_unwind(Box::new(Counted(Arc::clone(&payload)))),
+        _ => Ok(()),
+    });
+    let mut file = vfs.must_open(&Name::new(b"app.db"), MAIN);
+    assert_eq!(call!(vfs.xDelete(c"a".as_ptr(), 0)), IOERR);
+    assert_eq!(file.close(), ffi::SQLITE_IOERR_CLOSE);
+    assert_eq!(dropped.load(Ordering::SeqCst), 2);
 }
