@@ -10,6 +10,10 @@ BENCH_ARGS ?=
 BIN := .venv/bin
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 PY_SOURCES := $(wildcard python tests scripts examples benches)
+# The crates with unsafe code of their own, and what runs their tests: any error or lost block of ours ends it with 1.
+MEMCHECK_CRATES := vfs
+MEMCHECK := valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=definite \
+        --errors-for-leak-kinds=definite --num-callers=30
 TEST_DIRS := $(wildcard tests/unit tests/cli tests/integration tests/property tests/process tests/interop)
 
 export PYO3_PYTHON := $(abspath $(BIN)/python)
@@ -21,7 +25,7 @@ export CARGO_TERM_PROGRESS_WHEN := never
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest docs docs-update \
-        interop soak bench wheel clean
+        interop soak memcheck bench wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -104,6 +108,12 @@ interop: tools build ## every case against the real Litestream, the slow ones to
 
 soak: tools build ## the cases that are too slow for the gate
 	LTXCORE_HYPOTHESIS=slow $(BIN)/pytest -m "slow and not network" --timeout 1800 $(PYTEST_ARGS) $(TEST_DIRS)
+
+# One thread: a child that a test forks has no other, and would take for lost what only those hold.
+memcheck: ## the tests of the crates with unsafe code under valgrind, which apt installs if it is missing
+	@command -v valgrind > /dev/null || apt-get install --quiet --yes valgrind
+	$(CARGO) test --locked --tests --quiet $(MEMCHECK_CRATES:%=--package %) \
+	    --config 'target."cfg(unix)".runner = "$(MEMCHECK)"' -- --test-threads=1
 
 bench: tools build ## ltxcore beside Litestream, bare LZ4 and the disk: one table, ten minutes; BENCH_ARGS=--quick
 	CARGO="$(CARGO)" $(BIN)/python -m benches.run $(BENCH_ARGS)

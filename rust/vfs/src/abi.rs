@@ -1,4 +1,5 @@
-//! SQLite's C structs, by hand: no header, no libclang is needed to build. `tests/abi.rs` compares them with the real ones.
+//! SQLite's C structs, by hand: no header, no libclang is needed to build. The tests below compare them with the real ones,
+//! and `tests/api.rs` the places with the real table.
 //!
 //! Sources: SQLite, "OS Interface Object" (`c3ref/vfs.html`), "OS Interface File Virtual Methods Object"
 //! (`c3ref/io_methods.html`).

@@ -147,7 +147,7 @@ pub(crate) unsafe extern "C" fn randomness<V: Vfs>(vfs: *mut RawVfs, size: c_int
                 return Ok(0);
             }
             ptr::write_bytes(out, 0, size);
-            Ok(registered.vfs.randomness(slice::from_raw_parts_mut(out.cast::<u8>(), size)))
+            Ok(registered.vfs.randomness(slice::from_raw_parts_mut(out.cast::<u8>(), size)).min(size))
         })
     };
     filled.ok().and_then(|filled| c_int::try_from(filled).ok()).unwrap_or(0)

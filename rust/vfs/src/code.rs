@@ -109,6 +109,12 @@ impl Error {
     pub fn os(code: Code, error: &io::Error) -> Self {
         Self { code, errno: error.raw_os_error().unwrap_or(0) }
     }
+
+    /// The same as something that C takes for an error: after `OK`, SQLite would use what it did not get.
+    pub(crate) fn as_failure(self) -> Self {
+        let is_failure = self.code.primary() != Code::OK;
+        Self { code: if is_failure { self.code } else { Code::ERROR }, ..self }
+    }
 }
 
 impl From<Code> for Error {

@@ -65,7 +65,7 @@ pub enum Control<'a> {
     FileStat,
 }
 
-/// An answer to a [`Control`].
+/// An answer to a [`Control`]; one of a shape that the control does not name is `MISUSE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// It means nothing to this file. SQLite takes any other answer for "done".
@@ -175,38 +175,75 @@ unsafe fn parse_pragma<'a>(arg: *mut *mut c_char) -> Result<Option<Control<'a>>>
     }
 }
 
-/// Writes an answer to where the control's argument says.
+/// What the argument of a control has room for.
+enum Room {
+    Nothing,
+    Int,
+    Long,
+    Text,
+    /// A text, which may be an error message.
+    Pragma,
+    /// A `sqlite3_str`.
+    Builder,
+}
+
+const fn room(operation: c_int) -> Room {
+    match operation {
+        op::LOCKSTATE
+        | LAST_ERRNO
+        | op::PERSIST_WAL
+        | op::POWERSAFE_OVERWRITE
+        | op::HAS_MOVED
+        | op::LOCK_TIMEOUT
+        | op::EXTERNAL_READER => Room::Int,
+        op::MMAP_SIZE => Room::Long,
+        op::VFSNAME | op::TEMPFILENAME => Room::Text,
+        op::PRAGMA => Room::Pragma,
+        op::FILESTAT => Room::Builder,
+        _ => Room::Nothing,
+    }
+}
+
+/// Writes an answer to where the control's argument says. An answer that does not fit there is misuse: the argument may point
+/// to anything, for `Sync` to the name of a file.
 ///
 /// # Safety
 /// As [`parse`].
 pub(crate) unsafe fn write_reply(api: &SqliteApi, operation: c_int, arg: *mut c_void, reply: Reply) -> c_int {
-    let wrote = match reply {
-        Reply::NotFound => return Code::NOTFOUND.0,
-        Reply::Done => true,
-        // SAFETY: the argument has room for a number of this width, by the caller's promise.
-        Reply::Number(number) => unsafe { write_number(operation, arg, number) },
+    let wrote = match (reply, room(operation)) {
+        (Reply::NotFound, _) => return Code::NOTFOUND.0,
+        (Reply::Done, _) => true,
+        // SAFETY: by the caller's promise, an `int` is there.
+        (Reply::Number(number), Room::Int) => unsafe {
+            write(arg.cast::<c_int>(), c_int::try_from(number).unwrap_or(c_int::MAX))
+        },
+        // SAFETY: by the caller's promise, a `sqlite3_int64` is there.
+        (Reply::Number(number), Room::Long) => unsafe { write(arg.cast::<i64>(), number) },
         // SAFETY: the argument is a `sqlite3_str`, by the caller's promise.
-        Reply::Text(text) if operation == op::FILESTAT => unsafe { api.str_append(arg, &text) },
+        (Reply::Text(text), Room::Builder) => unsafe { api.str_append(arg, &text) },
         // SAFETY: the argument has room for a pointer, by the caller's promise.
-        Reply::Text(text) => unsafe { write(arg.cast::<*mut c_char>(), api.copy_text(&text)) },
-        Reply::Refused(text) => {
-            // SAFETY: as above.
-            unsafe { write(arg.cast::<*mut c_char>(), api.copy_text(&text)) };
-            return Code::ERROR.0;
-        }
+        (Reply::Text(text), Room::Text | Room::Pragma) => unsafe { write_text(api, arg, &text) },
+        // SAFETY: as above.
+        (Reply::Refused(text), Room::Pragma) => unsafe {
+            if write_text(api, arg, &text) {
+                return Code::ERROR.0;
+            }
+            false
+        },
+        _ => false,
     };
     if wrote { Code::OK.0 } else { Code::MISUSE.0 }
 }
 
 /// # Safety
-/// As [`parse`].
-unsafe fn write_number(operation: c_int, arg: *mut c_void, number: i64) -> bool {
-    if operation == op::MMAP_SIZE {
-        // SAFETY: by the caller's promise, a `sqlite3_int64` is there.
-        return unsafe { write(arg.cast::<i64>(), number) };
+/// `arg` is null or has room for a pointer.
+unsafe fn write_text(api: &SqliteApi, arg: *mut c_void, text: &str) -> bool {
+    // First, so that no copy is made that nobody will free.
+    if arg.is_null() {
+        return false;
     }
-    // SAFETY: by the caller's promise, an `int` is there.
-    unsafe { write(arg.cast::<c_int>(), c_int::try_from(number).unwrap_or(c_int::MAX)) }
+    // SAFETY: by the caller's promise.
+    unsafe { write(arg.cast::<*mut c_char>(), api.copy_text(text)) }
 }
 
 /// # Safety

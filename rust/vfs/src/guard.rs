@@ -87,6 +87,7 @@ pub(crate) unsafe fn on_file<V: Vfs, T>(
     match catch_unwind(AssertUnwindSafe(|| work(state))) {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
+            let error = error.as_failure();
             state.report(operation, error);
             Err(error)
         }
@@ -114,6 +115,7 @@ pub(crate) unsafe fn on_vfs<V: Vfs, T>(
     match catch_unwind(AssertUnwindSafe(|| work(registered))) {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
+            let error = error.as_failure();
             registered.report(operation, &what(), error);
             Err(error)
         }
@@ -132,8 +134,10 @@ impl<V: Vfs> Registered<V> {
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
         self.api.log(REFUSED.code, &format!("{}: panic in {operation}: {text}", self.name.to_string_lossy()));
-        // Dropping a payload may itself panic, and nothing would catch that.
-        std::mem::forget(panic);
+        // Dropping a payload may itself panic, and nothing else would catch that. What comes out then is let go for good.
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            std::mem::forget(again);
+        }
     }
 }
 

@@ -237,7 +237,15 @@ unsafe extern "C" fn shm_map<V: Vfs>(
             let (Ok(index), Ok(size)) = (u32::try_from(index), u32::try_from(size)) else {
                 return Err(Code::MISUSE.into());
             };
-            shared(state)?.map(index, size, extend != 0)
+            if out.is_null() {
+                return Err(Code::MISUSE.into());
+            }
+            let region = shared(state)?.map(index, size, extend != 0)?;
+            // SQLite uses what it asked to be made without another look.
+            if extend != 0 && region.address.is_null() && region.code == Code::OK {
+                return Err(Code::IOERR_SHMMAP.into());
+            }
+            Ok(region)
         })
     };
     match mapped {
