@@ -85,8 +85,11 @@ pub enum SyncMode {
     /// What SQLite asks for.
     #[default]
     Auto,
-    /// The disk's own cache always, where that can be asked for.
+    /// The disk's own cache always, where that can be asked for (macOS).
     Full,
+    /// Order instead of durability, where that can be asked for (macOS): what was written before reaches the disk before what is
+    /// written after.
+    Barrier,
     /// Nothing: for databases that may be lost with the machine.
     Off,
 }
@@ -133,6 +136,7 @@ impl Choice {
             choice.sync = match value.as_str() {
                 "auto" => SyncMode::Auto,
                 "full" => SyncMode::Full,
+                "barrier" => SyncMode::Barrier,
                 "off" => SyncMode::Off,
                 _ => return Err(unknown("sync", &value)),
             };

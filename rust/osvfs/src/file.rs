@@ -17,7 +17,7 @@ use crate::checksums::PageChecksums;
 use crate::choice::{LockMode, SyncMode};
 use crate::fd_pool::{Descriptor, FileId};
 use crate::lock::Lock;
-use crate::platform;
+use crate::platform::{self, Strength};
 use crate::shm::Shm;
 use crate::temp;
 
@@ -122,11 +122,16 @@ impl File for OsFile {
     }
 
     fn sync(&mut self, flags: SyncFlags) -> Result<()> {
-        if self.sync_mode == SyncMode::Off {
-            return Ok(());
-        }
-        let full = flags.is_full() || self.sync_mode == SyncMode::Full;
-        platform::sync(self.handle.as_fd(), full, self.kind == FileKind::MainJournal)
+        let strength = match self.sync_mode {
+            SyncMode::Off => return Ok(()),
+            SyncMode::Full => Strength::Full,
+            SyncMode::Barrier => Strength::Barrier,
+            // What a rollback journal needs is to be there before the pages that it can undo.
+            SyncMode::Auto if flags.is_full() && self.kind == FileKind::MainJournal => Strength::Barrier,
+            SyncMode::Auto if flags.is_full() => Strength::Full,
+            SyncMode::Auto => Strength::Normal,
+        };
+        platform::sync(self.handle.as_fd(), strength)
             .map_err(|error| Error::os(Code::IOERR_FSYNC, &error))?;
         if std::mem::take(&mut self.sync_directory) {
             // SQLite's own VFS ignores a failure here, too: not every file system can sync a directory.

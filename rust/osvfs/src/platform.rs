@@ -21,3 +21,14 @@ pub(crate) struct OfdCommands {
     pub(crate) get: i32,
     pub(crate) set: i32,
 }
+
+/// How strong a sync is, where there is more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strength {
+    /// To the disk.
+    Normal,
+    /// In order, on the disk.
+    Barrier,
+    /// Out of the disk's own cache, too.
+    Full,
+}

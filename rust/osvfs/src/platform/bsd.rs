@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::OfdCommands;
+use super::{OfdCommands, Strength};
 use crate::choice::LockMode;
 
 pub(crate) type Flock = libc::flock;
@@ -17,7 +17,7 @@ pub(crate) const DEFAULT_LOCK: LockMode = LockMode::Flock;
 pub(crate) const FLOCK_CONVERTS_ATOMICALLY: bool = true;
 
 /// `fsync`, the one sync there is.
-pub(crate) fn sync(fd: BorrowedFd<'_>, _full: bool, _is_journal: bool) -> io::Result<()> {
+pub(crate) fn sync(fd: BorrowedFd<'_>, _strength: Strength) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(fd))?)
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::OfdCommands;
+use super::{OfdCommands, Strength};
 use crate::choice::LockMode;
 
 /// 64-bit offsets on every architecture.
@@ -22,7 +22,7 @@ pub(crate) const DEFAULT_LOCK: LockMode = LockMode::Ofd;
 pub(crate) const FLOCK_CONVERTS_ATOMICALLY: bool = false;
 
 /// Size changes are covered by `fdatasync`, and there is no stronger sync to ask for.
-pub(crate) fn sync(fd: BorrowedFd<'_>, _full: bool, _is_journal: bool) -> io::Result<()> {
+pub(crate) fn sync(fd: BorrowedFd<'_>, _strength: Strength) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| rustix::fs::fdatasync(fd))?)
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::OfdCommands;
+use super::{OfdCommands, Strength};
 use crate::choice::LockMode;
 
 pub(crate) type Flock = libc::flock;
@@ -21,15 +21,19 @@ pub(crate) const DEFAULT_LOCK: LockMode = LockMode::Ofd;
 /// `flock` from exclusive to shared keeps the lock.
 pub(crate) const FLOCK_CONVERTS_ATOMICALLY: bool = true;
 
-/// A full sync empties the disk's cache; for a rollback journal a barrier is enough. Without either it is `fsync`.
+/// `fsync` does not empty the disk's cache here. A file system that knows neither command gets an `fsync`.
 #[expect(unsafe_code, reason = "commands that no library wraps")]
-pub(crate) fn sync(fd: BorrowedFd<'_>, full: bool, is_journal: bool) -> io::Result<()> {
-    if full {
-        let command = if is_journal { F_BARRIERFSYNC } else { libc::F_FULLFSYNC };
+pub(crate) fn sync(fd: BorrowedFd<'_>, strength: Strength) -> io::Result<()> {
+    let command = match strength {
+        Strength::Normal => None,
+        Strength::Barrier => Some(F_BARRIERFSYNC),
+        Strength::Full => Some(libc::F_FULLFSYNC),
+    };
+    if let Some(command) = command
         // SAFETY: the descriptor is open for the length of the borrow; the commands take no argument.
-        if unsafe { libc::fcntl(fd.as_raw_fd(), command, 0) } != -1 {
-            return Ok(());
-        }
+        && unsafe { libc::fcntl(fd.as_raw_fd(), command, 0) } != -1
+    {
+        return Ok(());
     }
     Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(fd))?)
 }
