@@ -4,6 +4,9 @@
     python -m tests.helpers.acceptance kill9 --times 200
     python -m tests.helpers.acceptance histories --count 500
     python -m tests.helpers.acceptance memory
+    python -m tests.helpers.acceptance vfs-kill9 --times 500
+    python -m tests.helpers.acceptance vfs-lost-commit --times 1000
+    python -m tests.helpers.acceptance in-process-soak --minutes 10 --commits 1000000
 
 LTXCORE_TEST_SUBJECT=litestream runs them against the real Litestream instead.
 """
@@ -21,12 +24,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import gap, history, kill9, memory, profiles, replicators
+from tests.helpers import acceptance_vfs, gap, history, kill9, memory, profiles, replicators
 from tests.helpers.process import ChildError
 from tests.helpers.replicators import RestoreRefused
 from tests.helpers.site import Site
+from tests.helpers.tables import Row, table
 
-Row = tuple[object, ...]
 FAULTS = (AssertionError, ChildError, RestoreRefused, OSError)
 
 
@@ -38,13 +41,6 @@ def temporary_site() -> Iterator[Site]:
             yield site
         finally:
             site.end()
-
-
-def table(head: Sequence[str], rows: Sequence[Row]) -> None:
-    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
 def restart_gap(arguments: argparse.Namespace) -> bool:
@@ -146,16 +142,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True)
 
-    def command(name: str, run: Callable[[Any], bool], option: str, default: int) -> None:
+    def command(name: str, run: Callable[[Any], bool], *options: tuple[str, int]) -> None:
         made = commands.add_parser(name)
-        made.add_argument(option, type=int, default=default)
+        for option, default in options:
+            made.add_argument(option, type=int, default=default)
         made.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
         made.set_defaults(run=run)
 
-    command("restart-gap", restart_gap, "--variants", 500)
-    command("kill9", kills, "--times", 200)
-    command("histories", histories, "--count", 500)
-    command("memory", memory_table, "--scale", 1)
+    command("restart-gap", restart_gap, ("--variants", 500))
+    command("kill9", kills, ("--times", 200))
+    command("histories", histories, ("--count", 500))
+    command("memory", memory_table, ("--scale", 1))
+    for name, (run, *options) in acceptance_vfs.COMMANDS.items():
+        command(name, run, *options)
     arguments = parser.parse_args(argv)
     print(f"subject {replicators.SUBJECT}, seed {arguments.seed}", flush=True)
     return 0 if arguments.run(arguments) else 1
