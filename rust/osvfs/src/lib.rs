@@ -11,7 +11,7 @@
 //! * [`fd_pool`] is the only code in the project that opens or closes a database or `-shm` file.
 //! * [`probe`] finds out what a directory can do.
 //!
-//! Unsafe code is in `fcntl`, `mmap` and `atomic`.
+//! Unsafe code is in `fcntl`, `mmap`, `shm` and `atomic`.
 
 #![deny(unsafe_code)]
 

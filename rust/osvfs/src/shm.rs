@@ -106,7 +106,9 @@ impl Shm {
     }
 }
 
-impl SharedMemory for Shm {
+// SAFETY: addresses are those of mappings of at least `size` bytes, which are kept until `unmap`, or until the file is dropped.
+#[expect(unsafe_code, reason = "a promise about what is mapped")]
+unsafe impl SharedMemory for Shm {
     fn map(&mut self, index: u32, size: u32, extend: bool) -> Result<MappedRegion> {
         let patience = if self.waits_to_join { JOIN_TIMEOUT } else { Duration::ZERO };
         wait_for(patience, || match self.open()? {

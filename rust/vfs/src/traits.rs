@@ -196,7 +196,11 @@ impl MappedRegion {
 }
 
 /// The shared memory of a WAL-mode database (SQLite, "WAL-mode File Format", section 2).
-pub trait SharedMemory {
+///
+/// # Safety
+/// SQLite reads and writes through the addresses that [`SharedMemory::map`] returns: each is null, or that of `size` bytes which
+/// stay mapped, writable unless the code says otherwise, until `unmap` is called or the file is closed.
+pub unsafe trait SharedMemory {
     /// Region `index` of `size` bytes; made if `extend`. Valid until [`SharedMemory::unmap`].
     ///
     /// # Errors

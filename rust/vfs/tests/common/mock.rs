@@ -286,7 +286,8 @@ impl vfs::File for MockFile {
     }
 }
 
-impl SharedMemory for MockFile {
+// SAFETY: regions are boxes of `size` bytes that live as long as the shared state, which every open file of it holds.
+unsafe impl SharedMemory for MockFile {
     fn map(&mut self, index: u32, size: u32, extend: bool) -> Result<MappedRegion> {
         self.before("map")?;
         let mut region = locked(&self.inode.shm).map(self.id, index, size, extend);
