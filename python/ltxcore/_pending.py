@@ -42,7 +42,7 @@ def pending(client: ReplicaClient, txid: TXID, *, thorough: bool = True) -> list
     higher = [file for level in range(1, SNAPSHOT_LEVEL + 1) for file in client.ltx_files(level)]
     chain = _chain(listed, higher, txid)
     if not chain:
-        _check_history([*listed, *higher], txid)
+        _check_history([*client.ltx_files(0), *higher], txid)
     return chain
 
 
