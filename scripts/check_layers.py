@@ -54,6 +54,8 @@ TOP = {"__init__", "__main__", "cli"}
 LOWEST = {"_backoff", "_ltxcore", "_runtime", "_sqlite_lock", "_time"}
 # Private modules that are part of a public one and stand where it stands.
 PARTS = {
+    "_config_check": "config",
+    "_config_text": "config",
     "_follow": "db",
     "_followed": "follow",
     "_pending": "follow",

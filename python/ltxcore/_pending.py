@@ -47,7 +47,7 @@ def pending(client: ReplicaClient, txid: TXID, *, thorough: bool = True) -> list
 
 
 def _chain(level0: Iterable[FileInfo], higher: Iterable[FileInfo], reached: TXID) -> list[FileInfo]:
-    rest, chain = deque(level0), []
+    rest, chain = deque(level0), list[FileInfo]()
     while True:
         while rest and rest[0].max_txid <= reached:
             rest.popleft()

@@ -53,7 +53,9 @@ def catch_up(follower: Child, source: Source, output: Path) -> None:
     until(done, what=f"TXID {source.txid}: {follower.tail()}")
 
 
-@pytest.mark.parametrize("first, second", [(ours, theirs), (theirs, ours)], ids=["ours-first", "theirs-first"])
+@pytest.mark.parametrize(
+    "first, second", [(ours, theirs), (theirs, ours)], ids=["ours-first", "theirs-first"]
+)
 def test_each_goes_on_where_the_other_stopped(
     source: Source, output: Path, first: Callable[..., Child], second: Callable[..., Child]
 ) -> None:

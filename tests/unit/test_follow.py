@@ -65,9 +65,7 @@ def test_it_is_in_rollback_mode_from_the_start(output: Path, followed: FollowedD
     assert output.read_bytes()[18:20] == b"\1\1"
 
 
-def test_an_idle_reader_sees_the_new_state(
-    source: Source, output: Path, followed: FollowedDatabase
-) -> None:
+def test_an_idle_reader_sees_the_new_state(source: Source, output: Path, followed: FollowedDatabase) -> None:
     """A file without page 1 brings no new change counter of its own; readers must drop their caches nevertheless."""
     with closing(sqlite3.connect(output)) as reader:
         query = "SELECT value FROM account WHERE id = 1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +26,18 @@ def keep_up(
     output: Path,
     interval: float,
     settings: dict[str, Any],
-    progress: Progress | None,
+    bar: Callable[[], AbstractContextManager[Progress | None]],
 ) -> TXID | None:
     """Follow until SIGINT or SIGTERM; where the database is then, or None if it was not even restored."""
     start_log("info")
     with Events() as events:
         try:
-            followed = ltxcore.follow(
-                client, output, interval=interval, progress=watched(progress, events), **settings
-            )
+            with bar() as progress:
+                followed = ltxcore.follow(
+                    client, output, interval=interval, progress=watched(progress, events), **settings
+                )
         except RestoreCancelledError:
-            note("ended before the database was restored")
+            note("ended during the restore")
             return None
         announce(followed, source)
         while not isinstance(events.next(), Signalled):
