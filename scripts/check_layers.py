@@ -44,6 +44,7 @@ MODULES: dict[str, set[str]] = {
     "config": {"errors", "ltx", "levels", "clients"},
     "replica": {"errors", "ltx", "levels", "clients"},
     "restore": {"errors", "ltx", "levels", "clients", "replica"},
+    "follow": {"errors", "ltx", "levels", "clients", "replica", "restore"},
     "vfs": {"errors", "ltx", "levels", "clients"},
     "blob_store": {"errors"},
     "db": {"errors", "ltx", "levels", "clients", "replica", "restore"},
@@ -51,10 +52,14 @@ MODULES: dict[str, set[str]] = {
 }
 TOP = {"__init__", "__main__", "cli"}
 # Everything may use these, and they use nothing of ours but each other and the errors.
-LOWEST = {"_backoff", "_ltxcore", "_runtime", "_time"}
+LOWEST = {"_backoff", "_ltxcore", "_runtime", "_sqlite_lock", "_time"}
 # Private modules that are part of a public one and stand where it stands.
 PARTS = {
+    "_config_check": "config",
+    "_config_text": "config",
     "_follow": "db",
+    "_followed": "follow",
+    "_pending": "follow",
     "_reader": "vfs",
     "_running": "db",
     "_sqlite": "vfs",

@@ -23,6 +23,7 @@ from ltxcore.clients import ReplicaClient, client_from_url
 from ltxcore.clients.file import FileClient
 from ltxcore.db import DB, CheckpointMode, CheckpointResult, SyncStatus, replicate
 from ltxcore.errors import Error
+from ltxcore.follow import FollowedDatabase, follow
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
 from ltxcore.replica import Replica
 from ltxcore.restore import RestorePoint, RestoreProgress, RestoreResult, restore, restore_points
@@ -38,6 +39,7 @@ __all__ = [
     "Error",
     "FileClient",
     "FileInfo",
+    "FollowedDatabase",
     "Pos",
     "ReaderVFS",
     "Replica",
@@ -50,6 +52,7 @@ __all__ = [
     "__version__",
     "client_from_url",
     "errors",
+    "follow",
     "ltx",
     "replicate",
     "restore",

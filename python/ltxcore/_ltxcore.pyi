@@ -28,11 +28,13 @@ __all__ = [
     "Decoder",
     "Encoder",
     "FileClient",
+    "Followed",
     "Header",
     "PageIndex",
     "PageIndexElem",
     "ReaderSource",
     "SQLiteHandle",
+    "Step",
     "Trailer",
     "__version__",
     "apply",
@@ -450,6 +452,53 @@ def restore(
     ``progress`` gets bytes done, bytes in all, files done, files in all. The result is TXID, checksum, page size,
     pages, files, bytes read, and whether the time asked for is later than all there is.
     """
+
+@final
+class Step:
+    """New LTX files, merged and verified; :meth:`Followed.merge` makes them."""
+
+    @property
+    def txid(self) -> int:
+        """The transaction that it leads to."""
+
+@final
+class Followed:
+    """The file of a database that follows a replica while others read it. It is never closed.
+
+    A step is applied by ``save``, ``write`` and ``commit``, under SQLite's PENDING and SHARED bytes, exclusively. Until
+    ``commit`` is done, a rollback journal takes the database back.
+
+    Args:
+        path: the database file, an absolute path without links.
+
+    Raises:
+        RestoreError: it cannot be opened.
+    """
+
+    def __new__(cls, path: _Path) -> Self: ...
+    def fileno(self) -> int:
+        """The descriptor, to lock with; never to be closed."""
+
+    def merge(self, client: _Client, files: Sequence[_Row]) -> Step:
+        """Merge new files, each continuing the one before, beside the database.
+
+        Raises:
+            FormatError: a file is damaged.
+            ReplicaError: the storage failed.
+        """
+
+    def save(self, step: Step, marker: _Path) -> None:
+        """Save the pages that will change in a journal, which is in force while the file ``marker`` exists.
+
+        Raises:
+            RestoreError: the page size has changed, or there is a journal already.
+        """
+
+    def write(self, step: Step) -> None:
+        """Write the pages."""
+
+    def commit(self) -> None:
+        """Delete the journal."""
 
 def compact_level(client: _Client, level: int) -> _Row | None:
     """Merge what is new in the level below into ``level``; see ``ltxcore.Replica.compact``."""

@@ -96,18 +96,52 @@ def restore(
         ReplicaError: the storage failed.
         ValueError: arguments that make no sense, such as both a TXID and a time.
     """
+    return restore_prepared(
+        as_client(source),
+        Path(output),
+        txid=_txid(txid),
+        timestamp=timestamp,
+        parallelism=parallelism,
+        overwrite=overwrite,
+        integrity_check=integrity_check,
+        progress=progress,
+    )
+
+
+def restore_prepared(
+    client: ReplicaClient,
+    path: Path,
+    *,
+    txid: TXID | None = None,
+    timestamp: datetime | str | None = None,
+    parallelism: int = 8,
+    overwrite: bool = False,
+    integrity_check: Literal["none", "quick", "full"] = "none",
+    progress: Callable[[RestoreProgress], None] | None = None,
+    prepare: Callable[[Path], None] | None = None,
+) -> RestoreResult:
+    """:func:`restore`, with a last step of the caller's.
+
+    ``prepare`` gets the path of the database when it is whole, before it is checked and gets its name.
+    """
     if integrity_check not in ("none", "quick", "full"):
         raise ValueError(f"integrity_check is none, quick or full: {integrity_check!r}")
-    path = Path(output)
+
+    def verify(new: Path) -> None:
+        if prepare is not None:
+            prepare(new)
+        if integrity_check != "none":
+            _check(new, path, integrity_check)
+
     txid_, checksum, page_size, page_count, files, bytes_read, clamped = _ltxcore.restore(
-        native(as_client(source)),
+        native(client),
         os.fspath(path),
-        txid=_txid(txid),
+        txid=txid,
         timestamp_ms=None if timestamp is None else millis_bound(parse_time(timestamp)),
         parallelism=parallelism,
         overwrite=overwrite,
         progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
-        verify=None if integrity_check == "none" else lambda new: _check(new, path, integrity_check),
+        verify=verify if prepare is not None or integrity_check != "none" else None,
     )
     return RestoreResult(
         path=path,

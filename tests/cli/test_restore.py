@@ -27,8 +27,8 @@ def origin(monkeypatch):
         return ltxcore.RestoreResult(output, pos, 4096, 7, tuple(FILES), 4200, state.clamped)
 
     monkeypatch.setattr(ltxcore, "restore", fake_restore)
-    monkeypatch.setattr(restore, "replica", lambda source: state)
-    monkeypatch.setattr(ltx_command, "replica", lambda source: state)
+    monkeypatch.setattr(restore, "located", lambda *_: (state, None))
+    monkeypatch.setattr(ltx_command, "located", lambda *_: (state, None))
     monkeypatch.setattr(restore, "plan", lambda *_: (FILES, state.clamped))
     return state
 

@@ -12,12 +12,15 @@ from ltxcore import (
     TXID,
     CheckpointResult,
     FileInfo,
+    FollowedDatabase,
     Pos,
     ReaderVFS,
     Replica,
     ReplicaClient,
     RestorePoint,
+    RestoreResult,
     SyncStatus,
+    config,
     ltx,
 )
 from ltxcore.vfs import probe
@@ -59,6 +62,20 @@ def restore_to_a_point_in_time() -> None:
     ltxcore.restore(Path("/b"), "restored.db", txid="0000000000000001", overwrite=True)
     ltxcore.restore("file:///b", "restored.db", progress=lambda at: print(at.done, at.total))
     assert_type(ltxcore.restore_points("file:///b"), list[RestorePoint])
+
+
+def keep_up_with_a_replica() -> None:
+    with ltxcore.follow("file:///b", "copy.db", interval=timedelta(seconds=5)) as copy:
+        assert_type(copy, FollowedDatabase)
+        assert_type(copy.wait(timeout=10), TXID)
+        assert_type(copy.txid, TXID)
+        assert_type(copy.error, BaseException | None)
+        assert_type(copy.restored, RestoreResult | None)
+
+
+def read_a_configuration(path: Path) -> None:
+    settings = config.load(path, expand_env=False)
+    assert_type(settings.client(settings.find("app.db")), ReplicaClient)
 
 
 def look_inside_a_file() -> None:

@@ -39,6 +39,8 @@ class Events:
     """SIGINT and SIGTERM, and the ends of other threads, as a queue. A context manager."""
 
     def __init__(self) -> None:
+        #: Whether a signal has come.
+        self.asked = False
         self._queue: queue.SimpleQueue[Signalled | Finished] = queue.SimpleQueue()
         self._handlers: dict[int, Any] = {}
         self._wakeup = -1
@@ -60,6 +62,7 @@ class Events:
         signal.set_wakeup_fd(self._wakeup)
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        self.asked = True
         self._queue.put(Signalled(number))
 
     def next(self) -> Signalled | Finished:

@@ -98,3 +98,12 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
 
 
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON on stdout; messages go to stderr.")
+
+
+def config_options(command: F) -> F:
+    """Where a database that is named by its path is looked up."""
+    path = option(
+        "-c", "--config", type=click.Path(), help="Configuration [$LITESTREAM_CONFIG, /etc/litestream.yml]."
+    )
+    plain = option("--no-expand-env", is_flag=True, help="Leave $NAME in the configuration as it is.")
+    return path(plain(command))

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltxcore.cli._options import SETTINGS, Command, json_option, option
+from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
 from ltxcore.cli._output import format_time, print_json, print_table
-from ltxcore.cli._source import replica
+from ltxcore.cli._source import located
 from ltxcore.cli._types import LEVEL
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 @click.command("ltx", cls=Command, context_settings=SETTINGS)
 @click.argument("source")
 @option("--level", type=LEVEL, default="0", show_default=True, help="0 to 9 (9: snapshots), or all.")
+@config_options
 @json_option
-def command(source: str, level: int | None, as_json: bool) -> None:
-    """List the LTX files of the replica SOURCE, a URL or a directory."""
-    rows = [row(file) for file in replica(source).files(level)]
+def command(source: str, level: int | None, config: str | None, no_expand_env: bool, as_json: bool) -> None:
+    """List the LTX files of the replica SOURCE, a URL or a directory, or of a database in the configuration."""
+    origin, _ = located(source, config, not no_expand_env)
+    rows = [row(file) for file in origin.files(level)]
     if as_json:
         print_json(rows)
     else:

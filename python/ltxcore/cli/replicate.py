@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxcore.cli._child import Child, Events, Finished, Signalled
+from ltxcore.cli._log import LEVELS, start_log
 from ltxcore.cli._options import SETTINGS, Command, json_option, option
 from ltxcore.cli._output import note, print_json
 from ltxcore.cli._source import is_empty, replica
@@ -20,8 +19,6 @@ from ltxcore.cli._types import DURATION
 
 if TYPE_CHECKING:
     from ltxcore import DB, Replica
-
-LEVELS = ["debug", "info", "warning", "error"]
 
 
 @click.command("replicate", cls=Command, context_settings=SETTINGS)
@@ -110,13 +107,6 @@ def exec_arguments(line: str | None, once: bool) -> list[str] | None:
     if not words:
         raise click.UsageError("--exec needs a command")
     return words
-
-
-def start_log(level: str) -> None:
-    """Send the library's log to stderr."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True
-    )
 
 
 def restore_missing(origin: Replica, db: Path) -> None:

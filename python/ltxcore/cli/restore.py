@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ltxcore.cli._options import SETTINGS, Command, json_option, option
+from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
 from ltxcore.cli._output import format_time, note, print_json, print_table
-from ltxcore.cli._source import is_empty, replica
-from ltxcore.cli._types import TIMESTAMP, TXID
+from ltxcore.cli._source import is_empty, located
+from ltxcore.cli._types import DURATION, TIMESTAMP, TXID
 
 if TYPE_CHECKING:
     from ltxcore import Replica, RestoreProgress, RestoreResult
@@ -26,7 +26,9 @@ IntegrityCheck = Literal["none", "quick", "full"]
 
 @click.command("restore", cls=Command, context_settings=SETTINGS)
 @click.argument("source")
-@option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the database goes.")
+@option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Where the database goes [SOURCE, if it is one]."
+)
 @option("--txid", type=TXID, help="Restore up to this transaction (16 hexadecimal digits).")
 @option("--timestamp", type=TIMESTAMP, help="Restore what was committed before this time (RFC 3339).")
 @option(
@@ -43,10 +45,24 @@ IntegrityCheck = Literal["none", "quick", "full"]
     show_default=True,
     help="Let SQLite check the result: PRAGMA quick_check or integrity_check.",
 )
+@option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Then keep the database up with the replica; continue it if it exists.",
+)
+@option(
+    "--follow-interval",
+    type=DURATION,
+    default="1s",
+    show_default=True,
+    help="How often to look for new files.",
+)
+@config_options
 @json_option
 def command(
     source: str,
-    output: Path,
+    output: Path | None,
     txid: str | None,
     timestamp: datetime | None,
     parallelism: int,
@@ -55,30 +71,64 @@ def command(
     force: bool,
     dry_run: bool,
     integrity_check: IntegrityCheck,
+    follow: bool,
+    follow_interval: float,
+    config: str | None,
+    no_expand_env: bool,
     as_json: bool,
 ) -> None:
-    """Rebuild a database from the replica SOURCE, a URL or a directory.
+    """Rebuild a database from the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
     Without --txid or --timestamp it is the newest state. The database appears at its place whole and verified,
     or not at all. A time later than everything in the replica restores the newest state and says so.
+
+    With --follow the database is kept up with the replica until SIGINT or SIGTERM, for others to read. Nobody may
+    write to it. Its place in the history is kept in OUTPUT-txid, from where it or Litestream goes on the next time.
     """
+    if follow and (txid is not None or timestamp is not None or dry_run):
+        raise click.UsageError("--follow excludes --txid, --timestamp and --dry-run")
     if txid is not None and timestamp is not None:
         raise click.UsageError("--txid and --timestamp exclude each other")
+    origin, db = located(source, config, not no_expand_env)
+    output = output or db
+    if output is None:
+        raise click.UsageError("--output (-o) is required when restoring from a replica")
     if if_db_not_exists and output.exists():
         note(f"{output} exists; nothing to do")
         return
-    origin = replica(source)
     if if_replica_exists and is_empty(origin):
         note(f"{source} holds no LTX files; nothing to do")
         return
     if dry_run:
         show_plan(source, origin, output, txid, timestamp, as_json)
         return
+    if follow:
+        settings = {"overwrite": force, "parallelism": parallelism, "integrity_check": integrity_check}
+        keep_up(origin, source, output, follow_interval, settings, as_json)
+        return
     began = time.monotonic()
     options: dict[str, Any] = {"txid": txid, "timestamp": timestamp, "parallelism": parallelism}
     with progress_bar() as progress:
         result = run(origin, output, progress, overwrite=force, integrity_check=integrity_check, **options)
     report(result, origin, time.monotonic() - began, integrity_check, as_json)
+
+
+def keep_up(
+    origin: Replica, source: str, output: Path, interval: float, settings: dict[str, Any], as_json: bool
+) -> None:
+    """Restore and follow, and say where it ended."""
+    from ltxcore.cli._keep_up import keep_up
+
+    end = keep_up(origin.client, source, output, interval, settings, progress_bar)
+    if as_json:
+        print_json(
+            {
+                "db_path": str(output),
+                "replica": origin.client.type,
+                "txid": None if end is None else str(end),
+                "integrity_check": settings["integrity_check"],
+            }
+        )
 
 
 def run(

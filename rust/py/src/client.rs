@@ -23,6 +23,12 @@ pub(crate) fn row(info: &FileInfo) -> Row {
     (info.level, info.min_txid.get(), info.max_txid.get(), info.size, info.created_at.millis())
 }
 
+/// The file of a tuple.
+pub(crate) fn info((level, min_txid, max_txid, size, created_ms): Row) -> FileInfo {
+    let created_at = Timestamp::from_millis(created_ms);
+    FileInfo { size, created_at, ..key(level, min_txid, max_txid) }
+}
+
 fn key(level: u8, min_txid: u64, max_txid: u64) -> FileInfo {
     let (min_txid, max_txid) = (TxId::new(min_txid), TxId::new(max_txid));
     FileInfo { level, min_txid, max_txid, size: 0, created_at: Timestamp::default() }

@@ -8,6 +8,7 @@ mod codec;
 mod engine;
 mod errors;
 mod files;
+mod follow;
 mod gil;
 mod header;
 mod index;
@@ -31,6 +32,8 @@ mod _ltxcore {
     use crate::engine::{Database, integrity_check};
     #[pymodule_export]
     use crate::files::{apply, checksum_database, compact, encode_database, format_filename, parse_filename};
+    #[pymodule_export]
+    use crate::follow::{Followed, Step};
     #[pymodule_export]
     use crate::gil::begin_shutdown;
     #[pymodule_export]

@@ -120,14 +120,26 @@ fn continues(reached: TxId, file: &FileInfo) -> bool {
     reached.next().is_none_or(|next| file.min_txid <= next)
 }
 
-/// Merges `inputs` into one file of `level`: one thread merges, this one stores what comes out.
+/// Merges `inputs` into one file of `level`.
 fn merge(client: &dyn ReplicaClient, level: u8, inputs: &[FileInfo], retry: RetryPolicy) -> Result<FileInfo> {
     let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
         return Err(Error::NoSnapshot { first: None });
     };
+    merge_into(client, inputs, retry, &mut |output| {
+        client.write_ltx_file(level, first.min_txid, last.max_txid, output)
+    })
+}
+
+/// Merges `inputs`: one thread merges, this one lets `store` read what comes out, to its end.
+pub(crate) fn merge_into<T>(
+    client: &dyn ReplicaClient,
+    inputs: &[FileInfo],
+    retry: RetryPolicy,
+    store: &mut dyn FnMut(&mut dyn Read) -> Result<T>,
+) -> Result<T> {
     let stop = AtomicBool::new(false);
     let reader = RangeReader { client, retry, cancel: &stop };
-    let block = (READ_AHEAD / inputs.len()).clamp(READ_AHEAD / MOST_INPUTS, LONGEST_READ);
+    let block = (READ_AHEAD / inputs.len().max(1)).clamp(READ_AHEAD / MOST_INPUTS, LONGEST_READ);
     let inputs: Vec<Input<'_>> = inputs.iter().map(|info| Input::new(reader, *info, block)).collect();
     let inputs = prefetch(inputs)?;
     let (writer, mut output) = pipe();
@@ -143,7 +155,7 @@ fn merge(client: &dyn ReplicaClient, level: u8, inputs: &[FileInfo], retry: Retr
                 .and_then(|_| writer.finish().map_err(|_| Error::Cancelled));
             *failed.lock().unwrap_or_else(PoisonError::into_inner) = done.err();
         });
-        let stored = client.write_ltx_file(level, first.min_txid, last.max_txid, &mut output);
+        let stored = store(&mut output);
         abandon(output, &stop);
         stored
     });

@@ -221,6 +221,14 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A database that follows a replica cannot take over another page size while others read it.
+    #[error("the page size has changed from {expected} to {actual} bytes")]
+    PageSizeChanged {
+        /// Page size of the database in bytes.
+        expected: u32,
+        /// Page size of the new files in bytes.
+        actual: u32,
+    },
     /// Only levels 1 to 8 are compacted into.
     #[error("level {level} is not compacted into")]
     Level {

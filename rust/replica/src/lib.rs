@@ -3,10 +3,12 @@
 //! * [`ReplicaClient`] is what a kind of storage has to offer; [`FileClient`] is the one for directories.
 //! * [`plan()`] picks the files for a [`Target`]; [`restore_points`] lists all targets there are.
 //! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all.
+//! * [`Followed`] keeps a restored database up to date while others read it.
 //! * [`compact_level`] merges the files of one level into the next, where they are.
 //!
 //! Levels are 0 (one file for each transaction), 1 to 8 (merged) and 9 (snapshots of the whole database). All calls
-//! block. The crate knows nothing of SQLite but the names of the files beside a database.
+//! block. The crate knows nothing of SQLite but the names of the files beside a database, and in `follow` its
+//! rollback journal.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +16,7 @@ mod client;
 mod compact;
 mod error;
 mod file_client;
+mod follow;
 mod pipe;
 mod plan;
 mod points;
@@ -26,6 +29,7 @@ pub use client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
 pub use compact::{compact_level, compact_level_with};
 pub use error::{Error, FileKey, Place, Result};
 pub use file_client::FileClient;
+pub use follow::{Followed, Step};
 pub use plan::{Plan, Target, plan};
 pub use points::{RestorePoint, restore_points};
 pub use range::RetryPolicy;

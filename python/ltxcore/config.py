@@ -1,0 +1,330 @@
+"""Configuration files, in the format of ``litestream.yml``.
+
+The whole format is read and checked. What a file asks for and ltxcore does not have yet is an error only for those
+who need it: a replica in object storage, for instance, when that database is restored.
+
+This module is not imported with the package: it needs a YAML parser and a validator, which most programs do not.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from ltxcore._config_check import check
+from ltxcore._config_text import (
+    Duration,
+    Mode,
+    Size,
+    convert_scalar,
+    expand_environment,
+    expand_path,
+    parse_yaml,
+)
+from ltxcore.clients import ReplicaClient, client_from_url
+from ltxcore.clients.file import FileClient
+from ltxcore.errors import ConfigError
+
+__all__ = [
+    "CompactionLevelConfig",
+    "Config",
+    "DBConfig",
+    "LoggingConfig",
+    "ReplicaConfig",
+    "ReplicaSettings",
+    "RetentionConfig",
+    "SnapshotConfig",
+    "SocketConfig",
+    "ValidationConfig",
+    "default_path",
+    "load",
+    "parse",
+]
+
+#: Settings that a replica does not take over from the top of the file.
+NOT_INHERITED = {"part_size", "concurrency", "host_key", "webdav_url", "webdav_username", "webdav_password"}
+#: Settings of the uploads, not of the client.
+COMMON = {"sync_interval", "validation_interval", "max_sync_ltx_files", "auto_recover", "age"}
+
+
+class _Section(msgspec.Struct, kw_only=True, rename="kebab"):
+    """A mapping of the file. Keys that nobody knows are ignored, as Litestream does."""
+
+
+class AgeConfig(_Section):
+    """Encryption, which neither Litestream 0.5 nor ltxcore has."""
+
+    identities: list[str] = []
+    recipients: list[str] = []
+
+
+class ReplicaSettings(_Section):
+    """What may be set for one replica, or at the top of the file for all of them."""
+
+    sync_interval: Duration | None = None
+    validation_interval: Duration | None = None
+    max_sync_ltx_files: int | None = None
+    auto_recover: bool | None = None
+    age: AgeConfig | None = None
+    # s3 and oss
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    region: str | None = None
+    bucket: str | None = None
+    endpoint: str | None = None
+    force_path_style: bool | None = None
+    sign_payload: bool | None = None
+    require_content_md5: bool | None = msgspec.field(default=None, name="require-content-md5")
+    skip_verify: bool | None = None
+    storage_class: str | None = None
+    sign_accept_encoding: bool | None = None
+    part_size: Size | None = None
+    concurrency: int | None = None
+    sse_customer_algorithm: str | None = None
+    sse_customer_key: str | None = None
+    sse_customer_key_path: str | None = None
+    sse_kms_key_id: str | None = None
+    # abs
+    account_name: str | None = None
+    account_key: str | None = None
+    sas_token: str | None = None
+    # sftp
+    host: str | None = None
+    user: str | None = None
+    password: str | None = None
+    key_path: str | None = None
+    concurrent_writes: bool | None = None
+    host_key: str | None = None
+    # webdav
+    webdav_url: str | None = None
+    webdav_username: str | None = None
+    webdav_password: str | None = None
+    # nats
+    jwt: str | None = None
+    seed: str | None = None
+    creds: str | None = None
+    nkey: str | None = None
+    username: str | None = None
+    token: str | None = None
+    tls: bool | None = None
+    root_cas: list[str] | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    max_reconnects: int | None = None
+    reconnect_wait: Duration | None = None
+    timeout: Duration | None = None
+
+
+class ReplicaConfig(ReplicaSettings):
+    """One replica of one database."""
+
+    type: str | None = None
+    name: str | None = None
+    path: str | None = None
+    url: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What is set for the client alone, by name."""
+        names = set(ReplicaSettings.__struct_fields__) - COMMON
+        return {name: value for name in sorted(names) if (value := getattr(self, name)) is not None}
+
+
+class SnapshotConfig(_Section):
+    """When snapshots are made, and how long they are kept."""
+
+    interval: Duration | None = None
+    retention: Duration | None = None
+
+
+class CompactionLevelConfig(_Section):
+    """How often files are merged into one level; the first entry is level 1."""
+
+    interval: Duration = Duration(0)
+
+
+class SocketConfig(_Section):
+    """The control socket."""
+
+    enabled: bool = False
+    path: str = "/var/run/litestream.sock"
+    permissions: Mode = Mode(0o600)
+
+
+class ValidationConfig(_Section):
+    """How often replicas are checked; 0 for never."""
+
+    interval: Duration = Duration(0)
+
+
+class RetentionConfig(_Section):
+    """Whether old files are deleted at all."""
+
+    enabled: bool = True
+
+
+class LoggingConfig(_Section):
+    """What is logged, where, and in which form."""
+
+    level: str = "info"
+    type: Literal["text", "json", "pretty"] = "text"
+    stderr: bool = False
+    source: bool = False
+
+
+class DBConfig(_Section):
+    """One database, or a directory of them."""
+
+    path: str | None = None
+    dir: str | None = None
+    pattern: str | None = None
+    recursive: bool = False
+    watch: bool = False
+    meta_path: str | None = None
+    meta_dir: str | None = None
+    snapshot: SnapshotConfig | None = None
+    monitor_interval: Duration = Duration(1)
+    checkpoint_interval: Duration = Duration(60)
+    busy_timeout: Duration = Duration(1)
+    min_checkpoint_page_count: int = 1000
+    truncate_page_n: int = 121_359
+    max_sync_wal_bytes: Size = Size(64 << 20)
+    restore_if_db_not_exists: bool = False
+    replica: ReplicaConfig | None = None
+    replicas: list[ReplicaConfig] = []
+
+
+class Config(ReplicaSettings):
+    """A whole file; the settings of replicas at its top are the defaults for each replica."""
+
+    addr: str | None = None
+    socket: SocketConfig = msgspec.field(default_factory=SocketConfig)
+    levels: list[CompactionLevelConfig] = msgspec.field(
+        default_factory=lambda: [CompactionLevelConfig(interval=Duration(each)) for each in (30, 300, 3600)]
+    )
+    snapshot: SnapshotConfig = msgspec.field(default_factory=SnapshotConfig)
+    validation: ValidationConfig = msgspec.field(default_factory=ValidationConfig)
+    l0_retention: Duration = msgspec.field(default=Duration(300), name="l0-retention")
+    l0_retention_check_interval: Duration = msgspec.field(
+        default=Duration(15), name="l0-retention-check-interval"
+    )
+    verify_compaction: bool = False
+    retention: RetentionConfig = msgspec.field(default_factory=RetentionConfig)
+    heartbeat_url: str | None = None
+    heartbeat_interval: Duration = Duration(300)
+    shutdown_sync_timeout: Duration = Duration(30)
+    shutdown_sync_interval: Duration = Duration(0.5)
+    exec: str | None = None
+    logging: LoggingConfig = msgspec.field(default_factory=LoggingConfig)
+    mcp_addr: str | None = None
+    dbs: list[DBConfig] = []
+
+    def find(self, path: str | os.PathLike[str]) -> DBConfig:
+        """The entry of the database at ``path``. Databases of watched directories have none.
+
+        Raises:
+            ConfigError: there is no such entry.
+        """
+        wanted = expand_path(os.fspath(path))
+        for each in self.dbs:
+            if each.path is not None and expand_path(each.path) == wanted:
+                return each
+        error = ConfigError(f"database not found in config: {wanted}", op="config", path=str(wanted))
+        error.key = "dbs"
+        raise error
+
+    def replica(self, db: DBConfig) -> ReplicaConfig:
+        """The replica of a database, with what it takes over from the top of the file.
+
+        Raises:
+            ConfigError: the database has none.
+        """
+        index = next((n for n, each in enumerate(self.dbs) if each is db), 0)
+        own = db.replica or next(iter(db.replicas), None)
+        if own is None:
+            error = ConfigError(f"must specify replica for database: {db.path or db.dir}", op="config")
+            error.key = f"dbs[{index}].replica"
+            raise error
+        names = set(ReplicaSettings.__struct_fields__) - NOT_INHERITED
+        inherited = {name: getattr(self, name) for name in names if getattr(own, name) is None}
+        if self.skip_verify:
+            inherited["skip_verify"] = True  # cannot be taken back below
+        return msgspec.structs.replace(own, **inherited)
+
+    def client(self, db: DBConfig) -> ReplicaClient:
+        """The client of a database's replica.
+
+        Raises:
+            ConfigError: the database has none, or there is no client of this kind.
+        """
+        replica = self.replica(db)
+        scheme = (replica.url or "").partition("://")[0]
+        kind = scheme or replica.type or "file"
+        if replica.url is not None:
+            return client_from_url(replica.url, **({} if kind == "file" else replica.settings()))
+        if kind == "file" and replica.path is not None:
+            return FileClient(expand_path(replica.path))
+        message = (
+            "file replica path required" if kind == "file" else f"no replica client of the type {kind!r}"
+        )
+        error = ConfigError(f"{message}: {db.path or db.dir}", op="config")
+        error.key = "path" if kind == "file" else "type"
+        raise error
+
+
+def default_path() -> Path:
+    """Where the configuration is if nothing else is said: ``$LITESTREAM_CONFIG``, else ``/etc/litestream.yml``."""
+    return Path(os.environ.get("LITESTREAM_CONFIG") or "/etc/litestream.yml")
+
+
+def load(path: str | os.PathLike[str] | None = None, *, expand_env: bool = True) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        path: the file; :func:`default_path`, if left out.
+        expand_env: replace ``$NAME`` and ``${NAME}`` by variables of the environment.
+
+    Raises:
+        ConfigError: it is missing, or something in it cannot work; ``key`` says what.
+    """
+    file = default_path() if path is None else expand_path(os.fspath(path))
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"config file not found: {file}", op="config", path=str(file)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not UTF-8: {file}", op="config", path=str(file)) from error
+    try:
+        return parse(text, expand_env=expand_env)
+    except ConfigError as error:
+        error.path = str(file)
+        error.args = (f"{file}: {error}",)
+        raise
+
+
+def parse(text: str, *, expand_env: bool = True) -> Config:
+    """The configuration that a text stands for; see :func:`load`."""
+    try:
+        values = parse_yaml(expand_environment(text) if expand_env else text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML: {' '.join(str(error).split())}", op="config") from error
+    try:
+        config = msgspec.convert(
+            {} if values is None else values, Config, strict=False, dec_hook=convert_scalar
+        )
+    except msgspec.ValidationError as error:
+        raise _named(str(error)) from error
+    check(config)
+    return config
+
+
+def _named(message: str) -> ConfigError:
+    """The validator's message with the key in front of it."""
+    what, _, place = message.partition(" - at `$")
+    key = place.rstrip("`").lstrip(".")
+    error = ConfigError(f"{key or 'the file'}: {what[:1].lower()}{what[1:]}", op="config")
+    error.key = key or None
+    return error

@@ -1,0 +1,211 @@
+//! A restored database that is kept up to date while others read it.
+//!
+//! New files are merged first, into one file without a name ([`Followed::merge`]): that is where every byte is verified, and
+//! where waiting for a remote replica happens. Then the caller takes SQLite's lock bytes, and the database is changed as
+//! SQLite itself would: the old pages go to a rollback journal ([`Followed::save`]), the new ones to the database
+//! ([`Followed::write`]), each made durable, and deleting the journal is the commit ([`Followed::commit`]). Whatever dies in between leaves a hot
+//! journal, which the next reader rolls back before it sees a single page.
+//!
+//! The journal names the *marker* as its super-journal (SQLite, "Atomic Commit", section 5.5): it counts only while the marker
+//! exists. The marker is the staged sidecar of the position. Litestream, which knows of no journal, replaces that
+//! file when it continues a database, and so takes a journal that was left out of force.
+//!
+//! Page 1 is given a new change counter each time. A transaction in WAL mode need not contain page 1, and without a new
+//! counter readers would keep what they have cached. It is also put into rollback mode: a reader in WAL mode keeps its
+//! lock for as long as its connection is open.
+
+mod journal;
+mod live_file;
+
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ltx::{Decoder, Header, PageCount, PageSize, Pgno, ReadAt, TxId, WriteAt};
+
+use crate::client::{FileInfo, ReplicaClient};
+use crate::compact::merge_into;
+use crate::error::{Error, Result};
+use crate::file_client::sync_dir;
+use crate::range::RetryPolicy;
+use crate::stage::create_unique;
+use journal::Journal;
+
+/// Offset of the two bytes that say which versions may write and read; 1 means a rollback journal, 2 a WAL.
+const VERSIONS_AT: u64 = 18;
+/// Offset of the change counter, four bytes.
+const COUNTER_AT: u64 = 24;
+/// What is read of a database header: all up to the change counter.
+const HEAD: usize = 28;
+
+/// The file of a database that follows a replica. It stays open while the process lives.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+/// New files, merged and verified, ready to be applied at once.
+#[derive(Debug)]
+pub struct Step {
+    header: Header,
+    merged: File,
+}
+
+impl Step {
+    /// The transaction that the database will be at.
+    pub fn txid(&self) -> TxId {
+        self.header.max_txid
+    }
+}
+
+/// What the database is like before a step.
+struct Shape {
+    page_size: PageSize,
+    pages: PageCount,
+    counter: u32,
+}
+
+impl Followed {
+    /// The database at `path`, an absolute path. Its descriptor is never closed, as closing it would drop the locks of every
+    /// connection of this process.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = live_file::open(path).map_err(|source| Error::output("open", path, source))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// The descriptor, to be locked with; never to be closed.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Merges `files`, each of which continues the one before, into a file without a name beside the database.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a damaged file, [`Error::Output`], and what the client reports.
+    pub fn merge(&self, client: &dyn ReplicaClient, files: &[FileInfo]) -> Result<Step> {
+        let mut merged = self.scratch().map_err(|source| self.error("create", source))?;
+        merge_into(client, files, RetryPolicy::default(), &mut |input| {
+            io::copy(input, &mut merged).map(drop).map_err(|source| self.error("write", source))
+        })?;
+        let mut bytes = [0; Header::SIZE];
+        merged.read_exact_at(&mut bytes, 0).map_err(|source| self.error("read", source))?;
+        let header = Header::parse(&bytes).map_err(|error| self.format(error))?;
+        Ok(Step { header, merged })
+    }
+
+    /// Saves the old version of every page that the step changes or cuts off, durably. `marker` is a file that exists, beside
+    /// the database. The first of three calls that apply a step.
+    ///
+    /// The caller holds SQLite's PENDING and SHARED bytes exclusively from here until [`Followed::commit`]. If it never comes to
+    /// that, the database is as it was as soon as somebody rolls the journal back.
+    ///
+    /// # Errors
+    /// [`Error::PageSizeChanged`]; [`Error::Output`], with `AlreadyExists` if somebody left a journal.
+    pub fn save(&self, step: &Step, marker: &Path) -> Result<()> {
+        let shape = self.shape(step.header.page_size)?;
+        if shape.page_size != step.header.page_size {
+            let (expected, actual) = (shape.page_size.get(), step.header.page_size.get());
+            return Err(Error::PageSizeChanged { expected, actual });
+        }
+        let saved = self.doomed(&shape, step)?;
+        let journal = Journal { page_size: shape.page_size, pages: shape.pages, nonce: shape.counter, saved };
+        let path = journal::path(&self.path);
+        journal.write(&path, &self.file, marker).map_err(|source| Error::output("write", &path, source))?;
+        self.sync_names()
+    }
+
+    /// Writes the pages and the fields of page 1 that are ours, durably.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn write(&self, step: &Step) -> Result<()> {
+        let counter = self.shape(step.header.page_size)?.counter.wrapping_add(1);
+        let mut merged = &step.merged;
+        merged.seek(SeekFrom::Start(0)).map_err(|source| self.error("read", source))?;
+        let pages =
+            Decoder::new(io::BufReader::new(merged)).and_then(|decoder| ltx::apply(decoder, &*self.file));
+        pages.map_err(|error| self.format(error))?;
+        if step.header.commit.get() > 0 {
+            self.put(&counter.to_be_bytes(), COUNTER_AT)?;
+            self.put(&[1, 1], VERSIONS_AT)?;
+        }
+        self.file.sync_all().map_err(|source| self.error("sync", source))
+    }
+
+    /// Makes it final, by deleting the journal.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn commit(&self) -> Result<()> {
+        fs::remove_file(journal::path(&self.path)).map_err(|source| self.error("commit", source))?;
+        self.sync_names()
+    }
+
+    /// The pages of the database that will change or be cut off; page 1 always does.
+    fn doomed(&self, shape: &Shape, step: &Step) -> Result<Vec<Pgno>> {
+        let index = ltx::read_page_index(&step.merged).map_err(|error| self.format(error))?;
+        let changed = index.iter().map(|elem| elem.pgno);
+        let cut = (step.header.commit.get().saturating_add(1)..=shape.pages.get()).filter_map(Pgno::new);
+        let lock = shape.page_size.lock_pgno();
+        let others = changed.chain(cut).filter(|pgno| *pgno != Pgno::FIRST && *pgno != lock);
+        let all = std::iter::once(Pgno::FIRST).chain(others);
+        Ok(all.filter(|pgno| pgno.get() <= shape.pages.get()).collect())
+    }
+
+    fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        WriteAt::write_all_at(&*self.file, bytes, offset).map_err(|source| self.error("write", source))
+    }
+
+    /// An empty database takes any page size, `otherwise` so.
+    fn shape(&self, otherwise: PageSize) -> Result<Shape> {
+        let len = ReadAt::len(&*self.file).map_err(|source| self.error("read", source))?;
+        if len < HEAD as u64 {
+            return Ok(Shape { page_size: otherwise, pages: PageCount::new(0), counter: 0 });
+        }
+        let mut head = [0; HEAD];
+        self.file.read_exact_at(&mut head, 0).map_err(|source| self.error("read", source))?;
+        let page_size = match u16::from_be_bytes([head[16], head[17]]) {
+            1 => Ok(PageSize::MAX),
+            size => PageSize::new(size.into()).map_err(|error| self.format(error)),
+        }?;
+        let pages = u32::try_from(len / u64::from(page_size.get())).unwrap_or(u32::MAX);
+        let counter = u32::from_be_bytes([head[24], head[25], head[26], head[27]]);
+        Ok(Shape { page_size, pages: PageCount::new(pages), counter })
+    }
+
+    fn scratch(&self) -> io::Result<File> {
+        let name = |suffix: &str| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(format!(".merge-{suffix}"));
+            PathBuf::from(name)
+        };
+        let (file, path) = create_unique(0o600, name)?;
+        fs::remove_file(path)?;
+        Ok(file)
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        sync_dir(self.path.parent().unwrap_or(Path::new("."))).map_err(|source| self.error("sync", source))
+    }
+
+    fn error(&self, op: &'static str, source: io::Error) -> Error {
+        Error::output(op, &self.path, source)
+    }
+
+    /// What the codec says about files of our own making, or about the database.
+    fn format(&self, error: ltx::Error) -> Error {
+        let source = match error {
+            ltx::Error::Io(source) => source,
+            other => io::Error::other(other),
+        };
+        self.error("write", source)
+    }
+}
+
+#[cfg(test)]
+mod tests;

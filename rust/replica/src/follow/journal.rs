@@ -1,0 +1,105 @@
+//! SQLite's rollback journal (SQLite file format, section "The Rollback Journal"), written whole before a page changes.
+//!
+//! ```text
+//! header(512): magic(8)  records(4)  nonce(4)  pages before(4)  sector size(4)  page size(4)  zeros
+//! records:     pgno(4)  old page  checksum(4)
+//! super:       lock pgno(4)  name  length of name(4)  checksum of name(4)  magic(8)
+//! ```
+
+use std::ffi::c_char;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, fchown};
+use std::path::{Path, PathBuf};
+
+use ltx::{PageCount, PageSize, Pgno, ReadAt};
+
+use crate::file_client::create_new;
+
+const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+const SECTOR: u32 = 512;
+/// Every so many bytes of a page, counted from its end, are in its checksum.
+const STRIDE: usize = 200;
+const BLOCK: usize = 256 << 10;
+
+/// The journal of the database at `database`.
+pub(super) fn path(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-journal");
+    PathBuf::from(name)
+}
+
+/// What a journal says, but for the pages themselves.
+pub(super) struct Journal {
+    pub(super) page_size: PageSize,
+    /// Size of the database before.
+    pub(super) pages: PageCount,
+    /// Start of the checksums.
+    pub(super) nonce: u32,
+    /// The pages whose old versions it keeps.
+    pub(super) saved: Vec<Pgno>,
+}
+
+impl Journal {
+    /// Writes it to a new file at `path`, the pages out of `database`, and makes its content durable. It is in force while
+    /// the file `marker` exists.
+    pub(super) fn write(&self, path: &Path, database: &File, marker: &Path) -> io::Result<()> {
+        let like = database.metadata()?;
+        let file = create_new(path, like.mode() & 0o777)?;
+        file.set_permissions(like.permissions())?;
+        // For readers that run as the owner; only root may do it, and for everybody else it is the owner already.
+        let _ = fchown(&file, Some(like.uid()), Some(like.gid()));
+        let mut out = BufWriter::with_capacity(BLOCK, &file);
+        out.write_all(&self.header())?;
+        let mut page = vec![0; self.page_size.bytes()];
+        for pgno in &self.saved {
+            database.read_exact_at(&mut page, pgno.offset(self.page_size))?;
+            out.write_all(&pgno.get().to_be_bytes())?;
+            out.write_all(&page)?;
+            out.write_all(&self.checksum(&page).to_be_bytes())?;
+        }
+        out.write_all(&self.super_record(marker))?;
+        out.flush()?;
+        drop(out);
+        file.sync_all()
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let records = u32::try_from(self.saved.len()).unwrap_or(u32::MAX);
+        let words = [records, self.nonce, self.pages.get(), SECTOR, self.page_size.get()];
+        let mut header = MAGIC.to_vec();
+        header.extend(words.iter().flat_map(|word| word.to_be_bytes()));
+        header.resize(SECTOR as usize, 0);
+        header
+    }
+
+    fn checksum(&self, page: &[u8]) -> u32 {
+        let places =
+            (1..).map(|n| page.len().checked_sub(n * STRIDE)).map_while(|at| at.filter(|at| *at > 0));
+        places.fold(self.nonce, |sum, at| sum.wrapping_add(page.get(at).copied().unwrap_or(0).into()))
+    }
+
+    /// SQLite adds up the bytes of the name as C characters, whose sign depends on the machine.
+    fn super_record(&self, marker: &Path) -> Vec<u8> {
+        let name = marker.as_os_str().as_bytes();
+        let sum = name.iter().fold(0_u32, |sum, byte| sum.wrapping_add(sign_extended(*byte)));
+        let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        let mut record = self.page_size.lock_pgno().get().to_be_bytes().to_vec();
+        record.extend_from_slice(name);
+        record.extend_from_slice(&len.to_be_bytes());
+        record.extend_from_slice(&sum.to_be_bytes());
+        record.extend_from_slice(&MAGIC);
+        record
+    }
+}
+
+#[expect(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "what C does with a char in a sum of u32"
+)]
+#[allow(clippy::unnecessary_cast, reason = "c_char is u8 on some machines and i8 on others")]
+fn sign_extended(byte: u8) -> u32 {
+    i32::from(byte as c_char) as u32
+}

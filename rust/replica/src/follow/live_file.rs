@@ -1,0 +1,41 @@
+//! The descriptors of databases that follow a replica: one for each file and process, never closed.
+//!
+//! POSIX locks belong to a process and a file. To close any descriptor of a database drops the locks of every connection that
+//! this process has to it (`docs/locking.md`), so that what was opened here stays open. The exception is a file that
+//! has no name any more.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+type Files = HashMap<(u64, u64), Arc<File>>;
+
+/// The descriptor, for reading and writing, of the file that `path` names now.
+pub(super) fn open(path: &Path) -> io::Result<Arc<File>> {
+    static FILES: OnceLock<Mutex<Files>> = OnceLock::new();
+    let mut files = FILES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    files.retain(|_, file| Arc::strong_count(file) > 1 || has_name(file));
+    let metadata = fs::metadata(path)?;
+    if let Some(file) = files.get(&(metadata.dev(), metadata.ino())) {
+        return Ok(Arc::clone(file));
+    }
+    let file = Arc::new(open_once(path)?);
+    let metadata = file.metadata()?;
+    // A file that took the name between the two looks may be known already; then both descriptors stay open.
+    if let Some(known) = files.insert((metadata.dev(), metadata.ino()), Arc::clone(&file)) {
+        std::mem::forget(known);
+    }
+    Ok(file)
+}
+
+fn has_name(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
+}
+
+#[expect(clippy::disallowed_methods, reason = "opened once, and never closed while it has a name")]
+fn open_once(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}

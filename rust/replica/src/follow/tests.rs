@@ -1,0 +1,133 @@
+use ltx::{Checksum, Encoder, Timestamp};
+
+use super::*;
+use crate::FileClient;
+
+const SIZE: PageSize = PageSize::MIN;
+
+/// A page of a database: all bytes the same, but for page 1 the header fields that matter here.
+fn page(pgno: u32, fill: u8) -> Vec<u8> {
+    let mut page = vec![fill; SIZE.bytes()];
+    if pgno == 1 {
+        page[16..18].copy_from_slice(&512_u16.to_be_bytes());
+        page[18..20].copy_from_slice(&[2, 2]);
+        page[24..28].copy_from_slice(&7_u32.to_be_bytes());
+    }
+    page
+}
+
+/// A replica with one file for each of `steps`: its commit size, its pages, and what they are filled with.
+fn replica(dir: &Path, steps: &[(u32, &[u32], u8)]) -> (FileClient, Vec<FileInfo>) {
+    let client = FileClient::new(dir.join("replica"));
+    let mut files = Vec::new();
+    for (txid, (commit, pgnos, fill)) in (2..).map(TxId::new).zip(steps) {
+        let header = Header::new(SIZE, PageCount::new(*commit), txid, txid);
+        let mut encoder = Encoder::new(Vec::new(), &header).unwrap();
+        for pgno in *pgnos {
+            encoder.write_page(Pgno::new(*pgno).unwrap(), &page(*pgno, *fill)).unwrap();
+        }
+        let (bytes, _) = encoder.finish(Checksum::NONE).unwrap();
+        files.push(client.write_ltx_file(0, txid, txid, &mut bytes.as_slice()).unwrap());
+    }
+    (client, files)
+}
+
+fn database(dir: &Path, pages: u32) -> Followed {
+    let path = dir.join("out.db");
+    fs::write(&path, (1..=pages).flat_map(|pgno| page(pgno, 9)).collect::<Vec<u8>>()).unwrap();
+    Followed::open(&path).unwrap()
+}
+
+fn bytes(followed: &Followed) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(ReadAt::len(followed.file()).unwrap()).unwrap()];
+    ReadAt::read_exact_at(followed.file(), &mut bytes, 0).unwrap();
+    bytes
+}
+
+fn journal_of(dir: &Path) -> Vec<u8> {
+    let path = dir.join("out.db-journal");
+    let mut bytes = vec![0; usize::try_from(fs::metadata(&path).unwrap().len()).unwrap()];
+    live_file::open(&path).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+#[test]
+fn steps_are_merged_and_every_one_gets_a_new_change_counter() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 3);
+    let (client, files) = replica(dir.path(), &[(3, &[2], 1), (4, &[2, 4], 2)]);
+    let step = followed.merge(&client, &files).unwrap();
+    assert_eq!(step.txid(), TxId::new(3));
+    followed.save(&step, &dir.path().join("marker")).unwrap();
+    followed.write(&step).unwrap();
+    followed.commit().unwrap();
+    let found = bytes(&followed);
+    assert_eq!(found.len(), 4 * 512);
+    assert_eq!(&found[18..28], &[1, 1, 9, 9, 9, 9, 0, 0, 0, 8]);
+    let fills: Vec<u8> = [600, 1100, 1600].map(|at| found[at]).to_vec();
+    assert_eq!(fills, [2, 9, 2]);
+    assert!(!dir.path().join("out.db-journal").exists());
+}
+
+#[test]
+fn the_journal_has_the_old_pages_those_cut_off_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 5);
+    let (client, files) = replica(dir.path(), &[(3, &[2], 1)]);
+    let step = followed.merge(&client, &files).unwrap();
+    followed.save(&step, Path::new("/m")).unwrap();
+    let journal = journal_of(dir.path());
+    let record = 4 + 512 + 4;
+    let word = |at: usize| u32::from_be_bytes(journal[at..at + 4].try_into().unwrap());
+    assert_eq!([8, 12, 16, 20, 24].map(word), [4, 7, 5, 512, 512]);
+    assert_eq!([0, 1, 2, 3].map(|at| word(512 + at * record)), [1, 2, 4, 5]);
+    // Bytes 312 and 112 of each page, and the nonce.
+    assert_eq!(word(512 + 2 * record - 4), 7 + 9 + 9);
+    assert_eq!(&journal[512 + 4 * record + 4..][..2], b"/m");
+    assert_eq!(journal.len(), 512 + 4 * record + 4 + 2 + 4 + 4 + 8);
+}
+
+#[test]
+fn a_journal_that_is_there_is_not_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 1);
+    let (client, files) = replica(dir.path(), &[(1, &[1], 1)]);
+    let step = followed.merge(&client, &files).unwrap();
+    fs::write(dir.path().join("out.db-journal"), b"somebody's").unwrap();
+    let error = followed.save(&step, Path::new("/m")).unwrap_err();
+    assert!(matches!(error, Error::Output { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
+}
+
+#[test]
+fn another_page_size_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 1);
+    followed.put(&[4, 0], 16).unwrap();
+    let (client, files) = replica(dir.path(), &[(1, &[1], 1)]);
+    let step = followed.merge(&client, &files).unwrap();
+    let error = followed.save(&step, Path::new("/m")).unwrap_err();
+    assert!(matches!(error, Error::PageSizeChanged { expected: 1024, actual: 512 }));
+}
+
+#[test]
+fn a_damaged_file_is_found_before_the_database_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 2);
+    let (client, files) = replica(dir.path(), &[(2, &[2], 1), (2, &[2], 2)]);
+    let path = client.root().join("ltx/0").join(ltx::format_file_name(TxId::new(3), TxId::new(3)));
+    let len = usize::try_from(fs::metadata(&path).unwrap().len()).unwrap();
+    fs::write(&path, vec![0; len]).unwrap();
+    let before = bytes(&followed);
+    let error = followed.merge(&client, &files).unwrap_err();
+    assert!(matches!(error, Error::Format { file, .. } if file.min_txid == TxId::new(3)), "{error}");
+    assert_eq!(bytes(&followed), before);
+    assert_eq!(files[0].created_at, Timestamp::default());
+}
+
+#[test]
+fn one_descriptor_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 1);
+    let again = Followed::open(&dir.path().join("out.db")).unwrap();
+    assert!(Arc::ptr_eq(&followed.file, &again.file));
+}
