@@ -208,7 +208,7 @@ class FollowedDatabase:
                 "nobody may write to a followed database; delete it and its -txid, and restore anew",
             )
         # Not hot, or SQLite would have rolled it back: a left-over of journal_mode PERSIST or TRUNCATE.
-        if self._journal.exists() and self._journal.read_bytes()[:1] in (b"", b"\0"):
+        if self._journal.exists() and _first_byte(self._journal) in (b"", b"\0"):
             self._journal.unlink()
 
     def _waiting(self, passed: float) -> None:
@@ -236,6 +236,11 @@ class FollowedDatabase:
 
     def _error(self, message: str, hint: str) -> DatabaseError:
         return DatabaseError(message, op="follow", path=os.fspath(self.path), hint=hint)
+
+
+def _first_byte(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(1)
 
 
 def _identity(file: int | Path) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from ltxcore.clients.file import FileClient
 from ltxcore.errors import ConfigError
 
 __all__ = [
+    "AgeConfig",
     "CompactionLevelConfig",
     "Config",
     "DBConfig",

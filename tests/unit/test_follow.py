@@ -246,6 +246,17 @@ def test_somebody_who_writes_is_noticed(source: Source, output: Path, followed: 
     eventually(lambda: "somebody wrote" in str(followed.error))
 
 
+@pytest.mark.parametrize("left", [b"", bytes(28)], ids=["truncated", "persistent"])
+def test_a_journal_that_is_over_is_removed(
+    source: Source, output: Path, followed: FollowedDatabase, left: bytes
+) -> None:
+    journal = Path(f"{output}-journal")
+    journal.write_bytes(left)
+    source.move()
+    followed.wait(timeout=10)
+    assert content(output) == content(source.path) and not journal.exists()
+
+
 def test_a_file_that_was_replaced_is_left_alone(
     source: Source, output: Path, followed: FollowedDatabase
 ) -> None:
