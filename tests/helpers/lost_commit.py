@@ -1,13 +1,11 @@
-"""`python -m tests.helpers.lost_commit HOW DB TRIES SEED`: the lost commit, tried again and again; prints what was
-seen as JSON.
+"""`python -m tests.helpers.lost_commit HOW DB TRIES SEED`: the lost commit, tried again and again.
 
-A connection of the standard library has a WAL database open. Something happens in its process; then another process
-writes a row, and its close is an ordinary one; then the first connection commits. If the locks of the first had
-gone meanwhile, the other one would think that it was the last, and delete the log under it: the first one's commit
-would be there for nobody else.
+A connection of the standard library has a WAL database open. Something happens in its process; then another process writes a
+row, and its close is an ordinary one; then the first connection commits. If the locks of the first had gone meanwhile, the
+other one would think that it was the last, and delete the log under it: the first one's commit would be there for nobody else.
 
-HOW: `db`, a DB replicates here and is opened and closed at random; `naked`, the database is opened and closed as
-any file.
+HOW: `db`, a DB replicates here and is opened and closed at random; `naked`, the database is opened and closed as any file.
+What was seen is printed as JSON.
 """
 
 import contextlib

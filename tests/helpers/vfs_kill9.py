@@ -128,6 +128,7 @@ class Arena:
                     report.problems.append(f"{self.journal}{partner}, kill at {aim.name}: {error!r}")
             if self.partner is not None:
                 report.partner_commits += self.partner.newest()
+                self.partner.kill()
 
     def once(self, aim: Aim, report: Report) -> None:
         victim = self.writer(KILLED, "ltx-os", aim.work)
@@ -140,8 +141,10 @@ class Arena:
             victim.popen.wait()
         report.kills += 1
         report.moments[aim.name if reached else f"{aim.name}, missed"] += 1
-        report.acknowledged += victim.newest() - before
-        self.verify(victim.newest())
+        acknowledged = victim.newest()
+        victim.close_pipes()
+        report.acknowledged += acknowledged - before
+        self.verify(acknowledged)
 
     def stops_at(self, aim: Aim, victim: Writer) -> bool:
         """Stop it until it is where it should die; it stays stopped there."""

@@ -1,10 +1,12 @@
-"""`python -m tests.helpers.vfs_writer DB NAME VFS JOURNAL WORK`: commits for ever, and says so after each commit
-has returned.
+"""`python -m tests.helpers.vfs_writer DB NAME VFS JOURNAL WORK`: commits for ever, and says so after each commit.
 
-Commit n of a writer is row (NAME, n), and ten transfers between accounts whose sum stays 0; so a commit that is
-torn, lost or there twice shows. The number goes to stdout as four bytes, unbuffered. WORK: `commits`; `checkpoints`
-in between, of every mode; `reopens`, so that it is again and again the first and the last to have the database;
-`pauses`, so that others get a turn: SQLite's locks know no queue, and one that never pauses starves the rest.
+Commit n of a writer is row (NAME, n), and ten transfers between accounts whose sum stays 0; so a commit that is torn, lost or
+there twice shows. The number goes to stdout as four bytes, unbuffered, once the commit has returned. WORK is one of
+
+* `commits`;
+* `checkpoints`, of every mode, in between;
+* `reopens`, so that it is again and again the first and the last to have the database;
+* `pauses`, so that others get a turn: SQLite's locks know no queue, and one that never pauses starves the rest.
 """
 
 import itertools

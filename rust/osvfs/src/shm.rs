@@ -185,13 +185,4 @@ fn runs(mask: u8) -> impl Iterator<Item = (u8, u8)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mask_falls_into_runs() {
-        assert_eq!(runs(0).count(), 0);
-        assert_eq!(runs(0b1011_0111).collect::<Vec<_>>(), [(0, 3), (4, 2), (7, 1)]);
-        assert_eq!(runs(0xff).collect::<Vec<_>>(), [(0, 8)]);
-    }
-}
+mod tests;

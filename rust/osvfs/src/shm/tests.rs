@@ -1,0 +1,242 @@
+//! The eight slots and the dead man's switch, against ourselves and against another process that locks as SQLite's own VFS does.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use super::*;
+
+/// A process that holds record locks on bytes of a file, as SQLite's `unix` VFS would: `shared 3 1`, `alone 3 2`, `free 3 2`.
+struct Stock {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+const STOCK: &str = r"
+import fcntl, sys
+file = open(sys.argv[1], 'r+b')
+kinds = {'shared': fcntl.LOCK_SH, 'alone': fcntl.LOCK_EX, 'free': fcntl.LOCK_UN}
+for line in sys.stdin:
+    kind, first, count = line.split()
+    try:
+        fcntl.lockf(file, kinds[kind] | (0 if kind == 'free' else fcntl.LOCK_NB), int(count), int(first))
+        print('ok', flush=True)
+    except OSError:
+        print('busy', flush=True)
+";
+
+impl Stock {
+    fn new(path: &Path) -> Self {
+        let mut child = Command::new("python3")
+            .args(["-c", STOCK])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, input, output }
+    }
+
+    /// Whether it got what it wanted; bytes of the file.
+    fn does(&mut self, kind: &str, first: u64, count: u8) -> bool {
+        writeln!(self.input, "{kind} {first} {count}").unwrap();
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).unwrap();
+        answer == "ok\n"
+    }
+
+    fn slot(&mut self, kind: &str, slot: u8) -> bool {
+        self.does(kind, 120 + u64::from(slot), 1)
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn shm(directory: &Path, owner: Owner) -> Shm {
+    let database = directory.join("app.db");
+    std::fs::write(&database, b"").unwrap();
+    let mut shm = Shm::new(Plan {
+        mode: ShmMode::Mapped,
+        owner,
+        path: shm_path(&database),
+        database: FileId::of(&database).unwrap(),
+        permissions: Permissions::like(&database).unwrap(),
+        read_only: false,
+    })
+    .unwrap();
+    assert_eq!(shm.map(0, 32768, true).unwrap().code, Code::OK);
+    shm
+}
+
+fn one(first: u8, is_exclusive: bool) -> ShmLock {
+    ShmLock { first, count: 1, is_exclusive }
+}
+
+/// What the table of the slots promises: whether one may be had in this way while somebody else has it in that way.
+const MAY: [(bool, bool, bool); 4] =
+    [(false, false, true), (false, true, false), (true, false, false), (true, true, false)];
+
+#[test]
+fn every_slot_against_a_sibling_in_this_process() {
+    for owner in [Owner::Description, Owner::Process] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut ours, mut theirs) = (shm(dir.path(), owner), shm(dir.path(), owner));
+        for slot in 0..ShmLock::SLOTS {
+            for (wanted, held, may) in MAY {
+                theirs.lock(one(slot, held)).unwrap();
+                let got = ours.lock(one(slot, wanted)).map_err(|error| error.code);
+                assert_eq!(
+                    got,
+                    if may { Ok(()) } else { Err(Code::BUSY) },
+                    "{owner:?} {slot} {wanted} {held}"
+                );
+                // The neighbours are free all the while.
+                let next = (slot + 1) % ShmLock::SLOTS;
+                ours.lock(one(next, true)).unwrap();
+                ours.unlock(one(next, true)).unwrap();
+                theirs.unlock(one(slot, held)).unwrap();
+                ours.unlock(one(slot, wanted)).unwrap();
+                theirs.lock(one(slot, true)).unwrap();
+                theirs.unlock(one(slot, true)).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn every_slot_against_another_process_in_both_directions() {
+    for owner in [Owner::Description, Owner::Process] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ours = shm(dir.path(), owner);
+        let mut stock = Stock::new(&shm_path(&dir.path().join("app.db")));
+        let word = |is_exclusive| if is_exclusive { "alone" } else { "shared" };
+        for slot in 0..ShmLock::SLOTS {
+            for (wanted, held, may) in MAY {
+                let what = format!("{owner:?} slot {slot}, wanted {wanted}, held {held}");
+                assert!(stock.slot(word(held), slot));
+                assert_eq!(ours.lock(one(slot, wanted)).is_ok(), may, "ours, {what}");
+                ours.unlock(one(slot, wanted)).unwrap();
+                assert!(stock.slot("free", slot));
+                ours.lock(one(slot, held)).unwrap();
+                assert_eq!(stock.slot(word(wanted), slot), may, "theirs, {what}");
+                assert!(stock.slot("free", slot));
+                ours.unlock(one(slot, held)).unwrap();
+            }
+        }
+        // A range is had as a whole or not at all, and let go as a whole.
+        let all = ShmLock { first: 0, count: 8, is_exclusive: true };
+        assert!(stock.slot("shared", 5));
+        assert!(ours.lock(all).is_err());
+        assert!(stock.does("alone", 120, 5), "nothing of the range was kept");
+        assert!(stock.does("free", 120, 8));
+        ours.lock(all).unwrap();
+        assert!(!stock.slot("shared", 0) && !stock.slot("shared", 7));
+        ours.unlock(all).unwrap();
+        assert!(stock.does("alone", 120, 8));
+    }
+}
+
+#[test]
+fn what_a_sibling_shares_stays_with_the_process() {
+    for owner in [Owner::Description, Owner::Process] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut first, mut second) = (shm(dir.path(), owner), shm(dir.path(), owner));
+        let mut stock = Stock::new(&shm_path(&dir.path().join("app.db")));
+        first.lock(one(3, false)).unwrap();
+        second.lock(one(3, false)).unwrap();
+        first.unlock(one(3, false)).unwrap();
+        assert!(!stock.slot("alone", 3), "{owner:?}");
+        assert_eq!(first.lock(one(3, true)).unwrap_err().code, Code::BUSY);
+        second.unmap(false).unwrap();
+        assert!(stock.slot("alone", 3), "{owner:?}");
+    }
+}
+
+const SWITCH: u64 = 128;
+
+#[test]
+fn the_first_begins_the_file_anew_and_the_next_does_not() {
+    for owner in [Owner::Description, Owner::Process] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = shm_path(&dir.path().join("app.db"));
+        // What somebody left behind who died in the middle.
+        std::fs::write(&path, vec![0xee; 40000]).unwrap();
+        let mut first = shm(dir.path(), owner);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "nobody's locks of this process are on the byte that is looked at"
+        )]
+        let begins_with =
+            |byte: u8| std::fs::read(&path).unwrap()[..32768].iter().all(|found| *found == byte);
+        assert!(owner == Owner::Process || begins_with(0), "garbage must not be trusted");
+        let mut stock = Stock::new(&path);
+        assert!(!stock.does("alone", SWITCH, 1) && stock.does("shared", SWITCH, 1));
+        first.unmap(false).unwrap();
+        // A user is left, in another process: what the file holds is true.
+        let mut next = shm(dir.path(), owner);
+        assert!(stock.does("free", SWITCH, 1) && !stock.does("alone", SWITCH, 1));
+        next.unmap(false).unwrap();
+        assert!(stock.does("alone", SWITCH, 1));
+    }
+}
+
+#[test]
+fn whoever_sees_the_file_being_begun_waits_and_does_not_share() {
+    for owner in [Owner::Description, Owner::Process] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ours = shm(dir.path(), owner);
+        let mut stock = Stock::new(&shm_path(&dir.path().join("app.db")));
+        ours.unmap(false).unwrap();
+        assert!(stock.does("alone", SWITCH, 1));
+        assert_eq!(ours.map(0, 32768, true).unwrap_err().code, Code::BUSY);
+        assert!(stock.does("shared", SWITCH, 1));
+        assert_eq!(ours.map(0, 32768, true).unwrap().code, Code::OK);
+    }
+}
+
+#[test]
+fn a_file_that_may_only_be_read_needs_somebody_who_has_begun_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ours = shm(dir.path(), Owner::Description);
+    let mut reader = Shm::new(Plan { read_only: true, ..ours.plan.clone() }).unwrap();
+    let region = reader.map(0, 32768, false).unwrap();
+    assert_eq!((region.code, region.address.is_null()), (Code::READONLY, false));
+    reader.unmap(false).unwrap();
+    ours.unmap(false).unwrap();
+    assert_eq!(reader.map(0, 32768, false).unwrap_err().code, Code::READONLY_CANTINIT);
+    ours.map(0, 32768, true).unwrap();
+    assert_eq!(reader.map(0, 32768, false).unwrap().code, Code::READONLY);
+    ours.unmap(true).unwrap();
+    assert!(!ours.plan.path.exists());
+}
+
+#[test]
+fn waiting_ends_with_the_lock_or_with_the_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ours, mut theirs) = (shm(dir.path(), Owner::Description), shm(dir.path(), Owner::Description));
+    theirs.lock(one(0, true)).unwrap();
+    ours.timeout = Duration::from_millis(20);
+    assert_eq!(ours.lock(one(0, true)).unwrap_err().code, Code::BUSY_TIMEOUT);
+    ours.timeout = Duration::from_secs(20);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(30));
+            theirs.unlock(one(0, true)).unwrap();
+        });
+        ours.lock(one(0, true)).unwrap();
+    });
+}
+
+#[test]
+fn a_mask_falls_into_runs() {
+    assert_eq!(runs(0).count(), 0);
+    assert_eq!(runs(0b1011_0111).collect::<Vec<_>>(), [(0, 3), (4, 2), (7, 1)]);
+    assert_eq!(runs(0xff).collect::<Vec<_>>(), [(0, 8)]);
+}
