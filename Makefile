@@ -6,6 +6,7 @@ CARGO ?= cargo
 PROFILE ?= release
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CONFORMANCE_ARGS ?=
 
 BIN := .venv/bin
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
@@ -25,7 +26,7 @@ export CARGO_TERM_PROGRESS_WHEN := never
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest docs docs-update \
-        interop soak memcheck bench wheel clean
+        interop soak memcheck conformance bench wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -114,6 +115,10 @@ memcheck: ## the tests of the crates with unsafe code under valgrind, which apt 
 	@command -v valgrind > /dev/null || apt-get install --quiet --yes valgrind
 	$(CARGO) test --locked --tests --quiet $(MEMCHECK_CRATES:%=--package %) \
 	    --config 'target."cfg(unix)".runner = "$(MEMCHECK)"' -- --test-threads=1
+
+conformance: tools ## SQLite's own test programs over the OS VFS, from Debian's source; CONFORMANCE_ARGS=--quick
+	$(CARGO) build --locked --release --quiet --package ltxcore-ext
+	$(BIN)/python -m tests.conformance $(CONFORMANCE_ARGS)
 
 bench: tools build ## ltxcore beside Litestream, bare LZ4 and the disk: one table, ten minutes; BENCH_ARGS=--quick
 	CARGO="$(CARGO)" $(BIN)/python -m benches.run $(BENCH_ARGS)

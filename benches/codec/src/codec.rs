@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use ltx::{
-    Checksum, CompactOptions, Decoder, Encoder, Header, PageCount, PageSize, Pgno, TxId, compact,
+    Checksum, CompactOptions, Decoder, Encoder, Header, Input, PageCount, PageSize, Pgno, TxId, compact,
     compress_page,
 };
 
@@ -17,8 +17,12 @@ type Failure = Box<dyn Error>;
 const INPUTS: u64 = 8;
 
 /// What is measured, in pairs: bare LZ4 on the same pages, then the codec.
-const ROWS: [(&str, f64); 3] =
-    [("encode", 0.9), ("decode and verify", 0.8), ("compact 8 files (bytes of all inputs)", 0.7)];
+const ROWS: [(&str, f64); 4] = [
+    ("encode", 0.9),
+    ("decode and verify", 0.8),
+    ("decode and verify from a reader", 0.7),
+    ("compact 8 files (bytes of all inputs)", 0.7),
+];
 
 /// Prints a row for each operation: its speed, and its part of bare LZ4's.
 pub(crate) fn measure(pages: &[Vec<u8>]) -> Result<(), Failure> {
@@ -32,7 +36,9 @@ pub(crate) fn measure(pages: &[Vec<u8>]) -> Result<(), Failure> {
         Box::new(|| bare_compress(pages)),
         Box::new(|| encode(pages)),
         Box::new(|| bare_decompress(std::slice::from_ref(&all))),
-        Box::new(|| decode(&all.bytes)),
+        Box::new(|| verify(Decoder::in_memory(&all.bytes)?)),
+        Box::new(|| bare_decompress(std::slice::from_ref(&all))),
+        Box::new(|| verify(Decoder::new(all.bytes.as_slice())?)),
         Box::new(|| bare_decompress(&inputs)),
         Box::new(|| compact_all(&inputs)),
     ];
@@ -41,7 +47,9 @@ pub(crate) fn measure(pages: &[Vec<u8>]) -> Result<(), Failure> {
     let total = page_len * pages.len();
     let merged = page_len * inputs.iter().map(|input| input.blocks.len()).sum::<usize>();
     println!("| codec | MB/s | bare LZ4 MB/s | part | wanted |\n|---|---:|---:|---:|---:|");
-    for (((name, wanted), pair), bytes) in ROWS.iter().zip(durations.chunks(2)).zip([total, total, merged]) {
+    for (((name, wanted), pair), bytes) in
+        ROWS.iter().zip(durations.chunks(2)).zip([total, total, total, merged])
+    {
         let [bare, codec] = pair else { continue };
         let part = bare.as_secs_f64() / codec.as_secs_f64();
         println!(
@@ -112,8 +120,7 @@ fn bare_decompress(files: &[File]) -> Result<usize, Failure> {
     Ok(sum)
 }
 
-fn decode(bytes: &[u8]) -> Result<usize, Failure> {
-    let mut decoder = Decoder::new(bytes)?;
+fn verify<I: Input>(mut decoder: Decoder<I>) -> Result<usize, Failure> {
     let mut count = 0;
     while decoder.next_frame()?.is_some() {
         count += 1;

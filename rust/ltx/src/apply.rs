@@ -1,6 +1,6 @@
 //! Whole databases: LTX to database file and back.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use crate::aligned::AlignedBuf;
 use crate::checksum::{RollingChecksum, page_checksum};
@@ -8,6 +8,7 @@ use crate::decoder::Decoder;
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::header::Header;
+use crate::input::Input;
 use crate::io::{ReadAt, WriteAt};
 use crate::trailer::Trailer;
 use crate::types::{Checksum, PageCount, PageSize, Pgno};
@@ -22,7 +23,7 @@ const RUN_SIZE: usize = 256 << 10;
 ///
 /// # Errors
 /// Those of [`Decoder::next_page`] and [`Decoder::finish`]; [`Error::Io`].
-pub fn apply<R: Read>(mut decoder: Decoder<R>, database: &(impl WriteAt + ?Sized)) -> Result<Trailer> {
+pub fn apply<I: Input>(mut decoder: Decoder<I>, database: &(impl WriteAt + ?Sized)) -> Result<Trailer> {
     let Header { page_size, commit, .. } = *decoder.header();
     let mut run = Run::new(page_size);
     while let Some(pgno) = decoder.next_page(run.slot()?)? {
@@ -82,7 +83,7 @@ impl Run {
 /// # Errors
 /// [`Error::NotSnapshot`]; those of [`Decoder::next_page`] and [`Decoder::finish`]; [`Error::Io`].
 /// What was written before an error is worthless.
-pub fn decode_database<R: Read, W: Write>(mut decoder: Decoder<R>, out: W) -> Result<Trailer> {
+pub fn decode_database<I: Input, W: Write>(mut decoder: Decoder<I>, out: W) -> Result<Trailer> {
     let header = *decoder.header();
     if !header.is_snapshot() {
         return Err(Error::NotSnapshot { min: header.min_txid, max: header.max_txid });

@@ -9,6 +9,7 @@ use crate::decoder::{Decoder, Frame};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::header::{Header, HeaderFlags};
+use crate::input::{Buffered, Input};
 use crate::trailer::Trailer;
 use crate::types::{Checksum, Pgno};
 
@@ -17,7 +18,7 @@ use crate::types::{Checksum, Pgno};
 const BUFFERS_LIMIT: usize = 16 << 20;
 
 /// Read buffer of one input in bytes: a few of them stay in the processor's cache.
-const BUFFER_LIMIT: usize = 64 << 10;
+const BUFFER_LIMIT: usize = 32 << 10;
 
 /// How [`compact`] treats its inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub fn compact<R: Read, W: Write>(
     Ok((header, trailer))
 }
 
-fn open_inputs<R: Read>(inputs: Vec<R>) -> Result<Vec<Decoder<R>>> {
+fn open_inputs<R: Read>(inputs: Vec<R>) -> Result<Vec<Decoder<Buffered<R>>>> {
     let limit = (BUFFERS_LIMIT / inputs.len().max(1)).min(BUFFER_LIMIT);
     let open =
         |(number, input)| Decoder::with_buffer(input, limit).map_err(|error: Error| error.of_input(number));
@@ -108,8 +109,8 @@ fn output_header(headers: &[Header]) -> Result<Header> {
 
 /// Writes the winning version of every page, and reads the losing ones, since their files' checksums cover
 /// them.
-fn merge<R: Read, W: Write>(
-    decoders: &mut [Decoder<R>],
+fn merge<I: Input, W: Write>(
+    decoders: &mut [Decoder<I>],
     encoder: &mut Encoder<W>,
     progress: &mut dyn FnMut(Pgno),
 ) -> Result<()> {
@@ -135,7 +136,7 @@ fn merge<R: Read, W: Write>(
 
 type Heap = BinaryHeap<Reverse<(Pgno, usize)>>;
 
-fn push_next<R: Read>(heap: &mut Heap, number: usize, decoder: &mut Decoder<R>) -> Result<()> {
+fn push_next<I: Input>(heap: &mut Heap, number: usize, decoder: &mut Decoder<I>) -> Result<()> {
     if let Some(pgno) = decoder.peek_pgno().map_err(|error| error.of_input(number))? {
         heap.push(Reverse((pgno, number)));
     }
@@ -150,7 +151,7 @@ fn write_frame<W: Write>(encoder: &mut Encoder<W>, frame: &Frame<'_>) -> Result<
 }
 
 /// Verifies all inputs; the database checksum after the last one.
-fn finish_inputs<R: Read>(decoders: Vec<Decoder<R>>, headers: &[Header]) -> Result<Checksum> {
+fn finish_inputs<I: Input>(decoders: Vec<Decoder<I>>, headers: &[Header]) -> Result<Checksum> {
     let mut post_apply = Checksum::NONE;
     for (number, (decoder, header)) in decoders.into_iter().zip(headers).enumerate() {
         let trailer = decoder.finish().map_err(|error| error.of_input(number))?;

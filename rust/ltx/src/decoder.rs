@@ -9,19 +9,19 @@ use crate::checksum::{FileHasher, RollingChecksum, page_checksum};
 use crate::error::{Error, Result};
 use crate::header::Header;
 use crate::index::IndexDigest;
-use crate::input::{BUFFER_LIMIT, Input};
+use crate::input::{BUFFER_LIMIT, Buffered, InMemory, Input};
 use crate::page::{BLOCK_PREFIX, PAGE_HEADER_SIZE, PageEncoding, PageHeader, check_page_len};
 use crate::sequence::Sequence;
 use crate::trailer::{Trailer, validate_post_apply};
 use crate::types::{Checksum, Pgno};
 
-/// Reads one LTX file from `R`, which need not be buffered.
+/// Reads one LTX file from a reader ([`Decoder::new`]) or from memory ([`Decoder::in_memory`]).
 ///
 /// Pages are handed out before the file's checksum is known: nothing they led to may be kept unless
 /// [`Decoder::finish`] agrees. Memory is one buffer of up to 256 KiB and a page or two, whatever the file
 /// says.
-pub struct Decoder<R> {
-    input: Input<R>,
+pub struct Decoder<I> {
+    input: I,
     header: Header,
     hasher: FileHasher,
     sequence: Sequence,
@@ -56,8 +56,8 @@ struct Taken {
     len: usize,
 }
 
-impl<R: Read> Decoder<R> {
-    /// Reads and checks the header.
+impl<R: Read> Decoder<Buffered<R>> {
+    /// Reads and checks the header. `reader` need not be buffered.
     ///
     /// # Errors
     /// [`Error::Truncated`], [`Error::NotLtx`], those of [`Header::validate`], [`Error::Io`].
@@ -67,7 +67,22 @@ impl<R: Read> Decoder<R> {
 
     /// As [`Decoder::new`], with a buffer of at most `limit` bytes or one frame.
     pub(crate) fn with_buffer(reader: R, limit: usize) -> Result<Self> {
-        let mut input = Input::new(reader, limit);
+        Self::open(Buffered::new(reader, limit))
+    }
+}
+
+impl<'a> Decoder<InMemory<'a>> {
+    /// Checks the header of a file that is wholly in memory, and decodes the file where it is.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn in_memory(file: &'a [u8]) -> Result<Self> {
+        Self::open(InMemory::new(file))
+    }
+}
+
+impl<I: Input> Decoder<I> {
+    fn open(mut input: I) -> Result<Self> {
         let mut hasher = FileHasher::new();
         let bytes = input.peek(Header::SIZE)?;
         let header = Header::parse(bytes)?;
@@ -258,7 +273,7 @@ fn database_mismatch(expected: Checksum, actual: Checksum) -> Error {
     Error::DatabaseChecksumMismatch { expected, actual }
 }
 
-impl<R> fmt::Debug for Decoder<R> {
+impl<I> fmt::Debug for Decoder<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder").field("header", &self.header).finish_non_exhaustive()
     }

@@ -74,6 +74,7 @@ pub use error::{Error, Result};
 pub use file_name::{SNAPSHOT_LEVEL, format_file_name, level_dir, parse_file_name};
 pub use header::{Header, HeaderFlags};
 pub use index::{IndexTail, PageIndex, PageIndexElem, parse_page_index, read_page_index};
+pub use input::{Buffered, InMemory, Input};
 pub use io::{ReadAt, WriteAt};
 pub use page::{PAGE_HEADER_SIZE, PageEncoding, PageHeader, compress_page, decode_frame};
 pub use snapshot_view::SnapshotView;

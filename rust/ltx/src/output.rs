@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::error::{Error, Result};
 
 /// Bytes gathered before they are written.
-const BUFFER_LIMIT: usize = 256 << 10;
+const BUFFER_LIMIT: usize = 64 << 10;
 
 /// Buffered output that counts, and that stays failed once a write has failed.
 #[derive(Debug)]

@@ -173,6 +173,7 @@ impl Pool {
             && let Ok(wanted) = FileId::of(path)
             && let Some(found) =
                 self.parked.iter().position(|file| file.id == wanted && file.is_writable == how.write)
+            && how.is_allowed(path)
         {
             return Ok(self.parked.remove(found));
         }
@@ -229,6 +230,14 @@ pub(crate) fn open_above_stderr(options: &OpenOptions, path: &Path) -> io::Resul
 }
 
 impl OpenHow {
+    /// Whether `open` would be allowed as well: permissions may have changed since a parked descriptor was opened.
+    fn is_allowed(self, path: &Path) -> bool {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+        let wanted = if self.write { Access::READ_OK | Access::WRITE_OK } else { Access::READ_OK };
+        accessat(CWD, path, wanted, AtFlags::EACCESS).is_ok()
+    }
+
     pub(crate) fn options(self) -> OpenOptions {
         let mut options = OpenOptions::new();
         // The path has no link in it any more; one that appears meanwhile is not followed.

@@ -35,7 +35,7 @@ impl<T> Slot<T> {
 }
 
 struct Reading {
-    decoder: ltx::Decoder<Box<dyn Read + Send>>,
+    decoder: ltx::Decoder<ltx::Buffered<Box<dyn Read + Send>>>,
     page: Vec<u8>,
 }
 

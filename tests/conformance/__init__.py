@@ -1,0 +1,4 @@
+"""SQLite's own test programs over our VFS, each with negative controls: `make conformance`.
+
+`python -m tests.conformance --help` has the options, `README.md` what is run, what is not, and why.
+"""
