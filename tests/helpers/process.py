@@ -162,6 +162,8 @@ def ended(*children: Child | None) -> Iterator[None]:
             if child is not None and child.alive():
                 child.send_signal(signal.SIGCONT)
                 child.kill()
+            elif child is not None:
+                child.close_pipes()
 
 
 def until(true: Callable[[], bool], *, timeout: float = 20.0, what: str = "condition") -> None:

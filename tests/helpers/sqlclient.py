@@ -6,6 +6,7 @@ so nothing in here knows which of them is right.
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -43,6 +44,13 @@ class Client(Talker):
             if code != OK:
                 return code
         return OK
+
+    def send(self, name: str, sql: str) -> None:
+        """Does not wait for what a statement says, as `answer` does. It runs in the main thread, unlike `start`."""
+        self.write_line(json.dumps({"command": "run", "name": name, "sql": sql}))
+
+    def answer(self) -> str:
+        return json.loads(self.read_line(30))["result"]["code"]
 
     def rows(self, name: str, sql: str) -> Any:
         """What a statement returns, or the code that it fails with."""

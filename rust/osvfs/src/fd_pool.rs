@@ -6,9 +6,9 @@
 //! needed is parked, unlocked, until the same file is opened again.
 //!
 //! A process that opens ever new databases must not run out of descriptors. Beyond [`MAX_PARKED`] the oldest are closed, in the
-//! one way that cannot take a lock away: under a write lock of the open file description on every byte of the file. While it is
-//! held nobody has a lock there, in this process either, and nobody can get one; and the kernel lets it go only after it has
-//! dropped the locks of the process. A file without a name left is closed at once: nobody can open it again.
+//! one way that cannot take a lock away: under a write lock of another open file description on every byte of the file. While it
+//! is held nobody has a lock there, in this process either, and nobody can get one; and it goes with the last descriptor, only
+//! after the kernel has dropped the locks of the process. A file without a name left is closed at once: nobody can open it again.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -71,16 +71,40 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    /// Whether closing it takes no lock away: nobody can open the file again, or a lock on all of it proves that nobody has one.
-    fn can_be_closed(&self) -> bool {
-        let has_name = self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
-        let is_alone = || fcntl::set(self.file.as_fd(), Owner::Description, Kind::Write, Range::ALL).is_ok();
-        !has_name || (self.is_writable && is_alone())
+    /// A lock under which closing this descriptor takes no lock away.
+    ///
+    /// It is that of a description of its own: a child that was forked since this one was opened has this one too, and would
+    /// keep the lock for as long as it lives.
+    fn closing_guard(&self) -> Guard {
+        let is_free = || {
+            fcntl::conflict(self.file.as_fd(), Owner::Description, Kind::Write, Range::ALL).ok() == Some(None)
+        };
+        if !self.is_writable || !is_free() {
+            return Guard::Refused(None);
+        }
+        let again = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let Ok(file) = open_above_stderr(OpenOptions::new().read(true).write(true), Path::new(&again)) else {
+            return Guard::Refused(None);
+        };
+        if fcntl::set(file.as_fd(), Owner::Description, Kind::Write, Range::ALL).is_ok() {
+            return Guard::Held(file);
+        }
+        // Somebody came in between. Now there are two that cannot be closed.
+        let (id, is_writable) = (self.id, self.is_writable);
+        Guard::Refused(Some(Self { file, id, is_writable, forks: vfs::fork_generation() }))
     }
 
     fn was_inherited(&self) -> bool {
         self.forks != vfs::fork_generation()
     }
+}
+
+/// Whether a descriptor may be closed.
+enum Guard {
+    /// While this file is open, which is to be closed last.
+    Held(File),
+    /// Not now; and neither may the descriptor that was opened to find out.
+    Refused(Option<OpenFile>),
 }
 
 /// A descriptor of a live file that nobody else uses. It goes back to the pool when it is dropped; its locks must be gone by then.
@@ -188,12 +212,20 @@ impl Pool {
         }
         self.parked.push(file);
         self.parked.retain(|file| file.file.metadata().map_or(true, |metadata| metadata.nlink() > 0));
-        let surplus = self.parked.len().saturating_sub(MAX_PARKED);
-        let closable: Vec<_> = (0..self.parked.len())
-            .filter(|&place| self.parked[place].can_be_closed())
-            .take(surplus)
-            .collect();
-        closable.into_iter().rev().for_each(|place| drop(self.parked.remove(place)));
+        let (mut surplus, mut place) = (self.parked.len().saturating_sub(MAX_PARKED), 0);
+        while surplus > 0 && place < self.parked.len() {
+            match self.parked[place].closing_guard() {
+                Guard::Held(guard) => {
+                    drop(self.parked.remove(place));
+                    drop(guard);
+                    surplus -= 1;
+                }
+                Guard::Refused(another) => {
+                    self.parked.extend(another.map(Arc::new));
+                    place += 1;
+                }
+            }
+        }
     }
 
     /// The parent's descriptions stay open in a forked child, out of use: to use one would be to use the parent's locks, and to

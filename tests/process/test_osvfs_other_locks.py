@@ -1,0 +1,222 @@
+"""Locks that are not on bytes: `flock`, whose upgrade can lose what it had, and a directory, which outlives a crash."""
+
+import os
+import shutil
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.process import until
+from tests.helpers.sqlclient import BUSY, OK, Client, clients
+from tests.helpers.strace import needs_strace, traced
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
+
+READ = "SELECT group_concat(DISTINCT x) FROM t"
+ROWS = 200  # of 1000 bytes: many pages, so that a mixture can be seen
+
+
+def make(db: Path) -> None:
+    con = sqlite3.connect(db, isolation_level=None)
+    con.execute("CREATE TABLE t (x, filler)")
+    con.execute("BEGIN")
+    con.executemany("INSERT INTO t VALUES (0, ?)", [(bytes(1000),)] * ROWS)
+    con.execute("COMMIT")
+    con.close()
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[list[Client]]:
+    with clients(tmp_path) as made:
+        yield made
+
+
+def flocked(path: Path) -> bool:
+    """Whether anybody has the file shared or alone, by the kernel's list."""
+    found = f":{path.stat().st_ino} "
+    return any("FLOCK" in line and found in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+def test_a_failed_upgrade_keeps_the_shared_lock(two: list[Client], tmp_path: Path) -> None:
+    """On Linux it does not by itself: then a writer could begin while the reader goes on."""
+    db = tmp_path / "app.db"
+    make(db)
+    for client in two:
+        assert client.open("it", db, "ltx-flock") == OK
+        assert client.run("it", "BEGIN", READ) == OK
+    assert two[0].run("it", "UPDATE t SET x = 1") == BUSY
+    assert two[1].run("it", "COMMIT") == OK
+    assert flocked(db)
+    assert two[1].run("it", "BEGIN IMMEDIATE") == BUSY, "the first one still reads"
+    assert two[0].value("it", READ) == "0"
+    assert two[0].run("it", "UPDATE t SET x = 1", "COMMIT") == OK, "nobody wrote in between"
+    assert two[1].value("it", READ) == "1"
+
+
+# What the other one does while a failed upgrade has let the lock go; whether the reader may then read on.
+IN_THE_GAP = [
+    (("COMMIT",), True),
+    (("COMMIT", "BEGIN IMMEDIATE", "UPDATE t SET x = 1", "COMMIT"), False),
+    (("COMMIT", "BEGIN EXCLUSIVE"), False),
+    (("COMMIT", "BEGIN IMMEDIATE", "PRAGMA cache_size=2", "UPDATE t SET x = 1"), False),
+]
+
+
+@needs_strace
+@pytest.mark.parametrize("after", (READ, "UPDATE t SET x = 9"))
+@pytest.mark.parametrize("script, may_read_on", IN_THE_GAP)
+def test_a_reader_that_lost_its_lock_reads_nothing_stale(
+    two: list[Client], tmp_path: Path, script: tuple[str, ...], may_read_on: bool, after: str
+) -> None:
+    """The gap of a microsecond is made one of most of a second: strace lets the call that fails return late."""
+    db = tmp_path / "app.db"
+    make(db)
+    (folder := tmp_path / "traced").mkdir()
+    # Shared and unlocked for the schema, shared for the transaction, then alone, which fails.
+    with traced(folder, "flock", "--inject=flock:delay_exit=800000:when=4") as (reader, trace):
+        other = two[0]
+        assert other.open("it", db, "ltx-flock") == OK
+        assert other.run("it", "BEGIN", READ) == OK
+        assert reader.open("it", db, "ltx-flock") == OK
+        assert reader.run("it", "PRAGMA cache_size=5", "BEGIN") == OK
+        assert reader.value("it", "SELECT x FROM t LIMIT 1") == 0
+        reader.send("it", "UPDATE t SET x = x + 10")
+        time.sleep(0.3)
+        for sql in script:
+            assert other.run("it", sql) == OK
+        assert reader.answer() == BUSY
+        if may_read_on:
+            assert reader.value("it", READ) == "0"
+        else:
+            # SQLite answers such an error with a rollback, so the connection is of use again afterwards.
+            assert reader.run("it", after).startswith("SQLITE_IOERR")
+        reader.run("it", "ROLLBACK")
+        other.run("it", "COMMIT")
+        # Once nothing is held it is as good as new.
+        assert reader.run("it", "UPDATE t SET x = x + 10") == OK
+        expected = 11 if any(sql.startswith("UPDATE") for sql in script) else 10
+        assert reader.value("it", READ) == other.value("it", READ) == str(expected)
+        assert reader.value("it", "PRAGMA integrity_check") == "ok"
+    delayed = [line for line in trace.read_text().splitlines() if "DELAYED" in line]
+    assert len(delayed) == 1 and "LOCK_EX|LOCK_NB" in delayed[0] and "EAGAIN" in delayed[0]
+
+
+def upgrade_race(db: Path, folder: Path, seconds: float) -> int:
+    """Two readers that become writers, and a third one that only writes; how often an upgrade failed."""
+    with clients(folder, 3) as many:
+        failed, problems, stop = [], [], time.monotonic() + seconds
+
+        def upgrade(client: Client) -> None:
+            assert client.open("it", db, "ltx-flock") == OK
+            while time.monotonic() < stop:
+                client.run("it", "BEGIN")
+                first = client.value("it", READ)
+                code = client.run("it", "UPDATE t SET x = x + 1")
+                second = client.value("it", READ)
+                if code == BUSY and not first.startswith("SQLITE"):
+                    failed.append(second)
+                    if second != first and not second.startswith("SQLITE_"):
+                        problems.append((first, second))
+                client.run("it", "COMMIT" if code == OK else "ROLLBACK")
+
+        threads = [threading.Thread(target=upgrade, args=(client,)) for client in many]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert problems == []
+        assert many[0].value("it", "PRAGMA integrity_check") == "ok"
+        assert "," not in many[0].value("it", READ)
+        return len(failed)
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(90)])])
+def test_upgrades_that_race(tmp_path: Path, seconds: float) -> None:
+    make(tmp_path / "app.db")
+    assert upgrade_race(tmp_path / "app.db", tmp_path, seconds) > 10
+
+
+# --- a directory -----------------------------------------------------------------------------------------------------
+
+
+def owner_text(pid: int, *, boot: str = "", host: str = "", started: int = 1) -> str:
+    boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{pid}\n{started}\n{boot}\n{host or socket.gethostname()}\n"
+
+
+@pytest.mark.parametrize("level", ("BEGIN; SELECT x FROM t", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"))
+def test_what_a_crash_left_is_removed_by_the_next_one(two: list[Client], tmp_path: Path, level: str) -> None:
+    db, lock = tmp_path / "app.db", tmp_path / "app.db.lock"
+    make(db)
+    assert two[0].open("it", db, "ltx-dotfile") == OK
+    assert two[0].run("it", *level.split("; ")) == OK
+    assert two[1].open("it", db, "ltx-dotfile") == OK
+    assert two[1].run("it", READ) == BUSY, "its owner lives"
+    assert (lock / "owner").read_text().split("\n")[0] == str(two[0].pid)
+    two[0].kill()
+    assert lock.is_dir()
+    assert two[1].run("it", "UPDATE t SET x = 1") == OK
+    assert not lock.exists()
+
+
+def test_a_process_that_is_stopped_is_not_dead(two: list[Client], tmp_path: Path) -> None:
+    db = tmp_path / "app.db"
+    make(db)
+    assert two[0].open("it", db, "ltx-dotfile") == OK
+    assert two[0].run("it", "BEGIN", READ) == OK
+    assert two[1].open("it", db, "ltx-dotfile") == OK
+    two[0].send_signal(19)  # SIGSTOP
+    until(lambda: "\nState:\tT" in Path(f"/proc/{two[0].pid}/status").read_text())
+    assert two[1].run("it", READ) == BUSY
+    two[0].send_signal(18)  # SIGCONT
+    assert two[0].run("it", "COMMIT") == OK
+    assert two[1].run("it", READ) == OK
+
+
+OWNERS = [
+    ("the number of a process that ended", lambda: owner_text(2**22 + 1), OK),
+    ("a number that means another process by now", lambda: owner_text(os.getpid()), OK),
+    ("another host", lambda: owner_text(2**22 + 1, host="elsewhere"), BUSY),
+    ("before the last boot", lambda: owner_text(2**22 + 1, boot="another"), BUSY),
+    ("not ours to read", lambda: "nonsense", BUSY),
+    ("SQLite's own", lambda: None, BUSY),
+]
+
+
+@pytest.mark.parametrize("_whose, text, expected", OWNERS, ids=[owner[0] for owner in OWNERS])
+def test_locks_that_are_found(two: list[Client], tmp_path: Path, _whose: str, text, expected: str) -> None:
+    """Of another host nobody can know whether its process lives: that takes a human."""
+    db, lock = tmp_path / "app.db", tmp_path / "app.db.lock"
+    make(db)
+    lock.mkdir()
+    if (content := text()) is not None:
+        (lock / "owner").write_text(content)
+    assert two[0].open("it", db, "ltx-dotfile") == OK
+    assert two[0].run("it", READ) == expected
+    if expected == BUSY:
+        assert two[0].run("it", "PRAGMA busy_timeout=100", READ) == BUSY
+        two[0].ask("break_lock", path=str(db))
+        assert two[0].run("it", READ) == OK
+    assert not lock.exists()
+
+
+def test_a_hot_journal_under_a_stale_lock_is_rolled_back(two: list[Client], tmp_path: Path) -> None:
+    """The crash that left the lock left half a transaction as well."""
+    db = tmp_path / "app.db"
+    make(db)
+    assert two[0].open("it", db, "ltx-dotfile") == OK
+    assert two[0].run("it", "PRAGMA cache_size=2", "BEGIN", "UPDATE t SET x = 7") == OK
+    before = shutil.copy(db, tmp_path / "copy.db")
+    two[0].kill()
+    con = sqlite3.connect(before)
+    with pytest.raises(AssertionError):
+        assert con.execute(READ).fetchone() == ("0",), "the test needs pages that were written"
+    con.close()
+    assert two[1].open("it", db, "ltx-dotfile") == OK
+    assert two[1].value("it", READ) == "0"
+    assert two[1].value("it", "PRAGMA integrity_check") == "ok"
