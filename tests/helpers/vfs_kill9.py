@@ -139,10 +139,9 @@ class Arena:
                 reached = aim.byte is None or self.stops_at(aim, victim)
             victim.popen.kill()
             victim.popen.wait()
+            acknowledged = victim.newest()
         report.kills += 1
         report.moments[aim.name if reached else f"{aim.name}, missed"] += 1
-        acknowledged = victim.newest()
-        victim.close_pipes()
         report.acknowledged += acknowledged - before
         self.verify(acknowledged)
 
