@@ -18,7 +18,7 @@ use crate::types::{Checksum, Pgno};
 const BUFFERS_LIMIT: usize = 16 << 20;
 
 /// Read buffer of one input in bytes: a few of them stay in the processor's cache.
-const BUFFER_LIMIT: usize = 32 << 10;
+const BUFFER_LIMIT: usize = 64 << 10;
 
 /// How [`compact`] treats its inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
