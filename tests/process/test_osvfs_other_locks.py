@@ -178,6 +178,34 @@ def test_a_process_that_is_stopped_is_not_dead(two: list[Client], tmp_path: Path
     assert two[1].run("it", READ) == OK
 
 
+@needs_strace
+@pytest.mark.parametrize("first_call", ("rename", "unlink", "rmdir"))
+def test_a_lock_that_replaced_a_stale_one_is_not_removed(
+    two: list[Client], tmp_path: Path, first_call: str
+) -> None:
+    """Two see that a lock is stale; the slower one must not remove what the faster one has made meanwhile.
+
+    It did: both then wrote, each believing to be alone. strace makes the slower one slow, at each call of a removal.
+    """
+    db, lock = tmp_path / "app.db", tmp_path / "app.db.lock"
+    make(db)
+    lock.mkdir()
+    (lock / "owner").write_text(owner_text(2**22 + 1))
+    (folder := tmp_path / "traced").mkdir()
+    inject = f"--inject={first_call},{first_call}at:delay_enter=700000:when=1".replace("rmdirat", "unlinkat")
+    with traced(folder, "rename,renameat,unlink,unlinkat,rmdir", inject) as (slow, _trace):
+        assert slow.open("it", db, "ltx-dotfile") == OK
+        slow.send("it", "BEGIN EXCLUSIVE")
+        time.sleep(0.3)
+        assert two[0].open("it", db, "ltx-dotfile") == OK
+        faster = two[0].run("it", "BEGIN EXCLUSIVE")
+        assert {faster, slow.answer()} == {OK, BUSY}
+        assert sorted(os.listdir(lock)) == ["owner"]
+        winner = two[0] if faster == OK else slow
+        assert winner.run("it", "UPDATE t SET x = 1", "COMMIT") == OK
+        assert not lock.exists()
+
+
 OWNERS = [
     ("the number of a process that ended", lambda: owner_text(2**22 + 1), OK),
     ("a number that means another process by now", lambda: owner_text(os.getpid()), OK),

@@ -9,12 +9,19 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Timespec, Timestamps, UTIME_NOW};
 use vfs::{Code, Error, Result};
 
 /// Who has the lock, in the directory.
 const OWNER_FILE: &str = "owner";
+
+/// How often, and after how long, a directory is removed again that somebody is just looking at as stale.
+const REMOVALS: u32 = 20;
+const REMOVAL_STEP: Duration = Duration::from_millis(5);
 
 /// The lock of one database.
 pub(super) struct LockDirectory {
@@ -34,8 +41,8 @@ impl LockDirectory {
             return Ok(());
         }
         match self.make() {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_stale(&self.path) => {
-                remove(&self.path).and_then(|()| self.make())
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && remove_stale(&self.path) => {
+                self.make()
             }
             made => made,
         }
@@ -66,7 +73,16 @@ impl LockDirectory {
         if !self.is_held {
             return Ok(());
         }
-        remove(&self.path).map_err(|error| Error::os(Code::IOERR_UNLOCK, &error))?;
+        let removed = (0..REMOVALS).find_map(|_| match remove(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                thread::sleep(REMOVAL_STEP);
+                None
+            }
+            done => Some(done),
+        });
+        removed
+            .unwrap_or_else(|| Err(io::ErrorKind::DirectoryNotEmpty.into()))
+            .map_err(|error| Error::os(Code::IOERR_UNLOCK, &error))?;
         self.is_held = false;
         Ok(())
     }
@@ -78,7 +94,11 @@ impl LockDirectory {
 /// # Errors
 /// `NotFound` if there is no lock; what `unlink` and `rmdir` answer.
 pub fn break_lock(database: &Path) -> io::Result<()> {
-    remove(&lock_path(database))
+    let directory = lock_path(database);
+    for entry in fs::read_dir(&directory)? {
+        fs::remove_file(entry?.path())?;
+    }
+    fs::remove_dir(directory)
 }
 
 fn lock_path(database: &Path) -> PathBuf {
@@ -95,13 +115,27 @@ fn remove(directory: &Path) -> io::Result<()> {
     fs::remove_dir(directory)
 }
 
-/// Whether the process that made the lock is known to be gone.
-fn is_stale(directory: &Path) -> bool {
-    let written = read_small(&directory.join(OWNER_FILE));
-    let (Some(owner), Some(us)) = (written.as_deref().and_then(Owner::parse), Owner::this_process()) else {
+/// Removes a lock whose maker is known to be gone; false if it is not, or if another one was here first.
+///
+/// Between looking and removing, another process may remove the lock and make its own, which must stay. So the owner is first
+/// given a name that only we know: only one process can do that to one file, the directory cannot be made anew while it is in
+/// there, and without an owner it is nobody's to remove.
+fn remove_stale(directory: &Path) -> bool {
+    let (owner, Some(us)) = (directory.join(OWNER_FILE), Owner::this_process()) else { return false };
+    if !us.knows_to_be_gone(&owner) {
         return false;
-    };
-    owner.boot == us.boot && owner.host == us.host && start_time(owner.pid) != Some(owner.started)
+    }
+    static CLAIMS: AtomicU32 = AtomicU32::new(0);
+    let claim = format!("{OWNER_FILE}-{}-{}", us.pid, CLAIMS.fetch_add(1, Ordering::Relaxed));
+    let claim = directory.join(claim);
+    if fs::rename(&owner, &claim).is_err() {
+        return false;
+    }
+    if !us.knows_to_be_gone(&claim) {
+        let _ = fs::rename(&claim, &owner);
+        return false;
+    }
+    fs::remove_file(&claim).and_then(|()| fs::remove_dir(directory)).is_ok()
 }
 
 /// A process, told apart from every other one that had or will have its number.
@@ -122,6 +156,13 @@ impl Owner {
             started: start_time(pid)?,
             boot: read_small(Path::new("/proc/sys/kernel/random/boot_id"))?.trim().to_owned(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        })
+    }
+
+    /// Whether the process that a file names was one of this host and boot, and has ended.
+    fn knows_to_be_gone(&self, file: &Path) -> bool {
+        read_small(file).as_deref().and_then(Self::parse).is_some_and(|owner| {
+            owner.boot == self.boot && owner.host == self.host && start_time(owner.pid) != Some(owner.started)
         })
     }
 
