@@ -1,12 +1,13 @@
 """The long acceptance runs of the OS VFS, and of a DB beside the application's connections in one process."""
 
 import argparse
+import dataclasses
 import random
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import lost_commit, vfs_kill9
+from tests.helpers import lost_commit, soak, vfs_kill9
 from tests.helpers.tables import table
 
 
@@ -38,7 +39,21 @@ def lost_commits(arguments: argparse.Namespace) -> bool:
     return rows[0][3] == 1 and rows[1][1:] == (arguments.times, rows[1][2], 0, 0, True)
 
 
+def in_process_soak(arguments: argparse.Namespace) -> bool:
+    with temporary_room() as room:
+        report = soak.run(
+            Path(room), seconds=60 * arguments.minutes, commits=arguments.commits, seed=arguments.seed
+        )
+    for problem in report.problems:
+        print(problem)
+    facts = {name: value for name, value in dataclasses.asdict(report).items() if name != "problems"}
+    facts["seconds"] = f"{report.seconds:.1f}"
+    table([name.replace("_", " ") for name in (*facts, "wrong")], [(*facts.values(), len(report.problems))])
+    return not report.problems and report.commits >= arguments.commits
+
+
 COMMANDS: dict[str, Any] = {
     "vfs-kill9": (kills, ("--times", 500)),
     "vfs-lost-commit": (lost_commits, ("--times", 1000)),
+    "in-process-soak": (in_process_soak, ("--minutes", 10), ("--commits", 1_000_000)),
 }

@@ -105,6 +105,16 @@ def refused(path: str) -> list[str]:
     return names
 
 
+def is_free(path: str, times: int) -> bool:
+    """Whether the write lock can be had, at the first or at a later attempt."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
+        for _ in range(times):
+            with contextlib.suppress(sqlite3.OperationalError):
+                write(connection)
+                return True
+    return False
+
+
 def execute(path: str, *statements: str) -> list[Any]:
     """The rows of the last statement."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
@@ -130,6 +140,7 @@ class Stranger(Talker):
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "refused": refused,
+    "is_free": is_free,
     "execute": lambda path, statements: execute(path, *statements),
 }
 

@@ -58,6 +58,8 @@ class Opener(threading.Thread):
         self.join(60)
         if self.failure is not None:
             raise self.failure
+        with self.database():  # it may have been closed when the last commit was made
+            pass
 
 
 def replica(path: Path) -> Path:

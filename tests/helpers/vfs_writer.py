@@ -30,9 +30,11 @@ MODES = ("PASSIVE", "FULL", "RESTART", "TRUNCATE")
 def prepare(path: Path, journal: str) -> None:
     c = sqlite3.connect(path, isolation_level=None)
     c.execute(f"PRAGMA journal_mode = {journal}")
+    c.execute("BEGIN")
     c.execute("CREATE TABLE entry (writer TEXT, n INTEGER, body BLOB, PRIMARY KEY (writer, n)) WITHOUT ROWID")
     c.execute("CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER, body BLOB)")
     c.executemany("INSERT INTO account VALUES (?, 0, zeroblob(300))", ((n,) for n in range(ACCOUNTS)))
+    c.execute("COMMIT")
     c.close()
 
 
