@@ -9,11 +9,14 @@ pub(crate) type Task<'a> = Box<dyn FnMut() -> Result<usize, Box<dyn Error>> + 'a
 
 const TURNS: usize = 201;
 
-/// Duration of each task when nothing disturbs it. All tasks run once without being timed, then take turns.
+/// Duration of each task when nothing disturbs it. All tasks run once without being timed, then take turns, in the opposite order
+/// every other time: whoever comes second finds the data of the first in the cache.
 pub(crate) fn measure(tasks: &mut [Task<'_>]) -> Result<Vec<Duration>, Box<dyn Error>> {
     let mut durations = vec![Vec::new(); tasks.len()];
     for turn in 0..=TURNS {
-        for (task, durations) in tasks.iter_mut().zip(&mut durations) {
+        for place in 0..tasks.len() {
+            let place = if turn % 2 == 0 { place } else { tasks.len() - 1 - place };
+            let (task, durations) = (&mut tasks[place], &mut durations[place]);
             let start = Instant::now();
             black_box(task()?);
             if turn > 0 {

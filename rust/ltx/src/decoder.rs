@@ -18,7 +18,7 @@ use crate::types::{Checksum, Pgno};
 /// Reads one LTX file from a reader ([`Decoder::new`]) or from memory ([`Decoder::in_memory`]).
 ///
 /// Pages are handed out before the file's checksum is known: nothing they led to may be kept unless
-/// [`Decoder::finish`] agrees. Memory is one buffer of up to 256 KiB and a page or two, whatever the file
+/// [`Decoder::finish`] agrees. Memory is one buffer of up to 64 KiB and a page or two, whatever the file
 /// says.
 pub struct Decoder<I> {
     input: I,

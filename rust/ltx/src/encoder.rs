@@ -16,7 +16,7 @@ use crate::{legacy_frame, lz4};
 
 /// Writes one LTX file to `W`.
 ///
-/// Output is gathered in a buffer of 256 KiB; the page index, about 9 bytes a page, is kept until the end.
+/// Output is gathered in a buffer of 64 KiB; the page index, about 9 bytes a page, is kept until the end.
 /// After a failed write every call fails.
 pub struct Encoder<W> {
     out: Output<W>,

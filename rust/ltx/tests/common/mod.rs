@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use ltx::{
-    Checksum, Decoder, Encoder, Error, Header, PageCount, PageEncoding, PageSize, Pgno, Trailer, TxId,
+    Checksum, Decoder, Encoder, Error, Header, Input, PageCount, PageEncoding, PageSize, Pgno, Trailer, TxId,
 };
 
 /// Pages by number.
@@ -19,9 +19,15 @@ pub(crate) struct Content {
     pub(crate) trailer: Trailer,
 }
 
-/// Reads and verifies a whole file.
+/// Reads and verifies a whole file: from a reader, and where it is in memory. Both must say the same.
 pub(crate) fn read(bytes: &[u8]) -> Result<Content, Error> {
-    let mut decoder = Decoder::new(bytes)?;
+    let from_reader = Decoder::new(bytes).and_then(content);
+    let in_place = Decoder::in_memory(bytes).and_then(content);
+    assert_eq!(format!("{from_reader:?}"), format!("{in_place:?}"));
+    from_reader
+}
+
+fn content<I: Input>(mut decoder: Decoder<I>) -> Result<Content, Error> {
     let header = *decoder.header();
     let mut pages = Pages::new();
     while let Some(frame) = decoder.next_frame()? {
