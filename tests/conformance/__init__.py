@@ -1,4 +1,5 @@
 """SQLite's own test programs over our VFS, each with negative controls: `make conformance`.
 
-`python -m tests.conformance --help` has the options, `README.md` what is run, what is not, and why.
+`python -m tests.conformance --help` has the options, `checks.py`, `tcl_files.py` and `controls.py` what is run,
+what is not, and why.
 """

@@ -33,15 +33,24 @@ METHODS = (
 )
 #: Name of a check, as `checks.py` makes it, over ltx-os.
 CONTROLS: dict[str, tuple[str, ...]] = {
-    "mptest/multiwrite01/delete": ("xLock", "lock-bytes"),
-    "mptest/multiwrite01/delete/mixed": ("xLock", "lock-bytes"),
-    "mptest/crash01/delete": ("xLock",),
-    "mptest/multiwrite01/wal": ("xShmLock",),
+    "own/reserved": ("xCheckReservedLock", "xWrite", "xDelete"),
+    "own/last-close": ("xShmUnmap", "xLock"),
+    "own/short-read": ("xRead", "xTruncate"),
+    "own/controls": ("xFileControl", "has-moved", "persist-wal"),
+    "own/symlink": ("xFullPathname",),
+    "own/read-only": ("xOpen-flags",),
+    "own/descriptors": ("xClose",),
+    "own/syncs": ("xSync", "xDelete-sync"),
+    "mptest/multiwrite01/delete": ("xLock", "xUnlock"),
+    # Where all processes lock the same wrong bytes they agree all the same.
+    "mptest/multiwrite01/delete/mixed": ("lock-bytes",),
+    "mptest/crash01/delete": ("xFileSize", "xAccess"),
+    "mptest/multiwrite01/wal": ("xShmLock", "xShmMap"),
     "mptest/multiwrite01/wal/mixed": ("xShmLock",),
     "mptest/crash01/wal": ("xShmLock",),
-    "speedtest1/delete": ("xWrite", "xFileSize"),
+    "speedtest1/delete": ("xWrite",),
     "speedtest1/wal": ("xWrite",),
     "kvtest/delete": ("xWrite",),
     "threadtest4/wal": ("xShmLock",),
-    "tcl": ("xLock", "xSync", "xShmUnmap"),
+    "tcl": ("xLock",),
 }

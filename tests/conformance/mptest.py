@@ -15,9 +15,9 @@ from tests.conformance.subject import Subject, Usage
 
 SCRIPTS = ("multiwrite01", "crash01", "config01", "config02")
 JOURNALS = ("delete", "wal")
-#: They change page size and journal mode while others have the database open, which WAL does not allow: over SQLite's own VFS
-#: they do not end either.
-ROLLBACK_ONLY = frozenset({"config01", "config02"})
+#: Not in WAL: the script changes the page size under the feet of others, which WAL does not allow, and waits for ever for what
+#: that should have made. It does so over SQLite's own VFS, too.
+ROLLBACK_ONLY = frozenset({"config01"})
 TIMEOUT = 120.0
 #: A control is stopped sooner: processes that wait for each other for ever are what it is meant to show.
 CONTROL_TIMEOUT = 40.0

@@ -79,8 +79,9 @@ def run(
         except subprocess.TimeoutExpired:
             seconds = time.monotonic() - began
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            if leftover:  # else its number may be that of another group by now
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
             child.wait()
     return Finished(code, seconds, output.read_text(errors="replace"), leftover)
 

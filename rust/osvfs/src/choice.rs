@@ -94,6 +94,19 @@ pub enum SyncMode {
     Off,
 }
 
+impl SyncMode {
+    /// The wish of a URI, which journals and WALs share with their database; the value that is not understood otherwise.
+    pub(crate) fn of(name: &FileName<'_>) -> Result<Self, String> {
+        Ok(match name.parameter(c"sync").map(CStr::to_bytes) {
+            None | Some(b"auto") => Self::Auto,
+            Some(b"full") => Self::Full,
+            Some(b"barrier") => Self::Barrier,
+            Some(b"off") => Self::Off,
+            Some(other) => return Err(String::from_utf8_lossy(other).into_owned()),
+        })
+    }
+}
+
 /// What the URI of a file wishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
@@ -132,15 +145,7 @@ impl Choice {
                 _ => return Err(unknown("shm", &value)),
             });
         }
-        if let Some(value) = text(c"sync") {
-            choice.sync = match value.as_str() {
-                "auto" => SyncMode::Auto,
-                "full" => SyncMode::Full,
-                "barrier" => SyncMode::Barrier,
-                "off" => SyncMode::Off,
-                _ => return Err(unknown("sync", &value)),
-            };
-        }
+        choice.sync = SyncMode::of(name).map_err(|value| unknown("sync", &value))?;
         choice.powersafe_overwrite = name.flag(c"psow").unwrap_or(true);
         choice.checksums = name.flag(c"cksm").unwrap_or(false);
         choice.readonly_shm = name.flag(c"readonly_shm").unwrap_or(false);

@@ -226,10 +226,8 @@ fn open_other(request: &OpenRequest<'_>, path: &Path) -> Result<Opened<OsFile>> 
         fs::remove_file(path).map_err(|error| Error::os(Code::IOERR_DELETE, &error))?;
     }
     let is_journal = matches!(kind, FileKind::MainJournal | FileKind::Wal | FileKind::SuperJournal);
-    let sync_mode = match request.name.map(|name| Choice::of(&name, None)) {
-        Some(Ok(choice)) => choice.sync,
-        _ => SyncMode::Auto,
-    };
+    // A value that means nothing was refused when the database was opened.
+    let sync_mode = request.name.and_then(|name| SyncMode::of(&name).ok()).unwrap_or_default();
     let file = OsFile {
         sync_directory: is_journal && request.flags.has(OpenFlags::CREATE),
         sync_mode,

@@ -47,7 +47,7 @@ impl ReaderSource {
     fn new(py: Python<'_>, name: String, content: Content, is_ltx: bool) -> PyResult<Self> {
         let content = content.open().or_raise(py)?;
         let content = if is_ltx {
-            detached(py, || SnapshotView::new(Erased(content)))
+            detached(py, || SnapshotView::new(content))
                 .map(|view| Box::new(view) as Box<dyn ReadAt + Send + Sync>)?
         } else {
             content
@@ -112,19 +112,6 @@ impl ReadAt for Positional {
 
     fn len(&self) -> io::Result<u64> {
         attach_or_fail(|py| self.0.getattr(py, intern!(py, "size"))?.extract(py))
-    }
-}
-
-/// A boxed reader as a type of its own.
-struct Erased(Box<dyn ReadAt + Send + Sync>);
-
-impl ReadAt for Erased {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
     }
 }
 
