@@ -75,7 +75,10 @@ impl FileHasher {
     /// Appends `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         self.state = if bytes.len() < Self::SHORT {
-            bytes.chunks(8).fold(self.state, append_word)
+            let (words, rest) = bytes.as_chunks();
+            let state =
+                words.iter().fold(self.state, |state, word| times_x64(state ^ u64::from_le_bytes(*word)));
+            append_rest(state, rest)
         } else {
             let mut digest = Digest::new_with_init_state(Crc64GoIso, self.state);
             digest.update(bytes);
@@ -101,16 +104,18 @@ impl FileHasher {
     }
 }
 
-/// Appends 1 to 8 bytes to a shift register.
+/// Appends fewer than 8 bytes to a shift register.
 ///
 /// Page headers are too short for the vectorised implementation, and there are as many as pages. The polynomial,
 /// x^64 + x^4 + x^3 + x + 1, is so sparse that a few shifts are all it takes.
-fn append_word(state: u64, bytes: &[u8]) -> u64 {
+fn append_rest(state: u64, bytes: &[u8]) -> u64 {
+    if bytes.is_empty() {
+        return state;
+    }
     let word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
     let bits = 8 * bytes.len() as u32;
     let sum = state ^ word;
-    let stays = sum.checked_shr(bits).unwrap_or(0);
-    stays ^ times_x64(sum.checked_shl(64 - bits).unwrap_or(0))
+    (sum >> bits) ^ times_x64(sum << (64 - bits))
 }
 
 /// The product with x^64, which is x^4 + x^3 + x + 1. What the shifts push out at x^64 and above comes in again at

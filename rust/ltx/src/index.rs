@@ -17,8 +17,8 @@ use crate::varint;
 const TAIL_SIZE: u64 = 32 << 10;
 /// What is read at once of a longer index, in bytes.
 const PIECE_SIZE: usize = 64 << 10;
-/// No entry is longer: three integers of at most 10 bytes.
-const ENTRY_BOUND: usize = 30;
+/// No entry of three integers is longer.
+const ENTRY_BOUND: usize = 3 * varint::BOUND;
 /// Index length and trailer.
 const FOOTER_SIZE: usize = 8 + Trailer::SIZE;
 /// Header and terminator.
@@ -216,9 +216,12 @@ fn take_entry(rest: &mut &[u8], index: &mut PageIndex) -> Option<bool> {
 
 /// Appends one entry.
 pub(crate) fn push_entry(out: &mut Vec<u8>, pgno: Pgno, offset: u64, size: u64) {
-    varint::push(out, pgno.get().into());
-    varint::push(out, offset);
-    varint::push(out, size);
+    let mut entry = [0; ENTRY_BOUND];
+    let mut len = 0;
+    for value in [pgno.get().into(), offset, size] {
+        len += varint::put(&mut entry[len..], value);
+    }
+    out.extend_from_slice(&entry[..len]);
 }
 
 /// Length and CRC of the index that a file must have, without keeping it.

@@ -73,7 +73,7 @@ impl Peek for InMemory<'_> {
 
     fn peek(&mut self, len: usize) -> Result<&[u8]> {
         let end = self.bytes.len() as u64;
-        self.rest().get(..len).ok_or(Error::Truncated { offset: end })
+        self.rest().get(..len).ok_or_else(|| Error::Truncated { offset: end })
     }
 
     fn peek_some(&mut self, max: u64) -> Result<&[u8]> {

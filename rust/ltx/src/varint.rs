@@ -1,12 +1,18 @@
 //! Unsigned LEB128 integers, in their shortest form only.
 
-/// Appends `value`.
-pub(crate) fn push(out: &mut Vec<u8>, mut value: u64) {
+/// The longest integer in bytes.
+pub(crate) const BOUND: usize = 10;
+
+/// Writes `value` to the front of `out`, which has at least [`BOUND`] bytes; its length in bytes.
+pub(crate) fn put(out: &mut [u8], mut value: u64) -> usize {
+    let mut len = 0;
     while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+        out[len] = value as u8 | 0x80;
         value >>= 7;
+        len += 1;
     }
-    out.push(value as u8);
+    out[len] = value as u8;
+    len + 1
 }
 
 /// Takes one integer from the front of `bytes`; `None` if it is cut off, too large or longer than need be.
@@ -34,20 +40,20 @@ mod tests {
     #[test]
     fn integers_round_trip() {
         for value in (0..64).flat_map(|shift| [1_u64 << shift, (1 << shift) - 1]).chain([u64::MAX]) {
-            let mut bytes = Vec::new();
-            push(&mut bytes, value);
-            let mut rest = bytes.as_slice();
+            let mut bytes = [0; BOUND];
+            let len = put(&mut bytes, value);
+            let mut rest = &bytes[..len];
             assert_eq!(take(&mut rest), Some(value));
             assert!(rest.is_empty());
-            assert_eq!(take(&mut &bytes[..bytes.len() - 1]), None);
+            assert_eq!(take(&mut &bytes[..len - 1]), None);
         }
     }
 
     #[test]
     fn known_forms() {
-        let mut bytes = Vec::new();
-        push(&mut bytes, 206);
-        assert_eq!(bytes, [0xce, 0x01]);
+        let mut bytes = [0; BOUND];
+        assert_eq!(put(&mut bytes, 206), 2);
+        assert_eq!(bytes[..2], [0xce, 0x01]);
         assert_eq!(take(&mut &[0x80, 0x00][..]), None, "longer than need be");
         assert_eq!(take(&mut &[0xff; 10][..]), None, "never ends");
         let mut large = [0xff; 10];
