@@ -40,7 +40,7 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "own/symlink": ("xFullPathname",),
     "own/read-only": ("xOpen-flags",),
     "own/descriptors": ("xClose",),
-    "own/syncs": ("xSync", "xDelete-sync"),
+    "own/syncs": ("xSync", "xDelete-sync", "xDeviceCharacteristics"),
     "mptest/multiwrite01/delete": ("xLock", "xUnlock"),
     # Where all processes lock the same wrong bytes they agree all the same.
     "mptest/multiwrite01/delete/mixed": ("lock-bytes",),

@@ -12,6 +12,8 @@ from tests.conformance.subject import Subject, Usage
 
 TIMEOUT = 300.0
 HASH = re.compile(r"^Verification Hash: (\S+ \S+)", re.MULTILINE)
+#: How often a program that gave up is run.
+ATTEMPTS = 4
 #: Chosen for the time they take; the rest do the same for longer.
 THREAD_TESTS = ("walthread1", "walthread5", "cgt_pager_1", "checkpoint_starvation_1", "stress1", "vacuum1")
 QUICK_THREAD_TESTS = ("cgt_pager_1",)
@@ -60,9 +62,16 @@ def threads(site: Site, subject: Subject, timeout: float = TIMEOUT) -> Outcome:
 
 
 def more_threads(site: Site, subject: Subject, *, wal: bool, timeout: float = TIMEOUT) -> Outcome:
-    """Threads that write and vacuum, with and without a shared cache."""
-    options = ["-wal"] if wal else []
-    done, faults = single(site, subject, ["threadtest4", *options, 4], timeout)
+    """Threads that write and vacuum, with and without a shared cache.
+
+    Two threads of the program can wait for each other; it says so and gives up, over stock too, about once in twelve
+    runs. It is then run again: a lock of ours that is never given back would show every time.
+    """
+    command: list[object] = ["threadtest4", *(["-wal"] if wal else []), 4]
+    for _ in range(ATTEMPTS):
+        done, faults = single(site, subject, command, timeout)
+        if "Deadlock" not in done.text:
+            break
     return Outcome("4 threads", faults, done.seconds)
 
 
