@@ -8,6 +8,8 @@ mod none;
 mod ofd;
 mod one_process;
 mod posix;
+#[cfg(test)]
+mod table;
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -1,0 +1,160 @@
+//! Every step against every level of another connection of this process, without SQL in between.
+//!
+//! The same through SQL, against other processes and SQLite's own VFS, is in `tests/process/test_osvfs_locks.py`.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use vfs::{Code, LockLevel};
+
+use super::Lock;
+use crate::choice::LockMode;
+use crate::fd_pool::{Descriptor, OpenHow};
+
+struct Connection(Descriptor, Lock);
+
+impl Connection {
+    fn open(mode: LockMode, path: &Path) -> Self {
+        let descriptor = Descriptor::open(path, OpenHow::WRITE).unwrap();
+        let lock = Lock::new(mode, descriptor.id(), path, false);
+        Self(descriptor, lock)
+    }
+
+    fn raise(&mut self, level: LockLevel) -> Result<(), Code> {
+        self.1.raise(self.0.as_fd(), level).map_err(|error| error.code)
+    }
+
+    fn lower(&mut self, level: LockLevel) {
+        self.1.lower(self.0.as_fd(), level).unwrap();
+    }
+
+    fn is_reserved(&mut self) -> bool {
+        self.1.is_reserved(self.0.as_fd()).unwrap()
+    }
+
+    /// Any level, PENDING by way of a reader that leaves. Whether it could be reached.
+    fn reach(&mut self, level: LockLevel, mode: LockMode, path: &Path) -> bool {
+        let mut reader = Connection::open(mode, path);
+        let reached = match level {
+            LockLevel::None => true,
+            LockLevel::Shared => self.raise(LockLevel::Shared).is_ok(),
+            LockLevel::Reserved => {
+                self.raise(LockLevel::Shared).is_ok() && self.raise(LockLevel::Reserved).is_ok()
+            }
+            LockLevel::Pending => {
+                self.reach(LockLevel::Reserved, mode, path)
+                    && reader.raise(LockLevel::Shared).is_ok()
+                    && self.raise(LockLevel::Exclusive) == Err(Code::BUSY)
+            }
+            LockLevel::Exclusive => {
+                self.reach(LockLevel::Reserved, mode, path) && self.raise(LockLevel::Exclusive).is_ok()
+            }
+        };
+        reader.lower(LockLevel::None);
+        reached && self.1.level() == level
+    }
+}
+
+const LEVELS: [LockLevel; 5] =
+    [LockLevel::None, LockLevel::Shared, LockLevel::Reserved, LockLevel::Pending, LockLevel::Exclusive];
+
+/// From, to, and what comes of it while another one has N, S, R, P, X: `y`es, `n`o, or `-` if it cannot have that then.
+type Table = [(LockLevel, LockLevel, &'static str); 4];
+
+const BYTES: Table = [
+    (LockLevel::None, LockLevel::Shared, "yyynn"),
+    (LockLevel::Shared, LockLevel::Reserved, "yynn-"),
+    // A hot journal is rolled back without RESERVED.
+    (LockLevel::Shared, LockLevel::Exclusive, "ynnn-"),
+    (LockLevel::Reserved, LockLevel::Exclusive, "yn---"),
+];
+const WHOLE_FILE: Table = [
+    (LockLevel::None, LockLevel::Shared, "yyn-n"),
+    (LockLevel::Shared, LockLevel::Reserved, "yn---"),
+    (LockLevel::Shared, LockLevel::Exclusive, "yn---"),
+    (LockLevel::Reserved, LockLevel::Exclusive, "y----"),
+];
+const MODES: [(LockMode, Table); 5] = [
+    (LockMode::Ofd, BYTES),
+    (LockMode::Posix, BYTES),
+    (LockMode::Dotfile, BYTES),
+    (LockMode::Excl, BYTES),
+    (LockMode::Flock, WHOLE_FILE),
+];
+
+/// Both connections on a new file; `None` if the other one cannot have its level beside `from`.
+fn stage(mode: LockMode, path: &Path, from: LockLevel, others: LockLevel) -> Option<[Connection; 2]> {
+    fs::write(path, b"page").unwrap();
+    let [mut us, mut other] = [(); 2].map(|()| Connection::open(mode, path));
+    assert!(us.reach(from, mode, path), "{mode:?} {from:?}");
+    let both = other.reach(others, mode, path);
+    if !both {
+        us.lower(LockLevel::None);
+        other.lower(LockLevel::None);
+    }
+    both.then_some([us, other])
+}
+
+#[test]
+fn every_step_against_every_level() {
+    let dir = tempfile::tempdir().unwrap();
+    for (mode, table) in MODES {
+        for (from, to, expected) in table {
+            let cell = |others: LockLevel| {
+                let path = dir.path().join(format!("{mode:?}-{from:?}-{to:?}-{others:?}"));
+                let Some([mut us, mut other]) = stage(mode, &path, from, others) else { return '-' };
+                let done = us.raise(to);
+                assert!(matches!(done, Ok(()) | Err(Code::BUSY)), "{done:?}");
+                // What is refused leaves the level as it was, but for PENDING.
+                let refused = if from == LockLevel::Reserved { LockLevel::Pending } else { from };
+                assert_eq!(us.1.level(), if done.is_ok() { to } else { refused });
+                us.lower(LockLevel::None);
+                other.lower(LockLevel::None);
+                if done.is_ok() { 'y' } else { 'n' }
+            };
+            let found: String = LEVELS.map(cell).iter().collect();
+            assert_eq!(found, expected, "{mode:?}: {from:?} to {to:?}");
+        }
+    }
+}
+
+/// A reader asks this when it finds a journal. Told "no" while a writer is at work, it takes the journal for that of a crash.
+#[test]
+fn a_reader_sees_that_somebody_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let expected = [(LockLevel::None, false), (LockLevel::Shared, false)];
+    let expected = [&expected[..], &[(LockLevel::Reserved, true), (LockLevel::Pending, true)]].concat();
+    for (mode, table) in MODES {
+        for &(others, is_reserved) in &expected {
+            let path = dir.path().join(format!("{mode:?}-{others:?}"));
+            let Some([mut us, mut other]) = stage(mode, &path, LockLevel::Shared, others) else {
+                assert_eq!(table, WHOLE_FILE, "a writer keeps readers out there");
+                continue;
+            };
+            assert_eq!(us.is_reserved(), is_reserved, "{mode:?} {others:?}");
+            assert_eq!(other.is_reserved(), is_reserved, "its own counts too");
+            us.lower(LockLevel::None);
+            other.lower(LockLevel::None);
+        }
+    }
+}
+
+#[test]
+fn steps_that_do_not_exist_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    fs::write(&path, b"page").unwrap();
+    for (mode, _) in MODES {
+        let mut us = Connection::open(mode, &path);
+        assert_eq!(us.raise(LockLevel::Reserved), Err(Code::IOERR_LOCK));
+        assert_eq!(us.raise(LockLevel::Shared), Ok(()));
+        assert_eq!(us.raise(LockLevel::Pending), Err(Code::MISUSE));
+        assert_eq!(us.raise(LockLevel::Shared), Ok(()), "a level that is held is no step");
+        us.lower(LockLevel::None);
+        let mut reader = Connection(us.0, Lock::none());
+        reader.1.is_read_only = true;
+        assert_eq!(reader.raise(LockLevel::Shared), Ok(()));
+        assert_eq!(reader.raise(LockLevel::Reserved), Err(Code::IOERR_LOCK), "its file may only be read");
+    }
+}
