@@ -51,6 +51,5 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "speedtest1/delete": ("xWrite",),
     "speedtest1/wal": ("xWrite",),
     "kvtest/delete": ("xWrite",),
-    "threadtest4/wal": ("xShmLock",),
     "tcl": ("xLock",),
 }

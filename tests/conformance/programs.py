@@ -12,8 +12,10 @@ from tests.conformance.subject import Subject, Usage
 
 TIMEOUT = 300.0
 HASH = re.compile(r"^Verification Hash: (\S+ \S+)", re.MULTILINE)
-#: How often a program that gave up is run.
-ATTEMPTS = 4
+#: How threadtest4 gives up over stock too, in about one run of eight: its threads wait for each other, or for the locks of
+#: a shared cache, which never reach a VFS. It is then run again; a lock of ours that is kept would show every time.
+GIVING_UP = ("Deadlock in thread", "(6,262)")
+ATTEMPTS = 5
 #: Chosen for the time they take; the rest do the same for longer.
 THREAD_TESTS = ("walthread1", "walthread5", "cgt_pager_1", "checkpoint_starvation_1", "stress1", "vacuum1")
 QUICK_THREAD_TESTS = ("cgt_pager_1",)
@@ -62,15 +64,11 @@ def threads(site: Site, subject: Subject, timeout: float = TIMEOUT) -> Outcome:
 
 
 def more_threads(site: Site, subject: Subject, *, wal: bool, timeout: float = TIMEOUT) -> Outcome:
-    """Threads that write and vacuum, with and without a shared cache.
-
-    Two threads of the program can wait for each other; it says so and gives up, over stock too, about once in twelve
-    runs. It is then run again: a lock of ours that is never given back would show every time.
-    """
+    """Threads that write and vacuum, with and without a shared cache."""
     command: list[object] = ["threadtest4", *(["-wal"] if wal else []), 4]
     for _ in range(ATTEMPTS):
         done, faults = single(site, subject, command, timeout)
-        if "Deadlock" not in done.text:
+        if not any(words in done.text for words in GIVING_UP):
             break
     return Outcome("4 threads", faults, done.seconds)
 
