@@ -31,9 +31,24 @@
     |   |-- SQLiteNotFoundError
     |   |-- VFSNameInUseError
     |   `-- ForkedError
+    |-- BlobStoreError
+    |   |-- NotABlobStoreError
+    |   |-- OptionMismatchError
+    |   |-- BlobNameError(ValueError)
+    |   |-- BlobNotFoundError(KeyError, FileNotFoundError)
+    |   |-- BlobExistsError(FileExistsError)
+    |   |-- BlobTooLargeError(ValueError)
+    |   |-- BlobChangedError
+    |   |-- SizeMismatchError(ValueError)
+    |   |-- ChunkGapError
+    |   |-- StoreBusyError(TimeoutError)
+    |   |-- StoreFullError(OSError)
+    |   |-- StoreCorruptError
+    |   |-- StoreReadOnlyError(PermissionError)
+    |   `-- StoreClosedError(ValueError)
     `-- InternalError(RuntimeError)
 
-The base in brackets is the built-in exception that a caller would catch anyway. This module imports nothing
+The bases in brackets are the built-in exceptions that a caller would catch anyway. This module imports nothing
 of ours, so that every other module, and the native one, may import it.
 """
 
@@ -46,7 +61,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BehindReplicaError",
+    "BlobChangedError",
+    "BlobExistsError",
+    "BlobNameError",
+    "BlobNotFoundError",
+    "BlobStoreError",
+    "BlobTooLargeError",
     "ChecksumMismatchError",
+    "ChunkGapError",
     "ConfigError",
     "DatabaseError",
     "DiskFullError",
@@ -58,9 +80,11 @@ __all__ = [
     "LTXFileExistsError",
     "LTXFileNotFoundError",
     "NoSnapshotError",
+    "NotABlobStoreError",
     "NotLTXError",
     "NotOpenError",
     "NotReadyError",
+    "OptionMismatchError",
     "OutputExistsError",
     "PositionError",
     "PreviousIOError",
@@ -70,6 +94,12 @@ __all__ = [
     "RestoreCancelledError",
     "RestoreError",
     "SQLiteNotFoundError",
+    "SizeMismatchError",
+    "StoreBusyError",
+    "StoreClosedError",
+    "StoreCorruptError",
+    "StoreFullError",
+    "StoreReadOnlyError",
     "TXIDNotAvailableError",
     "TruncatedError",
     "UnsupportedVersionError",
@@ -246,6 +276,85 @@ class VFSNameInUseError(VFSError):
 
 class ForkedError(VFSError):
     """The object belongs to the parent process; a forked child has to open one of its own."""
+
+
+class BlobStoreError(Error):
+    """A blob store could not do what it was asked for."""
+
+
+class NotABlobStoreError(BlobStoreError):
+    """The file is a database of something else, or a store of a later version."""
+
+
+class OptionMismatchError(BlobStoreError):
+    """SQLite, or the file as it was made, has ``actual`` where ``requested`` was asked for as ``name``."""
+
+    name: str | None = None
+    requested: object = None
+    actual: object = None
+
+
+class BlobNameError(BlobStoreError, ValueError):
+    """No blob can have this name, or a chunk's name does not say its offset."""
+
+
+class BlobNotFoundError(BlobStoreError, KeyError, FileNotFoundError):
+    """The store has no blob ``name``: it never had, it was deleted, or it was evicted."""
+
+    name: str | None = None
+
+    def __str__(self) -> str:
+        # A KeyError would show the repr of its argument.
+        return str(self.args[0]) if self.args else ""
+
+
+class BlobExistsError(BlobStoreError, FileExistsError):
+    """The store has a blob of this name, and overwriting it was not asked for."""
+
+
+class BlobTooLargeError(BlobStoreError, ValueError):
+    """The blob would not fit if the store were empty. Nothing was evicted for it."""
+
+
+class BlobChangedError(BlobStoreError):
+    """The blob was replaced, deleted or evicted while it was open. Only a journal mode other than WAL allows that."""
+
+
+class SizeMismatchError(BlobStoreError, ValueError):
+    """A source or a blob has ``actual`` bytes where ``expected`` were promised. Nothing was stored.
+
+    Where a source is longer than that, ``actual`` is one byte more than ``expected``.
+    """
+
+    expected: int | None = None
+    actual: int | None = None
+
+
+class ChunkGapError(BlobStoreError):
+    """Chunks do not follow one another: one is at ``offset``, or none, where one has to be at ``expected``, in bytes."""
+
+    offset: int | None = None
+    expected: int | None = None
+
+
+class StoreBusyError(BlobStoreError, TimeoutError):
+    """Another process holds the store, or all readers are in use, for longer than ``busy_timeout``."""
+
+
+class StoreFullError(BlobStoreError, OSError):
+    """The device is full, the file has ``max_page_count`` pages, or the policy is to evict nothing."""
+
+
+class StoreCorruptError(BlobStoreError):
+    """The file is damaged. :meth:`BlobStore.check` says where."""
+
+
+class StoreReadOnlyError(BlobStoreError, PermissionError):
+    """The store was opened to be read only."""
+
+
+class StoreClosedError(BlobStoreError, ValueError):
+    """The store is closed."""
 
 
 class InternalError(Error, RuntimeError):

@@ -1,0 +1,120 @@
+"""Whether a store agrees with itself, and what to do if not."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from ltxcore.blob_store import _options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a check found. All counts are 0 in a store that is whole.
+
+    Attributes:
+        problems: one sentence for each thing that is wrong, those of SQLite's own check included.
+        bytes_off: how far the payload total is from the sum of the blobs, in bytes.
+        items_off: how far the count of blobs is from their number.
+        broken: blobs without all their bytes.
+        stray_chunks: chunks that belong to no blob.
+        stray_parts: parts that belong to no blob.
+        repaired: whether all of this was mended. What SQLite's own check finds cannot be.
+    """
+
+    problems: tuple[str, ...] = ()
+    bytes_off: int = 0
+    items_off: int = 0
+    broken: tuple[str, ...] = ()
+    stray_chunks: int = 0
+    stray_parts: int = 0
+    repaired: bool = False
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+_BROKEN = """
+SELECT name FROM item i WHERE parts = 0 AND size IS NOT (SELECT length(data) FROM chunk WHERE id = i.id)
+UNION ALL
+SELECT name FROM item i WHERE parts <> 0 AND (
+    size IS NOT (SELECT sum(length(c.data)) FROM part p JOIN chunk c ON c.id = p.chunk WHERE p.item = i.id)
+    OR parts <> (SELECT count(*) FROM part p JOIN chunk c ON c.id = p.chunk
+                 WHERE p.item = i.id AND p.size = length(c.data))
+    OR EXISTS (SELECT 1 FROM (SELECT offset, sum(size) OVER (ORDER BY offset) - size AS due
+                              FROM part WHERE item = i.id) WHERE offset <> due))
+"""
+_STRAY_PARTS = "item NOT IN (SELECT id FROM item WHERE parts > 0) AND item NOT IN (SELECT id FROM stage)"
+_STRAY_CHUNKS = "id NOT IN (SELECT id FROM item WHERE parts = 0) AND id NOT IN (SELECT chunk FROM part)"
+_OFF = """
+SELECT bytes - (SELECT coalesce(sum(size), 0) FROM item), items - (SELECT count(*) FROM item) FROM meta
+"""
+
+
+def check(connection: sqlite3.Connection) -> Report:
+    """Look at everything, within the transaction that the connection is in."""
+    problems = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    bytes_off, items_off = connection.execute(_OFF).fetchone()
+    broken = tuple(row[0] for row in connection.execute(_BROKEN))
+    parts = connection.execute(f"SELECT count(*) FROM part WHERE {_STRAY_PARTS}").fetchone()[0]  # noqa: S608
+    chunks = connection.execute(f"SELECT count(*) FROM chunk WHERE {_STRAY_CHUNKS}").fetchone()[0]  # noqa: S608
+    if bytes_off or items_off:
+        problems.append(f"the totals are off by {bytes_off} bytes and {items_off} blobs")
+    problems += [f"{name!r} does not have all its bytes" for name in broken]
+    if parts:
+        problems.append(f"{parts} parts belong to no blob")
+    if chunks:
+        problems.append(f"{chunks} chunks belong to no blob")
+    return Report(
+        problems=tuple(problems),
+        bytes_off=bytes_off,
+        items_off=items_off,
+        broken=broken,
+        stray_chunks=chunks,
+        stray_parts=parts,
+    )
+
+
+def repair(connection: sqlite3.Connection) -> Report:
+    """Mend what can be mended, in one transaction; what was wrong."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        found = check(connection)
+        connection.executemany("DELETE FROM item WHERE name = ?", [(name,) for name in found.broken])
+        connection.execute(f"DELETE FROM part WHERE {_STRAY_PARTS}")  # noqa: S608
+        connection.execute(f"DELETE FROM chunk WHERE {_STRAY_CHUNKS}")  # noqa: S608
+        connection.execute(
+            "UPDATE meta SET bytes = (SELECT coalesce(sum(size), 0) FROM item), items = (SELECT count(*) FROM item),"
+            " clock = max(clock, (SELECT coalesce(max(id), 0) FROM chunk), (SELECT coalesce(max(tick), 0) FROM item))"
+        )
+        left = check(connection)
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return Report(
+        problems=found.problems,
+        bytes_off=found.bytes_off,
+        items_off=found.items_off,
+        broken=found.broken,
+        stray_chunks=found.stray_chunks,
+        stray_parts=found.stray_parts,
+        repaired=left.is_clean,
+    )
+
+
+def vacuum(connection: sqlite3.Connection, pages: int | None) -> int:
+    """Give free pages back to the file system; how many."""
+    before = _count(connection)
+    if _options.auto_vacuum(connection) == "incremental":
+        limit = "" if pages is None else f"({pages})"
+        connection.execute(f"PRAGMA incremental_vacuum{limit}").fetchall()
+    elif pages is None or pages > 0:
+        connection.execute("VACUUM")
+    return max(before - _count(connection), 0)
+
+
+def _count(connection: sqlite3.Connection) -> int:
+    return int(_options.pragma(connection, "page_count") or 0)

@@ -1,0 +1,217 @@
+"""Everything that an open store owns. It outlives the object that its user holds for as long as closing takes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+from ltxcore import _runtime
+from ltxcore.blob_store import _options, _schema
+from ltxcore.blob_store._eviction import Evicted
+from ltxcore.blob_store._failures import translated
+from ltxcore.blob_store._options import EffectiveOptions, Options, Policy
+from ltxcore.blob_store._owners import Owner
+from ltxcore.blob_store._readers import FilePool, OnePool
+from ltxcore.blob_store._stats import Stats
+from ltxcore.blob_store._streams import Reader
+from ltxcore.blob_store._transaction import Transaction
+from ltxcore.blob_store._writer import Writer
+from ltxcore.errors import StoreBusyError, StoreReadOnlyError
+
+#: Free pages that are given back to the file system when a store is closed.
+VACUUM_ON_CLOSE = 4096
+
+
+class Engine:
+    """The writer, the readers and the blobs that are open of one store."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        uri: str | None,
+        options: Options,
+        *,
+        create: bool,
+        readonly: bool,
+        on_evict: Callable[[Evicted], None] | None,
+    ) -> None:
+        self.path = path
+        self.options = options
+        self.stats = Stats()
+        self.owner = Owner.this_process()
+        self._born_in = _runtime.generation()
+        self._source: Path | str = path if path is not None else uri or ":memory:"
+        self._is_shared = path is not None or uri is not None
+        self._create = create
+        self._readonly = readonly
+        self._open: weakref.WeakSet[Reader] = weakref.WeakSet()
+        self._closing = threading.Lock()
+        self._connection = self._first_connection()
+        try:
+            self.effective = self._describe()
+            self.pool = self._make_pool()
+        except BaseException:
+            self._connection.close()
+            raise
+        self._writer: Writer | None = None
+        if not readonly:
+            guard = self.pool.lock if isinstance(self.pool, OnePool) else contextlib.nullcontext()
+            self._writer = Writer(self._connection, options, self.stats, guard, on_evict)
+        engines.add(self)
+        _runtime.register(self)
+
+    def _connect(self, *, create: bool = False) -> sqlite3.Connection:
+        return _schema.open_connection(self._source, self.options, readonly=self._readonly, create=create)
+
+    def _first_connection(self) -> sqlite3.Connection:
+        try:
+            connection = self._connect(create=self._create)
+        except sqlite3.Error as error:
+            raise self._not_opened(error) from error
+        try:
+            if self._readonly:
+                if not _schema.is_store(connection):
+                    raise translated(sqlite3.DatabaseError("the file is empty"), str(self.path))
+                _options.set_connection(connection, self.options)
+            else:
+                _schema.set_up(connection, self.options, is_file=self.path is not None)
+        except sqlite3.Error as error:
+            connection.close()
+            raise translated(error, str(self.path)) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _not_opened(self, error: sqlite3.Error) -> Exception:
+        path = self.path
+        if path is not None and not path.exists() and not (self._create and path.parent.is_dir()):
+            missing = path.parent if self._create else path
+            return FileNotFoundError(2, os.strerror(2), str(missing))
+        return translated(error, str(path))
+
+    def _describe(self) -> EffectiveOptions:
+        row = self._connection.execute("SELECT policy FROM meta").fetchone()
+        policy: Policy = row[0]
+        return _options.effective(self._connection, policy)
+
+    def _make_pool(self) -> FilePool | OnePool:
+        if not self._is_shared:
+            return OnePool(self._connection)
+        is_wal = self.effective.journal_mode == "wal"
+        return FilePool(self._connect, self.options, is_wal=is_wal)
+
+    @property
+    def writer(self) -> Writer:
+        """Who writes.
+
+        Raises:
+            StoreReadOnlyError: nobody does.
+            ForkedError: the parent process does.
+        """
+        if self._born_in != _runtime.generation():
+            _runtime.check(self._born_in)
+        if self._writer is None:
+            raise StoreReadOnlyError("the store was opened to be read only")
+        return self._writer
+
+    @property
+    def can_write(self) -> bool:
+        """Whether there is a writer."""
+        return self._writer is not None
+
+    def start(self, capacity: int | None, *, set_capacity: bool) -> None:
+        """What opening means for a store that is there: settings, blobs that were never finished, a lower capacity."""
+
+        def action(transaction: Transaction) -> None:
+            if set_capacity:
+                transaction.set_capacity(capacity)
+            wanted = self.options.policy
+            if wanted is not None and wanted != transaction.policy:
+                transaction.execute("UPDATE meta SET policy = ?", (wanted,))
+                _schema.create_order(transaction.connection, wanted)
+                transaction.policy = wanted
+            owners = transaction.execute("SELECT id, owner FROM stage").fetchall()
+            for item, text in owners:
+                if Owner.parse(text).is_gone():
+                    transaction.drop_stage(item)
+
+        self.writer.call(action)
+        with self.writer.connection():
+            self.effective = self._describe()
+
+    def opened(self, reader: Reader) -> None:
+        """Note a blob that is open."""
+        self._open.add(reader)
+
+    def forget(self, reader: Reader) -> None:
+        """The reverse."""
+        self._open.discard(reader)
+
+    def open_readers(self) -> int:
+        """How many blobs are open."""
+        return len(self._open)
+
+    def close(self, *, timeout: float | None = None) -> None:
+        """Write what waits, let go of everything.
+
+        Raises:
+            StoreBusyError: that takes longer than ``timeout`` seconds. It goes on in the background.
+        """
+        if self._born_in != _runtime.generation():
+            return
+        with self._closing:
+            if self._writer is not None:
+                if not self._writer.close(timeout, self._last):
+                    raise StoreBusyError(f"the store could not be closed within {timeout} s")
+            else:
+                self._last(self._connection)
+        _runtime.unregister(self)
+
+    def _last(self, connection: sqlite3.Connection) -> None:
+        for reader in list(self._open):
+            reader.let_go()
+        self.pool.close()
+        with contextlib.suppress(sqlite3.Error):
+            if self._writer is not None and self._is_shared:
+                self._tidy(connection)
+        connection.close()
+
+    def _tidy(self, connection: sqlite3.Connection) -> None:
+        """Give back what this process leaves: blobs it never finished, free pages, the WAL."""
+        connection.execute("BEGIN IMMEDIATE")
+        mine = str(self.owner)
+        for (item,) in connection.execute("SELECT id FROM stage WHERE owner = ?", (mine,)).fetchall():
+            connection.execute("DELETE FROM part WHERE item = ?", (item,))
+            connection.execute("DELETE FROM stage WHERE id = ?", (item,))
+        connection.execute("COMMIT")
+        if self.effective.auto_vacuum == "incremental":
+            connection.execute(f"PRAGMA incremental_vacuum({VACUUM_ON_CLOSE})").fetchall()
+        if self.effective.journal_mode == "wal":
+            connection.execute("PRAGMA busy_timeout=0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def abandon(self) -> None:
+        """In a forked child: leave the parent's connections alone, and keep them from being closed."""
+        inherited.append(self._connection)
+        inherited.extend(cursor.connection for cursor in self.pool.abandon())
+        inherited.extend(list(self._open))
+
+
+engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+#: Kept for the life of a forked child: to close them would touch the parent's files.
+inherited: list[object] = []
+
+
+def _after_fork_in_child() -> None:
+    for engine in list(engines):
+        engine.abandon()
+    engines.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,85 @@
+"""Taking over a database with the original tables of this design: ``blob``, ``blob_meta``, ``setting``."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ltxcore.blob_store import _names
+from ltxcore.blob_store._failures import translated
+from ltxcore.errors import BlobNameError, BlobTooLargeError, NotABlobStoreError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ltxcore.blob_store._store import BlobStore
+
+#: Text was stored by a driver that did not know better; its bytes are what was meant.
+_ROWS = "SELECT name, CAST(data AS BLOB), verified FROM blob ORDER BY last_used, rowid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What came of an import.
+
+    Attributes:
+        blobs: how many were copied.
+        bytes: their payload.
+        skipped: why the others were not, one sentence each.
+    """
+
+    blobs: int
+    bytes: int
+    skipped: tuple[str, ...]
+
+
+def copy(path: Path, store: BlobStore) -> Imported:
+    """Copy everything that a store can hold, the least recently used first.
+
+    Raises:
+        NotABlobStoreError: the file has no such table.
+        FileNotFoundError: there is no file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+    count, size, skipped = 0, 0, []
+    last: Future[None] | None = None
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            columns = {row[1] for row in connection.execute("PRAGMA table_info(blob)")}
+            if not {"name", "last_used", "data"} <= columns:
+                raise NotABlobStoreError(f"{path} has no table of blobs", path=str(path))
+            rows = _ROWS if "verified" in columns else _ROWS.replace("verified", "NULL")
+            for name, data, verified in connection.execute(rows):
+                problem = obstacle(name, data, store.capacity)
+                if problem is not None:
+                    skipped.append(problem)
+                    continue
+                last = store.put_nowait(name, data, tags={"verified": True} if verified else None)
+                count, size = count + 1, size + len(data)
+    except sqlite3.Error as error:
+        raise translated(error, str(path)) from error
+    if last is not None:
+        store.flush()
+        last.result()
+    return Imported(blobs=count, bytes=size, skipped=tuple(skipped))
+
+
+def obstacle(name: object, data: bytes | None, capacity: int | None) -> str | None:
+    """Why a row cannot be copied; None if it can."""
+    if not isinstance(name, str):
+        return f"a blob is named {name!r}, which is no name"
+    if data is None:
+        return f"{name!r} has no data"
+    try:
+        _names.check(name)
+        if capacity is not None and len(data) > capacity:
+            raise BlobTooLargeError(f"{name!r} has {len(data)} bytes, and the store a capacity of {capacity}")
+    except (BlobNameError, BlobTooLargeError) as error:
+        return str(error)
+    return None

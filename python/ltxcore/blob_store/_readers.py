@@ -1,0 +1,201 @@
+"""Connections that read: as many as are needed at once, kept for the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from ltxcore.blob_store import _options
+from ltxcore.blob_store._failures import translated
+from ltxcore.blob_store._options import Options
+from ltxcore.errors import StoreBusyError, StoreClosedError
+
+
+class Pool(Protocol):
+    """Where cursors to read with come from. A cursor is one thread's until it is given back."""
+
+    #: Whether a read transaction keeps what it saw while others write.
+    has_snapshots: bool
+
+    def take(self) -> sqlite3.Cursor:
+        """A cursor; IndexError if :meth:`wait` has to be asked for one."""
+
+    def wait(self) -> sqlite3.Cursor:
+        """A cursor, made or waited for.
+
+        Raises:
+            StoreBusyError: all are in use for too long.
+            StoreClosedError: the store is closed.
+        """
+
+    def give(self, cursor: sqlite3.Cursor) -> None:
+        """Take a cursor back."""
+
+    def close(self) -> None:
+        """No more."""
+
+
+def take(pool: Pool) -> sqlite3.Cursor:
+    """A cursor, made or waited for if none is idle."""
+    try:
+        return pool.take()
+    except IndexError:
+        return pool.wait()
+
+
+def let_go(pool: Pool, cursor: sqlite3.Cursor) -> None:
+    """End a read transaction, and give its cursor back."""
+    with contextlib.suppress(sqlite3.Error):
+        if cursor.connection.in_transaction:
+            cursor.execute("ROLLBACK")
+    pool.give(cursor)
+
+
+@contextlib.contextmanager
+def reading(pool: Pool) -> Iterator[sqlite3.Cursor]:
+    """A cursor for a while; what SQLite raises becomes ours."""
+    cursor = take(pool)
+    try:
+        yield cursor
+    except sqlite3.Error as error:
+        raise translated(error) from error
+    finally:
+        pool.give(cursor)
+
+
+@contextlib.contextmanager
+def snapshot(pool: Pool) -> Iterator[sqlite3.Cursor]:
+    """A cursor whose statements all see one state of the store."""
+    with reading(pool) as cursor:
+        cursor.execute("BEGIN")
+        try:
+            yield cursor
+        finally:
+            if cursor.connection.in_transaction:
+                cursor.execute("ROLLBACK")
+
+
+class FilePool:
+    """A connection for everyone who reads at the same time."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], options: Options, *, is_wal: bool) -> None:
+        self.has_snapshots = is_wal
+        self._connect = connect
+        self._options = options
+        self._idle: list[sqlite3.Cursor] = []
+        self._free = threading.Condition()
+        self._count = 0
+        self._waiting = 0
+        self._is_closed = False
+        #: The hot path: one call into C, and no lock.
+        self.take = self._idle.pop
+
+    def wait(self) -> sqlite3.Cursor:
+        """See :class:`Pool`."""
+        deadline = time.monotonic() + self._options.busy_timeout
+        with self._free:
+            self._waiting += 1
+            try:
+                while True:
+                    if self._is_closed:
+                        raise StoreClosedError("the store is closed")
+                    with contextlib.suppress(IndexError):
+                        return self._idle.pop()
+                    if self._count < self._options.readers:
+                        self._count += 1
+                        break
+                    # A cursor may be given back without a word between two looks; so look again soon.
+                    self._free.wait(0.05)
+                    if time.monotonic() > deadline:
+                        raise StoreBusyError(
+                            f"all {self._options.readers} readers are in use",
+                            hint="close blobs that are open for reading, or ask for more readers",
+                        )
+            finally:
+                self._waiting -= 1
+        try:
+            connection = self._connect()
+            _options.set_connection(connection, self._options)
+            return connection.cursor()
+        except BaseException as error:
+            with self._free:
+                self._count -= 1
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from error
+            raise
+
+    def give(self, cursor: sqlite3.Cursor) -> None:
+        """See :class:`Pool`."""
+        self._idle.append(cursor)
+        if self._is_closed:
+            self._close_idle()
+        elif self._waiting:
+            with self._free:
+                self._free.notify()
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest when it is given back."""
+        with self._free:
+            self._is_closed = True
+            self._free.notify_all()
+        self._close_idle()
+
+    def abandon(self) -> list[sqlite3.Cursor]:
+        """In a forked child: the parent's connections, which must be left alone."""
+        self._is_closed = True
+        cursors = self._idle[:]
+        self._idle.clear()
+        return cursors
+
+    def _close_idle(self) -> None:
+        while True:
+            try:
+                cursor = self._idle.pop()
+            except IndexError:
+                return
+            cursor.connection.close()
+
+
+class OnePool:
+    """One connection for everybody, the writer too: a database in memory has no other."""
+
+    has_snapshots = False
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        #: Held by whoever uses the connection.
+        self.lock = threading.RLock()
+        self._connection = connection
+        self._is_closed = False
+
+    def take(self) -> sqlite3.Cursor:
+        """See :class:`Pool`."""
+        self.lock.acquire()
+        if self._is_closed:
+            self.lock.release()
+            raise StoreClosedError("the store is closed")
+        return self._connection.cursor()
+
+    def wait(self) -> sqlite3.Cursor:
+        """See :class:`Pool`."""
+        return self.take()
+
+    def give(self, cursor: sqlite3.Cursor) -> None:
+        """See :class:`Pool`."""
+        cursor.close()
+        self.lock.release()
+
+    def close(self) -> None:
+        """No more readers; the connection is the writer's to close."""
+        with self.lock:
+            self._is_closed = True
+
+    def abandon(self) -> list[sqlite3.Cursor]:
+        """In a forked child: nothing may be read any more."""
+        self._is_closed = True
+        # The thread that held it does not exist here.
+        self.lock = threading.RLock()
+        return []

@@ -1,0 +1,394 @@
+"""The half of a store that reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast, overload
+
+from ltxcore.blob_store import _names, _stats
+from ltxcore.blob_store._engine import Engine
+from ltxcore.blob_store._failures import not_found, translated
+from ltxcore.blob_store._options import EffectiveOptions, Options
+from ltxcore.blob_store._readers import reading, snapshot
+from ltxcore.blob_store._stats import Stats, Usage
+from ltxcore.blob_store._streams import Reader
+from ltxcore.blob_store._transaction import Part, TagValue, consecutive, parts_of, read_at
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+D = TypeVar("D")
+
+#: Blobs up to this many bytes come with the row that finds them; longer ones are read into place, which copies them once
+#: instead of twice.
+SHORT = 65_536
+#: Names that a listing asks for at once.
+PAGE = 1000
+_GET = f"SELECT c.data FROM item i JOIN chunk c ON c.id = i.id WHERE i.name = ? AND i.size <= {SHORT}"  # noqa: S608
+_FIND = "SELECT id, size, parts FROM item WHERE name = ?"
+_STAT = "SELECT size, hits, created_ms, used_ms, id, tags FROM item WHERE name = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """What is known of a blob without its bytes.
+
+    Attributes:
+        name: its name.
+        size: bytes.
+        created_at: when it was stored, by the wall clock.
+        used_at: when it was last stored or read, as far as that was noted.
+        hits: how often it was read, as far as that was noted.
+        etag: another one whenever the blob is stored anew.
+        tags: what :meth:`BlobStore.set_tags` gave it.
+    """
+
+    name: str
+    size: int
+    created_at: datetime
+    used_at: datetime
+    hits: int
+    etag: str
+    tags: dict[str, TagValue] = field(default_factory=dict)
+
+
+class Reads:
+    """Everything about a store that leaves its blobs as they are."""
+
+    _engine: Engine
+
+    def _bind(self, engine: Engine) -> None:
+        self._engine = engine
+        # The hot path of get() has these at hand.
+        self._pool = engine.pool
+        self._take = engine.pool.take
+        self._give = engine.pool.give
+        self._stats = engine.stats
+        self._notes_use = engine.can_write and engine.options.touch != "off"
+
+    @overload
+    def get(self, name: str) -> bytes | None: ...
+    @overload
+    def get(self, name: str, default: D) -> bytes | D: ...
+    def get(self, name: str, default: object = None) -> object:
+        """The bytes of a blob, or ``default``.
+
+        Args:
+            name: which blob.
+            default: what to return if there is none.
+
+        Raises:
+            StoreBusyError: no reader was free in time.
+            StoreClosedError: the store is closed.
+        """
+        try:
+            cursor = self._take()
+        except IndexError:
+            cursor = self._pool.wait()
+        try:
+            row = cursor.execute(_GET, (name,)).fetchone()
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        finally:
+            self._give(cursor)
+        if row is None:
+            found = self._get_long(name)
+            if found is None:
+                return default
+        else:
+            found = row[0]
+        stats = self._stats
+        stats.gets += 1
+        stats.hits += 1
+        stats.bytes_out += len(found)
+        if self._notes_use:
+            noted = self._engine.writer.uses.noted
+            try:
+                noted[name] = noted.pop(name) + 1
+            except KeyError:
+                self._first_use(name)
+        return found
+
+    def _first_use(self, name: str) -> None:
+        writer = self._engine.writer
+        writer.uses.noted[name] = 1
+        writer.nudge()
+
+    def _get_long(self, name: str) -> bytes | None:
+        """A blob that :data:`_GET` did not find: it is long, or there is none."""
+        _names.check(name)
+        with reading(self._pool) as cursor:
+            row = cursor.execute(_FIND, (name,)).fetchone()
+        if row is not None:
+            item, _, parts = row
+            if parts == 0 and (found := self._read_chunk(item)) is not None:
+                return found
+            with snapshot(self._pool) as cursor:
+                row = cursor.execute(_FIND, (name,)).fetchone()
+                if row is not None:
+                    return self._join(cursor, parts_of(cursor.connection, *row), row[1])
+        self._stats.gets += 1
+        self._stats.misses += 1
+        return None
+
+    def _read_chunk(self, chunk: int) -> bytes | None:
+        """A chunk; None if it has gone since its id was read, which is never given to another."""
+        with reading(self._pool) as cursor:
+            try:
+                with cursor.connection.blobopen("chunk", "data", chunk, readonly=True) as blob:
+                    return blob.read()
+            except sqlite3.OperationalError as error:
+                if "no such rowid" not in str(error):
+                    raise
+                return None
+
+    @staticmethod
+    def _join(cursor: sqlite3.Cursor, parts: list[Part], size: int) -> bytes:
+        if len(parts) == 1:
+            with cursor.connection.blobopen("chunk", "data", parts[0][2], readonly=True) as blob:
+                return blob.read()
+        joined = bytearray(size)
+        view = memoryview(joined)
+        for offset, length, chunk in parts:
+            with cursor.connection.blobopen("chunk", "data", chunk, readonly=True) as blob:
+                view[offset : offset + length] = blob.read()
+        return bytes(joined)
+
+    def __getitem__(self, name: str) -> bytes:
+        found = self.get(name)
+        if found is None:
+            raise not_found(name)
+        return found
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of a blob; fewer if it ends before.
+
+        Args:
+            name: which blob.
+            offset: of the first byte.
+            length: bytes at most.
+
+        Raises:
+            BlobNotFoundError: there is no such blob.
+            ValueError: ``offset`` or ``length`` is negative.
+        """
+        if offset < 0 or length < 0:
+            raise ValueError(f"a range has no negative offset or length: {offset}, {length}")
+        with snapshot(self._pool) as cursor:
+            item, size, parts = self._locate(cursor, name)
+            pieces = []
+            for start, part, chunk in _within(cursor, item, size, parts, offset, offset + length):
+                first, last = max(offset - start, 0), min(offset + length - start, part)
+                with cursor.connection.blobopen("chunk", "data", chunk, readonly=True) as blob:
+                    pieces.append(read_at(blob, first, last - first))
+        found = b"".join(pieces)
+        self._stats.range_reads += 1
+        self._stats.hits += 1
+        self._stats.bytes_out += len(found)
+        self._note(name)
+        return found
+
+    def readinto(self, name: str, buffer: WriteableBuffer, offset: int = 0) -> int:
+        """Fill a buffer with bytes of a blob from ``offset`` on; how many there were."""
+        view = memoryview(buffer).cast("B")
+        found = self.read_range(name, offset, len(view))
+        view[: len(found)] = found
+        return len(found)
+
+    def _locate(self, cursor: sqlite3.Cursor, name: str) -> tuple[int, int, int]:
+        row: tuple[int, int, int] | None = cursor.execute(_FIND, (_names.check(name),)).fetchone()
+        if row is None:
+            self._stats.misses += 1
+            raise not_found(name)
+        return row
+
+    def _note(self, name: str) -> None:
+        """Note that a blob was used."""
+        if self._notes_use:
+            noted = self._engine.writer.uses.noted
+            hits = noted.pop(name, 0)
+            if hits:
+                noted[name] = hits + 1
+            else:
+                self._first_use(name)
+
+    def _open_reader(self, name: str) -> BinaryIO:
+        def locate(cursor: sqlite3.Cursor) -> list[Part]:
+            return parts_of(cursor.connection, *self._locate(cursor, name))
+
+        reader = Reader(name, self._pool, locate, self._engine.forget)
+        reader.store = self
+        self._engine.opened(reader)
+        self._stats.hits += 1
+        self._note(name)
+        return io.BufferedReader(reader, io.DEFAULT_BUFFER_SIZE * 8)
+
+    def open_chunks(self, prefix: str, *, size: int | None = None) -> BinaryIO:
+        """Read blobs that are named ``prefix`` and a decimal offset as one file.
+
+        That they follow one another without a gap is proved before the first byte is read, and nothing that is written
+        meanwhile changes what is read.
+
+        Args:
+            prefix: what their names start with.
+            size: bytes that there have to be. Without, a missing tail cannot be noticed.
+
+        Raises:
+            ChunkGapError: one is missing, or there is none at all.
+            SizeMismatchError: there is more than ``size``.
+            BlobNameError: a name does not end with an offset.
+        """
+        names: list[str] = []
+
+        def locate(cursor: sqlite3.Cursor) -> list[Part]:
+            found: list[Part] = []
+            for chunk in consecutive(cursor.connection, prefix, size):
+                names.append(chunk.name)
+                for start, length, part in parts_of(cursor.connection, chunk.id, chunk.size, chunk.parts):
+                    found.append((chunk.offset + start, length, part))
+            return found
+
+        reader = Reader(prefix, self._pool, locate, self._engine.forget)
+        reader.store = self
+        self._engine.opened(reader)
+        for name in names:
+            self._note(name)
+        return io.BufferedReader(reader, io.DEFAULT_BUFFER_SIZE * 8)
+
+    def read_consecutive_chunks(self, prefix: str, *, size: int | None = None) -> bytes:
+        """As :meth:`open_chunks`, all of it at once."""
+        with self.open_chunks(prefix, size=size) as file:
+            return file.read()
+
+    def stat(self, name: str) -> BlobStat:
+        """What is known of a blob. To ask does not count as use.
+
+        Raises:
+            BlobNotFoundError: there is no such blob.
+        """
+        with reading(self._pool) as cursor:
+            row = cursor.execute(_STAT, (_names.check(name),)).fetchone()
+        if row is None:
+            raise not_found(name)
+        size, hits, created, used, item, tags = row
+        return BlobStat(
+            name, size, moment(created), moment(used), hits, f"{item:x}", json.loads(tags) if tags else {}
+        )
+
+    def tags(self, name: str) -> dict[str, TagValue]:
+        """A blob's tags."""
+        return self.stat(name).tags
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        with reading(self._pool) as cursor:
+            return cursor.execute("SELECT 1 FROM item WHERE name = ?", (name,)).fetchone() is not None
+
+    def __len__(self) -> int:
+        with reading(self._pool) as cursor:
+            return cast(int, cursor.execute("SELECT items FROM meta").fetchone()[0])
+
+    def __bool__(self) -> bool:
+        # A store without blobs is a store.
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return self.list()
+
+    def list(self, prefix: str = "", *, after: str | None = None, limit: int | None = None) -> Iterator[str]:
+        """Names that start with ``prefix``, in the order of their UTF-8 bytes.
+
+        Args:
+            prefix: what they start with.
+            after: only those behind this one, which need not exist: where an earlier listing stopped.
+            limit: how many at most.
+
+        What is written while the listing goes on may be in it or not; every other name is, once.
+        """
+        condition, values = _names.where(prefix)
+        last = after
+        while limit is None or limit > 0:
+            count = PAGE if limit is None else min(limit, PAGE)
+            rest, more = ("", []) if last is None else (" AND name > ?", [last])
+            statement = f"SELECT name FROM item WHERE {condition}{rest} ORDER BY name LIMIT {count}"  # noqa: S608
+            with reading(self._pool) as cursor:
+                names = [row[0] for row in cursor.execute(statement, [*values, *more])]
+            yield from names
+            if len(names) < count:
+                return
+            last = names[-1]
+            limit = None if limit is None else limit - len(names)
+
+    def iterdir(self, directory: str = "") -> Iterator[str]:
+        """Names directly in a directory, if names are taken for paths with ``/``.
+
+        Names of blobs come as they are. A directory, which exists as long as something is in it, comes once, with a
+        ``/`` at its end; what is in it is not looked at.
+        """
+        prefix = directory if directory.endswith("/") or not directory else f"{directory}/"
+        condition, values = _names.where(prefix)
+        low: str | None = prefix
+        while low is not None:
+            statement = f"SELECT name FROM item WHERE {condition} AND name >= ? ORDER BY name LIMIT 1"  # noqa: S608
+            with reading(self._pool) as cursor:
+                row = cursor.execute(statement, [*values, low]).fetchone()
+            if row is None:
+                return
+            head, slash, _ = row[0][len(prefix) :].partition("/")
+            found = prefix + head + slash
+            if found != prefix:
+                yield found
+            low = _names.after(found) if slash and found != prefix else row[0] + "\0"
+
+    @property
+    def capacity(self) -> int | None:
+        """Payload bytes that the store may hold; None without a bound."""
+        with reading(self._pool) as cursor:
+            return cast("int | None", cursor.execute("SELECT capacity FROM meta").fetchone()[0])
+
+    def usage(self) -> Usage:
+        """How large the store is."""
+        with reading(self._pool) as cursor:
+            return _stats.usage(cursor.connection, self._engine.path)
+
+    def stats(self) -> Stats:
+        """What was done since the store was opened, by this process."""
+        counts = self._stats.copy()
+        counts.open_readers = self._engine.open_readers()
+        counts.queue_depth = self._engine.writer.depth() if self._engine.can_write else 0
+        return counts
+
+    @property
+    def options(self) -> Options:
+        """What was asked for."""
+        return self._engine.options
+
+    @property
+    def effective_options(self) -> EffectiveOptions:
+        """What is in force, as SQLite says."""
+        return self._engine.effective
+
+
+def moment(milliseconds: int) -> datetime:
+    """A time of the wall clock."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _within(
+    cursor: sqlite3.Cursor, item: int, size: int, parts: int, first: int, last: int
+) -> list[tuple[int, int, int]]:
+    """The chunks that bytes from ``first`` up to ``last`` are in."""
+    if parts == 0:
+        return [(0, size, item)] if first < min(last, size) else []
+    rows: Any = cursor.execute(
+        "SELECT offset, size, chunk FROM part WHERE item = ?1 AND offset < ?3 AND offset >= "
+        "coalesce((SELECT max(offset) FROM part WHERE item = ?1 AND offset <= ?2), 0) ORDER BY offset",
+        (item, first, last),
+    )
+    return [row for row in rows if row[0] + row[1] > first]

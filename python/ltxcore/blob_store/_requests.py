@@ -1,0 +1,72 @@
+"""What the writer is asked for, and how it answers."""
+
+from __future__ import annotations
+
+import _thread
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from ltxcore.blob_store._transaction import Transaction
+
+R = TypeVar("R")
+
+
+class Request(Generic[R]):
+    """A write, and whoever waits for it. ``weight`` is its payload in bytes."""
+
+    __slots__ = ("_action", "_answered", "_result", "error", "weight")
+
+    def __init__(self, action: Callable[[Transaction], R], weight: int = 0) -> None:
+        self.weight = weight
+        self.error: BaseException | None = None
+        self._action = action
+        self._result: R | None = None
+        # A bare lock is the cheapest thing that a thread can wait for.
+        self._answered = _thread.allocate_lock()
+        self._answered.acquire()
+
+    def run(self, transaction: Transaction) -> None:
+        """Do it. It may be done again if the transaction was rolled back."""
+        self.error = None
+        self._result = self._action(transaction)
+
+    def fail(self, error: BaseException) -> None:
+        """Note why it was not done."""
+        self.error = error
+
+    def answer(self) -> None:
+        """Wake who waits: the transaction is committed, or will not be."""
+        self._answered.release()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether :meth:`result` would return at once."""
+        return not self._answered.locked()
+
+    def result(self) -> R:
+        """What came of it, as soon as that is known."""
+        self._answered.acquire()
+        if self.error is not None:
+            raise self.error
+        return self._result  # type: ignore[return-value]
+
+
+class FutureRequest(Request[R]):
+    """A write whose caller looks at a future, or does not."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, action: Callable[[Transaction], R], weight: int = 0) -> None:
+        super().__init__(action, weight)
+        self.future: Future[R] = Future()
+        # It is on its way: it cannot be called back.
+        self.future.set_running_or_notify_cancel()
+
+    def answer(self) -> None:
+        """Settle the future."""
+        super().answer()
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self._result)  # type: ignore[arg-type]

@@ -1,0 +1,212 @@
+"""The tables, and the connections to them.
+
+A blob is one row of ``item``, found by name. Ids of items and chunks come from one clock that only goes up, so none is
+ever used again. A blob of one chunk has it under its own id; a longer one has rows in ``part`` that say which chunk is
+where. So blobs are put together and taken over without touching their bytes.
+
+Triggers keep the totals and remove what a row owned, whoever writes to the file, and with whatever settings.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from ltxcore.blob_store import _options
+from ltxcore.blob_store._failures import is_busy, translated
+from ltxcore.blob_store._options import Options, Policy
+from ltxcore.errors import ConfigError, NotABlobStoreError
+
+R = TypeVar("R")
+
+#: "LTXB".
+APPLICATION_ID = 0x4C545842
+VERSION = 1
+#: UPSERT in its general form, and RETURNING.
+OLDEST_SQLITE = (3, 35, 0)
+
+TABLES = """
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    capacity INTEGER CHECK (capacity > 0),
+    clock INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    items INTEGER NOT NULL,
+    policy TEXT NOT NULL
+);
+CREATE TABLE item (
+    name TEXT NOT NULL PRIMARY KEY CHECK (typeof(name) = 'text' AND name <> ''),
+    id INTEGER NOT NULL,
+    tick INTEGER NOT NULL,
+    size INTEGER NOT NULL CHECK (typeof(size) = 'integer' AND size >= 0),
+    parts INTEGER NOT NULL,
+    hits INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    used_ms INTEGER NOT NULL,
+    tags TEXT
+) WITHOUT ROWID;
+CREATE TABLE chunk (
+    id INTEGER PRIMARY KEY,
+    data BLOB NOT NULL CHECK (typeof(data) = 'blob')
+);
+CREATE TABLE part (
+    item INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
+    PRIMARY KEY (item, offset)
+) WITHOUT ROWID;
+CREATE TABLE stage (
+    id INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    started_ms INTEGER NOT NULL
+);
+CREATE TRIGGER item_inserted AFTER INSERT ON item BEGIN
+    UPDATE meta SET bytes = bytes + NEW.size, items = items + 1;
+END;
+CREATE TRIGGER item_deleted AFTER DELETE ON item BEGIN
+    UPDATE meta SET bytes = bytes - OLD.size, items = items - 1;
+    DELETE FROM chunk WHERE id = OLD.id AND OLD.parts = 0;
+    DELETE FROM part WHERE item = OLD.id AND OLD.parts > 0;
+END;
+CREATE TRIGGER item_resized AFTER UPDATE OF size ON item WHEN NEW.size <> OLD.size BEGIN
+    UPDATE meta SET bytes = bytes + NEW.size - OLD.size;
+END;
+CREATE TRIGGER item_replaced AFTER UPDATE OF id ON item WHEN NEW.id <> OLD.id BEGIN
+    DELETE FROM chunk WHERE id = OLD.id AND OLD.parts = 0;
+    DELETE FROM part WHERE item = OLD.id AND OLD.parts > 0;
+END;
+CREATE TRIGGER part_deleted AFTER DELETE ON part BEGIN
+    DELETE FROM chunk WHERE id = OLD.chunk;
+END;
+"""
+
+#: In which order blobs are evicted: columns of ``item``.
+ORDER: dict[Policy, tuple[str, ...]] = {
+    "lru": ("tick",),
+    "fifo": ("id",),
+    "lfu": ("hits", "tick"),
+    "none": ("tick",),
+}
+
+
+def open_connection(
+    path: Path | str, options: Options, *, readonly: bool, create: bool
+) -> sqlite3.Connection:
+    """A connection that any thread may use, one at a time; transactions are ours to begin and end."""
+    uri = path if isinstance(path, str) else f"file:{quote(str(path))}?mode={mode(readonly, create)}"
+    if options.vfs is not None:
+        uri += f"&vfs={quote(options.vfs)}"
+    return sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=options.busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
+    )
+
+
+def mode(readonly: bool, create: bool) -> str:
+    """SQLite's word for how a file is opened."""
+    return "ro" if readonly else "rwc" if create else "rw"
+
+
+def set_up(connection: sqlite3.Connection, options: Options, *, is_file: bool) -> None:
+    """Make the file a store unless it is one, and the connection one of a writer.
+
+    Several processes may do this at once: one makes the tables, and the others find them.
+
+    Raises:
+        NotABlobStoreError: the file is something else.
+        OptionMismatchError: it, or this SQLite, is not as was asked for.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise ConfigError(f"SQLite {sqlite3.sqlite_version} is older than 3.35, which a blob store needs")
+    _options.prepare_file(connection, options)
+    is_new = persistently(lambda: create_tables(connection, options), options.busy_timeout)
+    _options.verify_file(connection, options)
+    wanted = options.journal_mode or ("wal" if is_new and is_file else None)
+    if wanted is not None:
+        persistently(lambda: _options.set_journal_mode(connection, wanted), options.busy_timeout)
+    _options.set_connection(connection, options)
+
+
+def create_tables(connection: sqlite3.Connection, options: Options) -> bool:
+    """Make the tables in one transaction; False if they are there."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        is_new = not is_store(connection)
+        if is_new:
+            for statement in statements(TABLES):
+                connection.execute(statement)
+            policy: Policy = options.policy or "lru"
+            connection.execute("INSERT INTO meta VALUES (1, NULL, 0, 0, 0, ?)", [policy])
+            create_order(connection, policy)
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return is_new
+
+
+def statements(script: str) -> list[str]:
+    """The statements of a script, each complete."""
+    found, text = [], ""
+    for piece in script.split(";"):
+        text += piece + ";"
+        if sqlite3.complete_statement(text):
+            found.append(text)
+            text = ""
+    return found
+
+
+def create_order(connection: sqlite3.Connection, policy: Policy) -> None:
+    """The index that eviction follows. Sizes are in it, so that nothing else is read."""
+    connection.execute("DROP INDEX IF EXISTS item_order")
+    connection.execute(f"CREATE INDEX item_order ON item({', '.join(ORDER[policy])}, size)")
+
+
+def is_store(connection: sqlite3.Connection) -> bool:
+    """Whether the file is a store; False if it is empty.
+
+    Raises:
+        NotABlobStoreError: it is neither, or made by a later version of this library.
+    """
+    application = _options.pragma(connection, "application_id")
+    version = _options.pragma(connection, "user_version")
+    if application == APPLICATION_ID and version == VERSION:
+        return True
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    if application == APPLICATION_ID:
+        raise NotABlobStoreError(f"the store has version {version}, and this library knows version {VERSION}")
+    if {"blob", "blob_meta", "setting"} <= tables:
+        raise NotABlobStoreError(
+            "the database has the original blob tables", hint="import it: ltxcore blob import STORE ORIGINAL"
+        )
+    if tables or application or version:
+        raise NotABlobStoreError("the database belongs to another application")
+    return False
+
+
+def persistently(action: Callable[[], R], timeout: float) -> R:
+    """Do what another process may be in the way of, until it is not.
+
+    SQLite's own waiting leaves out some cases, the change to WAL among them.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return action()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise translated(error) from error
+        time.sleep(random.uniform(0.001, 0.02))  # noqa: S311

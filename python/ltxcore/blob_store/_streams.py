@@ -1,0 +1,311 @@
+"""Blobs as files: to read, to write, to change in place."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sqlite3
+import threading
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from ltxcore.blob_store._failures import size_mismatch, translated
+from ltxcore.blob_store._readers import Pool, let_go, reading, snapshot, take
+from ltxcore.blob_store._transaction import Part, read_at
+from ltxcore.errors import BlobChangedError, StoreClosedError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+
+class Reader(io.RawIOBase):
+    """A blob, or several in a row, as they were when this was opened.
+
+    Over WAL it holds a connection and its snapshot until it is closed: what is written, deleted or evicted meanwhile
+    changes nothing here, and the WAL cannot start anew. Otherwise nothing is held, and a blob that is gone
+    raises :class:`BlobChangedError`.
+    """
+
+    holds_snapshot = True
+
+    def __init__(
+        self,
+        name: str,
+        pool: Pool,
+        locate: Callable[[sqlite3.Cursor], list[Part]],
+        forget: Callable[[Reader], None],
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self._pool = pool
+        self._forget = forget
+        self._use = threading.RLock()
+        self._position = 0
+        self._blob: sqlite3.Blob | None = None
+        self._open_chunk = -1
+        self._cursor: sqlite3.Cursor | None = None
+        self._is_let_go = False
+        #: Kept, so that it is not closed for want of anyone who holds it.
+        self.store: object = None
+        self._parts: list[Part] = []
+        try:
+            self._open(locate)
+        except BaseException:
+            super().close()
+            raise
+        self._starts = [part[0] for part in self._parts]
+        #: Length in bytes.
+        self.size = sum(part[1] for part in self._parts)
+
+    def _open(self, locate: Callable[[sqlite3.Cursor], list[Part]]) -> None:
+        if self.holds_snapshot and self._pool.has_snapshots:
+            cursor = take(self._pool)
+            try:
+                cursor.execute("BEGIN")
+                self._parts = locate(cursor)
+            except BaseException:
+                let_go(self._pool, cursor)
+                raise
+            self._cursor = cursor
+        else:
+            with snapshot(self._pool) as cursor:
+                self._parts = locate(cursor)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Offset in bytes of what comes next."""
+        self._check()
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to an offset, which may lie behind the end; the new one."""
+        self._check()
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
+        if start is None:
+            raise ValueError(f"whence is 0, 1 or 2, not {whence}")
+        if start + offset < 0:
+            raise ValueError(f"there is no offset {start + offset}")
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill the buffer, as far as there are bytes; how many."""
+        with self._use:
+            self._check()
+            view = memoryview(buffer).cast("B")
+            done = 0
+            try:
+                while done < len(view) and self._position < self.size:
+                    done += self._read_chunk(view[done:])
+            except sqlite3.Error as error:
+                raise translated(error) from error
+            return done
+
+    def _read_chunk(self, view: memoryview) -> int:
+        """As much as is in one chunk."""
+        index = bisect_right(self._starts, self._position) - 1
+        while self._parts[index][1] <= self._position - self._starts[index]:
+            index += 1  # past chunks without bytes
+        start, size, chunk = self._parts[index]
+        first = self._position - start
+        length = min(size - first, len(view))
+        if self._cursor is not None:
+            view[:length] = read_at(self._chunk(self._cursor.connection, chunk), first, length)
+        else:
+            with reading(self._pool) as cursor, self._fresh(cursor.connection, chunk) as blob:
+                view[:length] = read_at(blob, first, length)
+        self._position += length
+        return length
+
+    def _chunk(self, connection: sqlite3.Connection, chunk: int) -> sqlite3.Blob:
+        """A chunk of the snapshot; the one that was read last is kept open."""
+        if self._blob is None or self._open_chunk != chunk:
+            if self._blob is not None:
+                self._blob.close()
+            self._blob = connection.blobopen("chunk", "data", chunk, readonly=True)
+            self._open_chunk = chunk
+        return self._blob
+
+    def _fresh(self, connection: sqlite3.Connection, chunk: int) -> sqlite3.Blob:
+        try:
+            return connection.blobopen("chunk", "data", chunk, readonly=True)
+        except sqlite3.OperationalError as error:
+            raise BlobChangedError(
+                f"{self.name!r} was replaced, deleted or evicted while it was open"
+            ) from error
+
+    def _check(self) -> None:
+        if self._is_let_go:
+            raise StoreClosedError("the store is closed")
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+    def close(self) -> None:
+        """Give the snapshot back."""
+        if not self.closed:
+            with self._use:
+                super().close()
+                self._release()
+
+    def let_go(self) -> None:
+        """The store is being closed."""
+        with self._use:
+            self._is_let_go = True
+            self._release()
+
+    def _release(self) -> None:
+        self._forget(self)
+        blob, self._blob = self._blob, None
+        cursor, self._cursor = self._cursor, None
+        if blob is not None:
+            blob.close()
+        if cursor is not None:
+            let_go(self._pool, cursor)
+
+
+class Sink(Protocol):
+    """Where a writer's bytes go; see ``_store``."""
+
+    def begin(self) -> int:
+        """Start a long blob."""
+
+    def append(self, item: int, data: bytes) -> None:
+        """Add a chunk to it."""
+
+    def publish(self, item: int) -> None:
+        """Let it appear."""
+
+    def drop(self, item: int) -> None:
+        """Give it up."""
+
+    def put(self, data: bytes) -> None:
+        """Store a blob of one chunk."""
+
+
+class BlobWriter(io.BufferedIOBase):
+    """A blob to be written.
+
+    It appears, whole, when this is closed; after :meth:`abort` or an error in the ``with`` block, or if nobody closes it, it
+    never does.
+    """
+
+    def __init__(self, name: str, sink: Sink, chunk_size: int, size: int | None) -> None:
+        super().__init__()
+        self.name = name
+        self._sink = sink
+        self._chunk_size = chunk_size
+        self._expected = size
+        self._pending = bytearray()
+        self._item: int | None = None
+        self._written = 0
+        self._is_settled = False
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._written
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Add bytes at the end; how many.
+
+        Raises:
+            SizeMismatchError: there are more now than were promised.
+        """
+        if self.closed:
+            raise ValueError("write to closed file")
+        view = memoryview(data).cast("B")
+        if self._expected is not None and self._written + len(view) > self._expected:
+            raise size_mismatch(repr(self.name), self._expected, self._written + len(view))
+        self._written += len(view)
+        for start in range(0, len(view), self._chunk_size):
+            self._pending += view[start : start + self._chunk_size]
+            # The last chunk stays, for a blob of exactly one is stored at once.
+            if len(self._pending) > self._chunk_size:
+                self._stage()
+        return len(view)
+
+    def _stage(self) -> None:
+        if self._item is None:
+            self._item = self._sink.begin()
+        self._sink.append(self._item, bytes(self._pending[: self._chunk_size]))
+        del self._pending[: self._chunk_size]
+
+    def close(self) -> None:
+        """Store the blob.
+
+        Raises:
+            SizeMismatchError: it has fewer bytes than were promised. Nothing is stored.
+            BlobStoreError: it could not be stored.
+        """
+        if self.closed:
+            return
+        try:
+            if not self._is_settled:
+                self._settle()
+        except BaseException:
+            self.abort()
+            raise
+        super().close()
+
+    def _settle(self) -> None:
+        if self._expected is not None and self._written != self._expected:
+            raise size_mismatch(repr(self.name), self._expected, self._written)
+        if self._item is None:
+            self._sink.put(bytes(self._pending))
+        else:
+            while self._pending:
+                self._stage()
+            self._sink.publish(self._item)
+        self._is_settled = True
+
+    def abort(self) -> None:
+        """Store nothing."""
+        item, self._item = self._item, None
+        is_settled, self._is_settled = self._is_settled, True
+        self._pending.clear()
+        super().close()
+        if item is not None and not is_settled:
+            with contextlib.suppress(StoreClosedError):
+                self._sink.drop(item)
+
+    def __exit__(self, *problem: object) -> None:
+        if problem and problem[0] is not None:
+            self.abort()
+        else:
+            self.close()
+
+    def __del__(self) -> None:
+        # Whoever forgot to close it may have been in the middle.
+        if not self.closed:
+            with contextlib.suppress(Exception):
+                self.abort()
+
+
+class Updater(Reader):
+    """A blob whose bytes can be changed where they are. Its size stays, and every write is a transaction."""
+
+    holds_snapshot = False
+    write_at: Callable[[int, memoryview], None]
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Replace bytes at the position; how many."""
+        self._check()
+        view = memoryview(data).cast("B")
+        self.write_at(self._position, view)
+        self._position += len(view)
+        return len(view)

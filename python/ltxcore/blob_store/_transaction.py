@@ -1,0 +1,364 @@
+"""What can be done to a store inside one transaction. All changes to the tables are here and in ``_eviction``."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from ltxcore.blob_store import _names
+from ltxcore.blob_store._failures import chunk_gap, not_found, size_mismatch
+from ltxcore.blob_store._options import Options, Policy
+from ltxcore.errors import (
+    BlobChangedError,
+    BlobExistsError,
+    BlobTooLargeError,
+    StoreFullError,
+)
+
+TagValue = str | int | float | bool | None
+Part = tuple[int, int, int]
+"""Offset, size and id of one chunk."""
+
+#: Chunks that are shorter on average are written anew when a blob is put together.
+SHORT_PART = 4096
+
+_STORE = """
+INSERT INTO item (name, id, tick, size, parts, hits, created_ms, used_ms, tags)
+VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET id = excluded.id, tick = excluded.tick, size = excluded.size,
+    parts = excluded.parts, hits = 0, created_ms = excluded.created_ms, used_ms = excluded.used_ms,
+    tags = excluded.tags
+"""
+
+
+def now_ms() -> int:
+    """The wall clock. It is kept for people; nothing is ordered by it."""
+    return time.time_ns() // 1_000_000
+
+
+def encode_tags(tags: Mapping[str, TagValue] | None) -> str | None:
+    """Tags as they are stored."""
+    return json.dumps(dict(tags), ensure_ascii=False, sort_keys=True) if tags else None
+
+
+class Transaction:
+    """A write transaction on the writer's connection, between :meth:`begin` and :meth:`commit`."""
+
+    def __init__(self, connection: sqlite3.Connection, options: Options) -> None:
+        self.connection = connection
+        self.execute = connection.cursor().execute
+        self.chunk_size = options.chunk_size
+        self.capacity: int | None = None
+        self.policy: Policy = "lru"
+        self.clock = 0
+        self.now = 0
+        self.begun_at = 0
+        #: Set once COMMIT was asked for: if the transaction is over then, it is committed.
+        self.is_committing = False
+
+    def begin(self) -> None:
+        """Take the write lock, and read what other processes may have changed."""
+        self.is_committing = False
+        self.execute("BEGIN IMMEDIATE")
+        row = self.execute("SELECT capacity, clock, policy FROM meta").fetchone()
+        self.capacity, self.clock, self.policy = row
+        self.begun_at = self.clock
+        self.now = now_ms()
+
+    def commit(self) -> None:
+        """Make it all last."""
+        if self.clock != self.begun_at:
+            self.execute("UPDATE meta SET clock = ?", (self.clock,))
+        self.is_committing = True
+        self.execute("COMMIT")
+
+    def tick(self) -> int:
+        """The next value of the clock, which is later than everything and no row's id yet."""
+        self.clock += 1
+        return self.clock
+
+    # --- one blob ------------------------------------------------------------------------------------------------
+
+    def check_size(self, name: str, size: int) -> None:
+        """Refuse what would not fit alone.
+
+        Raises:
+            BlobTooLargeError: the capacity is less than ``size``.
+        """
+        if self.capacity is not None and size > self.capacity:
+            raise BlobTooLargeError(f"{name!r} has {size} bytes, and the store a capacity of {self.capacity}")
+
+    def refuse_overflow(self) -> None:
+        """For a store that evicts nothing.
+
+        Raises:
+            StoreFullError: it holds more than its capacity.
+        """
+        size = self.execute("SELECT bytes FROM meta").fetchone()[0]
+        if self.capacity is not None and size > self.capacity:
+            excess = size - self.capacity
+            raise StoreFullError(
+                f"{excess} bytes above the capacity of {self.capacity}, and nothing may be evicted"
+            )
+
+    def put(self, name: str, data: bytes | memoryview, tags: str | None = None) -> None:
+        """Store a blob, in place of the one that has the name."""
+        size = len(data)
+        self.check_size(name, size)
+        item, count = self.tick(), 0
+        if size <= self.chunk_size:
+            self.execute("INSERT INTO chunk VALUES (?, ?)", (item, data))
+        else:
+            view = memoryview(data)
+            for offset in range(0, size, self.chunk_size):
+                self.add_part(item, offset, view[offset : offset + self.chunk_size])
+                count += 1
+        self.store(name, item, size, count, tags)
+
+    def store(self, name: str, item: int, size: int, parts: int, tags: str | None = None) -> None:
+        """Give the chunks of ``item`` a name."""
+        now = self.now
+        self.execute(_STORE, (name, item, self.tick(), size, parts, now, now, tags))
+
+    def add_part(self, item: int, offset: int, data: bytes | memoryview) -> None:
+        """Store one chunk of a long blob."""
+        chunk = self.tick()
+        self.execute("INSERT INTO chunk VALUES (?, ?)", (chunk, data))
+        self.execute("INSERT INTO part VALUES (?, ?, ?, ?)", (item, offset, len(data), chunk))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a blob of this name."""
+        return self.execute("SELECT 1 FROM item WHERE name = ?", (name,)).fetchone() is not None
+
+    def refuse_existing(self, name: str) -> None:
+        """For writes that must not replace.
+
+        Raises:
+            BlobExistsError: there is a blob of this name.
+        """
+        if self.exists(name):
+            raise BlobExistsError(f"there is a blob {name!r}")
+
+    def delete(self, name: str, missing_ok: bool) -> None:
+        """Remove a blob; what it owned goes by trigger."""
+        if self.execute("DELETE FROM item WHERE name = ?", (name,)).rowcount == 0 and not missing_ok:
+            raise not_found(name)
+
+    def rename(self, source: str, target: str, overwrite: bool) -> None:
+        """Give a blob another name; its bytes stay where they are."""
+        if not self.exists(source):
+            raise not_found(source)
+        if source == target:
+            return
+        if not overwrite:
+            self.refuse_existing(target)
+        self.execute("DELETE FROM item WHERE name = ?", (target,))
+        self.execute("UPDATE item SET name = ? WHERE name = ?", (target, source))
+
+    def set_tags(self, name: str, tags: str | None) -> None:
+        """Replace a blob's tags."""
+        if self.execute("UPDATE item SET tags = ? WHERE name = ?", (tags, name)).rowcount == 0:
+            raise not_found(name)
+
+    def write_at(self, name: str, offset: int, data: memoryview, item: int | None = None) -> None:
+        """Change bytes of a blob where they are. Its size stays.
+
+        Raises:
+            BlobChangedError: it is not the blob ``item`` any more.
+            ValueError: the range reaches beyond its end.
+        """
+        row = self.execute("SELECT id, size, parts FROM item WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise not_found(name)
+        if item not in {None, row[0]}:
+            raise BlobChangedError(f"{name!r} was replaced")
+        end = offset + len(data)
+        if end > row[1]:
+            raise ValueError(f"bytes {offset} to {end} reach beyond the {row[1]} bytes of {name!r}")
+        for start, size, chunk in parts_of(self.connection, row[0], row[1], row[2]):
+            first, last = max(offset, start), min(end, start + size)
+            if first < last:
+                with self.connection.blobopen("chunk", "data", chunk) as blob:
+                    blob.seek(first - start)
+                    blob.write(data[first - offset : last - offset])
+        self.execute("UPDATE item SET tick = ?, used_ms = ? WHERE name = ?", (self.tick(), self.now, name))
+
+    def touch(self, uses: Iterable[tuple[str, int]]) -> None:
+        """Note that blobs were used, the latest last, each with how often."""
+        rows = [(self.tick(), hits, self.now, name) for name, hits in uses]
+        self.connection.executemany(
+            "UPDATE item SET tick = ?, hits = hits + ?, used_ms = ? WHERE name = ?", rows
+        )
+
+    # --- many blobs ----------------------------------------------------------------------------------------------
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove all blobs whose names start with ``prefix``; how many."""
+        condition, values = _names.where(prefix)
+        return self.execute(f"DELETE FROM item WHERE {condition}", values).rowcount  # noqa: S608
+
+    def rename_prefix(self, old: str, new: str) -> int:
+        """Replace the start of names; how many."""
+        condition, values = _names.where(old)
+        rows = self.execute(f"SELECT name FROM item WHERE {condition}", values)  # noqa: S608
+        names = [row[0] for row in rows]
+        moves = {name: _names.check(new + name[len(old) :]) for name in names}
+        if old == new:
+            return len(names)
+        for target in moves.values():
+            if target not in moves:
+                self.refuse_existing(target)
+        # By way of names that no blob can have, since a new name may be the old one of another.
+        hidden = [("\0" + name, name) for name in names]
+        self.connection.executemany("UPDATE item SET name = ? WHERE name = ?", hidden)
+        revealed = [(moves[name], "\0" + name) for name in names]
+        self.connection.executemany("UPDATE item SET name = ? WHERE name = ?", revealed)
+        return len(names)
+
+    def compose(self, target: str, prefix: str, size: int | None, remove: bool) -> int:
+        """Make one blob of chunks that are named by their offsets; its size in bytes.
+
+        Chunks that are not kept are taken over as they are: not a byte of them is copied.
+        """
+        chunks = consecutive(self.connection, prefix, size)
+        total = sum(chunk.size for chunk in chunks)
+        self.check_size(target, total)
+        if any(chunk.name == target for chunk in chunks):
+            raise BlobExistsError(f"{target!r} is one of the chunks that it would be made of")
+        item = self.tick()
+        short = total < SHORT_PART * len(chunks)
+        take = self._copy if short or not remove else self._take_over
+        count = take(item, chunks)
+        if remove:
+            self.connection.executemany(
+                "DELETE FROM item WHERE name = ?", [(chunk.name,) for chunk in chunks]
+            )
+        self.store(target, item, total, count)
+        return total
+
+    def _take_over(self, item: int, chunks: list[Chunk]) -> int:
+        count = 0
+        for chunk in chunks:
+            if chunk.parts:
+                self.execute(
+                    "UPDATE part SET item = ?, offset = offset + ? WHERE item = ?",
+                    (item, chunk.offset, chunk.id),
+                )
+            else:
+                self.execute(
+                    "INSERT INTO part VALUES (?, ?, ?, ?)", (item, chunk.offset, chunk.size, chunk.id)
+                )
+            # Nothing is left to be deleted with it.
+            self.execute("UPDATE item SET parts = -1 WHERE name = ?", (chunk.name,))
+            count += max(chunk.parts, 1)
+        return count
+
+    def _copy(self, item: int, chunks: list[Chunk]) -> int:
+        pending, start, count = bytearray(), 0, 0
+        for chunk in chunks:
+            for _, _, part in parts_of(self.connection, chunk.id, chunk.size, chunk.parts):
+                row = self.execute("SELECT data FROM chunk WHERE id = ?", (part,)).fetchone()
+                pending += cast(bytes, row[0])
+                while len(pending) >= self.chunk_size:
+                    self.add_part(item, start, bytes(pending[: self.chunk_size]))
+                    start, count = start + self.chunk_size, count + 1
+                    del pending[: self.chunk_size]
+        if pending or not count:
+            self.add_part(item, start, bytes(pending))
+            count += 1
+        return count
+
+    # --- long blobs, written in several transactions ---------------------------------------------------------------
+
+    def begin_stage(self, owner: str) -> int:
+        """Start a blob that nobody sees yet; the id of its parts."""
+        item = self.tick()
+        self.execute("INSERT INTO stage VALUES (?, ?, 0, ?)", (item, owner, self.now))
+        return item
+
+    def append_stage(self, item: int, data: bytes | memoryview) -> None:
+        """Add a chunk to it."""
+        row = self.execute("SELECT size FROM stage WHERE id = ?", (item,)).fetchone()
+        if row is None:
+            raise BlobChangedError("a blob that was being written was swept away, as if its writer had died")
+        self.add_part(item, row[0], data)
+        self.execute("UPDATE stage SET size = size + ? WHERE id = ?", (len(data), item))
+
+    def publish_stage(self, item: int, name: str, tags: str | None, exclusive: bool) -> None:
+        """Give it its name."""
+        row = self.execute("DELETE FROM stage WHERE id = ? RETURNING size", (item,)).fetchone()
+        if row is None:
+            raise BlobChangedError(f"{name!r} was swept away while it was written, as if its writer had died")
+        self.check_size(name, row[0])
+        if exclusive:
+            self.refuse_existing(name)
+        count = self.execute("SELECT count(*) FROM part WHERE item = ?", (item,)).fetchone()[0]
+        self.store(name, item, row[0], count, tags)
+
+    def drop_stage(self, item: int) -> None:
+        """Give it up."""
+        self.execute("DELETE FROM part WHERE item = ?", (item,))
+        self.execute("DELETE FROM stage WHERE id = ?", (item,))
+
+    # --- the store -------------------------------------------------------------------------------------------------
+
+    def set_capacity(self, capacity: int | None) -> None:
+        """Bound the payload bytes; eviction follows with the commit."""
+        self.execute("UPDATE meta SET capacity = ?", (capacity,))
+        self.capacity = capacity
+
+
+class Chunk:
+    """One of several blobs that make up a longer one."""
+
+    __slots__ = ("id", "name", "offset", "parts", "size")
+
+    def __init__(self, name: str, offset: int, size: int, item: int, parts: int) -> None:
+        self.name = name
+        self.offset = offset
+        self.size = size
+        self.id = item
+        self.parts = parts
+
+
+def consecutive(connection: sqlite3.Connection, prefix: str, size: int | None) -> list[Chunk]:
+    """Blobs that are named ``prefix`` and an offset, in order, proved to leave no gap.
+
+    Raises:
+        ChunkGapError: one is missing, at the end or the beginning too, or two overlap.
+        SizeMismatchError: together they are longer than ``size``.
+        BlobNameError: a name does not say an offset.
+    """
+    condition, values = _names.where(prefix)
+    rows = connection.execute(f"SELECT name, size, id, parts FROM item WHERE {condition}", values)  # noqa: S608
+    chunks = [Chunk(row[0], _names.offset(row[0], prefix), row[1], row[2], row[3]) for row in rows]
+    chunks.sort(key=lambda chunk: chunk.offset)
+    end = 0
+    for chunk in chunks:
+        if chunk.offset != end:
+            raise chunk_gap(prefix, chunk.offset, end)
+        end += chunk.size
+    if not chunks or (size is not None and end < size):
+        raise chunk_gap(prefix, None, end)
+    if size is not None and end > size:
+        raise size_mismatch(f"chunks {prefix!r}", size, end)
+    return chunks
+
+
+def read_at(blob: sqlite3.Blob, offset: int, length: int) -> bytes:
+    """Bytes of a chunk."""
+    blob.seek(offset)
+    return blob.read(length)
+
+
+def parts_of(connection: sqlite3.Connection, item: int, size: int, parts: int) -> list[Part]:
+    """Where the bytes of a blob are."""
+    if parts == 0:
+        return [(0, size, item)]
+    rows: Iterable[Any] = connection.execute(
+        "SELECT offset, size, chunk FROM part WHERE item = ? ORDER BY offset", (item,)
+    )
+    return list(rows)
