@@ -19,7 +19,7 @@ Policy = Literal["lru", "fifo", "lfu", "none"]
 #: What each durability means to SQLite.
 SYNCHRONOUS: dict[Durability, Synchronous] = {"cache": "off", "normal": "normal", "durable": "full"}
 #: What a new file gets where nothing is asked for.
-NEW_PAGE_SIZE = 8192
+NEW_PAGE_SIZE = 4096
 _SYNCHRONOUS_NUMBERS: tuple[Synchronous, ...] = get_args(Synchronous)
 _AUTO_VACUUM_NUMBERS: tuple[AutoVacuum, ...] = get_args(AutoVacuum)
 
@@ -32,7 +32,7 @@ class Options:
         durability: ``"cache"`` survives the death of the process, ``"normal"`` also keeps the file whole over a loss
             of power, ``"durable"`` loses no acknowledged write even then.
         synchronous: SQLite's setting itself, instead of the one that ``durability`` stands for.
-        page_size: in bytes; a power of two from 512 to 65536. A new file gets 8192.
+        page_size: in bytes; a power of two from 512 to 65536. A new file gets 4096.
         auto_vacuum: a new file gets ``"incremental"``.
         journal_mode: a new file gets ``"wal"``, without which readers and the writer hinder each other.
         mmap_size: bytes of the file that are mapped; SQLite's build may allow fewer.

@@ -11,25 +11,25 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast, overload
 
 from ltxcore.blob_store import _names, _stats
+from ltxcore.blob_store._chunks import Part, consecutive, parts_of, read_at
 from ltxcore.blob_store._engine import Engine
 from ltxcore.blob_store._failures import not_found, translated
 from ltxcore.blob_store._options import EffectiveOptions, Options
 from ltxcore.blob_store._readers import reading, snapshot
 from ltxcore.blob_store._stats import Stats, Usage
 from ltxcore.blob_store._streams import Reader
-from ltxcore.blob_store._transaction import Part, TagValue, consecutive, parts_of, read_at
+from ltxcore.blob_store._transaction import TagValue
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 D = TypeVar("D")
 
-#: Blobs up to this many bytes come with the row that finds them; longer ones are read into place, which copies them once
-#: instead of twice.
-SHORT = 65_536
+#: Blobs up to 64 KiB come with the row that finds them; longer ones are read into place, which copies them once instead of
+#: twice.
+_GET = "SELECT c.data, i.id FROM item i LEFT JOIN chunk c ON c.id = i.id AND i.size <= 65536 WHERE i.name = ?"
 #: Names that a listing asks for at once.
 PAGE = 1000
-_GET = f"SELECT c.data FROM item i JOIN chunk c ON c.id = i.id WHERE i.name = ? AND i.size <= {SHORT}"  # noqa: S608
 _FIND = "SELECT id, size, parts FROM item WHERE name = ?"
 _STAT = "SELECT size, hits, created_ms, used_ms, id, tags FROM item WHERE name = ?"
 
@@ -69,7 +69,8 @@ class Reads:
         self._take = engine.pool.take
         self._give = engine.pool.give
         self._stats = engine.stats
-        self._notes_use = engine.can_write and engine.options.touch != "off"
+        notes_use = engine.can_write and engine.options.touch != "off"
+        self._uses = engine.writer.uses if notes_use else None
 
     @overload
     def get(self, name: str) -> bytes | None: ...
@@ -92,22 +93,23 @@ class Reads:
             cursor = self._pool.wait()
         try:
             row = cursor.execute(_GET, (name,)).fetchone()
+            if row is None:
+                found = None
+            elif (found := row[0]) is None:
+                found = self._get_long(cursor, name, row[1])
         except sqlite3.Error as error:
             raise translated(error) from error
         finally:
             self._give(cursor)
-        if row is None:
-            found = self._get_long(name)
-            if found is None:
-                return default
-        else:
-            found = row[0]
+        if found is None:
+            _names.check(name)
+            self._stats.misses += 1
+            return default
         stats = self._stats
-        stats.gets += 1
         stats.hits += 1
         stats.bytes_out += len(found)
-        if self._notes_use:
-            noted = self._engine.writer.uses.noted
+        if self._uses is not None:
+            noted = self._uses.noted
             try:
                 noted[name] = noted.pop(name) + 1
             except KeyError:
@@ -119,33 +121,24 @@ class Reads:
         writer.uses.noted[name] = 1
         writer.nudge()
 
-    def _get_long(self, name: str) -> bytes | None:
-        """A blob that :data:`_GET` did not find: it is long, or there is none."""
-        _names.check(name)
-        with reading(self._pool) as cursor:
+    def _get_long(self, cursor: sqlite3.Cursor, name: str, item: int) -> bytes | None:
+        """A blob that is too long to come with its row."""
+        try:
+            # One chunk is read as it is: what has this id now has had it when the row was found.
+            blob = cursor.connection.blobopen("chunk", "data", item, readonly=True)
+        except sqlite3.OperationalError as error:
+            if "no such rowid" not in str(error):
+                raise
+        else:
+            found = blob.read()
+            blob.close()
+            return found
+        cursor.execute("BEGIN")
+        try:
             row = cursor.execute(_FIND, (name,)).fetchone()
-        if row is not None:
-            item, _, parts = row
-            if parts == 0 and (found := self._read_chunk(item)) is not None:
-                return found
-            with snapshot(self._pool) as cursor:
-                row = cursor.execute(_FIND, (name,)).fetchone()
-                if row is not None:
-                    return self._join(cursor, parts_of(cursor.connection, *row), row[1])
-        self._stats.gets += 1
-        self._stats.misses += 1
-        return None
-
-    def _read_chunk(self, chunk: int) -> bytes | None:
-        """A chunk; None if it has gone since its id was read, which is never given to another."""
-        with reading(self._pool) as cursor:
-            try:
-                with cursor.connection.blobopen("chunk", "data", chunk, readonly=True) as blob:
-                    return blob.read()
-            except sqlite3.OperationalError as error:
-                if "no such rowid" not in str(error):
-                    raise
-                return None
+            return None if row is None else self._join(cursor, parts_of(cursor.connection, *row), row[1])
+        finally:
+            cursor.execute("ROLLBACK")
 
     @staticmethod
     def _join(cursor: sqlite3.Cursor, parts: list[Part], size: int) -> bytes:
@@ -188,7 +181,6 @@ class Reads:
                     pieces.append(read_at(blob, first, last - first))
         found = b"".join(pieces)
         self._stats.range_reads += 1
-        self._stats.hits += 1
         self._stats.bytes_out += len(found)
         self._note(name)
         return found
@@ -203,14 +195,13 @@ class Reads:
     def _locate(self, cursor: sqlite3.Cursor, name: str) -> tuple[int, int, int]:
         row: tuple[int, int, int] | None = cursor.execute(_FIND, (_names.check(name),)).fetchone()
         if row is None:
-            self._stats.misses += 1
             raise not_found(name)
         return row
 
     def _note(self, name: str) -> None:
         """Note that a blob was used."""
-        if self._notes_use:
-            noted = self._engine.writer.uses.noted
+        if self._uses is not None:
+            noted = self._uses.noted
             hits = noted.pop(name, 0)
             if hits:
                 noted[name] = hits + 1
@@ -224,7 +215,7 @@ class Reads:
         reader = Reader(name, self._pool, locate, self._engine.forget)
         reader.store = self
         self._engine.opened(reader)
-        self._stats.hits += 1
+        self._stats.opens += 1
         self._note(name)
         return io.BufferedReader(reader, io.DEFAULT_BUFFER_SIZE * 8)
 

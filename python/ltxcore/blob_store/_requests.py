@@ -15,12 +15,12 @@ R = TypeVar("R")
 class Request(Generic[R]):
     """A write, and whoever waits for it. ``weight`` is its payload in bytes."""
 
-    __slots__ = ("_action", "_answered", "_result", "error", "weight")
+    __slots__ = ("_answered", "_result", "action", "error", "weight")
 
     def __init__(self, action: Callable[[Transaction], R], weight: int = 0) -> None:
         self.weight = weight
         self.error: BaseException | None = None
-        self._action = action
+        self.action = action
         self._result: R | None = None
         # A bare lock is the cheapest thing that a thread can wait for.
         self._answered = _thread.allocate_lock()
@@ -29,7 +29,7 @@ class Request(Generic[R]):
     def run(self, transaction: Transaction) -> None:
         """Do it. It may be done again if the transaction was rolled back."""
         self.error = None
-        self._result = self._action(transaction)
+        self._result = self.action(transaction)
 
     def fail(self, error: BaseException) -> None:
         """Note why it was not done."""

@@ -15,10 +15,10 @@ class Stats:
 
     Attributes:
         puts: blobs written.
-        gets: blobs read whole.
-        hits: reads that found their blob.
-        misses: reads that did not.
+        hits: reads of a whole blob that found it.
+        misses: reads of a whole blob that did not.
         range_reads: reads of a part.
+        opens: blobs opened to be read.
         deletes: blobs deleted by name.
         bytes_in: payload bytes written.
         bytes_out: payload bytes read whole or by range.
@@ -36,10 +36,10 @@ class Stats:
     """
 
     puts: int = 0
-    gets: int = 0
     hits: int = 0
     misses: int = 0
     range_reads: int = 0
+    opens: int = 0
     deletes: int = 0
     bytes_in: int = 0
     bytes_out: int = 0

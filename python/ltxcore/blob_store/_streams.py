@@ -10,9 +10,9 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from ltxcore.blob_store._chunks import Part, read_at
 from ltxcore.blob_store._failures import size_mismatch, translated
 from ltxcore.blob_store._readers import Pool, let_go, reading, snapshot, take
-from ltxcore.blob_store._transaction import Part, read_at
 from ltxcore.errors import BlobChangedError, StoreClosedError
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 from ltxcore.blob_store import _names
-from ltxcore.blob_store._failures import chunk_gap, not_found, size_mismatch
+from ltxcore.blob_store._chunks import Chunk, consecutive, parts_of
+from ltxcore.blob_store._failures import not_found
 from ltxcore.blob_store._options import Options, Policy
 from ltxcore.errors import (
     BlobChangedError,
@@ -19,19 +20,23 @@ from ltxcore.errors import (
 )
 
 TagValue = str | int | float | bool | None
-Part = tuple[int, int, int]
-"""Offset, size and id of one chunk."""
-
 #: Chunks that are shorter on average are written anew when a blob is put together.
 SHORT_PART = 4096
 
+#: How many puts one statement stores; a run of them is cut into such pieces. A statement with many rows is worth it
+#: because every call into SQLite gives other threads a chance to be in the way.
+_RUNS = (32, 8, 2, 1)
+_ROW = "(?, ?, ?, ?, ?, 0, ?, ?, ?)"
 _STORE = """
 INSERT INTO item (name, id, tick, size, parts, hits, created_ms, used_ms, tags)
-VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)
+VALUES {rows}
 ON CONFLICT (name) DO UPDATE SET id = excluded.id, tick = excluded.tick, size = excluded.size,
     parts = excluded.parts, hits = 0, created_ms = excluded.created_ms, used_ms = excluded.used_ms,
     tags = excluded.tags
 """
+_STORE_ONE = _STORE.format(rows=_ROW)
+_STORE_RUN = {count: _STORE.format(rows=", ".join([_ROW] * count)) for count in _RUNS}
+_CHUNK_RUN = {count: f"INSERT INTO chunk VALUES {', '.join(['(?, ?)'] * count)}" for count in _RUNS}  # noqa: S608
 
 
 def now_ms() -> int:
@@ -42,6 +47,18 @@ def now_ms() -> int:
 def encode_tags(tags: Mapping[str, TagValue] | None) -> str | None:
     """Tags as they are stored."""
     return json.dumps(dict(tags), ensure_ascii=False, sort_keys=True) if tags else None
+
+
+class Put(NamedTuple):
+    """A write of one blob, as data instead of as a function, so that many can be one statement."""
+
+    name: str
+    data: bytes | memoryview
+    tags: str | None
+
+    def __call__(self, transaction: Transaction) -> None:
+        """Do it alone."""
+        transaction.put(self.name, self.data, self.tags)
 
 
 class Transaction:
@@ -118,10 +135,32 @@ class Transaction:
                 count += 1
         self.store(name, item, size, count, tags)
 
+    def can_group(self, action: object) -> bool:
+        """Whether an action can be one of :meth:`put_many`."""
+        if not isinstance(action, Put):
+            return False
+        size = len(action.data)
+        return size <= self.chunk_size and (self.capacity is None or size <= self.capacity)
+
+    def put_many(self, puts: Sequence[Put]) -> None:
+        """Store blobs of one chunk each."""
+        start = 0
+        while start < len(puts):
+            count = next(count for count in _RUNS if count <= len(puts) - start)
+            chunks: list[object] = []
+            items: list[object] = []
+            for name, data, tags in puts[start : start + count]:
+                item = self.tick()
+                chunks += (item, data)
+                items += (name, item, self.tick(), len(data), 0, self.now, self.now, tags)
+            self.execute(_CHUNK_RUN[count], chunks)
+            self.execute(_STORE_RUN[count], items)
+            start += count
+
     def store(self, name: str, item: int, size: int, parts: int, tags: str | None = None) -> None:
         """Give the chunks of ``item`` a name."""
         now = self.now
-        self.execute(_STORE, (name, item, self.tick(), size, parts, now, now, tags))
+        self.execute(_STORE_ONE, (name, item, self.tick(), size, parts, now, now, tags))
 
     def add_part(self, item: int, offset: int, data: bytes | memoryview) -> None:
         """Store one chunk of a long blob."""
@@ -309,56 +348,3 @@ class Transaction:
         """Bound the payload bytes; eviction follows with the commit."""
         self.execute("UPDATE meta SET capacity = ?", (capacity,))
         self.capacity = capacity
-
-
-class Chunk:
-    """One of several blobs that make up a longer one."""
-
-    __slots__ = ("id", "name", "offset", "parts", "size")
-
-    def __init__(self, name: str, offset: int, size: int, item: int, parts: int) -> None:
-        self.name = name
-        self.offset = offset
-        self.size = size
-        self.id = item
-        self.parts = parts
-
-
-def consecutive(connection: sqlite3.Connection, prefix: str, size: int | None) -> list[Chunk]:
-    """Blobs that are named ``prefix`` and an offset, in order, proved to leave no gap.
-
-    Raises:
-        ChunkGapError: one is missing, at the end or the beginning too, or two overlap.
-        SizeMismatchError: together they are longer than ``size``.
-        BlobNameError: a name does not say an offset.
-    """
-    condition, values = _names.where(prefix)
-    rows = connection.execute(f"SELECT name, size, id, parts FROM item WHERE {condition}", values)  # noqa: S608
-    chunks = [Chunk(row[0], _names.offset(row[0], prefix), row[1], row[2], row[3]) for row in rows]
-    chunks.sort(key=lambda chunk: chunk.offset)
-    end = 0
-    for chunk in chunks:
-        if chunk.offset != end:
-            raise chunk_gap(prefix, chunk.offset, end)
-        end += chunk.size
-    if not chunks or (size is not None and end < size):
-        raise chunk_gap(prefix, None, end)
-    if size is not None and end > size:
-        raise size_mismatch(f"chunks {prefix!r}", size, end)
-    return chunks
-
-
-def read_at(blob: sqlite3.Blob, offset: int, length: int) -> bytes:
-    """Bytes of a chunk."""
-    blob.seek(offset)
-    return blob.read(length)
-
-
-def parts_of(connection: sqlite3.Connection, item: int, size: int, parts: int) -> list[Part]:
-    """Where the bytes of a blob are."""
-    if parts == 0:
-        return [(0, size, item)]
-    rows: Iterable[Any] = connection.execute(
-        "SELECT offset, size, chunk FROM part WHERE item = ? ORDER BY offset", (item,)
-    )
-    return list(rows)

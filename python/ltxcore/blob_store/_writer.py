@@ -17,14 +17,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from itertools import groupby
+from typing import Any, TypeVar, cast
 
 from ltxcore.blob_store._eviction import Evicted, evict
 from ltxcore.blob_store._failures import copy_of, is_busy, translated
 from ltxcore.blob_store._options import Options
 from ltxcore.blob_store._requests import FutureRequest, Request
 from ltxcore.blob_store._stats import Stats
-from ltxcore.blob_store._transaction import Transaction
+from ltxcore.blob_store._transaction import Put, Transaction
 from ltxcore.blob_store._uses import Uses
 from ltxcore.errors import StoreClosedError
 
@@ -257,8 +258,7 @@ class Writer:
         transaction.begin()
         if uses:
             transaction.touch(uses.items())
-        for request in requests:
-            self._apply(request)
+        self._apply_all(requests)
         if gather:
             self._gather(requests)
         gone = evict(transaction)
@@ -266,25 +266,58 @@ class Writer:
         self._count(requests, uses, gone)
 
     def _gather(self, requests: list[Request[Any]]) -> None:
-        """Apply what waits, up to the limits of a batch."""
+        """Apply what waits, and what comes meanwhile, up to the limits of a batch."""
         options, weight = self._options, 0
         linger_until = time.monotonic() + options.linger if options.linger else 0.0
-        while len(requests) < options.batch_max_items and weight < options.batch_max_bytes:
-            try:
-                request = self._waiting.popleft()
-            except IndexError:
-                if time.monotonic() >= linger_until or not requests:
+        while True:
+            came: list[Request[Any]] = []
+            while len(requests) < options.batch_max_items and weight < options.batch_max_bytes:
+                try:
+                    request = self._waiting.popleft()
+                except IndexError:
+                    break
+                came.append(request)
+                requests.append(request)
+                weight += request.weight
+            else:
+                linger_until = 0.0
+            self._apply_all(came)
+            if not came:
+                if not requests or time.monotonic() >= linger_until:
                     return
                 time.sleep(0.0005)
-                continue
-            requests.append(request)
-            weight += request.weight
-            self._apply(request)
 
     def _gather_none(self, requests: list[Request[Any]]) -> None:
         """Of a transaction that could not even begin: who waits first is told."""
         if not requests and self._waiting:
             requests.append(self._waiting.popleft())
+
+    def _apply_all(self, requests: list[Request[Any]]) -> None:
+        """Apply requests in their order; puts that follow one another as one."""
+        if len(requests) == 1 or self._transaction.policy == "none":
+            for request in requests:
+                self._apply(request)
+            return
+        for are_puts, group in groupby(requests, lambda request: self._transaction.can_group(request.action)):
+            if not are_puts or not self._apply_puts(several := list(group)):
+                for request in several if are_puts else group:
+                    self._apply(request)
+
+    def _apply_puts(self, requests: list[Request[Any]]) -> bool:
+        """All or none; false if none, since one of them cannot be applied."""
+        execute = self._transaction.execute
+        execute("SAVEPOINT request")
+        try:
+            self._transaction.put_many([cast(Put, request.action) for request in requests])
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise LostError from error
+            execute("ROLLBACK TO request")
+            return False
+        finally:
+            if self._connection.in_transaction:
+                execute("RELEASE request")
+        return True
 
     def _apply(self, request: Request[Any]) -> None:
         """One write, undone alone if it fails alone."""

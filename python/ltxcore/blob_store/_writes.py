@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
 from ltxcore.blob_store import _names
+from ltxcore.blob_store._chunks import parts_of
 from ltxcore.blob_store._reads import Reads
 from ltxcore.blob_store._sinks import StoreSink, copy_source
 from ltxcore.blob_store._streams import BlobWriter, Updater
-from ltxcore.blob_store._transaction import TagValue, Transaction, encode_tags, parts_of
+from ltxcore.blob_store._transaction import Put, TagValue, Transaction, encode_tags
 from ltxcore.errors import BlobTooLargeError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, StrPath, SupportsRead
 
 Tags = Mapping[str, TagValue]
+Action = Callable[[Transaction], None]
 
 
 class Writes(Reads):
@@ -45,7 +47,8 @@ class Writes(Reads):
         if len(payload) > self._engine.options.batch_max_bytes:
             self._put_long(name, payload, tags)
         else:
-            self._engine.writer.call(self._put_action(name, payload, tags), len(payload))
+            action: Action = Put(_names.check(name), payload, encode_tags(tags))
+            self._engine.writer.call(action, len(payload))
         self._count_put(len(payload))
 
     def put_nowait(self, name: str, data: ReadableBuffer, *, tags: Tags | None = None) -> Future[None]:
@@ -55,17 +58,9 @@ class Writes(Reads):
         """
         payload = as_bytes(data)
         payload = payload if isinstance(payload, bytes) else bytes(payload)
-        action = self._put_action(name, payload, tags)
+        action: Action = Put(_names.check(name), payload, encode_tags(tags))
         self._count_put(len(payload))
         return self._engine.writer.start(action, len(payload)).future
-
-    @staticmethod
-    def _put_action(name: str, data: bytes | memoryview, tags: Tags | None) -> Callable[[Transaction], None]:
-        _names.check(name)
-        if not tags:
-            return lambda transaction: transaction.put(name, data)
-        encoded = encode_tags(tags)
-        return lambda transaction: transaction.put(name, data, encoded)
 
     def _put_long(self, name: str, data: bytes | memoryview, tags: Tags | None) -> None:
         """In several transactions, so that others need not wait for all of it."""

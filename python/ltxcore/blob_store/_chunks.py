@@ -1,0 +1,66 @@
+"""Where the bytes of blobs are."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from ltxcore.blob_store import _names
+from ltxcore.blob_store._failures import chunk_gap, size_mismatch
+
+Part = tuple[int, int, int]
+"""Offset, size and id of one chunk."""
+
+
+class Chunk:
+    """One of several blobs that make up a longer one."""
+
+    __slots__ = ("id", "name", "offset", "parts", "size")
+
+    def __init__(self, name: str, offset: int, size: int, item: int, parts: int) -> None:
+        self.name = name
+        self.offset = offset
+        self.size = size
+        self.id = item
+        self.parts = parts
+
+
+def consecutive(connection: sqlite3.Connection, prefix: str, size: int | None) -> list[Chunk]:
+    """Blobs that are named ``prefix`` and an offset, in order, proved to leave no gap.
+
+    Raises:
+        ChunkGapError: one is missing, at the end or the beginning too, or two overlap.
+        SizeMismatchError: together they are longer than ``size``.
+        BlobNameError: a name does not say an offset.
+    """
+    condition, values = _names.where(prefix)
+    rows = connection.execute(f"SELECT name, size, id, parts FROM item WHERE {condition}", values)  # noqa: S608
+    chunks = [Chunk(row[0], _names.offset(row[0], prefix), row[1], row[2], row[3]) for row in rows]
+    chunks.sort(key=lambda chunk: chunk.offset)
+    end = 0
+    for chunk in chunks:
+        if chunk.offset != end:
+            raise chunk_gap(prefix, chunk.offset, end)
+        end += chunk.size
+    if not chunks or (size is not None and end < size):
+        raise chunk_gap(prefix, None, end)
+    if size is not None and end > size:
+        raise size_mismatch(f"chunks {prefix!r}", size, end)
+    return chunks
+
+
+def read_at(blob: sqlite3.Blob, offset: int, length: int) -> bytes:
+    """Bytes of a chunk."""
+    blob.seek(offset)
+    return blob.read(length)
+
+
+def parts_of(connection: sqlite3.Connection, item: int, size: int, parts: int) -> list[Part]:
+    """Where the bytes of a blob are."""
+    if parts == 0:
+        return [(0, size, item)]
+    rows: Iterable[Any] = connection.execute(
+        "SELECT offset, size, chunk FROM part WHERE item = ? ORDER BY offset", (item,)
+    )
+    return list(rows)
