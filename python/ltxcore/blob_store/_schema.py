@@ -4,7 +4,8 @@ A blob is one row of ``item``, found by name. Ids of items and chunks come from 
 ever used again. A blob of one chunk has it under its own id; a longer one has rows in ``part`` that say which chunk is
 where. So blobs are put together and taken over without touching their bytes.
 
-Triggers keep the totals and remove what a row owned, whoever writes to the file, and with whatever settings.
+Triggers keep the totals and remove what a row owned, whoever writes to the file, and with whatever settings. Short and
+long blobs have triggers of their own: a trigger that has nothing to look for costs half as much.
 """
 
 from __future__ import annotations
@@ -68,19 +69,24 @@ CREATE TABLE stage (
     started_ms INTEGER NOT NULL
 );
 CREATE TRIGGER item_inserted AFTER INSERT ON item BEGIN
-    UPDATE meta SET bytes = bytes + NEW.size, items = items + 1;
+    UPDATE meta SET bytes = bytes + NEW.size, items = items + 1 WHERE id = 1;
 END;
-CREATE TRIGGER item_deleted AFTER DELETE ON item BEGIN
-    UPDATE meta SET bytes = bytes - OLD.size, items = items - 1;
-    DELETE FROM chunk WHERE id = OLD.id AND OLD.parts = 0;
+CREATE TRIGGER item_deleted AFTER DELETE ON item WHEN OLD.parts = 0 BEGIN
+    UPDATE meta SET bytes = bytes - OLD.size, items = items - 1 WHERE id = 1;
+    DELETE FROM chunk WHERE id = OLD.id;
+END;
+CREATE TRIGGER long_item_deleted AFTER DELETE ON item WHEN OLD.parts <> 0 BEGIN
+    UPDATE meta SET bytes = bytes - OLD.size, items = items - 1 WHERE id = 1;
     DELETE FROM part WHERE item = OLD.id AND OLD.parts > 0;
 END;
 CREATE TRIGGER item_resized AFTER UPDATE OF size ON item WHEN NEW.size <> OLD.size BEGIN
-    UPDATE meta SET bytes = bytes + NEW.size - OLD.size;
+    UPDATE meta SET bytes = bytes + NEW.size - OLD.size WHERE id = 1;
 END;
-CREATE TRIGGER item_replaced AFTER UPDATE OF id ON item WHEN NEW.id <> OLD.id BEGIN
-    DELETE FROM chunk WHERE id = OLD.id AND OLD.parts = 0;
-    DELETE FROM part WHERE item = OLD.id AND OLD.parts > 0;
+CREATE TRIGGER item_replaced AFTER UPDATE OF id ON item WHEN NEW.id <> OLD.id AND OLD.parts = 0 BEGIN
+    DELETE FROM chunk WHERE id = OLD.id;
+END;
+CREATE TRIGGER long_item_replaced AFTER UPDATE OF id ON item WHEN NEW.id <> OLD.id AND OLD.parts > 0 BEGIN
+    DELETE FROM part WHERE item = OLD.id;
 END;
 CREATE TRIGGER part_deleted AFTER DELETE ON part BEGIN
     DELETE FROM chunk WHERE id = OLD.chunk;

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._chunks import Chunk, consecutive, parts_of
@@ -49,12 +49,15 @@ def encode_tags(tags: Mapping[str, TagValue] | None) -> str | None:
     return json.dumps(dict(tags), ensure_ascii=False, sort_keys=True) if tags else None
 
 
-class Put(NamedTuple):
+class Put:
     """A write of one blob, as data instead of as a function, so that many can be one statement."""
 
-    name: str
-    data: bytes | memoryview
-    tags: str | None
+    __slots__ = ("data", "name", "tags")
+
+    def __init__(self, name: str, data: bytes | memoryview, tags: str | None) -> None:
+        self.name = name
+        self.data = data
+        self.tags = tags
 
     def __call__(self, transaction: Transaction) -> None:
         """Do it alone."""
@@ -149,10 +152,10 @@ class Transaction:
             count = next(count for count in _RUNS if count <= len(puts) - start)
             chunks: list[object] = []
             items: list[object] = []
-            for name, data, tags in puts[start : start + count]:
+            for put in puts[start : start + count]:
                 item = self.tick()
-                chunks += (item, data)
-                items += (name, item, self.tick(), len(data), 0, self.now, self.now, tags)
+                chunks += (item, put.data)
+                items += (put.name, item, self.tick(), len(put.data), 0, self.now, self.now, put.tags)
             self.execute(_CHUNK_RUN[count], chunks)
             self.execute(_STORE_RUN[count], items)
             start += count

@@ -15,7 +15,7 @@ import click
 from ltxcore.cli._options import SETTINGS, GoArguments
 from ltxcore.errors import ConfigError, Error, InternalError
 
-COMMANDS = ("doctor", "file", "ltx", "replicate", "restore", "version")
+COMMANDS = ("blob", "doctor", "file", "ltx", "replicate", "restore", "version")
 
 
 class Failure(click.ClickException):

@@ -16,9 +16,15 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Columns two blanks apart, the numbers to the right. Never wrapped: other programs read this too."""
+    """Columns two blanks apart, the numbers to the right. Never wrapped: other programs read this too.
+
+    A `-` stands for a number that there is not.
+    """
     cells = [[str(cell) for cell in row] for row in rows]
-    numeric = [bool(cells) and all(row[i].isdecimal() for row in cells) for i in range(len(headings))]
+    numeric = [
+        bool(cells) and all(row[i].isdecimal() or row[i] == "-" for row in cells)
+        for i in range(len(headings))
+    ]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     for row in [list(headings), *cells]:
         fields = [

@@ -1,9 +1,10 @@
-"""What the values of options look like: durations, transaction ids, times."""
+"""What the values of options look like: durations, sizes, transaction ids, times."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "
 PIECE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|ms|s|m|h|d)", re.ASCII)
 PIECES = re.compile(rf"(?:{PIECE.pattern})+", re.ASCII)
 SECONDS = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
+SIZE_TEXT = re.compile(rf"({SECONDS.pattern}) ?(?:([kmgt])(i?b)?|b)?", re.ASCII | re.IGNORECASE)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
@@ -36,6 +38,67 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in cli
         if seconds <= 0:
             self.fail(f"{value!r} is not more than 0", param, ctx)
         return seconds
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
+    """Bytes, from a plain number of them or from a text like `512MiB` or `1.5GB`; `512M` is `512MiB`."""
+
+    name = "size"
+    #: What else may be written, for the message.
+    others = ""
+
+    def __init__(self, least: int = 0) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Bytes as an int."""
+        if isinstance(value, int):
+            return value
+        found = SIZE_TEXT.fullmatch(value)
+        if found is None:
+            self.fail(
+                f"{value!r} is not a size; write 512MiB, 1.5GB, 64K or a number of bytes{self.others}",
+                param,
+                ctx,
+            )
+        number, letter, suffix = found.groups()
+        base = 1000 if suffix and suffix.lower() == "b" else 1024
+        size = Fraction(number) * base ** ("kmgt".index(letter.lower()) + 1 if letter else 0)
+        if size.denominator != 1:
+            self.fail(f"{value!r} is not a whole number of bytes", param, ctx)
+        if not self.least <= size < 1 << 63:
+            self.fail(f"{value!r} is not from {self.least} to {(1 << 63) - 1} bytes", param, ctx)
+        return int(size)
+
+
+class Capacity(Size):
+    """How much a store may hold: a size, `none` for no bound, `keep` for what it has."""
+
+    name = "size"
+    others = "; or none, or keep"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Bytes as an int, None, or `keep`."""
+        if value == "keep":
+            return value
+        return None if value == "none" else super().convert(value, param, ctx)
+
+
+class Tag(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
+    """A name and a text, with `=` between them."""
+
+    name = "name=text"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """The two."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = value.partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} is not a tag; write NAME=TEXT", param, ctx)
+        return name, text
 
 
 class TXIDText(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
@@ -80,3 +143,4 @@ class Level(click.ParamType):  # type: ignore[type-arg]  # not generic in click 
 
 
 DURATION, TXID, TIMESTAMP, LEVEL = Duration(), TXIDText(), Timestamp(), Level()
+SIZE, CAPACITY, TAG = Size(), Capacity(1), Tag()

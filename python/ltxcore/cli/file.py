@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ltxcore.cli._files import whole_file
 from ltxcore.cli._options import SETTINGS, Group, json_option, option
 from ltxcore.cli._output import print_facts, print_json, print_table
 
@@ -128,18 +127,8 @@ def write_snapshot(db: Path, output: Path, checksums: bool) -> ltx.Trailer:
     """Write the LTX file; it appears whole or not at all."""
     from ltxcore import ltx
 
-    descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.tmp-", dir=output.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            trailer = ltx.encode_database(db, file, checksums=checksums)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(output)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    sync_folder(output.parent)
-    return trailer
+    with whole_file(output) as file:
+        return ltx.encode_database(db, file, checksums=checksums)
 
 
 @command.command("checksum", context_settings=SETTINGS)
@@ -173,12 +162,3 @@ def refuse_wal(db: Path) -> None:
                 f"{beside} is not empty: the database is in use or was not closed; close it, or open and close "
                 "it once with sqlite3"
             )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in a directory last."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

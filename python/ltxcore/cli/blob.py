@@ -1,0 +1,271 @@
+"""`ltxcore blob`: what is in a blob store, from a shell."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from ltxcore.cli._options import SETTINGS, Group, json_option, option
+from ltxcore.cli._output import note, print_facts, print_json, print_table
+from ltxcore.cli._types import CAPACITY, SIZE, TAG
+
+if TYPE_CHECKING:
+    from ltxcore.blob_store import BlobStore
+
+STORE = click.Path(dir_okay=False, path_type=Path)
+FILE_OR_DASH = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
+SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path, allow_dash=True)
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+Bound = int | Literal["keep"] | None
+
+capacity_option = option(
+    "--capacity",
+    type=CAPACITY,
+    default="keep",
+    show_default=True,
+    help="Payload that the store may hold: a size, none, or keep.",
+)
+
+
+@click.group("blob", cls=Group, context_settings=SETTINGS)
+def command() -> None:
+    """Look into blob stores, fill them, check them."""
+
+
+@command.command("ls", context_settings=SETTINGS)
+@click.argument("store", type=STORE)
+@click.argument("prefix", default="")
+@option("-l", "--long", "is_long", is_flag=True, help="Show size, last use and number of reads.")
+@option("--directory", is_flag=True, help="Take names for paths; show what is directly in PREFIX.")
+@json_option
+def ls(store: Path, prefix: str, is_long: bool, directory: bool, as_json: bool) -> None:
+    """List the blobs of STORE whose names start with PREFIX, in the order of their names."""
+    from ltxcore.cli import _blob
+
+    with _blob.reading(store) as blobs:
+        names = blobs.iterdir(prefix) if directory else blobs.list(prefix)
+        if is_long:
+            rows = list(_blob.long_rows(blobs, names))
+        elif as_json:
+            rows = [{"name": name} for name in names]
+        else:
+            for name in names:
+                click.echo(name)
+            return
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ("size", "used_at", "hits", "name")
+        cells = (["-" if row[column] is None else row[column] for column in columns] for row in rows)
+        print_table(["size", "used", "hits", "name"], cells)
+
+
+@command.command("get", context_settings=SETTINGS)
+@click.argument("store", type=STORE)
+@click.argument("name")
+@option("-o", "--output", type=FILE_OR_DASH, help="Write to this file, whole or not at all [stdout].")
+@option("--offset", type=SIZE, default="0", show_default=True, help="Start at this byte.")
+@option("--length", type=SIZE, help="Stop after so many bytes.")
+@json_option
+def get(store: Path, name: str, output: Path | None, offset: int, length: int | None, as_json: bool) -> None:
+    """Write the bytes of the blob NAME, or a part of them, to stdout or a file.
+
+    The store is opened to be read only, so this does not count as use of the blob.
+    """
+    from ltxcore.cli import _blob, _files
+
+    to_stdout = output is None or _blob.is_dash(output)
+    if as_json and to_stdout:
+        raise click.UsageError("--json needs --output (-o) FILE, since stdout gets the blob")
+    if output is not None and not to_stdout:
+        _blob.refuse_store(store, output, "output")
+    with _blob.reading(store) as blobs, blobs.open(name) as blob:
+        blob.seek(offset)
+        if output is None or to_stdout:
+            _blob.copy(blob, sys.stdout.buffer, length)
+            sys.stdout.buffer.flush()
+            return
+        with _files.whole_file(output) as file:
+            size = _blob.copy(blob, file, length)
+    if as_json:
+        print_json({"name": name, "offset": offset, "size": size, "path": str(output)})
+    else:
+        click.echo(f"{output}: {size} bytes")
+
+
+@command.command("put", context_settings=SETTINGS)
+@click.argument("store", type=STORE)
+@click.argument("name")
+@click.argument("file", required=False, type=SOURCE)
+@capacity_option
+@option("--tag", "tags", multiple=True, type=TAG, help="Keep this text with the blob; may be repeated.")
+@option("--exclusive", is_flag=True, help="Fail if there is a blob of this name.")
+@json_option
+def put(
+    store: Path,
+    name: str,
+    file: Path | None,
+    capacity: Bound,
+    tags: tuple[tuple[str, str], ...],
+    exclusive: bool,
+    as_json: bool,
+) -> None:
+    """Store FILE, or what comes from stdin, as the blob NAME. STORE is made if it is not there.
+
+    The blob replaces the one that has the name. It appears when all of it is there, and is committed when this ends.
+    """
+    from ltxcore.cli import _blob
+
+    if file is not None and not _blob.is_dash(file):
+        _blob.refuse_store(store, file, "source")
+    with _blob.changing(store, capacity, create=True) as blobs:
+        with (
+            _blob.source(file) as (origin, size),
+            blobs.open(name, "xb" if exclusive else "wb", size=size) as blob,
+        ):
+            count = _blob.copy(origin, blob)
+        if tags:
+            blobs.set_tags(name, dict(tags))
+        evicted = blobs.stats().evictions
+    if as_json:
+        print_json({"name": name, "size": count, "tags": dict(tags), "evicted": evicted})
+    else:
+        click.echo(f"{name}: {count} bytes" + (f", {evicted} blobs evicted" if evicted else ""))
+
+
+@command.command("rm", context_settings=SETTINGS)
+@click.argument("store", type=STORE)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@option("--prefix", is_flag=True, help="Remove all blobs whose names start with NAME.")
+@option("--missing-ok", is_flag=True, help="A name without a blob is no error.")
+@json_option
+def rm(store: Path, names: tuple[str, ...], prefix: bool, missing_ok: bool, as_json: bool) -> None:
+    """Remove blobs. Exit code 1 if one is not there; the others are removed all the same."""
+    from ltxcore.cli import _blob
+
+    missing: list[str] = []
+    removed = 0
+    with _blob.changing(store) as blobs:
+        for name in names:
+            count = blobs.delete_prefix(name) if prefix else int(delete(blobs, name))
+            removed += count
+            if not count:
+                missing.append(name)
+    if as_json:
+        print_json({"removed": removed, "missing": missing})
+    else:
+        click.echo(f"{removed} removed")
+    if not missing_ok:
+        for name in missing:
+            note(f"no blob {'starts with ' if prefix else ''}{name!r}")
+    click.get_current_context().exit(bool(missing) and not missing_ok)
+
+
+def delete(blobs: BlobStore, name: str) -> bool:
+    """Remove one blob; whether it was there."""
+    from ltxcore.errors import BlobNotFoundError
+
+    try:
+        blobs.delete(name)
+    except BlobNotFoundError:
+        return False
+    return True
+
+
+@command.command("stat", context_settings=SETTINGS)
+@click.argument("store", type=STORE)
+@click.argument("name", required=False)
+@json_option
+def stat(store: Path, name: str | None, as_json: bool) -> None:
+    """Show what is known of the blob NAME; without it, how large STORE is and the settings in force.
+
+    Of the settings, page size, vacuum, journal mode and policy belong to the file. The others are each process's own.
+    """
+    from ltxcore.cli import _blob
+
+    with _blob.reading(store) as blobs:
+        facts = _blob.store_facts(store, blobs) if name is None else _blob.blob_facts(blobs.stat(name))
+    if as_json:
+        print_json(facts)
+        return
+    if name is None:
+        facts = {"path": facts["path"]} | facts["usage"] | facts["options"]
+    print_facts((key.replace("_", " "), _blob.shown(value)) for key, value in facts.items())
+
+
+@command.command("check", context_settings=SETTINGS)
+@click.argument("store", type=STORE)
+@option("--repair", is_flag=True, help="Mend what can be: blobs without all their bytes are removed.")
+@json_option
+def check(store: Path, repair: bool, as_json: bool) -> None:
+    """Check every table of STORE against the others and against SQLite's own check.
+
+    Exit code 1 if something is wrong and was not repaired.
+    """
+    from ltxcore.cli import _blob
+
+    with _blob.changing(store) if repair else _blob.reading(store) as blobs:
+        report = blobs.check(repair=repair)
+    is_bad = not report.is_clean and not report.repaired
+    if as_json:
+        print_json(asdict(report) | {"ok": not is_bad})
+    else:
+        for problem in report.problems:
+            click.echo(f"{store}: {problem}")
+        verdict = "ok" if report.is_clean else "repaired" if report.repaired else "not ok"
+        click.echo(f"{store}: {verdict}")
+    if is_bad:
+        note(
+            "Hint: put the blobs that can still be read into a new store, or restore a backup"
+            if repair
+            else f"Hint: ltxcore blob check --repair {store} mends what can be mended"
+        )
+    click.get_current_context().exit(is_bad)
+
+
+@command.command("vacuum", context_settings=SETTINGS)
+@click.argument("store", type=STORE)
+@option("--pages", type=click.IntRange(min=0), help="Give back so many at most [all].")
+@json_option
+def vacuum(store: Path, pages: int | None, as_json: bool) -> None:
+    """Give free pages of the file STORE back to the file system."""
+    from ltxcore.cli import _blob
+
+    with _blob.changing(store) as blobs:
+        count = blobs.vacuum(pages)
+        page_size = blobs.effective_options.page_size
+    if as_json:
+        print_json({"pages": count, "bytes": count * page_size})
+    else:
+        click.echo(f"{count} pages of {page_size} bytes given back")
+
+
+@command.command("import", context_settings=SETTINGS)
+@click.argument("store", type=STORE)
+@click.argument("original", type=EXISTING)
+@capacity_option
+@json_option
+def import_(store: Path, original: Path, capacity: Bound, as_json: bool) -> None:
+    """Copy all blobs of ORIGINAL, a database with the tables blob, blob_meta and setting, into STORE.
+
+    They keep their order of use. STORE is made if it is not there; ORIGINAL stays as it is. What a store cannot hold is
+    skipped, with a line on stderr that says why.
+    """
+    from ltxcore.cli import _blob
+
+    _blob.refuse_store(store, original, "original")
+    with _blob.changing(store, capacity, create=True) as blobs:
+        done = blobs.import_original(original)
+        evicted = blobs.stats().evictions
+    for reason in done.skipped:
+        note(f"skipped: {reason}")
+    if as_json:
+        print_json(asdict(done) | {"evicted": evicted})
+    else:
+        click.echo(
+            f"{done.blobs} blobs of {done.bytes} bytes imported, {len(done.skipped)} skipped, {evicted} evicted"
+        )
