@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ltxcore.blob_store._schema import ORDER
 from ltxcore.blob_store._transaction import Transaction
@@ -16,10 +18,16 @@ class Evicted:
     size: int
 
 
+Key: TypeAlias = tuple[float, ...]
+#: A key behind all others.
+LAST: Key = (float("inf"),)
+
+
 def evict(transaction: Transaction) -> list[Evicted]:
     """Remove the first blobs in the order of the policy, as few as bring the payload down to the capacity.
 
-    The index on that order has the sizes, so what is kept is not looked at, and what goes is deleted as one range.
+    The index on that order has the sizes, so nothing that stays is looked at but what was used since its row was written:
+    that row is brought up to date instead.
     """
     capacity, execute = transaction.capacity, transaction.execute
     if capacity is None or transaction.policy == "none":
@@ -27,29 +35,56 @@ def evict(transaction: Transaction) -> list[Evicted]:
     excess = execute("SELECT bytes FROM meta").fetchone()[0] - capacity
     if excess <= 0:
         return []
-    # The least often used blob is the one that has just been written: it goes only if all the others do not make room.
-    older = " WHERE id <= :begun" if transaction.policy == "lfu" else ""
-    gone, excess = _evict(transaction, excess, older)
-    if excess > 0 and older:
-        gone += _evict(transaction, excess, "")[0]
+    in_order = transaction.policy == "fifo" or (transaction.policy == "lru" and not transaction.uses.placed)
+    gone, last, later = (choose_in_order if in_order else choose)(transaction, excess)
+    transaction.write_uses([name for _, name, _, _ in later])
+    keys = ORDER[transaction.policy]
+    if transaction.policy == "lfu":
+        # What was written just now may lie between them.
+        transaction.connection.executemany("DELETE FROM item WHERE name = ?", [(blob.name,) for blob in gone])
+    else:
+        execute(f"DELETE FROM item WHERE {keys[0]} <= ?", last[:1])  # noqa: S608
+    for blob in gone:
+        transaction.uses.settle(blob.name)
     return gone
 
 
-def _evict(transaction: Transaction, excess: int, condition: str) -> tuple[list[Evicted], int]:
-    """One pass over blobs that meet a condition; what went, and what it did not make room for."""
-    execute, columns = transaction.execute, ORDER[transaction.policy]
-    keys, begun = ", ".join(columns), {"begun": transaction.begun_at}
+def choose(
+    transaction: Transaction, excess: int
+) -> tuple[list[Evicted], Key, list[tuple[Key, str, int, Key]]]:
+    """What has to go, the last key among their rows, and what would have gone but for uses that no row knows of."""
+    keys = ", ".join(ORDER[transaction.policy])
+    rows = transaction.execute(f"SELECT name, size, id, {keys} FROM item ORDER BY {keys}")  # noqa: S608
     gone: list[Evicted] = []
-    last: tuple[int, ...] = ()
-    rows = execute(f"SELECT name, size, {keys} FROM item{condition} ORDER BY {keys}", begun)  # noqa: S608
-    for name, size, *key in rows:
+    last: Key = ()
+    #: Where they are now in the order, name, size, and where their rows are.
+    later: list[tuple[Key, str, int, Key]] = []
+    row = rows.fetchone()
+    while excess > 0 and (row is not None or later):
+        if row is not None and (not later or tuple(row[3:]) < later[0][0]):
+            name, size, item, *found = row
+            key = place = tuple(found)
+            row = rows.fetchone()
+            place = current(transaction, name, item, key)
+            if place > key:
+                heapq.heappush(later, (place, name, size, key))
+                continue
+        else:
+            _, name, size, key = heapq.heappop(later)
         gone.append(Evicted(name, size))
-        last = tuple(key)
+        last = max(last, key)
         excess -= size
-        if excess <= 0:
-            break
-    if gone:
-        marks = ", ".join(f":{column}" for column in columns)
-        upto = f" AND ({keys}) <= ({marks})" if condition else f" WHERE ({keys}) <= ({marks})"
-        execute(f"DELETE FROM item{condition}{upto}", begun | dict(zip(columns, last, strict=True)))  # noqa: S608
-    return gone, excess
+    return gone, last, later
+
+
+def current(transaction: Transaction, name: str, item: int, key: Key) -> Key:
+    """Where a blob is in the order, with the uses that its row does not know of."""
+    policy, use = transaction.policy, transaction.uses.placed.get(name)
+    if policy == "lfu":
+        if item > transaction.begun_at:
+            # The least often used blob is the one just written. It goes only if all the others do not make room.
+            return LAST
+        return key if use is None else (key[0] + use[1], max(key[1], use[0]))
+    if policy == "lru" and use is not None and use[0] > key[0]:
+        return (use[0],)
+    return key

@@ -115,7 +115,7 @@ def open_connection(
         timeout=options.busy_timeout,
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=64,
+        cached_statements=256,
     )
 
 

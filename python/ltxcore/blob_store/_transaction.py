@@ -6,12 +6,14 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import cast
 
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._chunks import Chunk, consecutive, parts_of
 from ltxcore.blob_store._failures import not_found
 from ltxcore.blob_store._options import Options, Policy
+from ltxcore.blob_store._uses import Uses
 from ltxcore.errors import (
     BlobChangedError,
     BlobExistsError,
@@ -23,9 +25,11 @@ TagValue = str | int | float | bool | None
 #: Chunks that are shorter on average are written anew when a blob is put together.
 SHORT_PART = 4096
 
-#: How many puts one statement stores; a run of them is cut into such pieces. A statement with many rows is worth it
-#: because every call into SQLite gives other threads a chance to be in the way.
-_RUNS = (32, 8, 2, 1)
+#: How many puts one statement stores at most. Every call into SQLite lets other threads have the interpreter, which has
+#: then to be won back; so few statements with many rows are much cheaper than many statements.
+MAX_RUN = 64
+#: Values of the clock that a transaction takes at once. It may take more, and nothing is lost if it takes fewer.
+CLOCK_STEP = 4096
 _ROW = "(?, ?, ?, ?, ?, 0, ?, ?, ?)"
 _STORE = """
 INSERT INTO item (name, id, tick, size, parts, hits, created_ms, used_ms, tags)
@@ -35,8 +39,14 @@ ON CONFLICT (name) DO UPDATE SET id = excluded.id, tick = excluded.tick, size = 
     tags = excluded.tags
 """
 _STORE_ONE = _STORE.format(rows=_ROW)
-_STORE_RUN = {count: _STORE.format(rows=", ".join([_ROW] * count)) for count in _RUNS}
-_CHUNK_RUN = {count: f"INSERT INTO chunk VALUES {', '.join(['(?, ?)'] * count)}" for count in _RUNS}  # noqa: S608
+_BEGIN = f"UPDATE meta SET clock = clock + {CLOCK_STEP} WHERE id = 1 RETURNING capacity, clock, policy"  # noqa: S608
+
+
+@cache
+def _run_of(count: int) -> tuple[str, str]:
+    """Two statements that store so many blobs of one chunk."""
+    chunks = ", ".join(["(?, ?)"] * count)
+    return f"INSERT INTO chunk VALUES {chunks}", _STORE.format(rows=", ".join([_ROW] * count))  # noqa: S608
 
 
 def now_ms() -> int:
@@ -67,8 +77,9 @@ class Put:
 class Transaction:
     """A write transaction on the writer's connection, between :meth:`begin` and :meth:`commit`."""
 
-    def __init__(self, connection: sqlite3.Connection, options: Options) -> None:
+    def __init__(self, connection: sqlite3.Connection, options: Options, uses: Uses) -> None:
         self.connection = connection
+        self.uses = uses
         self.execute = connection.cursor().execute
         self.chunk_size = options.chunk_size
         self.capacity: int | None = None
@@ -76,6 +87,7 @@ class Transaction:
         self.clock = 0
         self.now = 0
         self.begun_at = 0
+        self._limit = 0
         #: Set once COMMIT was asked for: if the transaction is over then, it is committed.
         self.is_committing = False
 
@@ -83,15 +95,16 @@ class Transaction:
         """Take the write lock, and read what other processes may have changed."""
         self.is_committing = False
         self.execute("BEGIN IMMEDIATE")
-        row = self.execute("SELECT capacity, clock, policy FROM meta").fetchone()
-        self.capacity, self.clock, self.policy = row
-        self.begun_at = self.clock
+        self.capacity, limit, self.policy = self.execute(_BEGIN).fetchone()
+        self._limit = limit
+        self.begun_at = self.clock = limit - CLOCK_STEP
         self.now = now_ms()
+        self.uses.begin(self.tick)
 
     def commit(self) -> None:
         """Make it all last."""
-        if self.clock != self.begun_at:
-            self.execute("UPDATE meta SET clock = ?", (self.clock,))
+        if self.clock > self._limit:
+            self.execute("UPDATE meta SET clock = ? WHERE id = 1", (self.clock,))
         self.is_committing = True
         self.execute("COMMIT")
 
@@ -147,18 +160,18 @@ class Transaction:
 
     def put_many(self, puts: Sequence[Put]) -> None:
         """Store blobs of one chunk each."""
-        start = 0
-        while start < len(puts):
-            count = next(count for count in _RUNS if count <= len(puts) - start)
+        now = self.now
+        for start in range(0, len(puts), MAX_RUN):
+            run = puts[start : start + MAX_RUN]
             chunks: list[object] = []
             items: list[object] = []
-            for put in puts[start : start + count]:
+            for put in run:
                 item = self.tick()
                 chunks += (item, put.data)
-                items += (put.name, item, self.tick(), len(put.data), 0, self.now, self.now, put.tags)
-            self.execute(_CHUNK_RUN[count], chunks)
-            self.execute(_STORE_RUN[count], items)
-            start += count
+                items += (put.name, item, self.tick(), len(put.data), 0, now, now, put.tags)
+            store_chunks, store_items = _run_of(len(run))
+            self.execute(store_chunks, chunks)
+            self.execute(store_items, items)
 
     def store(self, name: str, item: int, size: int, parts: int, tags: str | None = None) -> None:
         """Give the chunks of ``item`` a name."""
@@ -198,6 +211,7 @@ class Transaction:
         if not overwrite:
             self.refuse_existing(target)
         self.execute("DELETE FROM item WHERE name = ?", (target,))
+        self.write_uses([source])
         self.execute("UPDATE item SET name = ? WHERE name = ?", (target, source))
 
     def set_tags(self, name: str, tags: str | None) -> None:
@@ -228,12 +242,19 @@ class Transaction:
                     blob.write(data[first - offset : last - offset])
         self.execute("UPDATE item SET tick = ?, used_ms = ? WHERE name = ?", (self.tick(), self.now, name))
 
-    def touch(self, uses: Iterable[tuple[str, int]]) -> None:
-        """Note that blobs were used, the latest last, each with how often."""
-        rows = [(self.tick(), hits, self.now, name) for name, hits in uses]
-        self.connection.executemany(
-            "UPDATE item SET tick = ?, hits = hits + ?, used_ms = ? WHERE name = ?", rows
-        )
+    def write_uses(self, names: Iterable[str] | None = None) -> int:
+        """Write the uses of some blobs, or of all, to their rows; of how many."""
+        rows = []
+        for name in [*self.uses.placed] if names is None else names:
+            use = self.uses.settle(name)
+            if use is not None:
+                rows.append((use[0], use[1], self.now, name))
+        if rows:
+            # A blob that was stored anew since has a later place already.
+            self.connection.executemany(
+                "UPDATE item SET tick = max(tick, ?), hits = hits + ?, used_ms = ? WHERE name = ?", rows
+            )
+        return len(rows)
 
     # --- many blobs ----------------------------------------------------------------------------------------------
 
@@ -253,6 +274,7 @@ class Transaction:
         for target in moves.values():
             if target not in moves:
                 self.refuse_existing(target)
+        self.write_uses(names)
         # By way of names that no blob can have, since a new name may be the old one of another.
         hidden = [("\0" + name, name) for name in names]
         self.connection.executemany("UPDATE item SET name = ? WHERE name = ?", hidden)

@@ -1,21 +1,45 @@
-"""Which blobs were read, until that is written down."""
+"""Which blobs were read, until that is written down.
+
+Readers only note names. The writer gives every use its place on the clock with its next batch, but writes it to the blob's
+row only if that matters: when the blob would be evicted otherwise, or from time to time. So a blob that is read all the
+time is written once a lap of the cache, and the order is exact all the same.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class Uses:
-    """Names, and how often each was read; the latest last."""
+    """Uses that no row knows of yet."""
 
     def __init__(self) -> None:
+        #: Names and how often they were read since the last batch, the latest last. Readers write here, without a lock.
         self.noted: dict[str, int] = {}
+        #: Names, the clock's value of their last use, and how often they were read. The writer's alone.
+        self.placed: dict[str, tuple[int, int]] = {}
+        self._settled: list[tuple[str, tuple[int, int]]] = []
 
-    def take(self) -> dict[str, int]:
-        """All of them, once."""
-        taken, self.noted = self.noted, {}
-        return taken
+    def __len__(self) -> int:
+        return len(self.noted) + len(self.placed)
 
-    def give_back(self, uses: dict[str, int]) -> None:
-        """As if they had never been taken."""
-        for name, hits in list(self.noted.items()):
-            uses[name] = uses.pop(name, 0) + hits
-        self.noted = uses
+    def begin(self, tick: Callable[[], int]) -> None:
+        """Give what was noted its place, before anything else of a transaction has one."""
+        self._settled.clear()
+        noted, self.noted = self.noted, {}
+        for name, hits in list(noted.items()):
+            _, earlier = self.placed.pop(name, (0, 0))
+            self.placed[name] = (tick(), earlier + hits)
+
+    def settle(self, name: str) -> tuple[int, int] | None:
+        """Take out a use that is being written to its row, or does not matter any more."""
+        found = self.placed.pop(name, None)
+        if found is not None:
+            self._settled.append((name, found))
+        return found
+
+    def undo(self) -> None:
+        """The transaction was rolled back: no row knows of them after all."""
+        for name, (tick, hits) in self._settled:
+            self.placed.setdefault(name, (tick, hits))
+        self._settled.clear()

@@ -40,6 +40,10 @@ class LostError(Exception):
     """SQLite has rolled the whole transaction back."""
 
 
+class GroupError(Exception):
+    """One of several puts failed."""
+
+
 class Writer:
     """Owns a connection. Nothing of the store that callers hold is known here, so that one nobody holds can be closed."""
 
@@ -57,7 +61,7 @@ class Writer:
         self._stats = stats
         self._guard = guard
         self._on_evict = on_evict
-        self._transaction = Transaction(connection, options)
+        self._transaction = Transaction(connection, options, self.uses)
         self._waiting: deque[Request[Any]] = deque()
         #: Held by who leads.
         self._lead = threading.Lock()
@@ -66,8 +70,10 @@ class Writer:
         self._is_done = False
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
-        self._flushes_at_once = False
-        self._is_nudged = False
+        #: Whether the next batch writes all uses of blobs down, and when it has to at the latest.
+        self._flushes = False
+        self._flush_by: float | None = None
+        self._one_by_one = False
         self._room = threading.Condition()
         self._promised = 0
         self._announcements: queue.SimpleQueue[list[Evicted] | None] = queue.SimpleQueue()
@@ -136,12 +142,17 @@ class Writer:
 
     def nudge(self) -> None:
         """Have the uses that were noted written: after a while, or at once if they are many, or have to be exact."""
-        if self._options.touch == "exact" or len(self.uses.noted) >= self._options.touch_max:
-            self._flushes_at_once = True
+        if self._options.touch == "exact" or len(self.uses) >= self._options.touch_max:
+            self._flushes = True
             self._ring()
-        elif not self._is_nudged:
-            self._is_nudged = True
+        elif self._flush_by is None:
+            self._flush_by = time.monotonic() + self._options.touch_interval
             self._ring()
+
+    def flush(self) -> None:
+        """Return when all that waits is committed, and the uses of blobs are written down."""
+        self._flushes = True
+        self.call(lambda _: None)
 
     def depth(self) -> int:
         """How many writes wait."""
@@ -158,7 +169,10 @@ class Writer:
             return False
         try:
             if not self._is_done:
-                while self._waiting or self.uses.noted:
+                while self._waiting:
+                    self._lead_once()
+                if self.uses:
+                    self._flushes = True
                     self._lead_once()
                 with self._guard:
                     last(self._connection)
@@ -182,15 +196,14 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            rung = self._bell.acquire(timeout=self._options.touch_interval if self._is_nudged else -1)
+            by = self._flush_by
+            self._bell.acquire(timeout=-1 if by is None else max(by - time.monotonic(), 0.0))
             with self._lead:
                 if self._is_done:
                     return
-                if self._flushes_at_once or not rung:
-                    self._flushes_at_once = False
-                    if not self._waiting:
-                        self._lead_once()
-                while self._waiting:
+                if self._flush_by is not None and time.monotonic() >= self._flush_by:
+                    self._flushes = True
+                while self._waiting or self._flushes:
                     self._lead_once()
 
     def _announce(self) -> None:
@@ -208,11 +221,12 @@ class Writer:
     def _lead_once(self) -> None:
         """Write what waits as one transaction, and answer."""
         requests: list[Request[Any]] = []
+        self._one_by_one = False
         deadline = time.monotonic() + self._options.busy_timeout
         try:
             with self._guard:
                 while not self._attempt(requests, deadline):
-                    time.sleep(random.uniform(0.001, 0.02))  # noqa: S311
+                    pass
         except BaseException as interruption:
             # Not a failure of ours: a signal, in the thread that happens to lead. It concerns nobody else.
             if not self._was_committed(interruption):
@@ -235,35 +249,42 @@ class Writer:
 
     def _attempt(self, requests: list[Request[Any]], deadline: float) -> bool:
         """Try once, with ``requests`` if they were tried before; False if it was in vain for now."""
-        uses = self.uses.take()
-        self._is_nudged = False
         is_first = not requests
         try:
-            self._write(requests, uses, gather=is_first)
+            self._write(requests, gather=is_first)
+        except GroupError:
+            self.uses.undo()
+            self._roll_back()
+            self._one_by_one = True
+            return False
         except Exception as error:
-            self.uses.give_back(uses)
+            self.uses.undo()
             self._roll_back()
             if isinstance(error, sqlite3.Error) and is_busy(error) and time.monotonic() < deadline:
                 self._stats.busy_retries += 1
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311
                 return False
+            # What cannot be written now is tried again when the next blob is read.
+            self._flushes, self._flush_by = False, None
             self._gather_none(requests)
             self._fail(requests, error)
         except BaseException:
-            self.uses.give_back(uses)
+            self.uses.undo()
             raise
         return True
 
-    def _write(self, requests: list[Request[Any]], uses: dict[str, int], *, gather: bool) -> None:
+    def _write(self, requests: list[Request[Any]], *, gather: bool) -> None:
         transaction = self._transaction
         transaction.begin()
-        if uses:
-            transaction.touch(uses.items())
         self._apply_all(requests)
         if gather:
             self._gather(requests)
         gone = evict(transaction)
+        flushed = transaction.write_uses() if self._flushes else 0
         transaction.commit()
-        self._count(requests, uses, gone)
+        if self._flushes:
+            self._flushes, self._flush_by = False, None
+        self._count(requests, flushed, gone)
 
     def _gather(self, requests: list[Request[Any]]) -> None:
         """Apply what waits, and what comes meanwhile, up to the limits of a batch."""
@@ -293,31 +314,27 @@ class Writer:
             requests.append(self._waiting.popleft())
 
     def _apply_all(self, requests: list[Request[Any]]) -> None:
-        """Apply requests in their order; puts that follow one another as one."""
-        if len(requests) == 1 or self._transaction.policy == "none":
+        """Apply requests in their order; puts that follow one another as one.
+
+        Puts hardly ever fail, so no savepoint is spent on them.
+
+        Raises:
+            GroupError: some did, and all have to be applied again, one by one.
+        """
+        transaction = self._transaction
+        if self._one_by_one or transaction.policy == "none":
             for request in requests:
                 self._apply(request)
             return
-        for are_puts, group in groupby(requests, lambda request: self._transaction.can_group(request.action)):
-            if not are_puts or not self._apply_puts(several := list(group)):
-                for request in several if are_puts else group:
+        for are_puts, group in groupby(requests, lambda request: transaction.can_group(request.action)):
+            if not are_puts:
+                for request in group:
                     self._apply(request)
-
-    def _apply_puts(self, requests: list[Request[Any]]) -> bool:
-        """All or none; false if none, since one of them cannot be applied."""
-        execute = self._transaction.execute
-        execute("SAVEPOINT request")
-        try:
-            self._transaction.put_many([cast(Put, request.action) for request in requests])
-        except Exception as error:
-            if not self._connection.in_transaction:
-                raise LostError from error
-            execute("ROLLBACK TO request")
-            return False
-        finally:
-            if self._connection.in_transaction:
-                execute("RELEASE request")
-        return True
+                continue
+            try:
+                transaction.put_many([cast(Put, request.action) for request in group])
+            except Exception as error:
+                raise GroupError from error
 
     def _apply(self, request: Request[Any]) -> None:
         """One write, undone alone if it fails alone."""
@@ -346,13 +363,13 @@ class Writer:
             if request.error is None:
                 request.fail(copy_of(cause))
 
-    def _count(self, requests: list[Request[Any]], uses: dict[str, int], gone: list[Evicted]) -> None:
+    def _count(self, requests: list[Request[Any]], flushed: int, gone: list[Evicted]) -> None:
         stats = self._stats
         stats.batches += 1
         stats.batched_ops += len(requests)
         stats.max_batch = max(stats.max_batch, len(requests))
         stats.rejected += sum(request.error is not None for request in requests)
-        stats.touches_flushed += len(uses)
+        stats.touches_flushed += flushed
         stats.evictions += len(gone)
         stats.evicted_bytes += sum(blob.size for blob in gone)
         if gone and self._on_evict is not None:
