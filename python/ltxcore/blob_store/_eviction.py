@@ -49,9 +49,24 @@ def evict(transaction: Transaction) -> list[Evicted]:
     return gone
 
 
-def choose(
-    transaction: Transaction, excess: int
-) -> tuple[list[Evicted], Key, list[tuple[Key, str, int, Key]]]:
+Choice: TypeAlias = tuple[list[Evicted], Key, list[tuple[Key, str, int, Key]]]
+
+
+def choose_in_order(transaction: Transaction, excess: int) -> Choice:
+    """As :func:`choose`, where the rows know everything."""
+    key = ORDER[transaction.policy][0]
+    gone: list[Evicted] = []
+    last: Key = ()
+    for name, size, place in transaction.execute(f"SELECT name, size, {key} FROM item ORDER BY {key}"):  # noqa: S608
+        gone.append(Evicted(name, size))
+        excess -= size
+        if excess <= 0:
+            last = (place,)
+            break
+    return gone, last, []
+
+
+def choose(transaction: Transaction, excess: int) -> Choice:
     """What has to go, the last key among their rows, and what would have gone but for uses that no row knows of."""
     keys = ", ".join(ORDER[transaction.policy])
     rows = transaction.execute(f"SELECT name, size, id, {keys} FROM item ORDER BY {keys}")  # noqa: S608
