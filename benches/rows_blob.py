@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ from bisect import bisect_left
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
@@ -70,7 +72,7 @@ def rows_of(
     ]
 
 
-# --- W1: chunks that come at the same time, put together and read back ------------------------------------------------
+# --- W1: chunks that come at the same time, put together and read back ------------------------------------
 
 
 def mark_complete(site: Site) -> list[Row]:
@@ -101,7 +103,7 @@ def mark_complete(site: Site) -> list[Row]:
 
         return timed_pieces(pieces, piece)
 
-    runs = {
+    runs: dict[str, Callable[[Path], float]] = {
         "ours": lambda directory: ours(directory, None),
         "16 KiB pages": lambda directory: ours(directory, 16384),
         "plain files": files,
@@ -125,7 +127,7 @@ def timed_pieces(pieces: list[bytes], piece: Callable[..., None]) -> float:
         return len(pieces) * PIECE / 1e6 / (time.perf_counter() - began)
 
 
-# --- W2: small writes ---------------------------------------------------------------------------------------------------
+# --- W2: small writes -------------------------------------------------------------------------------------
 
 
 def small_puts(site: Site) -> list[Row]:
@@ -135,18 +137,19 @@ def small_puts(site: Site) -> list[Row]:
     for durability, count in (("durable", 4000), ("normal", 16000)):
         for threads, size in ((16, 5), (16, 1024), (1, 5)):
             total = count // (8 if quick else 1)
+            less = total // 4
             runs = {
-                "ours": writing(lambda at: Ours(at, durability), threads, size, total),  # noqa: B023
+                "ours": writing(partial(Ours, durability=durability), threads, size, total),
                 "unbatched": writing(
-                    lambda at: Ours(at, durability, batched=False), threads, size, total // 4
-                ),  # noqa: B023
-                "diskcache": writing(lambda at: DiskCache(at, durability), threads, size, total // 4),  # noqa: B023
+                    partial(Ours, durability=durability, batched=False), threads, size, less
+                ),
+                "diskcache": writing(partial(DiskCache, durability=durability), threads, size, less),
             }
             wanted: dict[str, float | None] = {"unbatched": None, "diskcache": None}
             if threads == 16 and size == 5:
                 wanted = {"unbatched": 5.0, "diskcache": 3.0}
                 if durability == "normal":
-                    runs["sqlitedict"] = writing(SqliteDict, threads, size, total // 4)
+                    runs["sqlitedict"] = writing(SqliteDict, threads, size, less)
                     wanted["sqlitedict"] = None
             what = f"puts of {size} B, {threads} thread{'s' * (threads > 1)}, {durability}"
             rows += rows_of(what, "/s", in_turns(site, runs), wanted)
@@ -158,12 +161,13 @@ def writing(make: Callable[[Path], Peer], threads: int, size: int, total: int) -
 
     def run(directory: Path) -> float:
         peer, data, each = make(directory), os.urandom(size), max(total // threads, 1)
+        numbers = itertools.count()
 
-        def work(number: int) -> None:
-            for count in range(each):
-                peer.put(f"{number}-{count}", data)
+        def work() -> None:
+            for _ in range(each):
+                peer.put(f"{next(numbers):08d}", data)
 
-        workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+        workers = [threading.Thread(target=work) for _ in range(threads)]
         began = time.perf_counter()
         for worker in workers:
             worker.start()
@@ -176,7 +180,7 @@ def writing(make: Callable[[Path], Peer], threads: int, size: int, total: int) -
     return run
 
 
-# --- W3 and W4: reads -----------------------------------------------------------------------------------------------------
+# --- W3 and W4: reads -------------------------------------------------------------------------------------
 
 
 def hits(site: Site) -> list[Row]:
@@ -222,7 +226,7 @@ def tail_reads(site: Site) -> list[Row]:
     return rows_of("4 KiB at the end of 32 MiB", "us", in_turns(site, runs, 2), {"at its start": None})
 
 
-# --- W5 and W6: eviction ----------------------------------------------------------------------------------------------------
+# --- W5 and W6: eviction ----------------------------------------------------------------------------------
 
 
 def zipf(site: Site) -> list[Row]:
@@ -310,7 +314,7 @@ def mass_eviction(site: Site) -> list[Row]:
     ]
 
 
-# --- W7 and W8 ------------------------------------------------------------------------------------------------------------------
+# --- W7 and W8 --------------------------------------------------------------------------------------------
 
 
 def open_and_close(site: Site) -> list[Row]:

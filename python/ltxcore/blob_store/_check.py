@@ -53,6 +53,12 @@ SELECT bytes - (SELECT coalesce(sum(size), 0) FROM item), items - (SELECT count(
 """
 
 
+#: The totals, counted anew. The index that eviction follows is all that is read.
+RECONCILE = """
+UPDATE meta SET bytes = (SELECT coalesce(sum(size), 0) FROM item), items = (SELECT count(*) FROM item)
+"""
+
+
 def check(connection: sqlite3.Connection) -> Report:
     """Look at everything, within the transaction that the connection is in."""
     problems = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
@@ -85,9 +91,10 @@ def repair(connection: sqlite3.Connection) -> Report:
         connection.executemany("DELETE FROM item WHERE name = ?", [(name,) for name in found.broken])
         connection.execute(f"DELETE FROM part WHERE {_STRAY_PARTS}")  # noqa: S608
         connection.execute(f"DELETE FROM chunk WHERE {_STRAY_CHUNKS}")  # noqa: S608
+        connection.execute(RECONCILE)
         connection.execute(
-            "UPDATE meta SET bytes = (SELECT coalesce(sum(size), 0) FROM item), items = (SELECT count(*) FROM item),"
-            " clock = max(clock, (SELECT coalesce(max(id), 0) FROM chunk), (SELECT coalesce(max(tick), 0) FROM item))"
+            "UPDATE meta SET clock = max(clock, (SELECT coalesce(max(id), 0) FROM chunk),"
+            " (SELECT coalesce(max(tick), 0) FROM item))"
         )
         left = check(connection)
         connection.execute("COMMIT")
@@ -109,11 +116,19 @@ def vacuum(connection: sqlite3.Connection, pages: int | None) -> int:
     """Give free pages back to the file system; how many."""
     before = _count(connection)
     if _options.auto_vacuum(connection) == "incremental":
-        limit = "" if pages is None else f"({pages})"
-        connection.execute(f"PRAGMA incremental_vacuum{limit}").fetchall()
+        give_back(connection, pages)
     elif pages is None or pages > 0:
         connection.execute("VACUUM")
     return max(before - _count(connection), 0)
+
+
+def give_back(connection: sqlite3.Connection, pages: int | None) -> None:
+    """Shorten a file with incremental vacuum by its free pages, or by some.
+
+    As a script, since that alone steps through a statement that has a step for each page and no columns.
+    """
+    limit = "" if pages is None else f"({pages})"
+    connection.executescript(f"PRAGMA incremental_vacuum{limit}")
 
 
 def _count(connection: sqlite3.Connection) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ltxcore import _runtime
-from ltxcore.blob_store import _options, _schema
+from ltxcore.blob_store import _check, _options, _schema
 from ltxcore.blob_store._eviction import Evicted
 from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._options import EffectiveOptions, Options, Policy
@@ -126,7 +126,10 @@ class Engine:
         return self._writer is not None
 
     def start(self, capacity: int | None, *, set_capacity: bool) -> None:
-        """What opening means for a store that is there: settings, blobs that were never finished, a lower capacity."""
+        """What opening means for a store that is there: its settings, and what others left in it.
+
+        That is blobs that were never finished, and totals that a program without our triggers made wrong.
+        """
 
         def action(transaction: Transaction) -> None:
             if set_capacity:
@@ -136,6 +139,7 @@ class Engine:
                 transaction.execute("UPDATE meta SET policy = ?", (wanted,))
                 _schema.create_order(transaction.connection, wanted)
                 transaction.policy = wanted
+            transaction.execute(_check.RECONCILE)
             owners = transaction.execute("SELECT id, owner FROM stage").fetchall()
             for item, text in owners:
                 if Owner.parse(text).is_gone():
@@ -191,7 +195,7 @@ class Engine:
             connection.execute("DELETE FROM stage WHERE id = ?", (item,))
         connection.execute("COMMIT")
         if self.effective.auto_vacuum == "incremental":
-            connection.execute(f"PRAGMA incremental_vacuum({VACUUM_ON_CLOSE})").fetchall()
+            _check.give_back(connection, VACUUM_ON_CLOSE)
         if self.effective.journal_mode == "wal":
             connection.execute("PRAGMA busy_timeout=0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

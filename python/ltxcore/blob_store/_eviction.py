@@ -60,8 +60,8 @@ def choose_in_order(transaction: Transaction, excess: int) -> Choice:
     for name, size, place in transaction.execute(f"SELECT name, size, {key} FROM item ORDER BY {key}"):  # noqa: S608
         gone.append(Evicted(name, size))
         excess -= size
+        last = (place,)
         if excess <= 0:
-            last = (place,)
             break
     return gone, last, []
 
