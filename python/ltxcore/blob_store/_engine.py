@@ -204,7 +204,8 @@ class Engine:
         """In a forked child: leave the parent's connections alone, and keep them from being closed."""
         inherited.append(self._connection)
         inherited.extend(cursor.connection for cursor in self.pool.abandon())
-        inherited.extend(list(self._open))
+        for reader in list(self._open):
+            inherited.extend(reader.abandon())
 
 
 engines: weakref.WeakSet[Engine] = weakref.WeakSet()

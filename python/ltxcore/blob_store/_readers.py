@@ -12,7 +12,9 @@ from typing import Protocol
 from ltxcore.blob_store import _options
 from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._options import Options
-from ltxcore.errors import StoreBusyError, StoreClosedError
+from ltxcore.errors import ForkedError, StoreBusyError, StoreClosedError
+
+FORKED = "the store was opened by the parent process, and cannot be used after a fork"
 
 
 class Pool(Protocol):
@@ -91,12 +93,15 @@ class FilePool:
         self._count = 0
         self._waiting = 0
         self._is_closed = False
+        self._is_forked = False
         #: The hot path: one call into C, and no lock.
         self.take = self._idle.pop
 
     def wait(self) -> sqlite3.Cursor:
         """See :class:`Pool`."""
         deadline = time.monotonic() + self._options.busy_timeout
+        if self._is_forked:
+            raise ForkedError(FORKED)
         with self._free:
             self._waiting += 1
             try:
@@ -146,7 +151,9 @@ class FilePool:
 
     def abandon(self) -> list[sqlite3.Cursor]:
         """In a forked child: the parent's connections, which must be left alone."""
-        self._is_closed = True
+        self._is_forked = True
+        # Whoever held it does not exist here.
+        self._free = threading.Condition()
         cursors = self._idle[:]
         self._idle.clear()
         return cursors
@@ -170,9 +177,12 @@ class OnePool:
         self.lock = threading.RLock()
         self._connection = connection
         self._is_closed = False
+        self._is_forked = False
 
     def take(self) -> sqlite3.Cursor:
         """See :class:`Pool`."""
+        if self._is_forked:
+            raise ForkedError(FORKED)
         self.lock.acquire()
         if self._is_closed:
             self.lock.release()
@@ -195,7 +205,5 @@ class OnePool:
 
     def abandon(self) -> list[sqlite3.Cursor]:
         """In a forked child: nothing may be read any more."""
-        self._is_closed = True
-        # The thread that held it does not exist here.
-        self.lock = threading.RLock()
+        self._is_forked = True
         return []

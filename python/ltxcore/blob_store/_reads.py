@@ -99,6 +99,8 @@ class Reads:
                 found = self._get_long(cursor, name, row[1])
         except sqlite3.Error as error:
             raise translated(error) from error
+        except UnicodeEncodeError:
+            found = None  # the check says it better
         finally:
             self._give(cursor)
         if found is None:
@@ -278,8 +280,11 @@ class Reads:
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
-        with reading(self._pool) as cursor:
-            return cursor.execute("SELECT 1 FROM item WHERE name = ?", (name,)).fetchone() is not None
+        try:
+            with reading(self._pool) as cursor:
+                return cursor.execute("SELECT 1 FROM item WHERE name = ?", (name,)).fetchone() is not None
+        except UnicodeEncodeError:
+            return False
 
     def __len__(self) -> int:
         with reading(self._pool) as cursor:

@@ -36,17 +36,21 @@ class Request(Generic[R]):
         self.error = error
 
     def answer(self) -> None:
-        """Wake who waits: the transaction is committed, or will not be."""
-        self._answered.release()
+        """Wake who waits: the transaction is committed, or will not be. Answering twice is nothing."""
+        if self._answered.locked():
+            self._answered.release()
 
     @property
     def is_answered(self) -> bool:
         """Whether :meth:`result` would return at once."""
         return not self._answered.locked()
 
+    def wait(self, timeout: float) -> bool:
+        """Wait for the answer; whether it came within ``timeout`` seconds."""
+        return self._answered.acquire(timeout=timeout)
+
     def result(self) -> R:
-        """What came of it, as soon as that is known."""
-        self._answered.acquire()
+        """What came of it, after the answer."""
         if self.error is not None:
             raise self.error
         return self._result  # type: ignore[return-value]
@@ -66,6 +70,8 @@ class FutureRequest(Request[R]):
     def answer(self) -> None:
         """Settle the future."""
         super().answer()
+        if self.future.done():
+            return
         if self.error is not None:
             self.future.set_exception(self.error)
         else:

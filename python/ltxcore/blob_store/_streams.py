@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from ltxcore.blob_store._chunks import Part, read_at
 from ltxcore.blob_store._failures import size_mismatch, translated
-from ltxcore.blob_store._readers import Pool, let_go, reading, snapshot, take
-from ltxcore.errors import BlobChangedError, StoreClosedError
+from ltxcore.blob_store._readers import FORKED, Pool, let_go, reading, snapshot, take
+from ltxcore.errors import BlobChangedError, ForkedError, StoreClosedError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -46,6 +46,7 @@ class Reader(io.RawIOBase):
         self._open_chunk = -1
         self._cursor: sqlite3.Cursor | None = None
         self._is_let_go = False
+        self._is_forked = False
         #: Kept, so that it is not closed for want of anyone who holds it.
         self.store: object = None
         self._parts: list[Part] = []
@@ -142,7 +143,18 @@ class Reader(io.RawIOBase):
                 f"{self.name!r} was replaced, deleted or evicted while it was open"
             ) from error
 
+    def abandon(self) -> list[object]:
+        """In a forked child: what belongs to the parent and must be left alone."""
+        self._is_forked = True
+        kept: list[object] = [self._blob, self._cursor]
+        self._blob = self._cursor = None
+        # Whoever held it does not exist here.
+        self._use = threading.RLock()
+        return kept
+
     def _check(self) -> None:
+        if self._is_forked:
+            raise ForkedError(FORKED)
         if self._is_let_go:
             raise StoreClosedError("the store is closed")
         if self.closed:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import logging
-import queue
 import random
 import sqlite3
 import threading
@@ -20,6 +18,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any, TypeVar, cast
 
+from ltxcore.blob_store._announcer import Announcer
 from ltxcore.blob_store._eviction import Evicted, evict
 from ltxcore.blob_store._failures import copy_of, is_busy, translated
 from ltxcore.blob_store._options import Options
@@ -30,10 +29,11 @@ from ltxcore.blob_store._uses import Uses
 from ltxcore.errors import StoreClosedError
 
 R = TypeVar("R")
-log = logging.getLogger("ltxcore.blob_store")
 
 #: Payload bytes of writes nobody waits for, in batches; beyond, their caller waits for room.
 QUEUE_BATCHES = 8
+#: Seconds after which who waits looks whether anybody leads.
+PATIENCE = 0.5
 
 
 class LostError(Exception):
@@ -60,7 +60,6 @@ class Writer:
         self._options = options
         self._stats = stats
         self._guard = guard
-        self._on_evict = on_evict
         self._transaction = Transaction(connection, options, self.uses)
         self._waiting: deque[Request[Any]] = deque()
         #: Held by who leads.
@@ -76,14 +75,11 @@ class Writer:
         self._one_by_one = False
         self._room = threading.Condition()
         self._promised = 0
-        self._announcements: queue.SimpleQueue[list[Evicted] | None] = queue.SimpleQueue()
+        self._announcer = None if on_evict is None else Announcer(on_evict)
         self._threads = [threading.Thread(target=self._run, name="ltxcore-blob-writer", daemon=True)]
-        if on_evict is not None:
-            self._threads.append(
-                threading.Thread(target=self._announce, name="ltxcore-blob-evictions", daemon=True)
-            )
-        for thread in self._threads:
-            thread.start()
+        self._threads[0].start()
+        if self._announcer is not None:
+            self._threads.append(self._announcer.thread)
 
     # --- for callers -----------------------------------------------------------------------------------------------
 
@@ -91,16 +87,19 @@ class Writer:
         """Have it done, and return when it is committed."""
         request = Request(action, weight)
         self._admit(request)
-        if self._lead.acquire(blocking=False):
-            try:
-                if not request.is_answered:
-                    self._lead_once()
-            finally:
-                self._lead.release()
-                # Who came while this one led has seen that somebody does, and waits.
-                if self._waiting:
-                    self._ring()
-        return request.result()
+        while True:
+            if self._lead.acquire(blocking=False):
+                try:
+                    if not request.is_answered:
+                        self._lead_once()
+                finally:
+                    self._lead.release()
+                    # Who came while this one led has seen that somebody does, and waits.
+                    if self._waiting:
+                        self._ring()
+            # A leader that is interrupted by a signal just here may leave without a word.
+            if request.wait(PATIENCE):
+                return request.result()
 
     def start(self, action: Callable[[Transaction], R], weight: int) -> FutureRequest[R]:
         """Have it done without waiting, unless too much is promised already."""
@@ -177,7 +176,8 @@ class Writer:
                 with self._guard:
                     last(self._connection)
                 self._is_done = True
-                self._announcements.put(None)
+                if self._announcer is not None:
+                    self._announcer.end()
                 self._ring()
         finally:
             self._lead.release()
@@ -206,16 +206,6 @@ class Writer:
                 while self._waiting or self._flushes:
                     self._lead_once()
 
-    def _announce(self) -> None:
-        """Call back in a thread of its own, where the store can be used."""
-        while (gone := self._announcements.get()) is not None:
-            for blob in gone:
-                try:
-                    assert self._on_evict is not None  # noqa: S101  (for the type checker)
-                    self._on_evict(blob)
-                except Exception:
-                    log.exception("the on_evict callback failed for %r", blob.name)
-
     # --- leading -------------------------------------------------------------------------------------------------------
 
     def _lead_once(self) -> None:
@@ -227,10 +217,12 @@ class Writer:
             with self._guard:
                 while not self._attempt(requests, deadline):
                     pass
-        except BaseException as interruption:
+        except BaseException:
             # Not a failure of ours: a signal, in the thread that happens to lead. It concerns nobody else.
-            if not self._was_committed(interruption):
-                self._waiting.extendleft(reversed(requests))
+            if not self._is_committed():
+                self._roll_back()
+                left = [request for request in requests if request not in self._waiting]
+                self._waiting.extendleft(reversed(left))
                 raise
             self._answer(requests)
             raise
@@ -238,14 +230,16 @@ class Writer:
 
     @staticmethod
     def _answer(requests: list[Request[Any]]) -> None:
-        for request in requests:
-            request.answer()
+        try:
+            for request in requests:
+                request.answer()
+        except BaseException:
+            for request in requests:
+                request.answer()
+            raise
 
-    def _was_committed(self, interruption: BaseException) -> bool:
-        is_over = self._transaction.is_committing and not self._connection.in_transaction
-        if not is_over:
-            self._roll_back()
-        return is_over or isinstance(interruption, Exception)
+    def _is_committed(self) -> bool:
+        return self._transaction.is_committing and not self._connection.in_transaction
 
     def _attempt(self, requests: list[Request[Any]], deadline: float) -> bool:
         """Try once, with ``requests`` if they were tried before; False if it was in vain for now."""
@@ -258,6 +252,8 @@ class Writer:
             self._one_by_one = True
             return False
         except Exception as error:
+            if self._is_committed() and not isinstance(error, sqlite3.Error):
+                return True  # raised by a signal handler, after the fact
             self.uses.undo()
             self._roll_back()
             if isinstance(error, sqlite3.Error) and is_busy(error) and time.monotonic() < deadline:
@@ -293,12 +289,13 @@ class Writer:
         while True:
             came: list[Request[Any]] = []
             while len(requests) < options.batch_max_items and weight < options.batch_max_bytes:
-                try:
-                    request = self._waiting.popleft()
-                except IndexError:
+                if not self._waiting:
                     break
-                came.append(request)
+                # In this order: a signal between any two of these must not lose a request.
+                request = self._waiting[0]
                 requests.append(request)
+                self._waiting.popleft()
+                came.append(request)
                 weight += request.weight
             else:
                 linger_until = 0.0
@@ -372,5 +369,5 @@ class Writer:
         stats.touches_flushed += flushed
         stats.evictions += len(gone)
         stats.evicted_bytes += sum(blob.size for blob in gone)
-        if gone and self._on_evict is not None:
-            self._announcements.put(gone)
+        if gone and self._announcer is not None:
+            self._announcer.announce(gone)
