@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = (".ci", "benches", "docs", "examples", "fuzz", "python", "rust", "scripts", "tests")
-SUFFIXES = {".md", ".py", ".pyi", ".rs", ".toml", ".yml"}
+SUFFIXES = {".c", ".h", ".md", ".py", ".pyi", ".rs", ".toml", ".yml"}
 SKIPPED = {"target", "vectors", "__pycache__"}
 MAX_LINES = 400
 # Paths that exist on one machine only; written in two halves so that this file passes its own check.
