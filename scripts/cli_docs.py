@@ -17,7 +17,8 @@ Generated from the parser by `make docs-update`; `make docs` fails when the two 
 Exit codes: 0 done, 1 failed, 2 misused. Results go to stdout, everything else to stderr. Every long option may be
 written with one dash as well, as in Litestream (`-txid`, `-if-db-not-exists`, `-json=false`). A replica is named by
 its URL (`file:///backups/app`) or by the path of its directory. Durations are seconds or texts such as `250ms`,
-`1h30m`. Every command takes `-h` or `--help`.
+`1h30m`; sizes are bytes or texts such as `512MiB`, `1.5GB`, where `512M` is `512MiB`. Every command takes `-h` or
+`--help`.
 """
 
 
@@ -71,7 +72,7 @@ def value_name(option: click.Option) -> str:
     """What stands behind an option."""
     if isinstance(option.type, click.Choice):
         return " or ".join(f"`{choice}`" for choice in option.type.choices)
-    if isinstance(option.type, click.IntRange):
+    if isinstance(option.type, click.IntRange) and option.type.max is not None:
         return f"{option.type.min}-{option.type.max}"
     return option.metavar or option.type.name.upper()
 

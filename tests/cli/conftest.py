@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ltxcore.blob_store import BlobStore
 from ltxcore.cli import app
 
 Run = Callable[..., Result]
@@ -67,3 +68,29 @@ def ltxcore(tmp_path: Path):
         yield command
     finally:
         command.end()
+
+
+@pytest.fixture
+def blob(tmp_path, monkeypatch):
+    """Run a command of the group in a directory of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv, code=0, data=None):
+        done = CliRunner().invoke(
+            app, ["blob", *map(str, argv)], prog_name="ltxcore", input=data, catch_exceptions=False
+        )
+        assert done.exit_code == code, done.output
+        return done
+
+    return run
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store of three blobs, closed."""
+    path = tmp_path / "s.db"
+    with BlobStore(path) as blobs:
+        blobs.put("a/1", b"one")
+        blobs.put("a/2", bytes(range(256)) * 10, tags={"kind": "table"})
+        blobs.put("b", b"")
+    return path

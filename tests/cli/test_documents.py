@@ -2,11 +2,13 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import click
 import pytest
 
+from ltxcore.blob_store import Options
 from ltxcore.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,3 +56,10 @@ def test_make_targets_in_documents_exist():
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     for path in DOCUMENTS:
         assert set(re.findall(r"`make ([a-z-]+)`", path.read_text("ascii"))) <= targets, path.name
+
+
+def test_every_option_of_a_blob_store_is_in_its_table():
+    text = (ROOT / "docs" / "blob-store.md").read_text("ascii")
+    table = text[text.index("## Options") : text.index("## Command line")]
+    names = re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)
+    assert names == [field.name for field in fields(Options)]

@@ -113,6 +113,11 @@ def test_an_empty_table_is_its_heading(capsys):
     assert capsys.readouterr().out == "name  size\n"
 
 
+def test_a_number_that_is_missing_leaves_its_column_one_of_numbers(capsys):
+    print_table(["size", "name"], [["-", "a"], [12345, "b"]])
+    assert capsys.readouterr().out == " size  name\n    -  a\n12345  b\n"
+
+
 def test_facts_align(capsys):
     print_facts([("a", 1), ("long name", None)])
     assert capsys.readouterr().out == "a          1\nlong name  None\n"

@@ -1,11 +1,11 @@
-"""Values of options: durations, transaction ids, times, levels."""
+"""Values of options: durations, sizes, tags, transaction ids, times, levels."""
 
 from datetime import UTC, datetime
 
 import click
 import pytest
 
-from ltxcore.cli._types import DURATION, LEVEL, TIMESTAMP, TXID
+from ltxcore.cli._types import CAPACITY, DURATION, LEVEL, SIZE, TAG, TIMESTAMP, TXID
 
 
 def convert(kind, text):
@@ -35,6 +35,47 @@ def test_durations(text, seconds):
 def test_no_durations(text):
     with pytest.raises(click.BadParameter):
         convert(DURATION, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("512MiB", 512 << 20),
+        ("512M", 512 << 20),
+        ("1.5GB", 1_500_000_000),
+        ("1.5 gib", 3 << 29),
+        ("64k", 65536),
+        ("1kB", 1000),
+        ("7B", 7),
+        ("1TiB", 1 << 40),
+    ],
+)
+def test_sizes(text, size):
+    assert convert(SIZE, text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "M", "1.5", "0.1KiB", "1e3", "1 MiB ", "1PiB", "1iB", "none", "\u0661", "9" * 20]
+)
+def test_no_sizes(text):
+    with pytest.raises(click.BadParameter):
+        convert(SIZE, text)
+
+
+def test_a_capacity_is_a_size_or_a_word():
+    assert [convert(CAPACITY, text) for text in ["1MiB", "none", "keep"]] == [1 << 20, None, "keep"]
+    for text in ["0", "0KiB", "unlimited", "None", "-1"]:
+        with pytest.raises(click.BadParameter):
+            convert(CAPACITY, text)
+
+
+def test_a_tag_is_a_name_and_a_text():
+    assert [convert(TAG, text) for text in ["a=b", "a=", "a=b=c"]] == [("a", "b"), ("a", ""), ("a", "b=c")]
+    for text in ["", "a", "=b"]:
+        with pytest.raises(click.BadParameter):
+            convert(TAG, text)
 
 
 def test_txid_is_16_digits_and_not_0():

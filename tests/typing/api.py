@@ -1,6 +1,8 @@
 """Every documented example, for the type checkers. Nothing here is run."""
 
+import io
 import sqlite3
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, assert_type
@@ -22,6 +24,21 @@ from ltxcore import (
     SyncStatus,
     config,
     ltx,
+)
+from ltxcore.blob_store import (
+    AsyncBlobStore,
+    BlobPath,
+    BlobStat,
+    BlobStore,
+    BlobWriter,
+    EffectiveOptions,
+    Evicted,
+    Imported,
+    Options,
+    Report,
+    Stats,
+    TagValue,
+    Usage,
 )
 from ltxcore.vfs import probe
 
@@ -106,3 +123,76 @@ def files_for_sqlite(archive: BinaryIO) -> None:
     with ReaderVFS(archive) as reader:
         assert_type(reader.connect(), sqlite3.Connection)
         assert_type(reader.take_error(), BaseException | None)
+
+
+def note_eviction(blob: Evicted) -> None:
+    print(blob.name, blob.size)
+
+
+def a_cache() -> None:
+    with BlobStore("cache.db", capacity=512 << 20, on_evict=note_eviction) as store:
+        assert_type(store, BlobStore)
+        assert_type(store.get("page/42"), bytes | None)
+        assert_type(store.get("page/42", 0), bytes | int)
+        assert_type(store["page/42"], bytes)
+        store["page/42"] = bytearray(b"...")
+        assert_type(store.put_nowait("page/42.time", b"7"), Future[None])
+        store.put("logo.png", memoryview(b"..."), tags={"type": "image/png", "width": 64, "draft": None})
+        assert_type(store.tags("logo.png"), dict[str, TagValue])
+        assert_type(store.stat("logo.png"), BlobStat)
+        assert_type(store.usage(), Usage)
+        assert_type(store.stats(), Stats)
+        assert_type(store.capacity, int | None)
+        store.capacity = None
+        with store.batch() as batch:
+            batch.put("index", b"...")
+            batch.rename("incoming/7", "page/7", overwrite=True)
+            batch.delete("page/6", missing_ok=True)
+        names: list[str] = [*store, *store.list("page/", after="page/1", limit=10), *store.iterdir("page")]
+        print(names, len(store), "index" in store)
+
+
+def chunks_and_streams(store: BlobStore, request_body: BinaryIO) -> None:
+    store.put("incoming/video/0", b"...")
+    with store.open_chunks("incoming/video/") as file:
+        assert_type(file, io.BufferedReader)
+    assert_type(store.compose("video.mp4", "incoming/video/", size=8 << 20), int)
+    with store.open("backup.tar", "wb") as writer:
+        assert_type(writer, BlobWriter)
+        assert_type(writer.write(b"..."), int)
+    store.put_file("disk.img", Path("disk.img"))
+    store.put_sized("upload", request_body, size=1_000_000)
+    with store.open("backup.tar") as reader:
+        assert_type(reader, io.BufferedReader)
+        assert_type(reader.seek(-512, 2), int)
+    assert_type(store.read_range("disk.img", 4096, 512), bytes)
+    assert_type(store.readinto("disk.img", bytearray(512), 4096), int)
+    assert_type(store.blob("a") / "b", BlobPath)
+    assert_type((store.blob("a") / "b").read_bytes(), bytes)
+
+
+def look_after_a_store(path: Path) -> None:
+    options = Options(durability="durable", policy="lfu", readers=8, touch="exact")
+    with BlobStore(path, options=options, create=False) as store:
+        assert_type(store.effective_options, EffectiveOptions)
+        assert_type(store.check(repair=True), Report)
+        assert_type(store.vacuum(100), int)
+        assert_type(store.delete_prefix("incoming/"), int)
+        assert_type(store.import_original("original.db"), Imported)
+    assert_type(BlobStore.memory(capacity=1 << 20, shared_name="tests"), BlobStore)
+
+
+async def a_cache_for_coroutines() -> None:
+    async with AsyncBlobStore("cache.db", capacity=512 << 20) as store:
+        await store.put("page/42", b"...")
+        assert_type(await store.get("page/42"), bytes | None)
+        assert_type(await store.read("page/42"), bytes)
+        async for name in store.list("page/"):
+            print(name, (await store.stat(name)).size)
+
+
+def mistakes_with_blobs(store: BlobStore) -> None:
+    store["name"] = "text"  # type: ignore[assignment]  # a blob is bytes
+    store.open("name", "r")  # type: ignore[call-overload]  # bytes only
+    Options(durability="always")  # type: ignore[arg-type]  # cache, normal or durable
+    BlobStore("cache.db", capacity="512MiB")  # type: ignore[arg-type]  # a number of bytes

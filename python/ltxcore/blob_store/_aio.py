@@ -25,7 +25,7 @@ R = TypeVar("R")
 class AsyncBlobStore:
     """The same verbs as :class:`BlobStore`, to be awaited; of the same store.
 
-    Nothing blocks the event loop: writes wait for their batch without a thread, everything else runs in
+    Nothing but opening it blocks the event loop: writes wait for their batch without a thread, everything else runs in
     ``options.readers`` threads of the store's own. Cancelling a write does not take it back.
 
     Args:
@@ -64,9 +64,16 @@ class AsyncBlobStore:
         future = await self._run(self.store.put_nowait, name, data, tags=tags)
         await asyncio.wrap_future(future)
 
-    async def put_sized(self, name: str, source: SupportsRead[bytes], size: int) -> None:
+    async def put_sized(
+        self,
+        name: str,
+        source: SupportsRead[bytes],
+        size: int,
+        *,
+        tags: Mapping[str, TagValue] | None = None,
+    ) -> None:
         """See :meth:`BlobStore.put_sized`. The source is read in a thread."""
-        await self._run(self.store.put_sized, name, source, size)
+        await self._run(self.store.put_sized, name, source, size, tags=tags)
 
     async def get(self, name: str, default: bytes | None = None) -> bytes | None:
         """See :meth:`BlobStore.get`."""

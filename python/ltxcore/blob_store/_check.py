@@ -48,7 +48,7 @@ SELECT name FROM item i WHERE parts <> 0 AND (
 """
 _STRAY_PARTS = "item NOT IN (SELECT id FROM item WHERE parts > 0) AND item NOT IN (SELECT id FROM stage)"
 _STRAY_CHUNKS = "id NOT IN (SELECT id FROM item WHERE parts = 0) AND id NOT IN (SELECT chunk FROM part)"
-_OFF = """
+OFF = """
 SELECT bytes - (SELECT coalesce(sum(size), 0) FROM item), items - (SELECT count(*) FROM item) FROM meta
 """
 
@@ -62,7 +62,7 @@ UPDATE meta SET bytes = (SELECT coalesce(sum(size), 0) FROM item), items = (SELE
 def check(connection: sqlite3.Connection) -> Report:
     """Look at everything, within the transaction that the connection is in."""
     problems = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-    bytes_off, items_off = connection.execute(_OFF).fetchone()
+    bytes_off, items_off = connection.execute(OFF).fetchone()
     broken = tuple(row[0] for row in connection.execute(_BROKEN))
     parts = connection.execute(f"SELECT count(*) FROM part WHERE {_STRAY_PARTS}").fetchone()[0]  # noqa: S608
     chunks = connection.execute(f"SELECT count(*) FROM chunk WHERE {_STRAY_CHUNKS}").fetchone()[0]  # noqa: S608

@@ -21,10 +21,11 @@ from ltxcore.blob_store._stats import Stats
 from ltxcore.blob_store._streams import Reader
 from ltxcore.blob_store._transaction import Transaction
 from ltxcore.blob_store._writer import Writer
-from ltxcore.errors import StoreBusyError, StoreReadOnlyError
+from ltxcore.errors import NotABlobStoreError, StoreBusyError, StoreReadOnlyError
 
 #: Free pages that are given back to the file system when a store is closed.
 VACUUM_ON_CLOSE = 4096
+STAGES = "SELECT id, owner FROM stage"
 
 
 class Engine:
@@ -76,7 +77,7 @@ class Engine:
         try:
             if self._readonly:
                 if not _schema.is_store(connection):
-                    raise translated(sqlite3.DatabaseError("the file is empty"), str(self.path))
+                    raise NotABlobStoreError(f"{self.path}: the file is empty", path=str(self.path))
                 _options.set_connection(connection, self.options)
             else:
                 _schema.set_up(connection, self.options, is_file=self.path is not None)
@@ -90,8 +91,9 @@ class Engine:
 
     def _not_opened(self, error: sqlite3.Error) -> Exception:
         path = self.path
-        if path is not None and not path.exists() and not (self._create and path.parent.is_dir()):
-            missing = path.parent if self._create else path
+        creates = self._create and not self._readonly
+        if path is not None and not path.exists() and not (creates and path.parent.is_dir()):
+            missing = path.parent if creates else path
             return FileNotFoundError(2, os.strerror(2), str(missing))
         return translated(error, str(path))
 
@@ -130,6 +132,9 @@ class Engine:
 
         That is blobs that were never finished, and totals that a program without our triggers made wrong.
         """
+        with self.writer.connection() as connection:
+            if not self._has_to_change(connection, capacity, set_capacity=set_capacity):
+                return
 
         def action(transaction: Transaction) -> None:
             if set_capacity:
@@ -140,14 +145,26 @@ class Engine:
                 _schema.create_order(transaction.connection, wanted)
                 transaction.policy = wanted
             transaction.execute(_check.RECONCILE)
-            owners = transaction.execute("SELECT id, owner FROM stage").fetchall()
-            for item, text in owners:
+            for item, text in transaction.execute(STAGES).fetchall():
                 if Owner.parse(text).is_gone():
                     transaction.drop_stage(item)
 
         self.writer.call(action)
         with self.writer.connection():
             self.effective = self._describe()
+
+    def _has_to_change(
+        self, connection: sqlite3.Connection, capacity: int | None, *, set_capacity: bool
+    ) -> bool:
+        """Whether opening has anything to write. A store that is only opened and closed stays as it is."""
+        found = connection.execute("SELECT capacity, policy, bytes FROM meta").fetchone()
+        if set_capacity and found[0] != capacity:
+            return True
+        if self.options.policy not in {None, found[1]}:
+            return True
+        if connection.execute(_check.OFF).fetchone() != (0, 0) or (found[0] or found[2]) < found[2]:
+            return True
+        return any(Owner.parse(text).is_gone() for _, text in connection.execute(STAGES).fetchall())
 
     def opened(self, reader: Reader) -> None:
         """Note a blob that is open."""

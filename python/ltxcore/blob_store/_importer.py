@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ltxcore.blob_store._store import BlobStore
+    from ltxcore.blob_store._transaction import TagValue
 
 #: Text was stored by a driver that did not know better; its bytes are what was meant.
 _ROWS = "SELECT name, CAST(data AS BLOB), verified FROM blob ORDER BY last_used, rowid"
+
+
+UNDER_WAY = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,8 @@ def copy(path: Path, store: BlobStore) -> Imported:
         raise FileNotFoundError(2, "No such file or directory", str(path))
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
     count, size, skipped = 0, 0, []
-    last: Future[None] | None = None
+    #: A copy that fails has to be noticed, and not too many may be under way.
+    under_way: deque[Future[None]] = deque()
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
             columns = {row[1] for row in connection.execute("PRAGMA table_info(blob)")}
@@ -60,13 +66,15 @@ def copy(path: Path, store: BlobStore) -> Imported:
                 if problem is not None:
                     skipped.append(problem)
                     continue
-                last = store.put_nowait(name, data, tags={"verified": True} if verified else None)
+                tags: dict[str, TagValue] | None = {"verified": True} if verified else None
+                under_way.append(store.put_nowait(name, data, tags=tags))
+                if len(under_way) > UNDER_WAY:
+                    under_way.popleft().result()
                 count, size = count + 1, size + len(data)
     except sqlite3.Error as error:
         raise translated(error, str(path)) from error
-    if last is not None:
-        store.flush()
-        last.result()
+    while under_way:
+        under_way.popleft().result()
     return Imported(blobs=count, bytes=size, skipped=tuple(skipped))
 
 

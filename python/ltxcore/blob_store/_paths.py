@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from ltxcore.blob_store._transaction import TagValue
 
@@ -51,10 +52,14 @@ class BlobPath:
         return view.nbytes
 
     @overload
-    def open(self, mode: Literal["rb", "r+b"] = "rb") -> BinaryIO: ...
+    def open(self, mode: Literal["rb"] = "rb") -> io.BufferedReader: ...
+    @overload
+    def open(self, mode: Literal["r+b"]) -> io.BufferedRandom: ...
     @overload
     def open(self, mode: Literal["wb", "xb"]) -> BlobWriter: ...
-    def open(self, mode: Literal["rb", "r+b", "wb", "xb"] = "rb") -> BinaryIO | BlobWriter:
+    def open(
+        self, mode: Literal["rb", "r+b", "wb", "xb"] = "rb"
+    ) -> io.BufferedReader | io.BufferedRandom | BlobWriter:
         """See :meth:`BlobStore.open`."""
         return self.store.open(self.full_name, mode)
 

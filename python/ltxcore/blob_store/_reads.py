@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from ltxcore.blob_store import _names, _stats
 from ltxcore.blob_store._chunks import Part, consecutive, parts_of, read_at
@@ -31,7 +31,7 @@ _GET = "SELECT c.data, i.id FROM item i LEFT JOIN chunk c ON c.id = i.id AND i.s
 #: Names that a listing asks for at once.
 PAGE = 1000
 _FIND = "SELECT id, size, parts FROM item WHERE name = ?"
-_STAT = "SELECT size, hits, created_ms, used_ms, id, tags FROM item WHERE name = ?"
+_STAT = "SELECT size, hits, created_ms, used_ms, version, tags FROM item WHERE name = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class BlobStat:
         created_at: when it was stored, by the wall clock.
         used_at: when it was last stored or read, as far as that was noted.
         hits: how often it was read, as far as that was noted.
-        etag: another one whenever the blob is stored anew.
+        etag: another one whenever the blob is stored anew, or changed in place.
         tags: what :meth:`BlobStore.set_tags` gave it.
     """
 
@@ -210,7 +210,7 @@ class Reads:
             else:
                 self._first_use(name)
 
-    def _open_reader(self, name: str) -> BinaryIO:
+    def _open_reader(self, name: str) -> io.BufferedReader:
         def locate(cursor: sqlite3.Cursor) -> list[Part]:
             return parts_of(cursor.connection, *self._locate(cursor, name))
 
@@ -221,7 +221,7 @@ class Reads:
         self._note(name)
         return io.BufferedReader(reader, io.DEFAULT_BUFFER_SIZE * 8)
 
-    def open_chunks(self, prefix: str, *, size: int | None = None) -> BinaryIO:
+    def open_chunks(self, prefix: str, *, size: int | None = None) -> io.BufferedReader:
         """Read blobs that are named ``prefix`` and a decimal offset as one file.
 
         That they follow one another without a gap is proved before the first byte is read, and nothing that is written
@@ -268,9 +268,9 @@ class Reads:
             row = cursor.execute(_STAT, (_names.check(name),)).fetchone()
         if row is None:
             raise not_found(name)
-        size, hits, created, used, item, tags = row
+        size, hits, created, used, version, tags = row
         return BlobStat(
-            name, size, moment(created), moment(used), hits, f"{item:x}", json.loads(tags) if tags else {}
+            name, size, moment(created), moment(used), hits, f"{version:x}", json.loads(tags) if tags else {}
         )
 
     def tags(self, name: str) -> dict[str, TagValue]:

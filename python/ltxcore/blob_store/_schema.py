@@ -44,6 +44,7 @@ CREATE TABLE item (
     name TEXT NOT NULL PRIMARY KEY CHECK (typeof(name) = 'text' AND name <> ''),
     id INTEGER NOT NULL,
     tick INTEGER NOT NULL,
+    version INTEGER NOT NULL,
     size INTEGER NOT NULL CHECK (typeof(size) = 'integer' AND size >= 0),
     parts INTEGER NOT NULL,
     hits INTEGER NOT NULL,
@@ -191,15 +192,20 @@ def is_store(connection: sqlite3.Connection) -> bool:
     version = _options.pragma(connection, "user_version")
     if application == APPLICATION_ID and version == VERSION:
         return True
+    path: str = connection.execute("PRAGMA database_list").fetchone()[2]
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     if application == APPLICATION_ID:
-        raise NotABlobStoreError(f"the store has version {version}, and this library knows version {VERSION}")
+        raise NotABlobStoreError(
+            f"{path}: the store has version {version}, and this library knows version {VERSION}", path=path
+        )
     if {"blob", "blob_meta", "setting"} <= tables:
         raise NotABlobStoreError(
-            "the database has the original blob tables", hint="import it: ltxcore blob import STORE ORIGINAL"
+            f"{path}: the database has the original blob tables",
+            path=path,
+            hint="import it: ltxcore blob import STORE ORIGINAL",
         )
     if tables or application or version:
-        raise NotABlobStoreError("the database belongs to another application")
+        raise NotABlobStoreError(f"{path}: the database belongs to another application", path=path)
     return False
 
 

@@ -30,11 +30,11 @@ SHORT_PART = 4096
 MAX_RUN = 64
 #: Values of the clock that a transaction takes at once. It may take more, and nothing is lost if it takes fewer.
 CLOCK_STEP = 4096
-_ROW = "(?, ?, ?, ?, ?, 0, ?, ?, ?)"
+_ROW = "(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
 _STORE = """
-INSERT INTO item (name, id, tick, size, parts, hits, created_ms, used_ms, tags)
+INSERT INTO item (name, id, tick, version, size, parts, hits, created_ms, used_ms, tags)
 VALUES {rows}
-ON CONFLICT (name) DO UPDATE SET id = excluded.id, tick = excluded.tick, size = excluded.size,
+ON CONFLICT (name) DO UPDATE SET id = excluded.id, tick = excluded.tick, version = excluded.version, size = excluded.size,
     parts = excluded.parts, hits = 0, created_ms = excluded.created_ms, used_ms = excluded.used_ms,
     tags = excluded.tags
 """
@@ -55,8 +55,18 @@ def now_ms() -> int:
 
 
 def encode_tags(tags: Mapping[str, TagValue] | None) -> str | None:
-    """Tags as they are stored."""
-    return json.dumps(dict(tags), ensure_ascii=False, sort_keys=True) if tags else None
+    """Tags as they are stored.
+
+    Raises:
+        TypeError: a value is not one that JSON has.
+        ValueError: a number is not finite.
+    """
+    if not tags:
+        return None
+    for name, value in tags.items():
+        if not isinstance(value, str | int | float | bool | None):
+            raise TypeError(f"a tag is a str with a str, a number, a bool or None: {name!r}: {value!r}")
+    return json.dumps(dict(tags), ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
 class Put:
@@ -168,7 +178,8 @@ class Transaction:
             for put in run:
                 item = self.tick()
                 chunks += (item, put.data)
-                items += (put.name, item, self.tick(), len(put.data), 0, now, now, put.tags)
+                tick = self.tick()
+                items += (put.name, item, tick, tick, len(put.data), 0, now, now, put.tags)
             store_chunks, store_items = _run_of(len(run))
             self.execute(store_chunks, chunks)
             self.execute(store_items, items)
@@ -176,7 +187,8 @@ class Transaction:
     def store(self, name: str, item: int, size: int, parts: int, tags: str | None = None) -> None:
         """Give the chunks of ``item`` a name."""
         now = self.now
-        self.execute(_STORE_ONE, (name, item, self.tick(), size, parts, now, now, tags))
+        tick = self.tick()
+        self.execute(_STORE_ONE, (name, item, tick, tick, size, parts, now, now, tags))
 
     def add_part(self, item: int, offset: int, data: bytes | memoryview) -> None:
         """Store one chunk of a long blob."""
@@ -240,7 +252,10 @@ class Transaction:
                 with self.connection.blobopen("chunk", "data", chunk) as blob:
                     blob.seek(first - start)
                     blob.write(data[first - offset : last - offset])
-        self.execute("UPDATE item SET tick = ?, used_ms = ? WHERE name = ?", (self.tick(), self.now, name))
+        tick = self.tick()
+        self.execute(
+            "UPDATE item SET tick = ?, version = ?, used_ms = ? WHERE name = ?", (tick, tick, self.now, name)
+        )
 
     def write_uses(self, names: Iterable[str] | None = None) -> int:
         """Write the uses of some blobs, or of all, to their rows; of how many."""
@@ -348,6 +363,7 @@ class Transaction:
         row = self.execute("SELECT size FROM stage WHERE id = ?", (item,)).fetchone()
         if row is None:
             raise BlobChangedError("a blob that was being written was swept away, as if its writer had died")
+        self.check_size("the blob", row[0] + len(data))
         self.add_part(item, row[0], data)
         self.execute("UPDATE stage SET size = size + ? WHERE id = ?", (len(data), item))
 

@@ -6,7 +6,7 @@ import io
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, BinaryIO, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._chunks import parts_of
@@ -107,12 +107,21 @@ class Writes(Reads):
         return BlobWriter(name, sink, self._engine.options.chunk_size, size)
 
     @overload
-    def open(self, name: str, mode: Literal["rb", "r+b"] = "rb") -> BinaryIO: ...
+    def open(self, name: str, mode: Literal["rb"] = "rb") -> io.BufferedReader: ...
     @overload
-    def open(self, name: str, mode: Literal["wb", "xb"], *, size: int | None = None) -> BlobWriter: ...
+    def open(self, name: str, mode: Literal["r+b"]) -> io.BufferedRandom: ...
+    @overload
     def open(
-        self, name: str, mode: Literal["rb", "r+b", "wb", "xb"] = "rb", *, size: int | None = None
-    ) -> BinaryIO | BlobWriter:
+        self, name: str, mode: Literal["wb", "xb"], *, size: int | None = None, tags: Tags | None = None
+    ) -> BlobWriter: ...
+    def open(
+        self,
+        name: str,
+        mode: Literal["rb", "r+b", "wb", "xb"] = "rb",
+        *,
+        size: int | None = None,
+        tags: Tags | None = None,
+    ) -> io.BufferedReader | io.BufferedRandom | BlobWriter:
         """Open a blob as a file.
 
         Args:
@@ -122,6 +131,7 @@ class Writes(Reads):
                 ``"xb"`` refuses to replace one; ``"r+b"`` changes bytes in place, each write for itself, and keeps the
                 size.
             size: bytes that will be written.
+            tags: what to keep with the blob that is written.
 
         Raises:
             BlobNotFoundError: there is none to be read.
@@ -134,12 +144,12 @@ class Writes(Reads):
                 if mode == "xb" and name in self:
                     self._engine.writer.call(lambda transaction: transaction.refuse_existing(name))
                 self._count_put(0)
-                return self._writer_of(name, size, exclusive=mode == "xb")
+                return self._writer_of(name, size, tags, exclusive=mode == "xb")
             case "r+b":
                 return self._open_updater(name)
         raise ValueError(f"{mode!r} is none of the modes rb, r+b, wb, xb")
 
-    def _open_updater(self, name: str) -> BinaryIO:
+    def _open_updater(self, name: str) -> io.BufferedRandom:
         writer, found = self._engine.writer, 0
 
         def locate(cursor: sqlite3.Cursor) -> list[tuple[int, int, int]]:

@@ -52,7 +52,8 @@ def opened(path: Path, *, create: bool = False, **options: Any) -> Iterator[Blob
     try:
         store = BlobStore(path, create=create, **options)
     except BlobStoreError as error:
-        error.args = (f"{path}: {error}",)
+        if str(path) not in str(error):
+            error.args = (f"{path}: {error}",)
         if isinstance(error, NotABlobStoreError) and error.hint is None:
             error.hint = "name the file of a blob store"
         raise

@@ -229,7 +229,7 @@ def check(store: Path, repair: bool, as_json: bool) -> None:
 
 @command.command("vacuum", context_settings=SETTINGS)
 @click.argument("store", type=STORE)
-@option("--pages", type=click.IntRange(min=0), help="Give back so many at most [all].")
+@option("--pages", type=click.IntRange(min=0), metavar="N", help="Give back so many at most [all].")
 @json_option
 def vacuum(store: Path, pages: int | None, as_json: bool) -> None:
     """Give free pages of the file STORE back to the file system."""
