@@ -13,7 +13,7 @@ from pathlib import Path
 from ltxcore import _runtime
 from ltxcore.blob_store import _check, _options, _schema
 from ltxcore.blob_store._eviction import Evicted
-from ltxcore.blob_store._failures import translated
+from ltxcore.blob_store._failures import code, translated
 from ltxcore.blob_store._options import EffectiveOptions, Options, Policy
 from ltxcore.blob_store._owners import Owner
 from ltxcore.blob_store._readers import FilePool, OnePool
@@ -76,13 +76,17 @@ class Engine:
             raise self._not_opened(error) from error
         try:
             if self._readonly:
-                if not _schema.is_store(connection):
+                if not _schema.is_store(connection, self.path):
                     raise NotABlobStoreError(f"{self.path}: the file is empty", path=str(self.path))
+                _options.verify_file(connection, self.options)
+                _options.verify_journal_mode(connection, self.options)
                 _options.set_connection(connection, self.options)
             else:
-                _schema.set_up(connection, self.options, is_file=self.path is not None)
+                _schema.set_up(connection, self.options, self.path)
         except sqlite3.Error as error:
             connection.close()
+            if code(error) == sqlite3.SQLITE_NOTADB:
+                raise NotABlobStoreError(f"{self.path}: {error}", path=str(self.path)) from error
             raise translated(error, str(self.path)) from error
         except BaseException:
             connection.close()

@@ -158,6 +158,16 @@ def verify_file(connection: sqlite3.Connection, options: Options) -> None:
         _same("auto_vacuum", options.auto_vacuum, auto_vacuum(connection))
 
 
+def verify_journal_mode(connection: sqlite3.Connection, options: Options) -> None:
+    """Compare how transactions are made safe with what was asked for, where that cannot be changed.
+
+    Raises:
+        OptionMismatchError: it is another.
+    """
+    if options.journal_mode is not None:
+        _same("journal_mode", options.journal_mode, pragma(connection, "journal_mode"))
+
+
 def auto_vacuum(connection: sqlite3.Connection) -> AutoVacuum:
     """How the file gives space back."""
     return _AUTO_VACUUM_NUMBERS[int(pragma(connection, "auto_vacuum") or 0)]

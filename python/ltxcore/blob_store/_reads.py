@@ -103,8 +103,10 @@ class Reads:
             found = None  # the check says it better
         finally:
             self._give(cursor)
-        if found is None:
+        if found is None or not isinstance(name, str):
+            # SQLite would take a number for its digits.
             _names.check(name)
+        if found is None:
             self._stats.misses += 1
             return default
         stats = self._stats

@@ -10,6 +10,7 @@ long blobs have triggers of their own: a trigger that has nothing to look for co
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import time
@@ -19,7 +20,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from ltxcore.blob_store import _options
-from ltxcore.blob_store._failures import is_busy, translated
+from ltxcore.blob_store._failures import is_busy
 from ltxcore.blob_store._options import Options, Policy
 from ltxcore.errors import ConfigError, NotABlobStoreError
 
@@ -107,7 +108,7 @@ def open_connection(
     path: Path | str, options: Options, *, readonly: bool, create: bool
 ) -> sqlite3.Connection:
     """A connection that any thread may use, one at a time; transactions are ours to begin and end."""
-    uri = path if isinstance(path, str) else f"file:{quote(str(path))}?mode={mode(readonly, create)}"
+    uri = path if isinstance(path, str) else f"file:{quote(os.fsencode(path))}?mode={mode(readonly, create)}"
     if options.vfs is not None:
         uri += f"&vfs={quote(options.vfs)}"
     return sqlite3.connect(
@@ -125,7 +126,7 @@ def mode(readonly: bool, create: bool) -> str:
     return "ro" if readonly else "rwc" if create else "rw"
 
 
-def set_up(connection: sqlite3.Connection, options: Options, *, is_file: bool) -> None:
+def set_up(connection: sqlite3.Connection, options: Options, path: Path | None) -> None:
     """Make the file a store unless it is one, and the connection one of a writer.
 
     Several processes may do this at once: one makes the tables, and the others find them.
@@ -136,20 +137,22 @@ def set_up(connection: sqlite3.Connection, options: Options, *, is_file: bool) -
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise ConfigError(f"SQLite {sqlite3.sqlite_version} is older than 3.35, which a blob store needs")
-    _options.prepare_file(connection, options)
-    is_new = persistently(lambda: create_tables(connection, options), options.busy_timeout)
+    if not _options.pragma(connection, "page_count"):
+        # On a file that is there it would wait for a VACUUM, or take effect at once.
+        _options.prepare_file(connection, options)
+    is_new = persistently(lambda: create_tables(connection, options, path), options.busy_timeout)
     _options.verify_file(connection, options)
-    wanted = options.journal_mode or ("wal" if is_new and is_file else None)
+    wanted = options.journal_mode or ("wal" if is_new and path is not None else None)
     if wanted is not None:
         persistently(lambda: _options.set_journal_mode(connection, wanted), options.busy_timeout)
     _options.set_connection(connection, options)
 
 
-def create_tables(connection: sqlite3.Connection, options: Options) -> bool:
+def create_tables(connection: sqlite3.Connection, options: Options, path: Path | None) -> bool:
     """Make the tables in one transaction; False if they are there."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        is_new = not is_store(connection)
+        is_new = not is_store(connection, path)
         if is_new:
             for statement in statements(TABLES):
                 connection.execute(statement)
@@ -182,7 +185,7 @@ def create_order(connection: sqlite3.Connection, policy: Policy) -> None:
     connection.execute(f"CREATE INDEX item_order ON item({', '.join(ORDER[policy])}, size)")
 
 
-def is_store(connection: sqlite3.Connection) -> bool:
+def is_store(connection: sqlite3.Connection, path: Path | None) -> bool:
     """Whether the file is a store; False if it is empty.
 
     Raises:
@@ -192,20 +195,20 @@ def is_store(connection: sqlite3.Connection) -> bool:
     version = _options.pragma(connection, "user_version")
     if application == APPLICATION_ID and version == VERSION:
         return True
-    path: str = connection.execute("PRAGMA database_list").fetchone()[2]
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     if application == APPLICATION_ID:
         raise NotABlobStoreError(
-            f"{path}: the store has version {version}, and this library knows version {VERSION}", path=path
+            f"{path}: the store has version {version}, and this library knows version {VERSION}",
+            path=str(path),
         )
     if {"blob", "blob_meta", "setting"} <= tables:
         raise NotABlobStoreError(
             f"{path}: the database has the original blob tables",
-            path=path,
+            path=str(path),
             hint="import it: ltxcore blob import STORE ORIGINAL",
         )
     if tables or application or version:
-        raise NotABlobStoreError(f"{path}: the database belongs to another application", path=path)
+        raise NotABlobStoreError(f"{path}: the database belongs to another application", path=str(path))
     return False
 
 
@@ -220,5 +223,5 @@ def persistently(action: Callable[[], R], timeout: float) -> R:
             return action()
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() > deadline:
-                raise translated(error) from error
+                raise
         time.sleep(random.uniform(0.001, 0.02))  # noqa: S311

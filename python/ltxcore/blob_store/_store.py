@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, StrPath
 
 
+#: What SQLite can count to.
+MAX_CAPACITY = (1 << 63) - 1
+
+
 class BlobStore(Writes, MutableMapping[str, bytes]):
     """Named byte strings in one SQLite file, bounded in size: a cache, or a store of chunks.
 
@@ -92,6 +96,8 @@ class BlobStore(Writes, MutableMapping[str, bytes]):
             options: as for a file.
             on_evict: as for a file.
         """
+        if options is not None and options.vfs is not None:
+            raise ConfigError("vfs: a store in memory has no files")
         uri = (
             None
             if shared_name is None
@@ -106,7 +112,7 @@ class BlobStore(Writes, MutableMapping[str, bytes]):
         try:
             sets = capacity != "keep"
             bound = check_capacity(cast("int | None", capacity)) if sets else None
-            if engine.can_write:
+            if engine.can_write or sets:
                 engine.start(bound, set_capacity=sets)
         except BaseException:
             engine.close()
@@ -220,7 +226,7 @@ def check_capacity(capacity: SupportsInt | None) -> int | None:
     """
     if capacity is None:
         return None
-    if isinstance(capacity, str) or (value := int(capacity)) <= 0:
+    if isinstance(capacity, str) or not 0 < (value := int(capacity)) <= MAX_CAPACITY:
         raise ConfigError(
             f"capacity: {capacity!r} is not a positive number of bytes", hint="None is no bound"
         )

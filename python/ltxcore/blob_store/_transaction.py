@@ -257,6 +257,11 @@ class Transaction:
             "UPDATE item SET tick = ?, version = ?, used_ms = ? WHERE name = ?", (tick, tick, self.now, name)
         )
 
+    def flush_uses(self) -> int:
+        """Write down all uses that were noted up to now; of how many blobs."""
+        self.uses.place(self.tick)
+        return self.write_uses()
+
     def write_uses(self, names: Iterable[str] | None = None) -> int:
         """Write the uses of some blobs, or of all, to their rows; of how many."""
         rows = []

@@ -26,6 +26,10 @@ class Uses:
     def begin(self, tick: Callable[[], int]) -> None:
         """Give what was noted its place, before anything else of a transaction has one."""
         self._settled.clear()
+        self.place(tick)
+
+    def place(self, tick: Callable[[], int]) -> None:
+        """Give what was noted its place, now."""
         noted, self.noted = self.noted, {}
         for name, hits in list(noted.items()):
             _, earlier = self.placed.pop(name, (0, 0))
