@@ -7,6 +7,10 @@
     python -m tests.helpers.acceptance vfs-kill9 --times 500
     python -m tests.helpers.acceptance vfs-lost-commit --times 1000
     python -m tests.helpers.acceptance in-process-soak --minutes 10 --commits 1000000
+    python -m tests.helpers.acceptance blob-kill9 --times 200
+    python -m tests.helpers.acceptance blob-load --minutes 10
+    python -m tests.helpers.acceptance blob-replicated --minutes 1
+    python -m tests.helpers.acceptance blob-model
 
 LTXCORE_TEST_SUBJECT=litestream runs them against the real Litestream instead.
 """
@@ -24,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import acceptance_vfs, gap, history, kill9, memory, profiles, replicators
+from tests.helpers import acceptance_blob, acceptance_vfs, gap, history, kill9, memory, profiles, replicators
 from tests.helpers.process import ChildError
 from tests.helpers.replicators import RestoreRefused
 from tests.helpers.site import Site
@@ -153,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command("kill9", kills, ("--times", 200))
     command("histories", histories, ("--count", 500))
     command("memory", memory_table, ("--scale", 1))
-    for name, (run, *options) in acceptance_vfs.COMMANDS.items():
+    for name, (run, *options) in (acceptance_vfs.COMMANDS | acceptance_blob.COMMANDS).items():
         command(name, run, *options)
     arguments = parser.parse_args(argv)
     print(f"subject {replicators.SUBJECT}, seed {arguments.seed}", flush=True)
