@@ -150,6 +150,8 @@ def set_up(connection: sqlite3.Connection, options: Options, path: Path | None) 
 
 def create_tables(connection: sqlite3.Connection, options: Options, path: Path | None) -> bool:
     """Make the tables in one transaction; False if they are there."""
+    if is_store(connection, path):
+        return False
     connection.execute("BEGIN IMMEDIATE")
     try:
         is_new = not is_store(connection, path)
