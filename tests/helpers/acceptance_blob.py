@@ -33,7 +33,7 @@ def kills(arguments: argparse.Namespace) -> bool:
 def load(arguments: argparse.Namespace) -> bool:
     with tempfile.TemporaryDirectory(prefix="ltx-") as room:
         report = blob_load.load(Path(room), 60 * arguments.minutes, arguments.seed)
-    return show(report) and report.descriptors <= 0 and report.threads <= 0 and report.rss_growth_mib < 64
+    return show(report) and report.descriptors <= 0 and report.threads <= 0 and report.rss_growth_mib < 16
 
 
 def replicated(arguments: argparse.Namespace) -> bool:

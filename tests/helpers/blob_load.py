@@ -146,7 +146,8 @@ def load(room: Path, seconds: float, seed: int) -> Report:
         workers.append(threading.Thread(target=sample, args=(path, until, report)))
         for worker in workers:
             worker.start()
-        time.sleep(min(seconds / 4, 60))
+        # By then every reader has filled its page cache.
+        time.sleep(seconds / 2)
         warm = rss_mib()
         for worker in workers:
             worker.join()

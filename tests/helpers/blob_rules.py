@@ -83,10 +83,20 @@ class BlobRules(Machine):
         def effect() -> int:
             if expected is not None and len(writing.data) + len(data) > expected:
                 raise SizeMismatchError
+            before, after = (self.staged(size) for size in (len(writing.data), len(writing.data) + len(data)))
+            if after > before:
+                self.model.refuse_large(after)
             writing.data += data
             return len(data)
 
-        self.write(lambda: writing.file.write(data), effect)
+        if self.write(lambda: writing.file.write(data), effect) is BlobTooLargeError:
+            assert writing.file.closed
+            self.writers.remove(writing)
+
+    def staged(self, size: int) -> int:
+        """Bytes of a blob on its way that are in the file: all but its last chunk."""
+        chunk = self.setting["chunk_size"]
+        return max(size - 1, 0) // chunk * chunk
 
     @precondition(lambda self: self.writers)
     @rule(pick=picks, how=st.sampled_from(["close", "close", "abort", "error", "forget"]))

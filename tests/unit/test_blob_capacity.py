@@ -183,6 +183,15 @@ def test_reading_counts_as_use_unless_switched_off(tmp_path: Path, touch: Any, l
         assert "".join(store) == left
 
 
+def test_a_flush_writes_down_every_use_before_it(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db", options=quick(touch="exact")) as store:
+        store["a"] = b"x"
+        for number in range(1, 101):
+            store.read_range("a", 0, 1)
+            store.flush()
+            assert store.stat("a").hits == number
+
+
 def test_uses_are_written_down_after_a_while_or_when_there_are_many(tmp_path: Path) -> None:
     with opened(tmp_path / "a.db", options=quick(touch_interval=0.05)) as store:
         store["a"] = b"x"

@@ -14,6 +14,7 @@ from ltxcore.blob_store._reads import PAGE, BlobStat
 from ltxcore.blob_store._stats import Stats, Usage
 from ltxcore.blob_store._store import BlobStore
 from ltxcore.blob_store._transaction import TagValue
+from ltxcore.errors import StoreClosedError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, StrPath, SupportsRead
@@ -41,6 +42,7 @@ class AsyncBlobStore:
         capacity: int | Literal["keep"] | None = "keep",
         options: Options | None = None,
     ) -> None:
+        self._is_closed = False
         self._owns = not isinstance(path, BlobStore)
         self.store = (
             path if isinstance(path, BlobStore) else BlobStore(path, capacity=capacity, options=options)
@@ -50,6 +52,8 @@ class AsyncBlobStore:
         )
 
     async def _run(self, action: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
+        if self._is_closed:
+            raise StoreClosedError("the store is closed")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: action(*args, **keywords))
 
@@ -164,8 +168,11 @@ class AsyncBlobStore:
 
     async def close(self) -> None:
         """Let go of the threads, and of the store if it was opened here."""
+        if self._is_closed:
+            return
         if self._owns:
             await self._run(self.store.close)
+        self._is_closed = True
         self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:

@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from ltxcore.blob_store import _options
+from ltxcore.blob_store._failures import code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,19 @@ UPDATE meta SET bytes = (SELECT coalesce(sum(size), 0) FROM item), items = (SELE
 
 def check(connection: sqlite3.Connection) -> Report:
     """Look at everything, within the transaction that the connection is in."""
-    problems = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    problems: list[str] = []
+    try:
+        problems += [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        return compared(connection, problems)
+    except sqlite3.DatabaseError as error:
+        if code(error) != sqlite3.SQLITE_CORRUPT:
+            raise
+        # What lies behind it cannot be looked at.
+        return Report(problems=(*problems, str(error)))
+
+
+def compared(connection: sqlite3.Connection, problems: list[str]) -> Report:
+    """The tables, compared with one another."""
     bytes_off, items_off = connection.execute(OFF).fetchone()
     broken = tuple(row[0] for row in connection.execute(_BROKEN))
     parts = connection.execute(f"SELECT count(*) FROM part WHERE {_STRAY_PARTS}").fetchone()[0]  # noqa: S608
@@ -114,10 +127,12 @@ def repair(connection: sqlite3.Connection) -> Report:
 
 def vacuum(connection: sqlite3.Connection, pages: int | None) -> int:
     """Give free pages back to the file system; how many."""
+    if pages == 0:
+        return 0
     before = _count(connection)
     if _options.auto_vacuum(connection) == "incremental":
         give_back(connection, pages)
-    elif pages is None or pages > 0:
+    else:
         connection.execute("VACUUM")
     return max(before - _count(connection), 0)
 

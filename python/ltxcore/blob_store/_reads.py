@@ -98,6 +98,7 @@ class Reads:
             elif (found := row[0]) is None:
                 found = self._get_long(cursor, name, row[1])
         except sqlite3.Error as error:
+            _names.check(name)
             raise translated(error) from error
         except UnicodeEncodeError:
             found = None  # the check says it better
@@ -178,6 +179,7 @@ class Reads:
             raise ValueError(f"a range has no negative offset or length: {offset}, {length}")
         with snapshot(self._pool) as cursor:
             item, size, parts = self._locate(cursor, name)
+            offset, length = min(offset, size), min(length, size)
             pieces = []
             for start, part, chunk in _within(cursor, item, size, parts, offset, offset + length):
                 first, last = max(offset - start, 0), min(offset + length - start, part)

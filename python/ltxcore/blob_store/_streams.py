@@ -83,12 +83,12 @@ class Reader(io.RawIOBase):
 
     def tell(self) -> int:
         """Offset in bytes of what comes next."""
-        self._check()
+        self._check_open()
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to an offset, which may lie behind the end; the new one."""
-        self._check()
+        self._check_open()
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}.get(whence)
         if start is None:
             raise ValueError(f"whence is 0, 1 or 2, not {whence}")
@@ -157,6 +157,10 @@ class Reader(io.RawIOBase):
             raise ForkedError(FORKED)
         if self._is_let_go:
             raise StoreClosedError("the store is closed")
+        self._check_open()
+
+    def _check_open(self) -> None:
+        # Not more: a buffer in front of this moves about while it is closed, which may be after the store was.
         if self.closed:
             raise ValueError("I/O operation on closed file")
 
@@ -226,6 +230,8 @@ class BlobWriter(io.BufferedIOBase):
 
     def tell(self) -> int:
         """Bytes written so far."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
         return self._written
 
     def write(self, data: ReadableBuffer) -> int:
@@ -233,6 +239,7 @@ class BlobWriter(io.BufferedIOBase):
 
         Raises:
             SizeMismatchError: there are more now than were promised.
+            BlobTooLargeError: there are more than the capacity. Nothing will be stored.
         """
         if self.closed:
             raise ValueError("write to closed file")
@@ -240,11 +247,16 @@ class BlobWriter(io.BufferedIOBase):
         if self._expected is not None and self._written + len(view) > self._expected:
             raise size_mismatch(repr(self.name), self._expected, self._written + len(view))
         self._written += len(view)
-        for start in range(0, len(view), self._chunk_size):
-            self._pending += view[start : start + self._chunk_size]
-            # The last chunk stays, for a blob of exactly one is stored at once.
-            if len(self._pending) > self._chunk_size:
-                self._stage()
+        try:
+            for start in range(0, len(view), self._chunk_size):
+                self._pending += view[start : start + self._chunk_size]
+                # The last chunk stays, for a blob of exactly one is stored at once.
+                if len(self._pending) > self._chunk_size:
+                    self._stage()
+        except BaseException:
+            # Some of it is in and some is not: this can become no blob any more.
+            self.abort()
+            raise
         return len(view)
 
     def _stage(self) -> None:

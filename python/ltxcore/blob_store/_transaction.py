@@ -177,6 +177,7 @@ class Transaction:
             items: list[object] = []
             for put in run:
                 item = self.tick()
+                self.uses.forget(put.name)
                 chunks += (item, put.data)
                 tick = self.tick()
                 items += (put.name, item, tick, tick, len(put.data), 0, now, now, put.tags)
@@ -187,6 +188,7 @@ class Transaction:
     def store(self, name: str, item: int, size: int, parts: int, tags: str | None = None) -> None:
         """Give the chunks of ``item`` a name."""
         now = self.now
+        self.uses.forget(name)
         tick = self.tick()
         self.execute(_STORE_ONE, (name, item, tick, tick, size, parts, now, now, tags))
 
@@ -211,6 +213,7 @@ class Transaction:
 
     def delete(self, name: str, missing_ok: bool) -> None:
         """Remove a blob; what it owned goes by trigger."""
+        self.uses.forget(name)
         if self.execute("DELETE FROM item WHERE name = ?", (name,)).rowcount == 0 and not missing_ok:
             raise not_found(name)
 
@@ -222,6 +225,7 @@ class Transaction:
             return
         if not overwrite:
             self.refuse_existing(target)
+        self.uses.forget(target)
         self.execute("DELETE FROM item WHERE name = ?", (target,))
         self.write_uses([source])
         self.execute("UPDATE item SET name = ? WHERE name = ?", (target, source))
@@ -280,6 +284,8 @@ class Transaction:
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove all blobs whose names start with ``prefix``; how many."""
+        for name in [name for name in self.uses.placed if name.startswith(prefix)]:
+            self.uses.forget(name)
         condition, values = _names.where(prefix)
         return self.execute(f"DELETE FROM item WHERE {condition}", values).rowcount  # noqa: S608
 
@@ -317,6 +323,8 @@ class Transaction:
         take = self._copy if short or not remove else self._take_over
         count = take(item, chunks)
         if remove:
+            for chunk in chunks:
+                self.uses.forget(chunk.name)
             self.connection.executemany(
                 "DELETE FROM item WHERE name = ?", [(chunk.name,) for chunk in chunks]
             )

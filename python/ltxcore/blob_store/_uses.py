@@ -42,8 +42,17 @@ class Uses:
             self._settled.append((name, found))
         return found
 
-    def undo(self) -> None:
-        """The transaction was rolled back: no row knows of them after all."""
-        for name, (tick, hits) in self._settled:
-            self.placed.setdefault(name, (tick, hits))
-        self._settled.clear()
+    def forget(self, name: str) -> None:
+        """The blob is not the one that was read any more."""
+        if self.placed:
+            self.settle(name)
+
+    def mark(self) -> int:
+        """Where the transaction is, for :meth:`undo`."""
+        return len(self._settled)
+
+    def undo(self, mark: int = 0) -> None:
+        """The transaction was rolled back, to its start or to a mark: what was settled since is not."""
+        for name, use in self._settled[mark:]:
+            self.placed.setdefault(name, use)
+        del self._settled[mark:]

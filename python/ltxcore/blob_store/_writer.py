@@ -135,7 +135,10 @@ class Writer:
         with self._lead, self._guard:
             if self._is_done:
                 raise StoreClosedError("the store is closed")
-            yield self._connection
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise translated(error) from error
         if self._waiting:
             self._ring()
 
@@ -334,7 +337,8 @@ class Writer:
 
     def _apply(self, request: Request[Any]) -> None:
         """One write, undone alone if it fails alone."""
-        execute = self._transaction.execute
+        execute, uses = self._transaction.execute, self._transaction.uses
+        mark = uses.mark()
         execute("SAVEPOINT request")
         try:
             request.run(self._transaction)
@@ -344,6 +348,7 @@ class Writer:
             if not self._connection.in_transaction:
                 raise LostError from error
             execute("ROLLBACK TO request")
+            uses.undo(mark)
             request.fail(translated(error) if isinstance(error, sqlite3.Error) else error)
         execute("RELEASE request")
 
