@@ -110,7 +110,9 @@ class BlobRules(Machine):
             self.write(lambda: writing.file.__exit__(ValueError, ValueError(), None), lambda: None)
         else:
             file, writing.file = writing.file, None  # type: ignore[assignment]
-            self.write(file.__del__, lambda: None)
+            file.__del__()
+            # That never waits; so it is waited for here.
+            self.write(self.store.flush, lambda: None)
 
     def appear(self, writing: Writing) -> None:
         data, expected = bytes(writing.data), writing.file._expected

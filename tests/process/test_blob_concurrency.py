@@ -1,5 +1,6 @@
 """Threads, processes, signals and forks at one blob store."""
 
+import gc
 import os
 import signal
 import sqlite3
@@ -164,6 +165,7 @@ def test_who_opens_waits_for_a_transaction_and_gives_up_in_time(tmp_path: Path) 
 
 
 def test_closing_under_load_settles_every_write_and_leaves_nothing(tmp_path: Path) -> None:
+    gc.collect()  # what other tests left
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
     path = tmp_path / "s.db"
     for _ in range(5):
@@ -199,7 +201,7 @@ def test_closing_under_load_settles_every_write_and_leaves_nothing(tmp_path: Pat
         with BlobStore(path) as again:
             assert set(again) == acknowledged
     assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(os.listdir("/proc/self/fd")) <= files
 
 
 def test_a_signal_in_the_thread_that_leads_concerns_nobody_else(tmp_path: Path) -> None:

@@ -202,6 +202,7 @@ def test_what_is_written_appears_whole_or_never(store: BlobStore, size: int) -> 
     file = store.open("x", "wb")
     file.write(content(size))
     del file  # forgotten
+    store.flush()
     assert store["x"] == b"old"
     assert store.usage().staged_bytes == 0
     assert store.check().is_clean

@@ -290,5 +290,5 @@ def test_a_store_is_closed_at_the_end_of_the_process(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["s.db"]
     with plain(tmp_path / "s.db") as connection:
         assert connection.execute("SELECT count(*) FROM item").fetchone() == (21,)
-        assert connection.execute("SELECT hits FROM item WHERE name = 'a'").fetchone() == (2,)
+        assert connection.execute("SELECT hits FROM item WHERE name = 'a'").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM stage").fetchone() == (0,)

@@ -9,7 +9,13 @@ import pytest
 
 from ltxcore.blob_store import BlobStore, Options
 from ltxcore.blob_store import _options as options_module
-from ltxcore.errors import ConfigError, NotABlobStoreError, OptionMismatchError, StoreFullError
+from ltxcore.errors import (
+    BlobNotFoundError,
+    ConfigError,
+    NotABlobStoreError,
+    OptionMismatchError,
+    StoreFullError,
+)
 from ltxcore.vfs import OSVFS
 
 from tests.unit.blobs import ask, locked, opened, original, plain, quick
@@ -18,7 +24,7 @@ from tests.unit.blobs import ask, locked, opened, original, plain, quick
 IN_FORCE: list[tuple[str, Any, Any]] = [
     *[("page_size", size, size) for size in (512, 1024, 4096, 16384, 65536)],
     *[("auto_vacuum", mode, mode) for mode in ("none", "full", "incremental")],
-    *[("journal_mode", mode, mode) for mode in ("wal", "delete", "truncate", "persist", "memory", "off")],
+    *[("journal_mode", mode, mode) for mode in ("wal", "delete", "truncate", "persist", "memory")],
     ("journal_mode", "WAL", "wal"),
     ("journal_mode", "Delete", "delete"),
     *[("synchronous", level, level) for level in ("off", "normal", "full", "extra")],
@@ -53,7 +59,7 @@ def test_an_option_is_in_force_in_a_new_file_and_when_it_is_opened_again(
             assert effective(store, name) == expected
             assert store["0"] == bytes(3000)
             assert store.options is options
-    if name in {"page_size", "journal_mode"} and expected not in {"truncate", "persist", "memory", "off"}:
+    if name in {"page_size", "journal_mode"} and expected not in {"truncate", "persist", "memory"}:
         assert ask(path, f"PRAGMA {name}") == expected
 
 
@@ -176,9 +182,25 @@ def test_in_memory_only_the_journal_modes_of_memory_are_there() -> None:
             mode,
             "memory",
         )
-    for mode in ("memory", "off"):
-        with BlobStore.memory(options=Options(journal_mode=mode)) as store:
-            assert store.effective_options.journal_mode == mode
+    with BlobStore.memory(options=Options(journal_mode="memory")) as store:
+        assert store.effective_options.journal_mode == "memory"
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete", "truncate", "persist", "memory", "off"])
+def test_whatever_the_journal_mode_what_fails_changes_nothing(tmp_path: Path, mode: Any) -> None:
+    try:
+        store = opened(tmp_path / "s.db", options=quick(journal_mode=mode))
+    except (ConfigError, OptionMismatchError):
+        assert mode == "off", "SQLite cannot roll back without a journal"
+        return
+    with store:
+        store["a"] = bytes(100)
+        with pytest.raises(BlobNotFoundError), store.batch() as batch:
+            batch.put("new", bytes(10_000))
+            batch.delete("a")
+            batch.delete("missing")
+        assert list(store) == ["a"]
+        assert store.check().is_clean
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_what_is_open_is_refused_in_a_forked_child(tmp_path: Path) -> None:
         raw = updater.detach()
         in_child(lambda: refused([
             lambda: (reader.seek(200_000), reader.read(5)), lambda: raw.read(5), lambda: raw.write(b"child"),
-            lambda: writer.write(bytes(2500)), lambda: writer.close(), lambda: short.close(),
+            lambda: writer.write(bytes(2500)), lambda: short.close(),
         ]))
         assert "short" not in store and "long" not in store
         assert store.usage().staged_bytes == 2000, "what the parent has written so far is still there"

@@ -224,6 +224,8 @@ class Engine:
     def abandon(self) -> None:
         """In a forked child: leave the parent's connections alone, and keep them from being closed."""
         inherited.append(self._connection)
+        if self._writer is not None:
+            self._writer.abandon()
         inherited.extend(cursor.connection for cursor in self.pool.abandon())
         for reader in list(self._open):
             inherited.extend(reader.abandon())

@@ -11,7 +11,7 @@ from ltxcore.errors import ConfigError
 
 Durability = Literal["cache", "normal", "durable"]
 Synchronous = Literal["off", "normal", "full", "extra"]
-JournalMode = Literal["wal", "delete", "truncate", "persist", "memory", "off"]
+JournalMode = Literal["wal", "delete", "truncate", "persist", "memory"]
 AutoVacuum = Literal["none", "full", "incremental"]
 Touch = Literal["lazy", "exact", "off"]
 Policy = Literal["lru", "fifo", "lfu", "none"]
@@ -34,7 +34,8 @@ class Options:
         synchronous: SQLite's setting itself, instead of the one that ``durability`` stands for.
         page_size: in bytes; a power of two from 512 to 65536. A new file gets 4096.
         auto_vacuum: a new file gets ``"incremental"``.
-        journal_mode: a new file gets ``"wal"``, without which readers and the writer hinder each other.
+        journal_mode: a new file gets ``"wal"``, without which readers and the writer hinder each other. Without any
+            journal nothing could be undone, so that is not offered.
         mmap_size: bytes of the file that are mapped; SQLite's build may allow fewer.
         cache_size: as in SQLite: pages, or KiB if negative.
         journal_size_limit: bytes that WAL or journal keep when they are not in use.

@@ -67,9 +67,8 @@ class FutureRequest(Request[R]):
         # It is on its way: it cannot be called back.
         self.future.set_running_or_notify_cancel()
 
-    def answer(self) -> None:
-        """Settle the future."""
-        super().answer()
+    def settle(self) -> None:
+        """Give the future what came of it."""
         if self.future.done():
             return
         if self.error is not None:

@@ -41,6 +41,10 @@ class StoreSink:
         """See :class:`_streams.Sink`."""
         self._writer.call(lambda transaction: transaction.drop_stage(item))
 
+    def drop_later(self, item: int) -> None:
+        """See :class:`_streams.Sink`."""
+        self._writer.start_at_once(lambda transaction: transaction.drop_stage(item))
+
     def put(self, data: bytes) -> None:
         """See :class:`_streams.Sink`."""
 

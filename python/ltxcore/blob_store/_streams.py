@@ -202,6 +202,9 @@ class Sink(Protocol):
     def drop(self, item: int) -> None:
         """Give it up."""
 
+    def drop_later(self, item: int) -> None:
+        """Give it up, without waiting."""
+
     def put(self, data: bytes) -> None:
         """Store a blob of one chunk."""
 
@@ -312,8 +315,12 @@ class BlobWriter(io.BufferedIOBase):
     def __del__(self) -> None:
         # Whoever forgot to close it may have been in the middle.
         if not self.closed:
+            item, self._item = self._item, None
+            self._is_settled = True
             with contextlib.suppress(Exception):
-                self.abort()
+                super().close()
+                if item is not None:
+                    self._sink.drop_later(item)
 
 
 class Updater(Reader):

@@ -18,10 +18,12 @@ class Uses:
         self.noted: dict[str, int] = {}
         #: Names, the clock's value of their last use, and how often they were read. The writer's alone.
         self.placed: dict[str, tuple[int, int]] = {}
+        #: What was `noted` before: a reader that had it in its hands may have come late.
+        self._taken: dict[str, int] = {}
         self._settled: list[tuple[str, tuple[int, int]]] = []
 
     def __len__(self) -> int:
-        return len(self.noted) + len(self.placed)
+        return len(self.noted) + len(self._taken) + len(self.placed)
 
     def begin(self, tick: Callable[[], int]) -> None:
         """Give what was noted its place, before anything else of a transaction has one."""
@@ -30,10 +32,13 @@ class Uses:
 
     def place(self, tick: Callable[[], int]) -> None:
         """Give what was noted its place, now."""
-        noted, self.noted = self.noted, {}
-        for name, hits in list(noted.items()):
-            _, earlier = self.placed.pop(name, (0, 0))
-            self.placed[name] = (tick(), earlier + hits)
+        taken, self.noted = self.noted, {}
+        for source in (self._taken, taken):
+            for name in list(source):
+                hits = source.pop(name)
+                _, earlier = self.placed.pop(name, (0, 0))
+                self.placed[name] = (tick(), earlier + hits)
+        self._taken = taken
 
     def settle(self, name: str) -> tuple[int, int] | None:
         """Take out a use that is being written to its row, or does not matter any more."""

@@ -1,0 +1,221 @@
+"""One transaction for all that waits: gathered, applied, committed, answered."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sqlite3
+import time
+from collections import deque
+from itertools import groupby
+from typing import Any, cast
+
+from ltxcore.blob_store._announcer import Announcer
+from ltxcore.blob_store._eviction import Evicted, evict
+from ltxcore.blob_store._failures import copy_of, is_busy, translated
+from ltxcore.blob_store._options import Options
+from ltxcore.blob_store._requests import FutureRequest, Request
+from ltxcore.blob_store._stats import Stats
+from ltxcore.blob_store._transaction import Put, Transaction
+from ltxcore.blob_store._uses import Uses
+
+
+class LostError(Exception):
+    """SQLite has rolled the whole transaction back."""
+
+
+class GroupError(Exception):
+    """One of several puts failed."""
+
+
+class Batches:
+    """What waits, and the transactions that it is written in. For one thread at a time: see :mod:`_writer`."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        options: Options,
+        stats: Stats,
+        guard: contextlib.AbstractContextManager[object],
+        announcer: Announcer | None,
+    ) -> None:
+        self.uses = Uses()
+        self.waiting: deque[Request[Any]] = deque()
+        #: Futures that have to be told.
+        self.unsettled: deque[FutureRequest[Any]] = deque()
+        #: Whether the next batch writes all uses of blobs down, and when it has to at the latest.
+        self.flushes = False
+        self.flush_by: float | None = None
+        self._connection = connection
+        self._options = options
+        self._stats = stats
+        self._guard = guard
+        self._announcer = announcer
+        self._transaction = Transaction(connection, options, self.uses)
+        self._one_by_one = False
+
+    def write(self) -> None:
+        """Write what waits as one transaction, and answer."""
+        requests: list[Request[Any]] = []
+        self._one_by_one = False
+        deadline = time.monotonic() + self._options.busy_timeout
+        try:
+            with self._guard:
+                while not self._attempt(requests, deadline):
+                    pass
+        except BaseException:
+            # Not a failure of ours: a signal, in the thread that happens to lead. It concerns nobody else.
+            if not self._is_committed():
+                self._roll_back()
+                left = [request for request in requests if request not in self.waiting]
+                self.waiting.extendleft(reversed(left))
+                raise
+            self._answer(requests)
+            raise
+        self._answer(requests)
+
+    def _answer(self, requests: list[Request[Any]]) -> None:
+        self.unsettled.extend(request for request in requests if isinstance(request, FutureRequest))
+        try:
+            for request in requests:
+                request.answer()
+        except BaseException:
+            for request in requests:
+                request.answer()
+            raise
+
+    def _is_committed(self) -> bool:
+        return self._transaction.is_committing and not self._connection.in_transaction
+
+    def _attempt(self, requests: list[Request[Any]], deadline: float) -> bool:
+        """Try once, with ``requests`` if they were tried before; False if it was in vain for now."""
+        is_first = not requests
+        try:
+            self._write(requests, gather=is_first)
+        except GroupError:
+            self.uses.undo()
+            self._roll_back()
+            self._one_by_one = True
+            return False
+        except Exception as error:
+            if self._is_committed() and not isinstance(error, sqlite3.Error):
+                return True  # raised by a signal handler, after the fact
+            self.uses.undo()
+            self._roll_back()
+            if isinstance(error, sqlite3.Error) and is_busy(error) and time.monotonic() < deadline:
+                self._stats.busy_retries += 1
+                time.sleep(random.uniform(0.001, 0.02))  # noqa: S311
+                return False
+            # What cannot be written now is tried again when the next blob is read.
+            self.flushes, self.flush_by = False, None
+            self._gather_none(requests)
+            self._fail(requests, error)
+        except BaseException:
+            self.uses.undo()
+            raise
+        return True
+
+    def _write(self, requests: list[Request[Any]], *, gather: bool) -> None:
+        transaction = self._transaction
+        transaction.begin()
+        self._apply_all(requests)
+        if gather:
+            self._gather(requests)
+        gone = evict(transaction)
+        flushed = transaction.write_uses() if self.flushes else 0
+        transaction.commit()
+        if self.flushes:
+            self.flushes, self.flush_by = False, None
+        self._count(requests, flushed, gone)
+
+    def _gather(self, requests: list[Request[Any]]) -> None:
+        """Apply what waits, and what comes meanwhile, up to the limits of a batch."""
+        options, weight = self._options, 0
+        linger_until = time.monotonic() + options.linger if options.linger else 0.0
+        while True:
+            came: list[Request[Any]] = []
+            while len(requests) < options.batch_max_items and weight < options.batch_max_bytes:
+                if not self.waiting:
+                    break
+                # In this order: a signal between any two of these must not lose a request.
+                request = self.waiting[0]
+                requests.append(request)
+                self.waiting.popleft()
+                came.append(request)
+                weight += request.weight
+            else:
+                linger_until = 0.0
+            self._apply_all(came)
+            if not came:
+                if not requests or time.monotonic() >= linger_until:
+                    return
+                time.sleep(0.0005)
+
+    def _gather_none(self, requests: list[Request[Any]]) -> None:
+        """Of a transaction that could not even begin: who waits first is told."""
+        if not requests and self.waiting:
+            requests.append(self.waiting.popleft())
+
+    def _apply_all(self, requests: list[Request[Any]]) -> None:
+        """Apply requests in their order; puts that follow one another as one.
+
+        Puts hardly ever fail, so no savepoint is spent on them.
+
+        Raises:
+            GroupError: some did, and all have to be applied again, one by one.
+        """
+        transaction = self._transaction
+        if self._one_by_one or transaction.policy == "none":
+            for request in requests:
+                self._apply(request)
+            return
+        for are_puts, group in groupby(requests, lambda request: transaction.can_group(request.action)):
+            if not are_puts:
+                for request in group:
+                    self._apply(request)
+                continue
+            try:
+                transaction.put_many([cast(Put, request.action) for request in group])
+            except Exception as error:
+                raise GroupError from error
+
+    def _apply(self, request: Request[Any]) -> None:
+        """One write, undone alone if it fails alone."""
+        execute, uses = self._transaction.execute, self._transaction.uses
+        mark = uses.mark()
+        execute("SAVEPOINT request")
+        try:
+            request.run(self._transaction)
+            if self._transaction.policy == "none":
+                self._transaction.refuse_overflow()
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise LostError from error
+            execute("ROLLBACK TO request")
+            uses.undo(mark)
+            request.fail(translated(error) if isinstance(error, sqlite3.Error) else error)
+        execute("RELEASE request")
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _fail(self, requests: list[Request[Any]], error: Exception) -> None:
+        self._stats.batch_errors += 1
+        cause = error.__cause__ if isinstance(error, LostError) and error.__cause__ is not None else error
+        for request in requests:
+            if request.error is None:
+                request.fail(copy_of(cause))
+
+    def _count(self, requests: list[Request[Any]], flushed: int, gone: list[Evicted]) -> None:
+        stats = self._stats
+        stats.batches += 1
+        stats.batched_ops += len(requests)
+        stats.max_batch = max(stats.max_batch, len(requests))
+        stats.rejected += sum(request.error is not None for request in requests)
+        stats.touches_flushed += flushed
+        stats.evictions += len(gone)
+        stats.evicted_bytes += sum(blob.size for blob in gone)
+        if gone and self._announcer is not None:
+            self._announcer.announce(gone)
