@@ -388,8 +388,10 @@ class Transaction:
         self.check_size(name, row[0])
         if exclusive:
             self.refuse_existing(name)
-        count = self.execute("SELECT count(*) FROM part WHERE item = ?", (item,)).fetchone()[0]
-        self.store(name, item, row[0], count, tags)
+        # Ids follow the order in which blobs appear, not that in which they were begun.
+        final = self.tick()
+        count = self.execute("UPDATE part SET item = ? WHERE item = ?", (final, item)).rowcount
+        self.store(name, final, row[0], count, tags)
 
     def drop_stage(self, item: int) -> None:
         """Give it up."""
