@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ltxcore.blob_store import BlobPath, BlobStore, Options
+from ltxcore.blob_store import BlobPath, BlobStore, Options, _options
 from ltxcore.blob_store._failures import is_busy
 from ltxcore.errors import (
     BlobNameError,
@@ -242,6 +242,26 @@ def test_defect_36_many_may_make_a_store_at_once(tmp_path: Path) -> None:
     with opened(path) as store:
         assert list(store) == ["0", "1", "2", "3", "4", "5"] == [f"{number}" for number in sorted(made)]
         assert store.check().is_clean
+
+
+@pytest.mark.parametrize("asked", ["application_id", "user_version", "page_count"])
+def test_defect_36_a_store_that_is_made_while_it_is_looked_for_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    path, real, made = tmp_path / "s.db", _options.pragma, []
+
+    def pragma(connection: sqlite3.Connection, name: str, value: object = None) -> int | str | None:
+        found = real(connection, name, value)
+        if name == asked and not made:
+            made.append(name)
+            with opened(path) as first:
+                first["a"] = b"x"
+        return found
+
+    monkeypatch.setattr(_options, "pragma", pragma)
+    with opened(path) as second:
+        assert made and second["a"] == b"x"
+        assert second.effective_options.journal_mode == "wal"
 
 
 def test_defect_36_a_second_process_waits_for_the_first(tmp_path: Path) -> None:

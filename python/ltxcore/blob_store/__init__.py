@@ -24,7 +24,7 @@ from ltxcore.blob_store._reads import BlobStat
 from ltxcore.blob_store._stats import Stats, Usage
 from ltxcore.blob_store._store import BlobStore
 from ltxcore.blob_store._streams import BlobWriter
-from ltxcore.blob_store._transaction import TagValue
+from ltxcore.blob_store._tags import TagValue
 
 __all__ = [
     "AsyncBlobStore",

@@ -13,7 +13,7 @@ from ltxcore.blob_store._options import Options
 from ltxcore.blob_store._reads import PAGE, BlobStat
 from ltxcore.blob_store._stats import Stats, Usage
 from ltxcore.blob_store._store import BlobStore
-from ltxcore.blob_store._transaction import TagValue
+from ltxcore.blob_store._tags import TagValue
 from ltxcore.errors import StoreClosedError
 
 if TYPE_CHECKING:

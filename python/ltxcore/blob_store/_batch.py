@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ltxcore.blob_store import _names
-from ltxcore.blob_store._transaction import TagValue, Transaction, encode_tags
+from ltxcore.blob_store._tags import TagValue, encode_tags
+from ltxcore.blob_store._transaction import Transaction
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

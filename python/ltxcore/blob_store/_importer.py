@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ltxcore.blob_store._store import BlobStore
-    from ltxcore.blob_store._transaction import TagValue
+    from ltxcore.blob_store._tags import TagValue
 
 #: Text was stored by a driver that did not know better; its bytes are what was meant.
 _ROWS = "SELECT name, CAST(data AS BLOB), verified FROM blob ORDER BY last_used, rowid"

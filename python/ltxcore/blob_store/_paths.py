@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, overload
 
-from ltxcore.blob_store._transaction import TagValue
+from ltxcore.blob_store._tags import TagValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from ltxcore.blob_store._options import EffectiveOptions, Options
 from ltxcore.blob_store._readers import reading, snapshot
 from ltxcore.blob_store._stats import Stats, Usage
 from ltxcore.blob_store._streams import Reader
-from ltxcore.blob_store._transaction import TagValue
+from ltxcore.blob_store._tags import TagValue
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import cast
 
@@ -21,7 +20,6 @@ from ltxcore.errors import (
     StoreFullError,
 )
 
-TagValue = str | int | float | bool | None
 #: Chunks that are shorter on average are written anew when a blob is put together.
 SHORT_PART = 4096
 
@@ -52,21 +50,6 @@ def _run_of(count: int) -> tuple[str, str]:
 def now_ms() -> int:
     """The wall clock. It is kept for people; nothing is ordered by it."""
     return time.time_ns() // 1_000_000
-
-
-def encode_tags(tags: Mapping[str, TagValue] | None) -> str | None:
-    """Tags as they are stored.
-
-    Raises:
-        TypeError: a value is not one that JSON has.
-        ValueError: a number is not finite.
-    """
-    if not tags:
-        return None
-    for name, value in tags.items():
-        if not isinstance(value, str | int | float | bool | None):
-            raise TypeError(f"a tag is a str with a str, a number, a bool or None: {name!r}: {value!r}")
-    return json.dumps(dict(tags), ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
 class Put:

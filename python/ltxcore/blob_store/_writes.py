@@ -13,7 +13,8 @@ from ltxcore.blob_store._chunks import parts_of
 from ltxcore.blob_store._reads import Reads
 from ltxcore.blob_store._sinks import StoreSink, copy_source
 from ltxcore.blob_store._streams import BlobWriter, Updater
-from ltxcore.blob_store._transaction import Put, TagValue, Transaction, encode_tags
+from ltxcore.blob_store._tags import TagValue, encode_tags
+from ltxcore.blob_store._transaction import Put, Transaction
 from ltxcore.errors import BlobTooLargeError
 
 if TYPE_CHECKING:
