@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import sqlite3
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,7 +38,9 @@ def evict(transaction: Transaction) -> list[Evicted]:
     if excess <= 0:
         return []
     in_order = transaction.policy == "fifo" or (transaction.policy == "lru" and not transaction.uses.placed)
-    gone, last, later = (choose_in_order if in_order else choose)(transaction, excess)
+    # A cursor of its own, which is closed: one that stands on a row keeps the file locked after the commit.
+    with contextlib.closing(transaction.connection.cursor()) as rows:
+        gone, last, later = (choose_in_order if in_order else choose)(transaction, rows, excess)
     transaction.write_uses([name for _, name, _, _ in later])
     keys = ORDER[transaction.policy]
     if transaction.policy == "lfu":
@@ -52,12 +56,12 @@ def evict(transaction: Transaction) -> list[Evicted]:
 Choice: TypeAlias = tuple[list[Evicted], Key, list[tuple[Key, str, int, Key]]]
 
 
-def choose_in_order(transaction: Transaction, excess: int) -> Choice:
+def choose_in_order(transaction: Transaction, rows: sqlite3.Cursor, excess: int) -> Choice:
     """As :func:`choose`, where the rows know everything."""
     key = ORDER[transaction.policy][0]
     gone: list[Evicted] = []
     last: Key = ()
-    for name, size, place in transaction.execute(f"SELECT name, size, {key} FROM item ORDER BY {key}"):  # noqa: S608
+    for name, size, place in rows.execute(f"SELECT name, size, {key} FROM item ORDER BY {key}"):  # noqa: S608
         gone.append(Evicted(name, size))
         excess -= size
         last = (place,)
@@ -66,10 +70,10 @@ def choose_in_order(transaction: Transaction, excess: int) -> Choice:
     return gone, last, []
 
 
-def choose(transaction: Transaction, excess: int) -> Choice:
+def choose(transaction: Transaction, rows: sqlite3.Cursor, excess: int) -> Choice:
     """What has to go, the last key among their rows, and what would have gone but for uses that no row knows of."""
     keys = ", ".join(ORDER[transaction.policy])
-    rows = transaction.execute(f"SELECT name, size, id, {keys} FROM item ORDER BY {keys}")  # noqa: S608
+    rows.execute(f"SELECT name, size, id, {keys} FROM item ORDER BY {keys}")  # noqa: S608
     gone: list[Evicted] = []
     last: Key = ()
     #: Where they are now in the order, name, size, and where their rows are.

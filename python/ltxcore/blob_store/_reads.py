@@ -135,9 +135,8 @@ class Reads:
             if "no such rowid" not in str(error):
                 raise
         else:
-            found = blob.read()
-            blob.close()
-            return found
+            with blob:
+                return blob.read()
         cursor.execute("BEGIN")
         try:
             row = cursor.execute(_FIND, (name,)).fetchone()
