@@ -72,8 +72,11 @@ impl Peek for InMemory<'_> {
     }
 
     fn peek(&mut self, len: usize) -> Result<&[u8]> {
-        let end = self.bytes.len() as u64;
-        self.rest().get(..len).ok_or_else(|| Error::Truncated { offset: end })
+        // Spelt out, since the error would otherwise be built, and dropped, for every page.
+        match self.rest().get(..len) {
+            Some(bytes) => Ok(bytes),
+            None => Err(Error::Truncated { offset: self.bytes.len() as u64 }),
+        }
     }
 
     fn peek_some(&mut self, max: u64) -> Result<&[u8]> {
