@@ -150,7 +150,8 @@ def set_up(connection: sqlite3.Connection, options: Options, path: Path | None) 
 
 def create_tables(connection: sqlite3.Connection, options: Options, path: Path | None) -> bool:
     """Make the tables in one transaction; False if they are there."""
-    if is_store(connection, path):
+    # Only this answer can be had in several looks: what is no store yet may become one between two of them.
+    if says_store(connection):
         return False
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -187,16 +188,22 @@ def create_order(connection: sqlite3.Connection, policy: Policy) -> None:
     connection.execute(f"CREATE INDEX item_order ON item({', '.join(ORDER[policy])}, size)")
 
 
+def says_store(connection: sqlite3.Connection) -> bool:
+    """Whether the file says that it is a store of this version."""
+    found = [_options.pragma(connection, name) for name in ("application_id", "user_version")]
+    return found == [APPLICATION_ID, VERSION]
+
+
 def is_store(connection: sqlite3.Connection, path: Path | None) -> bool:
     """Whether the file is a store; False if it is empty.
 
     Raises:
         NotABlobStoreError: it is neither, or made by a later version of this library.
     """
+    if says_store(connection):
+        return True
     application = _options.pragma(connection, "application_id")
     version = _options.pragma(connection, "user_version")
-    if application == APPLICATION_ID and version == VERSION:
-        return True
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     if application == APPLICATION_ID:
         raise NotABlobStoreError(

@@ -82,7 +82,7 @@ class BlobStore(Writes, MutableMapping[str, bytes]):
     def memory(
         cls,
         *,
-        capacity: int | None = None,
+        capacity: int | Literal["keep"] | None = "keep",
         shared_name: str | None = None,
         options: Options | None = None,
         on_evict: Callable[[Evicted], None] | None = None,

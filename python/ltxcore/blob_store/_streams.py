@@ -139,6 +139,8 @@ class Reader(io.RawIOBase):
         try:
             return connection.blobopen("chunk", "data", chunk, readonly=True)
         except sqlite3.OperationalError as error:
+            if "no such rowid" not in str(error):
+                raise
             raise BlobChangedError(
                 f"{self.name!r} was replaced, deleted or evicted while it was open"
             ) from error
