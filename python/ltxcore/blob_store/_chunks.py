@@ -35,7 +35,9 @@ def consecutive(connection: sqlite3.Connection, prefix: str, size: int | None) -
         BlobNameError: a name does not say an offset.
     """
     condition, values = _names.where(prefix)
-    rows = connection.execute(f"SELECT name, size, id, parts FROM item WHERE {condition}", values)  # noqa: S608
+    found = connection.execute(f"SELECT name, size, id, parts FROM item WHERE {condition}", values)  # noqa: S608
+    # All of them at once: a name that is refused would leave the statement standing, and with it a lock.
+    rows = found.fetchall()
     chunks = [Chunk(row[0], _names.offset(row[0], prefix), row[1], row[2], row[3]) for row in rows]
     chunks.sort(key=lambda chunk: chunk.offset)
     end = 0

@@ -51,8 +51,13 @@ class Request(Generic[R]):
 
     def result(self) -> R:
         """What came of it, after the answer."""
-        if self.error is not None:
-            raise self.error
+        error, self.error = self.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # Its traceback holds this frame: nothing of it shall wait for the garbage collector.
+                del error
         return self._result  # type: ignore[return-value]
 
 
