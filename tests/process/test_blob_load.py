@@ -21,7 +21,8 @@ def test_under_load_nothing_is_torn_nothing_grows_and_the_capacity_holds(tmp_pat
     report = blob_load.load(tmp_path, sized(4.0, 30.0), 11)
     assert report.problems == []
     assert report.operations > 200 and report.samples > 20 and report.evictions > 0
-    assert (report.descriptors, report.threads) == (0, 0)
+    # Fewer, where the garbage of other tests went meanwhile.
+    assert report.descriptors <= 0 and report.threads <= 0
 
 
 def test_a_replica_of_a_store_is_a_whole_store_at_every_txid(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ class AsyncBlobStore:
         if self._owns:
             await self._run(self.store.close)
         self._is_closed = True
-        self._threads.shutdown(wait=False)
+        await asyncio.to_thread(self._threads.shutdown)
 
     async def __aenter__(self) -> Self:
         return self
