@@ -61,8 +61,7 @@ class Engine:
             raise
         self._writer: Writer | None = None
         if not readonly:
-            guard = self.pool.lock if isinstance(self.pool, OnePool) else contextlib.nullcontext()
-            self._writer = Writer(self._connection, options, self.stats, guard, on_evict)
+            self._writer = Writer(self._connection, options, self.stats, self.pool.guard, on_evict)
         engines.add(self)
         _runtime.register(self)
 
@@ -226,7 +225,7 @@ class Engine:
         inherited.append(self._connection)
         if self._writer is not None:
             self._writer.abandon()
-        inherited.extend(cursor.connection for cursor in self.pool.abandon())
+        inherited.extend(self.pool.abandon())
         for reader in list(self._open):
             inherited.extend(reader.abandon())
 

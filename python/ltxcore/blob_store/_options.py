@@ -42,6 +42,9 @@ class Options:
         max_page_count: pages that the file may have. A write beyond raises :class:`StoreFullError`.
         busy_timeout: seconds to wait for another process, and for a free reader, before :class:`StoreBusyError`.
         readers: connections that may read at once. They are opened when they are needed.
+        hold_reads: seconds for which a read lock of the WAL is kept at most while many reads follow one another, none
+            of which has to take it then. It is let go before every write of this process, and now and then for those
+            of others. 0 is never.
         chunk_size: bytes; a longer blob is stored in chunks of this size.
         batch_max_items: writes that share a transaction at most. 1 switches batching off.
         batch_max_bytes: payload bytes that share a transaction at most; a longer blob is written in several, and
@@ -69,6 +72,7 @@ class Options:
     max_page_count: int | None = None
     busy_timeout: float = 10.0
     readers: int = 32
+    hold_reads: float = 0.02
     chunk_size: int = 1 << 20
     batch_max_items: int = 1024
     batch_max_bytes: int = 8 << 20
@@ -92,7 +96,7 @@ class Options:
             raise _wrong("page_size", f"{size} is not a power of two from 512 to 65536")
         for name in ("readers", "chunk_size", "batch_max_items", "batch_max_bytes", "touch_max"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("busy_timeout", "linger", "touch_interval", "mmap_size", "max_page_count"):
+        for name in ("busy_timeout", "linger", "hold_reads", "touch_interval", "mmap_size", "max_page_count"):
             _at_least(name, getattr(self, name), 0)
         if self.chunk_size > 1 << 29:
             raise _wrong("chunk_size", "SQLite cannot be relied upon for values above 512 MiB")

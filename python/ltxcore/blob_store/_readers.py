@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ltxcore.blob_store import _options
 from ltxcore.blob_store._failures import translated
+from ltxcore.blob_store._hold import Hold
 from ltxcore.blob_store._options import Options
 from ltxcore.errors import ForkedError, StoreBusyError, StoreClosedError
 
@@ -22,6 +23,10 @@ class Pool(Protocol):
 
     #: Whether a read transaction keeps what it saw while others write.
     has_snapshots: bool
+    #: Makes small reads fast while there are many.
+    hold: Hold
+    #: Held by whoever writes.
+    guard: contextlib.AbstractContextManager[object]
 
     def take(self) -> sqlite3.Cursor:
         """A cursor; IndexError if :meth:`wait` has to be asked for one."""
@@ -86,6 +91,9 @@ class FilePool:
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], options: Options, *, is_wal: bool) -> None:
         self.has_snapshots = is_wal
+        # Without a WAL it would keep everybody from writing.
+        self.hold = Hold(connect, options.hold_reads if is_wal else 0.0)
+        self.guard: contextlib.AbstractContextManager[object] = self.hold
         self._connect = connect
         self._options = options
         self._idle: list[sqlite3.Cursor] = []
@@ -147,16 +155,17 @@ class FilePool:
         with self._free:
             self._is_closed = True
             self._free.notify_all()
+        self.hold.close()
         self._close_idle()
 
-    def abandon(self) -> list[sqlite3.Cursor]:
+    def abandon(self) -> list[sqlite3.Connection]:
         """In a forked child: the parent's connections, which must be left alone."""
         self._is_forked = True
         # Whoever held it does not exist here.
         self._free = threading.Condition()
-        cursors = self._idle[:]
+        connections = [cursor.connection for cursor in self._idle]
         self._idle.clear()
-        return cursors
+        return connections + self.hold.abandon()
 
     def _close_idle(self) -> None:
         while True:
@@ -173,8 +182,10 @@ class OnePool:
     has_snapshots = False
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        #: Held by whoever uses the connection.
-        self.lock = threading.RLock()
+        self.hold = Hold(lambda: connection, 0.0)
+        #: Whoever uses the connection has it to himself.
+        self._lock = threading.RLock()
+        self.guard: contextlib.AbstractContextManager[object] = self._lock
         self._connection = connection
         self._is_closed = False
         self._is_forked = False
@@ -183,9 +194,9 @@ class OnePool:
         """See :class:`Pool`."""
         if self._is_forked:
             raise ForkedError(FORKED)
-        self.lock.acquire()
+        self._lock.acquire()
         if self._is_closed:
-            self.lock.release()
+            self._lock.release()
             raise StoreClosedError("the store is closed")
         return self._connection.cursor()
 
@@ -196,14 +207,14 @@ class OnePool:
     def give(self, cursor: sqlite3.Cursor) -> None:
         """See :class:`Pool`."""
         cursor.close()
-        self.lock.release()
+        self._lock.release()
 
     def close(self) -> None:
         """No more readers; the connection is the writer's to close."""
-        with self.lock:
+        with self._lock:
             self._is_closed = True
 
-    def abandon(self) -> list[sqlite3.Cursor]:
+    def abandon(self) -> list[sqlite3.Connection]:
         """In a forked child: nothing may be read any more."""
         self._is_forked = True
         return []

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 D = TypeVar("D")
 
-#: Blobs up to 64 KiB come with the row that finds them; longer ones are read into place, which copies them once instead of
-#: twice.
-_GET = "SELECT c.data, i.id FROM item i LEFT JOIN chunk c ON c.id = i.id AND i.size <= 65536 WHERE i.name = ?"
+#: Blobs up to 64 KiB come with the row that finds them; of longer ones the id does, since to read them into place copies
+#: them once instead of twice. In one column, because a second one is a twentieth of a hit. NULL is a short blob in parts.
+_GET = """
+SELECT CASE WHEN i.size <= 65536 THEN c.data ELSE i.id END FROM item i LEFT JOIN chunk c ON c.id = i.id WHERE i.name = ?
+"""
 #: Names that a listing asks for at once.
 PAGE = 1000
 _FIND = "SELECT id, size, parts FROM item WHERE name = ?"
@@ -69,6 +71,7 @@ class Reads:
         self._take = engine.pool.take
         self._give = engine.pool.give
         self._stats = engine.stats
+        self._hold = engine.pool.hold
         notes_use = engine.can_write and engine.options.touch != "off"
         self._uses = engine.writer.uses if notes_use else None
 
@@ -93,10 +96,9 @@ class Reads:
             cursor = self._pool.wait()
         try:
             row = cursor.execute(_GET, (name,)).fetchone()
-            if row is None:
-                found = None
-            elif (found := row[0]) is None:
-                found = self._get_long(cursor, name, row[1])
+            found = None
+            if row is not None and type(found := row[0]) is not bytes:
+                found = self._get_long(cursor, name, found)
         except sqlite3.Error as error:
             _names.check(name)
             raise translated(error) from error
@@ -113,6 +115,8 @@ class Reads:
         stats = self._stats
         stats.hits += 1
         stats.bytes_out += len(found)
+        if stats.hits >= self._hold.due:
+            self._hold.consider(stats.hits)
         if self._uses is not None:
             noted = self._uses.noted
             try:
@@ -126,17 +130,16 @@ class Reads:
         writer.uses.noted[name] = 1
         writer.nudge()
 
-    def _get_long(self, cursor: sqlite3.Cursor, name: str, item: int) -> bytes | None:
-        """A blob that is too long to come with its row."""
+    def _get_long(self, cursor: sqlite3.Cursor, name: str, item: int | None) -> bytes | None:
+        """A blob that is too long to come with its row, or has several chunks."""
         try:
             # One chunk is read as it is: what has this id now has had it when the row was found.
-            blob = cursor.connection.blobopen("chunk", "data", item, readonly=True)
+            if item is not None:
+                with cursor.connection.blobopen("chunk", "data", item, readonly=True) as blob:
+                    return blob.read()
         except sqlite3.OperationalError as error:
             if "no such rowid" not in str(error):
                 raise
-        else:
-            with blob:
-                return blob.read()
         cursor.execute("BEGIN")
         try:
             row = cursor.execute(_FIND, (name,)).fetchone()
