@@ -14,7 +14,7 @@ from ltxcore.blob_store._announcer import Announcer
 from ltxcore.blob_store._eviction import Evicted, evict
 from ltxcore.blob_store._failures import copy_of, is_busy, translated
 from ltxcore.blob_store._options import Options
-from ltxcore.blob_store._requests import FutureRequest, Request
+from ltxcore.blob_store._requests import Request
 from ltxcore.blob_store._stats import Stats
 from ltxcore.blob_store._transaction import Put, Transaction
 from ltxcore.blob_store._uses import Uses
@@ -41,8 +41,8 @@ class Batches:
     ) -> None:
         self.uses = Uses()
         self.waiting: deque[Request[Any]] = deque()
-        #: Futures that have to be told.
-        self.unsettled: deque[FutureRequest[Any]] = deque()
+        #: Futures that have to be told, and who waits for that.
+        self.unsettled: deque[Request[Any]] = deque()
         #: Whether the next batch writes all uses of blobs down, and when it has to at the latest.
         self.flushes = False
         self.flush_by: float | None = None
@@ -52,46 +52,53 @@ class Batches:
         self._guard = guard
         self._announcer = announcer
         self._transaction = Transaction(connection, options, self.uses)
+        #: What the transaction is about, until it is answered.
+        self._requests: list[Request[Any]] = []
         self._one_by_one = False
+        self._has_failed = False
 
     def write(self) -> None:
         """Write what waits as one transaction, and answer."""
-        requests: list[Request[Any]] = []
-        self._one_by_one = False
+        self.recover()
+        self._one_by_one = self._has_failed = False
         deadline = time.monotonic() + self._options.busy_timeout
         try:
             with self._guard:
-                while not self._attempt(requests, deadline):
+                while not self._attempt(deadline):
                     pass
+            self._answer()
         except BaseException:
             # Not a failure of ours: a signal, in the thread that happens to lead. It concerns nobody else.
-            if not self._is_committed():
-                self._roll_back()
-                left = [request for request in requests if request not in self.waiting]
-                self.waiting.extendleft(reversed(left))
-                raise
-            self._answer(requests)
+            self.recover()
             raise
-        self._answer(requests)
 
-    def _answer(self, requests: list[Request[Any]]) -> None:
-        self.unsettled.extend(request for request in requests if isinstance(request, FutureRequest))
-        try:
-            for request in requests:
-                request.answer()
-        except BaseException:
-            for request in requests:
-                request.answer()
-            raise
+    def recover(self) -> None:
+        """End what a leader was interrupted in: answer what is decided, and let the rest wait again."""
+        if self._has_failed or self._is_committed():
+            self._answer()
+            return
+        if self._connection.in_transaction:
+            self.uses.undo()
+            self._roll_back()
+        left = [request for request in self._requests if request not in self.waiting]
+        self.waiting.extendleft(reversed(left))
+        self._requests = []
+
+    def _answer(self) -> None:
+        """Tell who waits. Nothing is wrong with telling it twice."""
+        for request in self._requests:
+            if request.is_settled_later:
+                self.unsettled.append(request)
+            request.answer()
+        self._requests = []
 
     def _is_committed(self) -> bool:
         return self._transaction.is_committing and not self._connection.in_transaction
 
-    def _attempt(self, requests: list[Request[Any]], deadline: float) -> bool:
-        """Try once, with ``requests`` if they were tried before; False if it was in vain for now."""
-        is_first = not requests
+    def _attempt(self, deadline: float) -> bool:
+        """Try once, with the requests that were tried before, if any; False if it was in vain for now."""
         try:
-            self._write(requests, gather=is_first)
+            self._write()
         except GroupError:
             self.uses.undo()
             self._roll_back()
@@ -108,18 +115,16 @@ class Batches:
                 return False
             # What cannot be written now is tried again when the next blob is read.
             self.flushes, self.flush_by = False, None
-            self._gather_none(requests)
-            self._fail(requests, error)
-        except BaseException:
-            self.uses.undo()
-            raise
+            self._gather_none()
+            self._fail(error)
         return True
 
-    def _write(self, requests: list[Request[Any]], *, gather: bool) -> None:
-        transaction = self._transaction
+    def _write(self) -> None:
+        transaction, requests = self._transaction, self._requests
+        is_first = not requests
         transaction.begin()
         self._apply_all(requests)
-        if gather:
+        if is_first:
             self._gather(requests)
         gone = evict(transaction)
         flushed = transaction.write_uses() if self.flushes else 0
@@ -151,10 +156,11 @@ class Batches:
                     return
                 time.sleep(0.0005)
 
-    def _gather_none(self, requests: list[Request[Any]]) -> None:
+    def _gather_none(self) -> None:
         """Of a transaction that could not even begin: who waits first is told."""
-        if not requests and self.waiting:
-            requests.append(self.waiting.popleft())
+        if not self._requests and self.waiting:
+            self._requests.append(self.waiting[0])
+            self.waiting.popleft()
 
     def _apply_all(self, requests: list[Request[Any]]) -> None:
         """Apply requests in their order; puts that follow one another as one.
@@ -201,12 +207,13 @@ class Batches:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
-    def _fail(self, requests: list[Request[Any]], error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         self._stats.batch_errors += 1
         cause = error.__cause__ if isinstance(error, LostError) and error.__cause__ is not None else error
-        for request in requests:
+        for request in self._requests:
             if request.error is None:
                 request.fail(copy_of(cause))
+        self._has_failed = True
 
     def _count(self, requests: list[Request[Any]], flushed: int, gone: list[Evicted]) -> None:
         stats = self._stats

@@ -65,17 +65,13 @@ class Hold(contextlib.AbstractContextManager[None]):
 
     def consider(self, reads: int) -> None:
         """Begin the transaction if reads are frequent; ``reads`` is how many there were."""
-        if not self._lock.acquire(blocking=False):
-            return
-        try:
+        with self._lock:
             now = time.monotonic()
             if now - self._since < BURST_SECONDS and now >= self._not_before and not self._is_writing:
                 self.due = NEVER
                 self._take(now)
-            else:
+            elif not self.is_held:
                 self._since, self.due = now, reads + BURST
-        finally:
-            self._lock.release()
 
     def _take(self, now: float) -> None:
         if self._is_closed:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -97,9 +99,10 @@ class FilePool:
         self._connect = connect
         self._options = options
         self._idle: list[sqlite3.Cursor] = []
-        self._free = threading.Condition()
         self._count = 0
-        self._waiting = 0
+        self._counting = threading.Lock()
+        #: One of each thread that waits. Bare locks: a signal can leave a Condition locked for ever.
+        self._bells: deque[_thread.LockType] = deque()
         self._is_closed = False
         self._is_forked = False
         #: The hot path: one call into C, and no lock.
@@ -110,32 +113,27 @@ class FilePool:
         deadline = time.monotonic() + self._options.busy_timeout
         if self._is_forked:
             raise ForkedError(FORKED)
-        with self._free:
-            self._waiting += 1
-            try:
-                while True:
-                    if self._is_closed:
-                        raise StoreClosedError("the store is closed")
-                    with contextlib.suppress(IndexError):
-                        return self._idle.pop()
-                    if self._count < self._options.readers:
-                        self._count += 1
-                        break
-                    # A cursor may be given back without a word between two looks; so look again soon.
-                    self._free.wait(0.05)
-                    if time.monotonic() > deadline:
-                        raise StoreBusyError(
-                            f"all {self._options.readers} readers are in use",
-                            hint="close blobs that are open for reading, or ask for more readers",
-                        )
-            finally:
-                self._waiting -= 1
+        while True:
+            if self._is_closed:
+                raise StoreClosedError("the store is closed")
+            with contextlib.suppress(IndexError):
+                return self._idle.pop()
+            with self._counting:
+                if self._count < self._options.readers:
+                    self._count += 1
+                    break
+            if time.monotonic() > deadline:
+                raise StoreBusyError(
+                    f"all {self._options.readers} readers are in use",
+                    hint="close blobs that are open for reading, or ask for more readers",
+                )
+            self._wait_for_one()
         try:
             connection = self._connect()
             _options.set_connection(connection, self._options)
             return connection.cursor()
         except BaseException as error:
-            with self._free:
+            with self._counting:
                 self._count -= 1
             if isinstance(error, sqlite3.Error):
                 raise translated(error) from error
@@ -146,15 +144,29 @@ class FilePool:
         self._idle.append(cursor)
         if self._is_closed:
             self._close_idle()
-        elif self._waiting:
-            with self._free:
-                self._free.notify()
+        elif self._bells:
+            self._ring()
+
+    def _wait_for_one(self) -> None:
+        bell = _thread.allocate_lock()
+        bell.acquire()
+        self._bells.append(bell)
+        try:
+            # One may have been given back between the last look and this; so look again soon.
+            bell.acquire(timeout=0.001 if self._idle else 0.05)
+        finally:
+            with contextlib.suppress(ValueError):
+                self._bells.remove(bell)
+
+    def _ring(self) -> None:
+        with contextlib.suppress(IndexError, RuntimeError):
+            self._bells.popleft().release()
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""
-        with self._free:
-            self._is_closed = True
-            self._free.notify_all()
+        self._is_closed = True
+        while self._bells:
+            self._ring()
         self.hold.close()
         self._close_idle()
 
@@ -162,7 +174,7 @@ class FilePool:
         """In a forked child: the parent's connections, which must be left alone."""
         self._is_forked = True
         # Whoever held it does not exist here.
-        self._free = threading.Condition()
+        self._counting = threading.Lock()
         connections = [cursor.connection for cursor in self._idle]
         self._idle.clear()
         return connections + self.hold.abandon()
@@ -194,11 +206,16 @@ class OnePool:
         """See :class:`Pool`."""
         if self._is_forked:
             raise ForkedError(FORKED)
-        self._lock.acquire()
-        if self._is_closed:
-            self._lock.release()
-            raise StoreClosedError("the store is closed")
-        return self._connection.cursor()
+        try:
+            self._lock.acquire()
+            if self._is_closed:
+                raise StoreClosedError("the store is closed")
+            return self._connection.cursor()
+        except BaseException:
+            # It is not held if a signal came before it was.
+            with contextlib.suppress(RuntimeError):
+                self._lock.release()
+            raise
 
     def wait(self) -> sqlite3.Cursor:
         """See :class:`Pool`."""

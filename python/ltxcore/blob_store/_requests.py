@@ -16,6 +16,8 @@ class Request(Generic[R]):
     """A write, and whoever waits for it. ``weight`` is its payload in bytes."""
 
     __slots__ = ("_answered", "_result", "action", "error", "weight")
+    #: Whether :meth:`settle` has to follow the answer.
+    is_settled_later = False
 
     def __init__(self, action: Callable[[Transaction], R], weight: int = 0) -> None:
         self.weight = weight
@@ -40,6 +42,9 @@ class Request(Generic[R]):
         if self._answered.locked():
             self._answered.release()
 
+    def settle(self) -> None:
+        """What is left to be done when nobody leads on account of it. To do it twice is nothing."""
+
     @property
     def is_answered(self) -> bool:
         """Whether :meth:`result` would return at once."""
@@ -61,10 +66,25 @@ class Request(Generic[R]):
         return self._result  # type: ignore[return-value]
 
 
+class FlushRequest(Request[R]):
+    """A write that is answered when the futures of all before it are told."""
+
+    __slots__ = ()
+    is_settled_later = True
+
+    def answer(self) -> None:
+        """Not yet."""
+
+    def settle(self) -> None:
+        """Wake who waits."""
+        super().answer()
+
+
 class FutureRequest(Request[R]):
     """A write whose caller looks at a future, or does not."""
 
     __slots__ = ("future",)
+    is_settled_later = True
 
     def __init__(self, action: Callable[[Transaction], R], weight: int = 0) -> None:
         super().__init__(action, weight)

@@ -218,6 +218,9 @@ class BlobWriter(io.BufferedIOBase):
     never does.
     """
 
+    #: What is stored of it already.
+    _item: int | None = None
+
     def __init__(self, name: str, sink: Sink, chunk_size: int, size: int | None) -> None:
         super().__init__()
         self.name = name
@@ -225,7 +228,6 @@ class BlobWriter(io.BufferedIOBase):
         self._chunk_size = chunk_size
         self._expected = size
         self._pending = bytearray()
-        self._item: int | None = None
         self._written = 0
         self._is_settled = False
 

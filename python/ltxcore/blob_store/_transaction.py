@@ -99,7 +99,11 @@ class Transaction:
         if self.clock > self._limit:
             self.execute("UPDATE meta SET clock = ? WHERE id = 1", (self.clock,))
         self.is_committing = True
-        self.execute("COMMIT")
+        try:
+            self.execute("COMMIT")
+        except sqlite3.Error:
+            self.is_committing = False
+            raise
 
     def tick(self) -> int:
         """The next value of the clock, which is later than everything and no row's id yet."""

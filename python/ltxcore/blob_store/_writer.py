@@ -21,7 +21,7 @@ from ltxcore.blob_store._eviction import Evicted
 from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._options import Options
 from ltxcore.blob_store._readers import FORKED
-from ltxcore.blob_store._requests import FutureRequest, Request
+from ltxcore.blob_store._requests import FlushRequest, FutureRequest, Request
 from ltxcore.blob_store._stats import Stats
 from ltxcore.blob_store._transaction import Transaction
 from ltxcore.errors import BlobStoreError, ForkedError, StoreClosedError
@@ -48,18 +48,18 @@ class Writer:
         self._connection = connection
         self._options = options
         self._guard = guard
-        #: Held by who leads.
-        self._lead = threading.Lock()
+        #: Held by who leads. That it could be taken twice is not used: what matters is that it knows its owner.
+        self._lead = threading.RLock()
         self._leader = 0
         self._admission = threading.RLock()
         self._is_closed = False
         self._is_forked = False
-        #: What closing has to do, where it was asked for in the middle of a write.
-        self._last_later: Callable[[sqlite3.Connection], None] | None = None
+        #: What closing has to do in the end.
+        self._last: Callable[[sqlite3.Connection], None] | None = None
         self._is_done = False
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
-        self._room = threading.Condition()
+        self._room = threading.Lock()
         self._promised = 0
         self._announcer = None if on_evict is None else Announcer(on_evict)
         self._stats = stats
@@ -75,42 +75,43 @@ class Writer:
 
     def call(self, action: Callable[[Transaction], R], weight: int = 0) -> R:
         """Have it done, and return when it is committed."""
-        request = Request(action, weight)
+        return self._wait_for(Request(action, weight))
+
+    def _wait_for(self, request: Request[R]) -> R:
         self._admit(request)
-        while True:
-            if self._lead.acquire(blocking=False):
-                self._leader = _thread.get_ident()
-                try:
+        try:
+            while True:
+                if self._lead.acquire(blocking=False):
+                    self._leader = _thread.get_ident()
                     if not request.is_answered:
                         self._batches.write()
-                finally:
                     self._stop_leading()
-            # A leader that is interrupted by a signal just here may leave without a word.
-            if request.wait(PATIENCE):
-                return request.result()
+                    self._leave()
+                # A leader that is interrupted by a signal may leave without a word.
+                if request.wait(PATIENCE):
+                    break
+        except BaseException:
+            # A signal may come between any two lines, of which one was to release this.
+            with contextlib.suppress(RuntimeError):
+                self._stop_leading()
+            self._ring()
+            raise
+        return request.result()
 
     def _stop_leading(self) -> None:
-        self._leader = 0
+        """Let another thread lead; RuntimeError if this one does not."""
+        if self._leader == _thread.get_ident():
+            self._leader = 0
         self._lead.release()
-        # Who came while this one led has seen that somebody does, and waits.
-        if self._waiting:
-            self._ring()
-        if self._batches.unsettled:
-            self._settle()
 
-    def _settle(self) -> None:
-        """Tell futures, while nobody leads on account of it: what they call may use the store."""
-        with contextlib.suppress(IndexError):
-            while True:
-                self._batches.unsettled.popleft().settle()
+    def _leave(self) -> None:
+        """Leave the rest to the thread in the background: who came meanwhile has seen that somebody leads, and waits."""
+        if self._waiting or self._batches.unsettled:
+            self._ring()
 
     def start(self, action: Callable[[Transaction], R], weight: int) -> FutureRequest[R]:
         """Have it done without waiting, unless too much is promised already."""
-        with self._room:
-            limit = QUEUE_BATCHES * self._options.batch_max_bytes
-            while self._promised and self._promised + weight > limit and not self._is_closed:
-                self._room.wait()
-            self._promised += weight
+        self._promise(weight)
         request = FutureRequest(action, weight)
         request.future.add_done_callback(lambda _: self._give_room(weight))
         try:
@@ -126,35 +127,53 @@ class Writer:
         self._admit(FutureRequest(action))
         self._ring()
 
+    def _promise(self, weight: int) -> None:
+        limit = QUEUE_BATCHES * self._options.batch_max_bytes
+        while True:
+            with self._room:
+                if not self._promised or self._promised + weight <= limit or self._is_closed:
+                    self._promised += weight
+                    return
+            # So much takes longer than this to be written. A signal can leave a Condition locked for ever.
+            time.sleep(0.002)
+
     def _give_room(self, weight: int) -> None:
         with self._room:
             self._promised -= weight
-            self._room.notify_all()
 
     def _admit(self, request: Request[Any]) -> None:
         if self._is_forked:
             raise ForkedError(FORKED)
-        if self._leader == _thread.get_ident() and type(request) is Request:
-            raise RuntimeError("a write in the middle of a write, by a finalizer or a signal handler")
+        if not isinstance(request, FutureRequest):
+            self._refuse_nesting()
         with self._admission:
             if self._is_closed:
                 raise StoreClosedError("the store is closed")
             self._waiting.append(request)
+
+    def _refuse_nesting(self) -> None:
+        if self._leader == _thread.get_ident():
+            raise RuntimeError("a write in the middle of a write, by a finalizer or a signal handler")
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         """The connection between two transactions, for what cannot be in one."""
         if self._is_forked:
             raise ForkedError(FORKED)
-        with self._lead, self._guard:
-            if self._is_done:
-                raise StoreClosedError("the store is closed")
+        self._refuse_nesting()
+        with self._lead:
+            self._leader = _thread.get_ident()
             try:
-                yield self._connection
+                if self._is_done:
+                    raise StoreClosedError("the store is closed")
+                self._batches.recover()
+                with self._guard:
+                    yield self._connection
             except sqlite3.Error as error:
                 raise translated(error) from error
-        if self._waiting:
-            self._ring()
+            finally:
+                self._leader = 0
+        self._leave()
 
     def nudge(self) -> None:
         """Have the uses that were noted written: after a while, or at once if they are many, or have to be exact."""
@@ -166,59 +185,52 @@ class Writer:
             self._ring()
 
     def flush(self) -> None:
-        """Return when all that waits is committed, and the uses of blobs are written down."""
-        self._stats.touches_flushed += self.call(lambda transaction: transaction.flush_uses())
+        """Return when all that waits is committed, all futures up to now are told, and uses of blobs are written down."""
+        # The thread that tells futures may be in the middle of it.
+        kind = Request if threading.current_thread() in self._threads else FlushRequest
+        self._stats.touches_flushed += self._wait_for(kind(Transaction.flush_uses))
 
     def depth(self) -> int:
         """How many writes wait."""
         return len(self._waiting)
 
     def close(self, timeout: float | None, last: Callable[[sqlite3.Connection], None]) -> bool:
-        """Do what waits, then ``last``; False if that takes longer than ``timeout`` seconds."""
+        """Do what waits, then ``last``; False if that takes longer than ``timeout`` seconds.
+
+        The thread in the background does it, whatever happens to the caller. One that is in the middle of a write, or
+        that thread itself, where the store was found to be garbage, does not wait for it.
+        """
         with self._admission:
             self._is_closed = True
-        with self._room:
-            self._room.notify_all()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if self._leader == _thread.get_ident():
-            # The store was garbage, and that was noticed in the middle of a write.
-            self._last_later = last
-            self._ring()
+            self._last = last
+        self._ring()
+        here = threading.current_thread()
+        if self._leader == _thread.get_ident() or here in self._threads:
             return True
-        if not self._lead.acquire(timeout=-1 if timeout is None else timeout):
-            return False
-        self._leader = _thread.get_ident()
-        try:
-            self._finish(last)
-        finally:
-            self._stop_leading()
+        deadline = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(None if deadline is None else max(deadline - time.monotonic(), 0.0))
-        return not any(
-            thread.is_alive() for thread in self._threads if thread is not threading.current_thread()
-        )
+            thread.join(None if deadline is None else max(deadline - time.monotonic(), 0.0))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _finish(self, last: Callable[[sqlite3.Connection], None]) -> None:
-        if self._is_done:
-            return
-        while self._waiting:
-            self._batches.write()
-        if self.uses:
-            self._batches.flushes = True
-            self._batches.write()
-        with self._guard:
-            last(self._connection)
-        self._is_done = True
-        if self._announcer is not None:
-            self._announcer.end()
-        self._ring()
+        try:
+            while self._waiting:
+                self._batches.write()
+            if self.uses:
+                self._batches.flushes = True
+                self._batches.write()
+            with self._guard:
+                last(self._connection)
+        finally:
+            self._is_done = True
+            if self._announcer is not None:
+                self._announcer.end()
 
     def abandon(self) -> None:
         """In a forked child: the connection is the parent's, and so is whatever waits."""
         self._is_forked = True
         # Whoever held them does not exist here.
-        self._admission, self._room = threading.RLock(), threading.Condition()
+        self._admission, self._room = threading.RLock(), threading.Lock()
 
     # --- in the background -------------------------------------------------------------------------------------------
 
@@ -227,19 +239,33 @@ class Writer:
             self._bell.release()
 
     def _run(self) -> None:
-        while True:
+        while not self._is_done:
             by = self._batches.flush_by
             self._bell.acquire(timeout=-1 if by is None else max(by - time.monotonic(), 0.0))
-            self._lead.acquire()
-            self._leader = _thread.get_ident()
-            try:
-                if self._batches.flush_by is not None and time.monotonic() >= self._batches.flush_by:
-                    self._batches.flushes = True
-                while not self._is_done and (self._waiting or self._batches.flushes):
-                    self._batches.write()
-                if self._last_later is not None:
-                    self._finish(self._last_later)
-                if self._is_done:
-                    return
-            finally:
-                self._stop_leading()
+            with self._lead:
+                self._leader = _thread.get_ident()
+                try:
+                    self._lead_on()
+                finally:
+                    self._leader = 0
+            self._settle()
+            self._leave()
+
+    def _lead_on(self) -> None:
+        """Write as long as there is something to be written."""
+        self._batches.recover()
+        if self._batches.flush_by is not None and time.monotonic() >= self._batches.flush_by:
+            self._batches.flushes = True
+        while self._waiting or self._batches.flushes:
+            self._batches.write()
+        if self._last is not None:
+            self._finish(self._last)
+
+    def _settle(self) -> None:
+        """Tell futures, while nobody leads on account of it: what they call may use the store.
+
+        No other thread does: a signal in the middle of it would leave a future that is done and tells nobody.
+        """
+        unsettled = self._batches.unsettled
+        while unsettled:
+            unsettled.popleft().settle()
