@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections import deque
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._failures import translated
-from ltxcore.errors import BlobNameError, BlobTooLargeError, NotABlobStoreError
+from ltxcore.errors import BlobNameError, NotABlobStoreError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 #: Text was stored by a driver that did not know better; its bytes are what was meant.
 _ROWS = "SELECT name, CAST(data AS BLOB), verified FROM blob ORDER BY last_used, rowid"
-
-
+#: Copies that are on their way at most.
 UNDER_WAY = 1000
 
 
@@ -51,9 +51,9 @@ def copy(path: Path, store: BlobStore) -> Imported:
     """
     if not path.exists():
         raise FileNotFoundError(2, "No such file or directory", str(path))
-    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    count, size, skipped = 0, 0, []
-    #: A copy that fails has to be noticed, and not too many may be under way.
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
+    count, size, skipped, capacity = 0, 0, [], store.capacity
+    #: A copy that fails has to be noticed.
     under_way: deque[Future[None]] = deque()
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
@@ -62,7 +62,7 @@ def copy(path: Path, store: BlobStore) -> Imported:
                 raise NotABlobStoreError(f"{path} has no table of blobs", path=str(path))
             rows = _ROWS if "verified" in columns else _ROWS.replace("verified", "NULL")
             for name, data, verified in connection.execute(rows):
-                problem = obstacle(name, data, store.capacity)
+                problem = obstacle(name, data, capacity)
                 if problem is not None:
                     skipped.append(problem)
                     continue
@@ -86,8 +86,8 @@ def obstacle(name: object, data: bytes | None, capacity: int | None) -> str | No
         return f"{name!r} has no data"
     try:
         _names.check(name)
-        if capacity is not None and len(data) > capacity:
-            raise BlobTooLargeError(f"{name!r} has {len(data)} bytes, and the store a capacity of {capacity}")
-    except (BlobNameError, BlobTooLargeError) as error:
+    except BlobNameError as error:
         return str(error)
+    if capacity is not None and len(data) > capacity:
+        return f"{name!r} has {len(data)} bytes, and the store a capacity of {capacity}"
     return None

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ltxcore._pending import sync_dir
+
 
 @contextlib.contextmanager
 def whole_file(output: Path) -> Iterator[BinaryIO]:
@@ -33,13 +35,4 @@ def whole_file(output: Path) -> Iterator[BinaryIO]:
         Path(name).replace(output)
     finally:
         Path(name).unlink(missing_ok=True)
-    sync_folder(output.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in a directory last."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_dir(output.parent)
