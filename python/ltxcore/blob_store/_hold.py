@@ -81,8 +81,9 @@ class Hold(contextlib.AbstractContextManager[None]):
                 self._connection = self._connect()
                 self._connection.execute("PRAGMA busy_timeout = 0")
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ltxcore-blob-hold", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="ltxcore-blob-hold", daemon=True)
+                thread.start()
+                self._thread = thread
             # First: whatever happens from here on, the transaction ends in time.
             self._ring()
             self._connection.execute("BEGIN")
