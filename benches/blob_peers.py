@@ -13,7 +13,6 @@ from ltxcore.blob_store import BlobStore, Options
 
 #: SQLite's number for each durability that is measured.
 SYNCHRONOUS = {"normal": 1, "durable": 2}
-MAPPED = 64 << 20
 
 
 class Peer(Protocol):
@@ -30,7 +29,7 @@ class Peer(Protocol):
 
 
 class Ours:
-    """The store that all of this is about. What diskcache maps into memory by default, it maps too."""
+    """The store that all of this is about, with its defaults."""
 
     def __init__(
         self,
@@ -43,7 +42,6 @@ class Ours:
         options = Options(
             synchronous="full" if durability == "durable" else "normal",
             batch_max_items=1024 if batched else 1,
-            mmap_size=MAPPED,
         )
         self.store = BlobStore(directory / "store.db", capacity=capacity, options=options)
         self.put = self.store.put
