@@ -1,8 +1,10 @@
 """What open blobs see of changes; sources that are streamed in; chunks that make up a whole."""
 
+import gc
 import io
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -302,3 +304,18 @@ def test_a_range_may_be_asked_to_be_as_long_as_can_be(tmp_path: Path) -> None:
             assert store.read_range("a", 10, sys.maxsize) == OLD[10:size]
             assert store.read_range("a", sys.maxsize, sys.maxsize) == b""
             assert store.read_range("a", 1 << 70, 1 << 70) == b""
+
+
+def test_memory_does_not_grow_with_the_number_of_reads(tmp_path: Path) -> None:
+    with opened(tmp_path / "store.db", options=quick(readers=2)) as store:
+        store["long"] = bytes(100_000)
+
+        def references() -> int:
+            for _ in range(5000):
+                assert len(store["long"]) == 100_000
+                store.read_range("long", 0, 1)
+            return sum(type(one) is weakref.ref for one in gc.get_objects())
+
+        # Python's connections would keep one of each.
+        before = references()
+        assert references() - before < 6000

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import sqlite3
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._failures import chunk_gap, size_mismatch
 
+#: Chunks that are opened between two looks at what connections keep of them.
+LOOK_EVERY = 1024
+_opened = itertools.count(1)
 Part = tuple[int, int, int]
 """Offset, size and id of one chunk."""
 
@@ -50,6 +56,19 @@ def consecutive(connection: sqlite3.Connection, prefix: str, size: int | None) -
     if size is not None and end > size:
         raise size_mismatch(f"chunks {prefix!r}", size, end)
     return chunks
+
+
+def open_chunk(connection: sqlite3.Connection, chunk: int, *, readonly: bool = True) -> sqlite3.Blob:
+    """A chunk, to be read or changed in place.
+
+    Python's connections keep a weak reference to each blob that they opened until they are closed, dead ones too. So those
+    are removed now and then, or the memory of a store would grow with every read.
+    """
+    if next(_opened) % LOOK_EVERY == 0:
+        for kept in gc.get_referents(connection):
+            if type(kept) is list:
+                kept[:] = [one for one in kept if type(one) is not weakref.ref or one() is not None]
+    return connection.blobopen("chunk", "data", chunk, readonly=readonly)
 
 
 def read_at(blob: sqlite3.Blob, offset: int, length: int) -> bytes:

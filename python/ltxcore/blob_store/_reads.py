@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from ltxcore.blob_store import _names, _stats
-from ltxcore.blob_store._chunks import Part, consecutive, parts_of, read_at
+from ltxcore.blob_store._chunks import Part, consecutive, open_chunk, parts_of, read_at
 from ltxcore.blob_store._engine import Engine
 from ltxcore.blob_store._failures import not_found, translated
 from ltxcore.blob_store._options import EffectiveOptions, Options
@@ -135,7 +135,7 @@ class Reads:
         try:
             # One chunk is read as it is: what has this id now has had it when the row was found.
             if item is not None:
-                with cursor.connection.blobopen("chunk", "data", item, readonly=True) as blob:
+                with open_chunk(cursor.connection, item) as blob:
                     return blob.read()
         except sqlite3.OperationalError as error:
             if "no such rowid" not in str(error):
@@ -150,12 +150,12 @@ class Reads:
     @staticmethod
     def _join(cursor: sqlite3.Cursor, parts: list[Part], size: int) -> bytes:
         if len(parts) == 1:
-            with cursor.connection.blobopen("chunk", "data", parts[0][2], readonly=True) as blob:
+            with open_chunk(cursor.connection, parts[0][2]) as blob:
                 return blob.read()
         joined = bytearray(size)
         view = memoryview(joined)
         for offset, length, chunk in parts:
-            with cursor.connection.blobopen("chunk", "data", chunk, readonly=True) as blob:
+            with open_chunk(cursor.connection, chunk) as blob:
                 view[offset : offset + length] = blob.read()
         return bytes(joined)
 
@@ -185,7 +185,7 @@ class Reads:
             pieces = []
             for start, part, chunk in _within(cursor, item, size, parts, offset, offset + length):
                 first, last = max(offset - start, 0), min(offset + length - start, part)
-                with cursor.connection.blobopen("chunk", "data", chunk, readonly=True) as blob:
+                with open_chunk(cursor.connection, chunk) as blob:
                     pieces.append(read_at(blob, first, last - first))
         found = b"".join(pieces)
         self._stats.range_reads += 1

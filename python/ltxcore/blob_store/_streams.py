@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from ltxcore.blob_store._chunks import Part, read_at
+from ltxcore.blob_store._chunks import Part, open_chunk, read_at
 from ltxcore.blob_store._failures import size_mismatch, translated
 from ltxcore.blob_store._readers import FORKED, Pool, let_go, reading, snapshot, take
 from ltxcore.errors import BlobChangedError, ForkedError, StoreClosedError
@@ -131,13 +131,13 @@ class Reader(io.RawIOBase):
         if self._blob is None or self._open_chunk != chunk:
             if self._blob is not None:
                 self._blob.close()
-            self._blob = connection.blobopen("chunk", "data", chunk, readonly=True)
+            self._blob = open_chunk(connection, chunk)
             self._open_chunk = chunk
         return self._blob
 
     def _fresh(self, connection: sqlite3.Connection, chunk: int) -> sqlite3.Blob:
         try:
-            return connection.blobopen("chunk", "data", chunk, readonly=True)
+            return open_chunk(connection, chunk)
         except sqlite3.OperationalError as error:
             if "no such rowid" not in str(error):
                 raise

@@ -9,7 +9,7 @@ from functools import cache
 from typing import cast
 
 from ltxcore.blob_store import _names
-from ltxcore.blob_store._chunks import Chunk, consecutive, parts_of
+from ltxcore.blob_store._chunks import Chunk, consecutive, open_chunk, parts_of
 from ltxcore.blob_store._failures import not_found
 from ltxcore.blob_store._options import Options, Policy
 from ltxcore.blob_store._uses import Uses
@@ -240,7 +240,7 @@ class Transaction:
         for start, size, chunk in parts_of(self.connection, row[0], row[1], row[2]):
             first, last = max(offset, start), min(end, start + size)
             if first < last:
-                with self.connection.blobopen("chunk", "data", chunk) as blob:
+                with open_chunk(self.connection, chunk, readonly=False) as blob:
                     blob.seek(first - start)
                     blob.write(data[first - offset : last - offset])
         tick = self.tick()
