@@ -292,3 +292,15 @@ def test_a_store_is_closed_at_the_end_of_the_process(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM item").fetchone() == (21,)
         assert connection.execute("SELECT hits FROM item WHERE name = 'a'").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM stage").fetchone() == (0,)
+
+
+def test_in_memory_a_write_leaves_the_transactions_of_readers_alone() -> None:
+    with BlobStore.memory() as store:
+        store["a"] = b"before"
+        writer = threading.Thread(target=store.put, args=("a", b"after"))
+        with store._snapshot() as connection:
+            writer.start()
+            writer.join(0.1)
+            assert connection.in_transaction and writer.is_alive()
+        writer.join()
+        assert store["a"] == b"after"

@@ -59,21 +59,30 @@ class Batches:
 
     def write(self) -> None:
         """Write what waits as one transaction, and answer."""
-        self.recover()
-        self._one_by_one = self._has_failed = False
         deadline = time.monotonic() + self._options.busy_timeout
         try:
             with self._guard:
+                self.recover()
+                self._one_by_one = self._has_failed = False
                 while not self._attempt(deadline):
                     pass
             self._answer()
         except BaseException:
             # Not a failure of ours: a signal, in the thread that happens to lead. It concerns nobody else.
-            self.recover()
+            with self._guard:
+                self.recover()
             raise
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a leader was interrupted, and :meth:`recover` has something to do."""
+        return bool(self._requests)
+
     def recover(self) -> None:
-        """End what a leader was interrupted in: answer what is decided, and let the rest wait again."""
+        """End what a leader was interrupted in: answer what is decided, and let the rest wait again.
+
+        Only with the guard: without, a transaction may be that of a reader, of a store in memory.
+        """
         if self._has_failed or self._is_committed():
             self._answer()
             return

@@ -166,8 +166,8 @@ class Writer:
             try:
                 if self._is_done:
                     raise StoreClosedError("the store is closed")
-                self._batches.recover()
                 with self._guard:
+                    self._batches.recover()
                     yield self._connection
             except sqlite3.Error as error:
                 raise translated(error) from error
@@ -253,10 +253,9 @@ class Writer:
 
     def _lead_on(self) -> None:
         """Write as long as there is something to be written."""
-        self._batches.recover()
         if self._batches.flush_by is not None and time.monotonic() >= self._batches.flush_by:
             self._batches.flushes = True
-        while self._waiting or self._batches.flushes:
+        while self._waiting or self._batches.flushes or self._batches.is_unfinished:
             self._batches.write()
         if self._last is not None:
             self._finish(self._last)
