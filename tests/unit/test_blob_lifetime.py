@@ -304,3 +304,16 @@ def test_in_memory_a_write_leaves_the_transactions_of_readers_alone() -> None:
             assert connection.in_transaction and writer.is_alive()
         writer.join()
         assert store["a"] == b"after"
+
+
+def test_reads_are_counted_once_though_the_next_write_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with opened(path, options=quick(busy_timeout=0.05)) as store:
+        store["a"] = b"x"
+        for _ in range(3):
+            store.get("a")
+        store.flush()
+        with locked(path), pytest.raises(StoreBusyError):
+            store["b"] = b"y"
+        store.flush()
+        assert store.stat("a").hits == 3

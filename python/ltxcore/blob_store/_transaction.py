@@ -87,6 +87,7 @@ class Transaction:
     def begin(self) -> None:
         """Take the write lock, and read what other processes may have changed."""
         self.is_committing = False
+        self.uses.keep()
         self.execute("BEGIN IMMEDIATE")
         self.capacity, limit, self.policy = self.execute(_BEGIN).fetchone()
         self._limit = limit

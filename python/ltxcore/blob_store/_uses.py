@@ -27,8 +27,11 @@ class Uses:
 
     def begin(self, tick: Callable[[], int]) -> None:
         """Give what was noted its place, before anything else of a transaction has one."""
-        self._settled.clear()
         self.place(tick)
+
+    def keep(self) -> None:
+        """What was settled up to now is committed, whatever becomes of the next transaction."""
+        self._settled.clear()
 
     def place(self, tick: Callable[[], int]) -> None:
         """Give what was noted its place, now."""
