@@ -25,8 +25,8 @@ export CARGO_TERM_PROGRESS_WHEN := never
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest docs docs-update \
-        interop soak memcheck conformance bench wheel clean
+.PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest newest dist docs \
+        docs-update interop soak memcheck conformance bench wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -59,7 +59,7 @@ tools: .venv/.tools ## the development tools, in .venv
 demo: build ## replicate a live database, restore it to a time and to the end, compare
 	$(BIN)/python examples/demo.py
 
-test: fmt-check layers clippy rust-test lint stubs docs pytest ## the gate: everything that must pass
+test: fmt-check layers clippy rust-test lint stubs docs pytest newest ## the gate: everything that must pass
 	@echo "gate passed"
 
 # --- its steps ---------------------------------------------------------------------------------------------------
@@ -99,6 +99,13 @@ docs-update: build ## write the generated documents
 pytest: tools build
 	$(BIN)/pytest -m "not network and not slow" $(PYTEST_ARGS) $(TEST_DIRS)
 
+newest: dist ## the same, with the newest Python that we support: what it deprecates or changes is an error
+	$(BIN)/python scripts/check_wheel.py --newest dist $(filter-out tests/interop,$(TEST_DIRS))
+
+dist: tools
+	rm -rf dist
+	$(BIN)/maturin build --release --quiet --out dist
+
 # --- beyond the gate ---------------------------------------------------------------------------------------------
 
 quick: tools build ## tests of what changed since main, for the inner loop
@@ -123,9 +130,7 @@ conformance: tools ## SQLite's own test programs over the OS VFS, from Debian's 
 bench: tools build ## ltxcore beside Litestream, bare LZ4 and the disk: one table, ten minutes; BENCH_ARGS=--quick
 	CARGO="$(CARGO)" $(BIN)/python -m benches.run $(BENCH_ARGS)
 
-wheel: tools ## build as a release does, then test the wheel with the sources out of reach
-	rm -rf dist
-	$(BIN)/maturin build --release --quiet --out dist
+wheel: dist ## build as a release does, then test the wheel with the sources out of reach
 	$(BIN)/python scripts/check_wheel.py dist $(filter-out tests/interop,$(TEST_DIRS))
 
 clean: ## everything that was made here

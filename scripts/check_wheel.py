@@ -1,14 +1,17 @@
 """Install a built wheel into an environment of its own and run tests against it, with the sources out of reach.
 
-Usage: check_wheel.py DIST TEST_FOLDER...
+Usage: check_wheel.py [--newest] DIST TEST_FOLDER...
+
+With --newest it is the newest Python that pyproject.toml names, if this machine has it, and none if that is this one.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import venv
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -35,14 +38,35 @@ def check_symbols(wheel: Path, folder: Path) -> None:
         sys.exit(f"{name} links the SQLite of the machine that built it")
 
 
-def main(dist: Path, folders: list[str]) -> None:
+def newest() -> str | None:
+    """The newest Python that we support, or None if there is no need or no way to run it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("ascii"))["project"]
+    words = [
+        line.rpartition(" ")[2].split(".") for line in project["classifiers"] if ":: Python :: 3." in line
+    ]
+    version = max((int(major), int(minor)) for major, minor in words)
+    if version <= sys.version_info[:2]:
+        return None
+    name = ".".join(str(number) for number in version)
+    # pyenv has a python3.13 for every version that it knows, which runs only if it is told so.
+    os.environ["PYENV_VERSION"] = name
+    try:
+        return run(f"python{name}", "-c", "import sys; print(sys.executable)").strip()
+    except (OSError, subprocess.CalledProcessError):
+        print(f"there is no python{name} here, so the wheel is not tested with it", file=sys.stderr)
+        return None
+    finally:
+        del os.environ["PYENV_VERSION"]
+
+
+def main(dist: Path, folders: list[str], interpreter: str) -> None:
     """Check the one wheel in a directory."""
     (wheel,) = dist.glob("*.whl")
     with tempfile.TemporaryDirectory(prefix="ltxcore-wheel-") as name:
         here = Path(name)
         if sys.platform == "linux":
             check_symbols(wheel, here)
-        venv.create(here / "venv", with_pip=True)
+        run(interpreter, "-m", "venv", here / "venv")
         python = here / "venv" / "bin" / "python"
         run(python, "-m", "pip", "install", "--quiet", f"{wheel.resolve()}[dev]")
         for each in ("pyproject.toml", "tests"):
@@ -55,4 +79,11 @@ def main(dist: Path, folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--newest", action="store_true")
+    parser.add_argument("dist", type=Path)
+    parser.add_argument("folders", nargs="+")
+    given = parser.parse_args()
+    python = newest() if given.newest else sys.executable
+    if python is not None:
+        main(given.dist, given.folders, python)

@@ -317,3 +317,38 @@ def test_reads_are_counted_once_though_the_next_write_is_refused(tmp_path: Path)
             store["b"] = b"y"
         store.flush()
         assert store.stat("a").hits == 3
+
+
+def test_uses_are_not_lost_if_a_signal_comes_right_after_a_rollback_of_sqlite(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db", options=quick(touch_interval=1000)) as store:
+        store["a"] = b"x"
+        for _ in range(3):
+            store.get("a")
+
+        signals = [KeyboardInterrupt]
+
+        def interrupted(transaction: Any) -> None:
+            transaction.write_uses()
+            if signals:
+                # As SQLite does when the disk is full.
+                transaction.execute("ROLLBACK")
+                raise signals.pop()
+
+        with pytest.raises(KeyboardInterrupt):
+            store._engine.writer.call(interrupted)
+        store.flush()
+        assert store.stat("a").hits == 3
+
+
+def test_in_memory_a_finalizer_that_reads_in_the_middle_of_a_write_leaves_it_whole() -> None:
+    with BlobStore.memory(options=quick(chunk_size=10)) as store:
+        store["long"] = bytes(25)
+
+        def reading(transaction: Any) -> None:
+            transaction.put("a", b"x")
+            assert store["long"] == bytes(25) and store.read_range("long", 5, 10) == bytes(10)
+            assert transaction.connection.in_transaction
+            transaction.put("b", b"y")
+
+        store._engine.writer.call(reading)
+        assert sorted(store) == ["a", "b", "long"] and store.check().is_clean

@@ -86,10 +86,10 @@ def test_a_blob_without_its_bytes_raises_and_spares_the_others(tmp_path: Path, n
     with filled(path) as store:
         others = {other: store[other] for other in store if other != name}
         with plain(path) as connection:
-            own = "SELECT id FROM item WHERE name = ?1"
+            own = "SELECT id FROM item WHERE name = ?"
             connection.execute(
                 f"DELETE FROM chunk WHERE id IN ({own} UNION SELECT chunk FROM part WHERE item IN ({own}))",
-                [name],
+                [name, name],
             )
         for use in (
             lambda: store[name],

@@ -86,9 +86,9 @@ class Batches:
         if self._has_failed or self._is_committed():
             self._answer()
             return
-        if self._connection.in_transaction:
-            self.uses.undo()
-            self._roll_back()
+        # SQLite may have rolled back by itself, before anybody could say so.
+        self.uses.undo()
+        self._roll_back()
         left = [request for request in self._requests if request not in self.waiting]
         self.waiting.extendleft(reversed(left))
         self._requests = []

@@ -12,8 +12,9 @@ from typing import Any
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._failures import chunk_gap, size_mismatch
 
-#: Chunks that are opened between two looks at what connections keep of them.
-LOOK_EVERY = 1024
+#: Chunks that are opened between two looks at what a connection keeps of them. A prime: connections that take turns in
+#: whatever order are all looked at.
+LOOK_EVERY = 1021
 _opened = itertools.count(1)
 Part = tuple[int, int, int]
 """Offset, size and id of one chunk."""

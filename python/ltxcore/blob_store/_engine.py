@@ -19,7 +19,7 @@ from ltxcore.blob_store._owners import Owner
 from ltxcore.blob_store._readers import FilePool, OnePool
 from ltxcore.blob_store._stats import Stats
 from ltxcore.blob_store._streams import Reader
-from ltxcore.blob_store._transaction import Transaction
+from ltxcore.blob_store._transaction import Transaction, drop_stage
 from ltxcore.blob_store._writer import Writer
 from ltxcore.errors import NotABlobStoreError, StoreBusyError, StoreReadOnlyError
 
@@ -211,8 +211,7 @@ class Engine:
         connection.execute("BEGIN IMMEDIATE")
         mine = str(self.owner)
         for (item,) in connection.execute("SELECT id FROM stage WHERE owner = ?", (mine,)).fetchall():
-            connection.execute("DELETE FROM part WHERE item = ?", (item,))
-            connection.execute("DELETE FROM stage WHERE id = ?", (item,))
+            drop_stage(connection, item)
         connection.execute("COMMIT")
         if self.effective.auto_vacuum == "incremental":
             _check.give_back(connection, VACUUM_ON_CLOSE)

@@ -12,13 +12,14 @@ write after it, or their WAL grows.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable
+
+from ltxcore.blob_store._bell import Bell
 
 #: As many reads within so many seconds, without a write among them, are close to one another.
 BURST = 64
@@ -53,9 +54,7 @@ class Hold(contextlib.AbstractContextManager[None]):
         self._not_before = 0.0
         self._version = 0
         self._thread: threading.Thread | None = None
-        self._bell, self._end = _thread.allocate_lock(), _thread.allocate_lock()
-        self._bell.acquire()
-        self._end.acquire()
+        self._begun, self._end = Bell(), Bell()
 
     @property
     def is_held(self) -> bool:
@@ -85,7 +84,7 @@ class Hold(contextlib.AbstractContextManager[None]):
                 thread.start()
                 self._thread = thread
             # First: whatever happens from here on, the transaction ends in time.
-            self._ring()
+            self._begun.ring()
             self._connection.execute("BEGIN")
             self._version = self._data_version(self._connection)
         except (sqlite3.Error, RuntimeError):
@@ -114,14 +113,10 @@ class Hold(contextlib.AbstractContextManager[None]):
     def __exit__(self, *problem: object) -> None:
         self._is_writing = False
 
-    def _ring(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._bell.release()
-
     def _run(self) -> None:
         while True:
-            self._bell.acquire()
-            if self._end.acquire(timeout=self._seconds):
+            self._begun.wait()
+            if self._end.wait(self._seconds):
                 return
             with self._lock:
                 self._time_out()
@@ -145,8 +140,8 @@ class Hold(contextlib.AbstractContextManager[None]):
             if connection is not None:
                 connection.close()
         if is_first:
-            self._ring()
-            self._end.release()
+            self._begun.ring()
+            self._end.ring()
             if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join()
 

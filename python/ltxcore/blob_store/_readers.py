@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import sqlite3
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ltxcore.blob_store import _options
+from ltxcore.blob_store._bell import Bell
 from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._hold import Hold
 from ltxcore.blob_store._options import Options
@@ -29,6 +30,9 @@ class Pool(Protocol):
     hold: Hold
     #: Held by whoever writes.
     guard: contextlib.AbstractContextManager[object]
+    #: Cursors of blobs that are open. If only those held them, and they became garbage, Python might close a cursor's
+    #: connection first, and the blob give it back then.
+    pinned: set[sqlite3.Cursor]
 
     def take(self) -> sqlite3.Cursor:
         """A cursor; IndexError if :meth:`wait` has to be asked for one."""
@@ -41,8 +45,9 @@ class Pool(Protocol):
             StoreClosedError: the store is closed.
         """
 
-    def give(self, cursor: sqlite3.Cursor) -> None:
-        """Take a cursor back."""
+    @property
+    def give(self) -> Callable[[sqlite3.Cursor], object]:
+        """Takes a cursor back."""
 
     def close(self) -> None:
         """No more."""
@@ -58,6 +63,7 @@ def take(pool: Pool) -> sqlite3.Cursor:
 
 def let_go(pool: Pool, cursor: sqlite3.Cursor) -> None:
     """End a read transaction, and give its cursor back."""
+    pool.pinned.discard(cursor)
     with contextlib.suppress(sqlite3.Error):
         if cursor.connection.in_transaction:
             cursor.execute("ROLLBACK")
@@ -80,12 +86,16 @@ def reading(pool: Pool) -> Iterator[sqlite3.Cursor]:
 def snapshot(pool: Pool) -> Iterator[sqlite3.Cursor]:
     """A cursor whose statements all see one state of the store."""
     with reading(pool) as cursor:
-        cursor.execute("BEGIN")
+        # In memory, a finalizer may read in the middle of a write of its own thread.
+        begins = not cursor.connection.in_transaction
+        # In this form, whenever a signal comes: SQLite's functions are called before Python looks for one again.
         try:
+            if begins:
+                cursor.execute("BEGIN")
             yield cursor
         finally:
-            if cursor.connection.in_transaction:
-                cursor.execute("ROLLBACK")
+            if begins:
+                cursor.connection.rollback()
 
 
 class FilePool:
@@ -98,11 +108,13 @@ class FilePool:
         self.guard: contextlib.AbstractContextManager[object] = self.hold
         self._connect = connect
         self._options = options
+        self.pinned: set[sqlite3.Cursor] = set()
         self._idle: list[sqlite3.Cursor] = []
-        self._count = 0
-        self._counting = threading.Lock()
-        #: One of each thread that waits. Bare locks: a signal can leave a Condition locked for ever.
-        self._bells: deque[_thread.LockType] = deque()
+        #: All that there are. One that a signal keeps from being given back is garbage, and makes room for another.
+        self._made: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
+        self._making = threading.RLock()
+        #: One of each thread that waits.
+        self._bells: deque[Bell] = deque()
         self._is_closed = False
         self._is_forked = False
         #: The hot path: one call into C, and no lock.
@@ -118,26 +130,33 @@ class FilePool:
                 raise StoreClosedError("the store is closed")
             with contextlib.suppress(IndexError):
                 return self._idle.pop()
-            with self._counting:
-                if self._count < self._options.readers:
-                    self._count += 1
-                    break
+            made = self._make()
+            if made is not None:
+                return made
             if time.monotonic() > deadline:
                 raise StoreBusyError(
                     f"all {self._options.readers} readers are in use",
                     hint="close blobs that are open for reading, or ask for more readers",
                 )
             self._wait_for_one()
-        try:
-            connection = self._connect()
-            _options.set_connection(connection, self._options)
-            return connection.cursor()
-        except BaseException as error:
-            with self._counting:
-                self._count -= 1
-            if isinstance(error, sqlite3.Error):
+
+    def _make(self) -> sqlite3.Cursor | None:
+        """One more, unless there are as many as there may be."""
+        with self._making:
+            if len(self._made) >= self._options.readers:
+                return None
+            try:
+                connection = self._connect()
+                try:
+                    _options.set_connection(connection, self._options)
+                except BaseException:
+                    connection.close()
+                    raise
+            except sqlite3.Error as error:
                 raise translated(error) from error
-            raise
+            cursor = connection.cursor()
+            self._made.add(cursor)
+            return cursor
 
     def give(self, cursor: sqlite3.Cursor) -> None:
         """See :class:`Pool`."""
@@ -148,19 +167,18 @@ class FilePool:
             self._ring()
 
     def _wait_for_one(self) -> None:
-        bell = _thread.allocate_lock()
-        bell.acquire()
+        bell = Bell()
         self._bells.append(bell)
         try:
             # One may have been given back between the last look and this; so look again soon.
-            bell.acquire(timeout=0.001 if self._idle else 0.05)
+            bell.wait(0.001 if self._idle else 0.05)
         finally:
             with contextlib.suppress(ValueError):
                 self._bells.remove(bell)
 
     def _ring(self) -> None:
-        with contextlib.suppress(IndexError, RuntimeError):
-            self._bells.popleft().release()
+        with contextlib.suppress(IndexError):
+            self._bells.popleft().ring()
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""
@@ -174,7 +192,7 @@ class FilePool:
         """In a forked child: the parent's connections, which must be left alone."""
         self._is_forked = True
         # Whoever held it does not exist here.
-        self._counting = threading.Lock()
+        self._making = threading.RLock()
         connections = [cursor.connection for cursor in self._idle]
         self._idle.clear()
         return connections + self.hold.abandon()
@@ -198,6 +216,10 @@ class OnePool:
         #: Whoever uses the connection has it to himself.
         self._lock = threading.RLock()
         self.guard: contextlib.AbstractContextManager[object] = self._lock
+        self.pinned: set[sqlite3.Cursor] = set()
+        #: One call into C, so that no signal can come before it is done: nobody else could read any more. All statements
+        #: are at their end, and the cursor needs no more than to be forgotten.
+        self.give: Callable[[sqlite3.Cursor], object] = self._lock.__exit__  # type: ignore[assignment] # any arguments do
         self._connection = connection
         self._is_closed = False
         self._is_forked = False
@@ -220,11 +242,6 @@ class OnePool:
     def wait(self) -> sqlite3.Cursor:
         """See :class:`Pool`."""
         return self.take()
-
-    def give(self, cursor: sqlite3.Cursor) -> None:
-        """See :class:`Pool`."""
-        cursor.close()
-        self._lock.release()
 
     def close(self) -> None:
         """No more readers; the connection is the writer's to close."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -140,12 +140,15 @@ class Reads:
         except sqlite3.OperationalError as error:
             if "no such rowid" not in str(error):
                 raise
-        cursor.execute("BEGIN")
+        begins = not cursor.connection.in_transaction  # as in snapshot()
         try:
+            if begins:
+                cursor.execute("BEGIN")
             row = cursor.execute(_FIND, (name,)).fetchone()
             return None if row is None else self._join(cursor, parts_of(cursor.connection, *row), row[1])
         finally:
-            cursor.execute("ROLLBACK")
+            if begins:
+                cursor.connection.rollback()
 
     @staticmethod
     def _join(cursor: sqlite3.Cursor, parts: list[Part], size: int) -> bytes:
@@ -220,11 +223,15 @@ class Reads:
         def locate(cursor: sqlite3.Cursor) -> list[Part]:
             return parts_of(cursor.connection, *self._locate(cursor, name))
 
+        file = self._opened(name, locate)
+        self._note(name)
+        return file
+
+    def _opened(self, name: str, locate: Callable[[sqlite3.Cursor], list[Part]]) -> io.BufferedReader:
         reader = Reader(name, self._pool, locate, self._engine.forget)
         reader.store = self
         self._engine.opened(reader)
         self._stats.opens += 1
-        self._note(name)
         return io.BufferedReader(reader, io.DEFAULT_BUFFER_SIZE * 8)
 
     def open_chunks(self, prefix: str, *, size: int | None = None) -> io.BufferedReader:
@@ -252,12 +259,10 @@ class Reads:
                     found.append((chunk.offset + start, length, part))
             return found
 
-        reader = Reader(prefix, self._pool, locate, self._engine.forget)
-        reader.store = self
-        self._engine.opened(reader)
+        file = self._opened(prefix, locate)
         for name in names:
             self._note(name)
-        return io.BufferedReader(reader, io.DEFAULT_BUFFER_SIZE * 8)
+        return file
 
     def read_consecutive_chunks(self, prefix: str, *, size: int | None = None) -> bytes:
         """As :meth:`open_chunks`, all of it at once."""
@@ -389,8 +394,8 @@ def _within(
     if parts == 0:
         return [(0, size, item)] if first < min(last, size) else []
     rows: Any = cursor.execute(
-        "SELECT offset, size, chunk FROM part WHERE item = ?1 AND offset < ?3 AND offset >= "
-        "coalesce((SELECT max(offset) FROM part WHERE item = ?1 AND offset <= ?2), 0) ORDER BY offset",
-        (item, first, last),
+        "SELECT offset, size, chunk FROM part WHERE item = ? AND offset < ? AND offset >= "
+        "coalesce((SELECT max(offset) FROM part WHERE item = ? AND offset <= ?), 0) ORDER BY offset",
+        (item, last, item, first),
     )
     return [row for row in rows if row[0] + row[1] > first]

@@ -63,6 +63,7 @@ class Reader(io.RawIOBase):
         if self.holds_snapshot and self._pool.has_snapshots:
             cursor = take(self._pool)
             try:
+                self._pool.pinned.add(cursor)
                 cursor.execute("BEGIN")
                 self._parts = locate(cursor)
             except BaseException:
@@ -170,8 +171,8 @@ class Reader(io.RawIOBase):
         """Give the snapshot back."""
         if not self.closed:
             with self._use:
-                super().close()
                 self._release()
+                super().close()
 
     def let_go(self) -> None:
         """The store is being closed."""
@@ -180,13 +181,16 @@ class Reader(io.RawIOBase):
             self._release()
 
     def _release(self) -> None:
-        self._forget(self)
-        blob, self._blob = self._blob, None
         cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            # First: should a signal come between any two of these, nothing holds the cursor.
+            self._pool.pinned.discard(cursor)
+        blob, self._blob = self._blob, None
         if blob is not None:
             blob.close()
         if cursor is not None:
             let_go(self._pool, cursor)
+        self._forget(self)
 
 
 class Sink(Protocol):

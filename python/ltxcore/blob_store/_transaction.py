@@ -47,6 +47,12 @@ def _run_of(count: int) -> tuple[str, str]:
     return f"INSERT INTO chunk VALUES {chunks}", _STORE.format(rows=", ".join([_ROW] * count))  # noqa: S608
 
 
+def drop_stage(connection: sqlite3.Connection, item: int) -> None:
+    """Give up a blob that was never finished."""
+    connection.execute("DELETE FROM part WHERE item = ?", (item,))
+    connection.execute("DELETE FROM stage WHERE id = ?", (item,))
+
+
 def now_ms() -> int:
     """The wall clock. It is kept for people; nothing is ordered by it."""
     return time.time_ns() // 1_000_000
@@ -86,8 +92,9 @@ class Transaction:
 
     def begin(self) -> None:
         """Take the write lock, and read what other processes may have changed."""
-        self.is_committing = False
+        # In this order: what was settled for a commit must not be undone.
         self.uses.keep()
+        self.is_committing = False
         self.execute("BEGIN IMMEDIATE")
         self.capacity, limit, self.policy = self.execute(_BEGIN).fetchone()
         self._limit = limit
@@ -383,8 +390,7 @@ class Transaction:
 
     def drop_stage(self, item: int) -> None:
         """Give it up."""
-        self.execute("DELETE FROM part WHERE item = ?", (item,))
-        self.execute("DELETE FROM stage WHERE id = ?", (item,))
+        drop_stage(self.connection, item)
 
     # --- the store -------------------------------------------------------------------------------------------------
 

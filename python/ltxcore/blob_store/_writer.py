@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from ltxcore.blob_store._announcer import Announcer
 from ltxcore.blob_store._batches import Batches
+from ltxcore.blob_store._bell import Bell
 from ltxcore.blob_store._eviction import Evicted
 from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._options import Options
@@ -57,8 +58,7 @@ class Writer:
         #: What closing has to do in the end.
         self._last: Callable[[sqlite3.Connection], None] | None = None
         self._is_done = False
-        self._bell = _thread.allocate_lock()
-        self._bell.acquire()
+        self._bell = Bell()
         self._room = threading.Lock()
         self._promised = 0
         self._announcer = None if on_evict is None else Announcer(on_evict)
@@ -94,7 +94,7 @@ class Writer:
             # A signal may come between any two lines, of which one was to release this.
             with contextlib.suppress(RuntimeError):
                 self._stop_leading()
-            self._ring()
+            self._bell.ring()
             raise
         return request.result()
 
@@ -107,7 +107,7 @@ class Writer:
     def _leave(self) -> None:
         """Leave the rest to the thread in the background: who came meanwhile has seen that somebody leads, and waits."""
         if self._waiting or self._batches.unsettled:
-            self._ring()
+            self._bell.ring()
 
     def start(self, action: Callable[[Transaction], R], weight: int) -> FutureRequest[R]:
         """Have it done without waiting, unless too much is promised already."""
@@ -119,13 +119,13 @@ class Writer:
         except BlobStoreError:
             self._give_room(weight)
             raise
-        self._ring()
+        self._bell.ring()
         return request
 
     def start_at_once(self, action: Callable[[Transaction], R]) -> None:
         """Have it done some time. This never waits, so it may be called from wherever garbage is collected."""
         self._admit(FutureRequest(action))
-        self._ring()
+        self._bell.ring()
 
     def _promise(self, weight: int) -> None:
         limit = QUEUE_BATCHES * self._options.batch_max_bytes
@@ -179,10 +179,10 @@ class Writer:
         """Have the uses that were noted written: after a while, or at once if they are many, or have to be exact."""
         if self._options.touch == "exact" or len(self.uses) >= self._options.touch_max:
             self._batches.flushes = True
-            self._ring()
+            self._bell.ring()
         elif self._batches.flush_by is None:
             self._batches.flush_by = time.monotonic() + self._options.touch_interval
-            self._ring()
+            self._bell.ring()
 
     def flush(self) -> None:
         """Return when all that waits is committed, all futures up to now are told, and uses of blobs are written down."""
@@ -203,7 +203,7 @@ class Writer:
         with self._admission:
             self._is_closed = True
             self._last = last
-        self._ring()
+        self._bell.ring()
         here = threading.current_thread()
         if self._leader == _thread.get_ident() or here in self._threads:
             return True
@@ -234,14 +234,10 @@ class Writer:
 
     # --- in the background -------------------------------------------------------------------------------------------
 
-    def _ring(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._bell.release()
-
     def _run(self) -> None:
         while not self._is_done:
             by = self._batches.flush_by
-            self._bell.acquire(timeout=-1 if by is None else max(by - time.monotonic(), 0.0))
+            self._bell.wait(-1 if by is None else max(by - time.monotonic(), 0.0))
             with self._lead:
                 self._leader = _thread.get_ident()
                 try:
