@@ -16,7 +16,7 @@ from ltxcore.errors import (
     StoreReadOnlyError,
 )
 
-from tests.unit.blobs import opened, quick
+from tests.unit.blobs import opened, plain, quick
 from tests.unit.databases import eventually
 
 
@@ -289,3 +289,16 @@ def test_what_is_not_there_is_not_made_if_not_wanted(tmp_path: Path) -> None:
     with pytest.raises(NotABlobStoreError):
         opened(tmp_path / "empty.db", readonly=True)
     assert Options().durability == "normal"
+
+
+@pytest.mark.parametrize("policy", ["lru", "fifo", "lfu"])
+def test_a_total_that_somebody_else_made_wrong_makes_no_write_fail(tmp_path: Path, policy: Any) -> None:
+    path = tmp_path / "s.db"
+    with opened(path, capacity=10, options=quick(policy=policy)) as store:
+        with plain(path) as connection:
+            connection.execute("UPDATE meta SET bytes = 1000")
+        store.delete("a", missing_ok=True)
+        assert list(store) == []
+        assert store.check(repair=True).problems
+        store["a"] = b"x"
+        assert list(store) == ["a"] and store.check().is_clean

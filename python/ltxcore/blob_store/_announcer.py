@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
-from ltxcore.blob_store._eviction import Evicted
+from ltxcore.blob_store._eviction import Evicted, Gone
 
 log = logging.getLogger("ltxcore.blob_store")
 
@@ -17,11 +17,11 @@ class Announcer:
 
     def __init__(self, on_evict: Callable[[Evicted], None]) -> None:
         self._on_evict = on_evict
-        self._queue: queue.SimpleQueue[Sequence[Evicted] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Sequence[Gone] | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._run, name="ltxcore-blob-evictions", daemon=True)
         self.thread.start()
 
-    def announce(self, gone: Sequence[Evicted]) -> None:
+    def announce(self, gone: Sequence[Gone]) -> None:
         """These had to go."""
         self._queue.put(gone)
 
@@ -31,8 +31,8 @@ class Announcer:
 
     def _run(self) -> None:
         while (gone := self._queue.get()) is not None:
-            for blob in gone:
+            for name, size in gone:
                 try:
-                    self._on_evict(blob)
+                    self._on_evict(Evicted(name, size))
                 except Exception:
-                    log.exception("the on_evict callback failed for %r", blob.name)
+                    log.exception("the on_evict callback failed for %r", name)

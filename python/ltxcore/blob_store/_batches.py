@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, cast
 
 from ltxcore.blob_store._announcer import Announcer
-from ltxcore.blob_store._eviction import Evicted, evict
+from ltxcore.blob_store._eviction import Gone, evict
 from ltxcore.blob_store._failures import copy_of, is_busy, translated
 from ltxcore.blob_store._options import Options
 from ltxcore.blob_store._requests import Request
@@ -224,7 +224,7 @@ class Batches:
                 request.fail(copy_of(cause))
         self._has_failed = True
 
-    def _count(self, requests: list[Request[Any]], flushed: int, gone: list[Evicted]) -> None:
+    def _count(self, requests: list[Request[Any]], flushed: int, gone: list[Gone]) -> None:
         stats = self._stats
         stats.batches += 1
         stats.batched_ops += len(requests)
@@ -232,6 +232,6 @@ class Batches:
         stats.rejected += sum(request.error is not None for request in requests)
         stats.touches_flushed += flushed
         stats.evictions += len(gone)
-        stats.evicted_bytes += sum(blob.size for blob in gone)
+        stats.evicted_bytes += sum(size for _, size in gone)
         if gone and self._announcer is not None:
             self._announcer.announce(gone)

@@ -86,3 +86,15 @@ def parts_of(connection: sqlite3.Connection, item: int, size: int, parts: int) -
         "SELECT offset, size, chunk FROM part WHERE item = ? ORDER BY offset", (item,)
     )
     return list(rows)
+
+
+def within(cursor: sqlite3.Cursor, item: int, size: int, parts: int, first: int, last: int) -> list[Part]:
+    """The chunks that bytes from ``first`` up to ``last`` are in."""
+    if parts == 0:
+        return [(0, size, item)] if first < min(last, size) else []
+    rows: Any = cursor.execute(
+        "SELECT offset, size, chunk FROM part WHERE item = ? AND offset < ? AND offset >= "
+        "coalesce((SELECT max(offset) FROM part WHERE item = ? AND offset <= ?), 0) ORDER BY offset",
+        (item, last, item, first),
+    )
+    return [row for row in rows if row[0] + row[1] > first]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import heapq
 import sqlite3
+from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import itemgetter
 from typing import TypeAlias
 
 from ltxcore.blob_store._schema import ORDER
@@ -20,12 +23,15 @@ class Evicted:
     size: int
 
 
+#: The same as it comes from the database. There may be many, and few are asked for.
+Gone: TypeAlias = tuple[str, int]
 Key: TypeAlias = tuple[float, ...]
+SIZE = itemgetter(1)
 #: A key behind all others.
 LAST: Key = (float("inf"),)
 
 
-def evict(transaction: Transaction) -> list[Evicted]:
+def evict(transaction: Transaction) -> list[Gone]:
     """Remove the first blobs in the order of the policy, as few as bring the payload down to the capacity.
 
     The index on that order has the sizes, so nothing that stays is looked at but what was used since its row was written:
@@ -41,40 +47,45 @@ def evict(transaction: Transaction) -> list[Evicted]:
     # A cursor of its own, which is closed: one that stands on a row keeps the file locked after the commit.
     with contextlib.closing(transaction.connection.cursor()) as rows:
         gone, last, later = (choose_in_order if in_order else choose)(transaction, rows, excess)
+    if not gone:
+        return []  # somebody else made the totals wrong
     transaction.write_uses([name for _, name, _, _ in later])
     keys = ORDER[transaction.policy]
     if transaction.policy == "lfu":
         # What was written just now may lie between them.
-        transaction.connection.executemany("DELETE FROM item WHERE name = ?", [(blob.name,) for blob in gone])
+        transaction.connection.executemany("DELETE FROM item WHERE name = ?", [(name,) for name, _ in gone])
     else:
         execute(f"DELETE FROM item WHERE {keys[0]} <= ?", last[:1])  # noqa: S608
-    for blob in gone:
-        transaction.uses.settle(blob.name)
+    if transaction.uses.placed:
+        for name, _ in gone:
+            transaction.uses.settle(name)
     return gone
 
 
-Choice: TypeAlias = tuple[list[Evicted], Key, list[tuple[Key, str, int, Key]]]
+Choice: TypeAlias = tuple[list[Gone], Key, list[tuple[Key, str, int, Key]]]
 
 
 def choose_in_order(transaction: Transaction, rows: sqlite3.Cursor, excess: int) -> Choice:
     """As :func:`choose`, where the rows know everything."""
     key = ORDER[transaction.policy][0]
-    gone: list[Evicted] = []
-    last: Key = ()
-    for name, size, place in rows.execute(f"SELECT name, size, {key} FROM item ORDER BY {key}"):  # noqa: S608
-        gone.append(Evicted(name, size))
-        excess -= size
-        last = (place,)
-        if excess <= 0:
-            break
-    return gone, last, []
+    found: list[tuple[str, int, int]] = []
+    rows.execute(f"SELECT name, size, {key} FROM item ORDER BY {key}")  # noqa: S608
+    # One as a rule, but it may be all of them.
+    count = 4
+    while excess > 0 and (page := rows.fetchmany(count)):
+        sums = list(accumulate(map(SIZE, page)))
+        page = page[: bisect_left(sums, excess) + 1]
+        excess -= sums[len(page) - 1]
+        found += page
+        count = min(count * 4, 1024)
+    return [row[:2] for row in found], found[-1][2:] if found else (), []
 
 
 def choose(transaction: Transaction, rows: sqlite3.Cursor, excess: int) -> Choice:
     """What has to go, the last key among their rows, and what would have gone but for uses that no row knows of."""
     keys = ", ".join(ORDER[transaction.policy])
     rows.execute(f"SELECT name, size, id, {keys} FROM item ORDER BY {keys}")  # noqa: S608
-    gone: list[Evicted] = []
+    gone: list[Gone] = []
     last: Key = ()
     #: Where they are now in the order, name, size, and where their rows are.
     later: list[tuple[Key, str, int, Key]] = []
@@ -90,7 +101,7 @@ def choose(transaction: Transaction, rows: sqlite3.Cursor, excess: int) -> Choic
                 continue
         else:
             _, name, size, key = heapq.heappop(later)
-        gone.append(Evicted(name, size))
+        gone.append((name, size))
         last = max(last, key)
         excess -= size
     return gone, last, later

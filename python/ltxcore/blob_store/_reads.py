@@ -8,10 +8,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 from ltxcore.blob_store import _names, _stats
-from ltxcore.blob_store._chunks import Part, consecutive, open_chunk, parts_of, read_at
+from ltxcore.blob_store._chunks import Part, consecutive, open_chunk, parts_of, read_at, within
 from ltxcore.blob_store._engine import Engine
 from ltxcore.blob_store._failures import not_found, translated
 from ltxcore.blob_store._options import EffectiveOptions, Options
@@ -186,7 +186,7 @@ class Reads:
             item, size, parts = self._locate(cursor, name)
             offset, length = min(offset, size), min(length, size)
             pieces = []
-            for start, part, chunk in _within(cursor, item, size, parts, offset, offset + length):
+            for start, part, chunk in within(cursor, item, size, parts, offset, offset + length):
                 first, last = max(offset - start, 0), min(offset + length - start, part)
                 with open_chunk(cursor.connection, chunk) as blob:
                     pieces.append(read_at(blob, first, last - first))
@@ -385,17 +385,3 @@ class Reads:
 def moment(milliseconds: int) -> datetime:
     """A time of the wall clock."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _within(
-    cursor: sqlite3.Cursor, item: int, size: int, parts: int, first: int, last: int
-) -> list[tuple[int, int, int]]:
-    """The chunks that bytes from ``first`` up to ``last`` are in."""
-    if parts == 0:
-        return [(0, size, item)] if first < min(last, size) else []
-    rows: Any = cursor.execute(
-        "SELECT offset, size, chunk FROM part WHERE item = ? AND offset < ? AND offset >= "
-        "coalesce((SELECT max(offset) FROM part WHERE item = ? AND offset <= ?), 0) ORDER BY offset",
-        (item, last, item, first),
-    )
-    return [row for row in rows if row[0] + row[1] > first]
