@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, cast
 
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._tags import TagValue, encode_tags
-from ltxcore.blob_store._transaction import Transaction
+from ltxcore.blob_store._transaction import Put, Transaction
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -27,7 +28,7 @@ class Batch:
         payload, encoded = bytes(memoryview(data)), encode_tags(tags)
         self.weight += len(payload)
         self.puts += 1
-        self.actions.append(lambda transaction: transaction.put(name, payload, encoded))
+        self.actions.append(Put(name, payload, encoded))
 
     def delete(self, name: str, *, missing_ok: bool = False) -> None:
         """See :meth:`BlobStore.delete`."""
@@ -58,5 +59,9 @@ class Batch:
 
     def run(self, transaction: Transaction) -> None:
         """Make the changes."""
-        for action in self.actions:
-            action(transaction)
+        for are_puts, group in groupby(self.actions, transaction.can_group):
+            if are_puts:
+                transaction.put_many([cast(Put, action) for action in group])
+                continue
+            for action in group:
+                action(transaction)
