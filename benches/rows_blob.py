@@ -17,7 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
-from benches.blob_peers import DiskCache, Ours, Peer, PlainFiles, SqliteDict
+from benches.blob_peers import DiskCache, Ours, Peer, PlainFiles, SqliteDict, WakingOnly
 from benches.site import Site, say
 from benches.table import Row, Wanted
 from ltxcore.blob_store import BlobStore, Options
@@ -150,7 +150,8 @@ def small_puts(site: Site) -> list[Row]:
                 wanted = {"unbatched": 5.0, "diskcache": 3.0}
                 if durability == "normal":
                     runs["sqlitedict"] = writing(SqliteDict, threads, size, less)
-                    wanted["sqlitedict"] = None
+                    runs["threads alone"] = writing(WakingOnly, threads, size, total)
+                    wanted |= {"sqlitedict": None, "threads alone": None}
             what = f"puts of {size} B, {threads} thread{'s' * (threads > 1)}, {durability}"
             rows += rows_of(what, "/s", in_turns(site, runs), wanted)
     return rows
