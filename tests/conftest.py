@@ -1,5 +1,6 @@
 """Settings that every test shares."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,12 @@ from tests.helpers import litestream, profiles  # noqa: E402  (needs the path ab
 from tests.helpers.site import Site  # noqa: E402
 
 profiles.register()
+
+
+def pytest_configure() -> None:
+    # A shell without job control has what runs in the background ignore Ctrl-C, which some tests send.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

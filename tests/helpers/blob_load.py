@@ -111,14 +111,14 @@ class Worker:
                 self.report.problems.append("a composed blob is torn")
 
 
-def sample(path: Path, until: float, report: Report) -> None:
+def sample(path: Path, capacity: int, until: float, report: Report) -> None:
     """What another program sees: at no commit is there more than the capacity, and the totals are the sums."""
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)) as connection:
         while time.monotonic() < until:
             row = connection.execute(
                 "SELECT bytes, items, (SELECT sum(size) FROM item), (SELECT count(*) FROM item) FROM meta"
             ).fetchone()
-            if row[0] > CAPACITY or row[0] != (row[2] or 0) or row[1] != row[3]:
+            if row[0] > capacity or row[0] != (row[2] or 0) or row[1] != row[3]:
                 report.problems.append(f"bytes, items, their sums: {row}")
             report.samples += 1
             time.sleep(0.005)
@@ -135,19 +135,19 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def load(room: Path, seconds: float, seed: int) -> Report:
+def load(room: Path, seconds: float, seed: int, capacity: int = CAPACITY) -> Report:
     """24 at once, in this process and others, and a sampler."""
     report, path = Report(), room / "store.db"
     before = (descriptors(), threading.active_count())
     began = time.monotonic()
     until = began + seconds
-    with BlobStore(path, capacity=CAPACITY, options=OPTIONS) as store:
+    with BlobStore(path, capacity=capacity, options=OPTIONS) as store:
         others = [other(path, seconds, seed + number) for number in range(PROCESSES)]
         workers = [
             threading.Thread(target=Worker(store, seed + 100 + number, report).run, args=(until,))
             for number in range(THREADS)
         ]
-        workers.append(threading.Thread(target=sample, args=(path, until, report)))
+        workers.append(threading.Thread(target=sample, args=(path, capacity, until, report)))
         for worker in workers:
             worker.start()
         # By then every reader has filled its page cache.
