@@ -179,10 +179,10 @@ def other(path: Path, seconds: float, seed: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment())
 
 
-def replicated(room: Path, seconds: float, seed: int) -> Report:
+def replicated(room: Path, seconds: float, seed: int, capacity: int = CAPACITY) -> Report:
     """A store under load, and its replica restored at TXIDs all along: each is a whole store."""
     report, path, replica = Report(), room / "store.db", room / "replica"
-    BlobStore(path, capacity=CAPACITY, options=OPTIONS).close()
+    BlobStore(path, capacity=capacity, options=OPTIONS).close()
     began = time.monotonic()
     with ltxcore.replicate(path, replica.as_uri()) as db, BlobStore(path, options=OPTIONS) as store:
         until = began + seconds
@@ -199,6 +199,7 @@ def replicated(room: Path, seconds: float, seed: int) -> Report:
         for worker in workers:
             worker.join()
         txids.append(db.wait(timeout=60).txid)
+        report.evictions = store.stats().evictions
         final = {name: store[name] for name in store}
     for txid in sorted(set(txids)):
         with tempfile.TemporaryDirectory(dir=room) as directory:
