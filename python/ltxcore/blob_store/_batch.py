@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, cast
 
 from ltxcore.blob_store import _names
+from ltxcore.blob_store._compose import compose
 from ltxcore.blob_store._tags import TagValue, encode_tags
 from ltxcore.blob_store._transaction import Put, Transaction
 
@@ -50,7 +51,7 @@ class Batch:
     def compose(self, target: str, prefix: str, *, size: int | None = None, delete: bool = True) -> None:
         """See :meth:`BlobStore.compose`."""
         _names.check(target)
-        self.actions.append(lambda transaction: transaction.compose(target, prefix, size, remove=delete))
+        self.actions.append(lambda transaction: compose(transaction, target, prefix, size, remove=delete))
 
     def delete_prefix(self, prefix: str) -> None:
         """See :meth:`BlobStore.delete_prefix`."""

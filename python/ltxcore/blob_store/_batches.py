@@ -55,6 +55,7 @@ class Batches:
         #: What the transaction is about, until it is answered.
         self._requests: list[Request[Any]] = []
         self._one_by_one = False
+        self._only_puts = False
         self._has_failed = False
 
     def write(self) -> None:
@@ -64,6 +65,8 @@ class Batches:
             with self._guard:
                 self.recover()
                 self._one_by_one = self._has_failed = False
+                # None of them changes much in one statement. A copy, since others add to it.
+                self._only_puts = all(isinstance(request.action, Put) for request in tuple(self.waiting))
                 while not self._attempt(deadline):
                     pass
             self._answer()
@@ -77,6 +80,12 @@ class Batches:
     def is_unfinished(self) -> bool:
         """Whether a leader was interrupted, and :meth:`recover` has something to do."""
         return bool(self._requests)
+
+    def connection(self) -> sqlite3.Connection:
+        """The connection with nothing unfinished, for what may be of any size. Only with the guard."""
+        self.recover()
+        self._transaction.set_temp_store(in_memory=False)
+        return self._connection
 
     def recover(self) -> None:
         """End what a leader was interrupted in: answer what is decided, and let the rest wait again.
@@ -131,7 +140,7 @@ class Batches:
     def _write(self) -> None:
         transaction, requests = self._transaction, self._requests
         is_first = not requests
-        transaction.begin()
+        transaction.begin(self._only_puts)
         self._apply_all(requests)
         if is_first:
             self._gather(requests)
@@ -153,6 +162,9 @@ class Batches:
                     break
                 # In this order: a signal between any two of these must not lose a request.
                 request = self.waiting[0]
+                if self._only_puts and not isinstance(request.action, Put):
+                    linger_until = 0.0
+                    break
                 requests.append(request)
                 self.waiting.popleft()
                 came.append(request)

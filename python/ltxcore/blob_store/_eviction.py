@@ -27,6 +27,8 @@ class Evicted:
 Gone: TypeAlias = tuple[str, int]
 Key: TypeAlias = tuple[float, ...]
 SIZE = itemgetter(1)
+#: Blobs that one statement removes at most.
+STEP = 1024
 #: A key behind all others.
 LAST: Key = (float("inf"),)
 
@@ -55,11 +57,24 @@ def evict(transaction: Transaction) -> list[Gone]:
         # What was written just now may lie between them.
         transaction.connection.executemany("DELETE FROM item WHERE name = ?", [(name,) for name, _ in gone])
     else:
-        execute(f"DELETE FROM item WHERE {keys[0]} <= ?", last[:1])  # noqa: S608
+        remove_up_to(transaction, keys[0], last[0], len(gone))
     if transaction.uses.placed:
         for name, _ in gone:
             transaction.uses.settle(name)
     return gone
+
+
+def remove_up_to(transaction: Transaction, key: str, last: float, count: int) -> None:
+    """Remove the first ``count`` blobs, up to the key of the last, in steps.
+
+    What a statement has to undo if it fails is kept until it ends, perhaps in memory, and there may be any number of blobs.
+    """
+    execute = transaction.execute
+    for _ in range(count // STEP):
+        execute(
+            f"DELETE FROM item WHERE {key} <= (SELECT {key} FROM item ORDER BY {key} LIMIT 1 OFFSET {STEP - 1})"  # noqa: S608
+        )
+    execute(f"DELETE FROM item WHERE {key} <= ?", (last,))  # noqa: S608
 
 
 Choice: TypeAlias = tuple[list[Gone], Key, list[tuple[Key, str, int, Key]]]

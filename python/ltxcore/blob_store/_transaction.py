@@ -9,7 +9,7 @@ from functools import cache
 from typing import cast
 
 from ltxcore.blob_store import _names
-from ltxcore.blob_store._chunks import Chunk, consecutive, open_chunk, parts_of
+from ltxcore.blob_store._chunks import open_chunk, parts_of
 from ltxcore.blob_store._failures import not_found
 from ltxcore.blob_store._options import Options, Policy
 from ltxcore.blob_store._uses import Uses
@@ -19,9 +19,6 @@ from ltxcore.errors import (
     BlobTooLargeError,
     StoreFullError,
 )
-
-#: Chunks that are shorter on average are written anew when a blob is put together.
-SHORT_PART = 4096
 
 #: How many puts one statement stores at most. Every call into SQLite lets other threads have the interpreter, which has
 #: then to be won back; so few statements with many rows are much cheaper than many statements.
@@ -87,20 +84,32 @@ class Transaction:
         self.now = 0
         self.begun_at = 0
         self._limit = 0
+        self._is_in_memory: bool | None = False
         #: Set once COMMIT was asked for: if the transaction is over then, it is committed.
         self.is_committing = False
 
-    def begin(self) -> None:
-        """Take the write lock, and read what other processes may have changed."""
+    def begin(self, in_memory: bool) -> None:
+        """Take the write lock, and read what other processes may have changed. See :meth:`set_temp_store`."""
         # In this order: what was settled for a commit must not be undone.
         self.uses.keep()
         self.is_committing = False
+        self.set_temp_store(in_memory)
         self.execute("BEGIN IMMEDIATE")
         self.capacity, limit, self.policy = self.execute(_BEGIN).fetchone()
         self._limit = limit
         self.begun_at = self.clock = limit - CLOCK_STEP
         self.now = now_ms()
         self.uses.begin(self.tick)
+
+    def set_temp_store(self, in_memory: bool) -> None:
+        """Keep what a statement has to undo if it fails in memory, or where SQLite would: beyond 64 KiB in a file.
+
+        To make that file costs as much as the puts of a small batch. It is decided when a transaction begins.
+        """
+        if self._is_in_memory is not in_memory:
+            self._is_in_memory = None
+            self.execute(f"PRAGMA temp_store={'memory' if in_memory else 'default'}")
+            self._is_in_memory = in_memory
 
     def commit(self) -> None:
         """Make it all last."""
@@ -302,61 +311,6 @@ class Transaction:
         revealed = [(moves[name], "\0" + name) for name in names]
         self.connection.executemany("UPDATE item SET name = ? WHERE name = ?", revealed)
         return len(names)
-
-    def compose(self, target: str, prefix: str, size: int | None, remove: bool) -> int:
-        """Make one blob of chunks that are named by their offsets; its size in bytes.
-
-        Chunks that are not kept are taken over as they are: not a byte of them is copied.
-        """
-        chunks = consecutive(self.connection, prefix, size)
-        total = sum(chunk.size for chunk in chunks)
-        self.check_size(target, total)
-        if any(chunk.name == target for chunk in chunks):
-            raise BlobExistsError(f"{target!r} is one of the chunks that it would be made of")
-        item = self.tick()
-        short = total < SHORT_PART * len(chunks)
-        take = self._copy if short or not remove else self._take_over
-        count = take(item, chunks)
-        if remove:
-            for chunk in chunks:
-                self.uses.forget(chunk.name)
-            self.connection.executemany(
-                "DELETE FROM item WHERE name = ?", [(chunk.name,) for chunk in chunks]
-            )
-        self.store(target, item, total, count)
-        return total
-
-    def _take_over(self, item: int, chunks: list[Chunk]) -> int:
-        count = 0
-        for chunk in chunks:
-            if chunk.parts:
-                self.execute(
-                    "UPDATE part SET item = ?, offset = offset + ? WHERE item = ?",
-                    (item, chunk.offset, chunk.id),
-                )
-            else:
-                self.execute(
-                    "INSERT INTO part VALUES (?, ?, ?, ?)", (item, chunk.offset, chunk.size, chunk.id)
-                )
-            # Nothing is left to be deleted with it.
-            self.execute("UPDATE item SET parts = -1 WHERE name = ?", (chunk.name,))
-            count += max(chunk.parts, 1)
-        return count
-
-    def _copy(self, item: int, chunks: list[Chunk]) -> int:
-        pending, start, count = bytearray(), 0, 0
-        for chunk in chunks:
-            for _, _, part in parts_of(self.connection, chunk.id, chunk.size, chunk.parts):
-                row = self.execute("SELECT data FROM chunk WHERE id = ?", (part,)).fetchone()
-                pending += cast(bytes, row[0])
-                while len(pending) >= self.chunk_size:
-                    self.add_part(item, start, bytes(pending[: self.chunk_size]))
-                    start, count = start + self.chunk_size, count + 1
-                    del pending[: self.chunk_size]
-        if pending or not count:
-            self.add_part(item, start, bytes(pending))
-            count += 1
-        return count
 
     # --- long blobs, written in several transactions ---------------------------------------------------------------
 

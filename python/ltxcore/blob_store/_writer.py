@@ -46,7 +46,6 @@ class Writer:
         guard: contextlib.AbstractContextManager[object],
         on_evict: Callable[[Evicted], None] | None,
     ) -> None:
-        self._connection = connection
         self._options = options
         self._guard = guard
         #: Held by who leads. That it could be taken twice is not used: what matters is that it knows its owner.
@@ -167,8 +166,7 @@ class Writer:
                 if self._is_done:
                     raise StoreClosedError("the store is closed")
                 with self._guard:
-                    self._batches.recover()
-                    yield self._connection
+                    yield self._batches.connection()
             except sqlite3.Error as error:
                 raise translated(error) from error
             finally:
@@ -220,7 +218,7 @@ class Writer:
                 self._batches.flushes = True
                 self._batches.write()
             with self._guard:
-                last(self._connection)
+                last(self._batches.connection())
         finally:
             self._is_done = True
             if self._announcer is not None:

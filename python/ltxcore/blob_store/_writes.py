@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._chunks import parts_of
+from ltxcore.blob_store._compose import compose
 from ltxcore.blob_store._reads import Reads
 from ltxcore.blob_store._sinks import StoreSink, copy_source
 from ltxcore.blob_store._streams import BlobWriter, Updater
@@ -247,7 +248,7 @@ class Writes(Reads):
         """
         _names.check(target)
         return self._engine.writer.call(
-            lambda transaction: transaction.compose(target, prefix, size, remove=delete)
+            lambda transaction: compose(transaction, target, prefix, size, remove=delete)
         )
 
 
