@@ -15,7 +15,7 @@ from unittest import mock
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ltxcore.blob_store import BlobStore, BlobWriter, Evicted, Options, _transaction
+from ltxcore.blob_store import BlobStore, BlobWriter, Evicted, Options, _compose, _eviction, _transaction
 from ltxcore.errors import BlobStoreError, StoreClosedError
 
 from tests.helpers.blob_model import Model
@@ -109,8 +109,9 @@ class Machine(RuleBasedStateMachine):
         self.writers: list[Writing] = []
         self.patches = contextlib.ExitStack()
         self.patches.enter_context(mock.patch.object(_transaction, "now_ms", self.now_ms))
-        # So that chunks of a few bytes are taken over as well as written anew.
-        self.patches.enter_context(mock.patch.object(_transaction, "SHORT_PART", 4))
+        # So that chunks of a few bytes are taken over as well as written anew, and evictions of a few blobs have steps.
+        self.patches.enter_context(mock.patch.object(_compose, "SHORT_PART", 4))
+        self.patches.enter_context(mock.patch.object(_eviction, "STEP", 2))
         TALLY.machines += 1
 
     def now_ms(self) -> int:

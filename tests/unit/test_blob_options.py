@@ -38,6 +38,8 @@ IN_FORCE: list[tuple[str, Any, Any]] = [
     ("journal_size_limit", 0, 0),
     ("journal_size_limit", 1 << 20, 1 << 20),
     ("journal_size_limit", -1, -1),
+    ("wal_autocheckpoint", 0, 0),
+    ("wal_autocheckpoint", 50, 50),
     ("max_page_count", 1000, 1000),
 ]
 #: Settings that only a new file takes.
@@ -140,6 +142,17 @@ def test_the_page_limit_bounds_the_file_and_may_not_be_below_it(tmp_path: Path) 
     assert caught.value.name == "max_page_count"
 
 
+@pytest.mark.parametrize(("pages", "least", "most"), [(50, 50, 80), (0, 3000, 10_000), (None, 1000, 1030)])
+def test_the_wal_starts_anew_after_so_many_pages(
+    tmp_path: Path, pages: int | None, least: int, most: int
+) -> None:
+    with opened(tmp_path / "s.db", options=quick(wal_autocheckpoint=pages)) as store:
+        for number in range(1000):
+            store[f"{number}"] = b"x"
+        size = (tmp_path / "s.db-wal").stat().st_size
+    assert least <= size // (4096 + 24) <= most
+
+
 @pytest.mark.parametrize("mode", ["wal", "delete"])
 def test_a_store_over_a_vfs_of_ours(tmp_path: Path, mode: str) -> None:
     OSVFS().register()
@@ -218,6 +231,7 @@ def test_whatever_the_journal_mode_what_fails_changes_nothing(tmp_path: Path, mo
         ("journal_mode", "wal2"),
         ("journal_mode", ""),
         ("mmap_size", -1),
+        ("wal_autocheckpoint", -1),
         ("max_page_count", -1),
         ("busy_timeout", -0.1),
         ("readers", 0),

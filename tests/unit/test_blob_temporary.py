@@ -123,7 +123,10 @@ def test_many_evictions_are_several_statements(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db", capacity=5 * BLOBS) as store:
         fill(store)
         transaction = store._engine.writer._batches._transaction
-        with watched(store) as watch, mock.patch.object(transaction, "execute", wraps=transaction.execute) as execute:
+        with (
+            watched(store) as watch,
+            mock.patch.object(transaction, "execute", wraps=transaction.execute) as execute,
+        ):
             store.put("large", bytes(5 * (BLOBS - 10)))
         assert watch.files == [0]
         removals = [call for call in execute.mock_calls if call.args[0].startswith("DELETE FROM item")]

@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import cast
 
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._chunks import open_chunk, parts_of
