@@ -46,7 +46,7 @@ MODULES: dict[str, set[str]] = {
     "restore": {"errors", "ltx", "levels", "clients", "replica"},
     "follow": {"errors", "ltx", "levels", "clients", "replica", "restore"},
     "vfs": {"errors", "ltx", "levels", "clients"},
-    "blob_store": {"errors"},
+    "blob_store": {"errors", "vfs"},
     "db": {"errors", "ltx", "levels", "clients", "replica", "restore"},
     "store": {"errors", "ltx", "levels", "clients", "config", "replica", "restore", "db"},
 }

@@ -181,3 +181,64 @@ def test_rm_by_prefix(blob, store):
     blob("rm", store, "a/", "--prefix", "--missing-ok")
     blob("rm", store, "", "--prefix", code=1)
     assert list(content(store)) == ["b"]
+
+
+# --- what fails changes nothing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("piped", [True, False])
+def test_a_put_that_fails_evicts_nothing(blob, store, tmp_path, exclusive, piped):
+    before = content(store)
+    large = tmp_path / "large"
+    large.write_bytes(bytes(5000))
+    source = ["-"] if piped else [large]
+    options = ["--exclusive"] if exclusive else []
+    keywords = {"data": large.read_bytes()} if piped else {}
+    done = blob("put", store, "new", *source, "--capacity", "100", *options, code=1, **keywords)
+    assert "capacity of 100" in done.stderr
+    assert content(store) == before
+    with BlobStore(store) as blobs:
+        assert blobs.capacity is None
+
+
+def test_a_lower_capacity_takes_effect_with_the_put(blob, store, tmp_path):
+    (tmp_path / "file").write_bytes(bytes(100))
+    done = blob("put", store, "new", tmp_path / "file", "--capacity", "100")
+    assert "2 blobs evicted" in done.stdout
+    assert content(store) == {"b": b"", "new": bytes(100)}
+
+
+@pytest.mark.parametrize("tag", ["t=\udcff", "\udcff=t"])
+def test_a_tag_that_is_not_utf8_is_refused(blob, store, tmp_path, tag):
+    before = content(store)
+    (tmp_path / "file").write_bytes(b"NEW")
+    assert "UTF-8" in blob("put", store, "b", tmp_path / "file", "--tag", tag, code=2).stderr
+    assert content(store) == before
+
+
+def test_tags_come_with_the_blob(blob, store, tmp_path):
+    (tmp_path / "file").write_bytes(b"NEW")
+    blob("put", store, "b", tmp_path / "file", "--tag", "type=text", "--tag", "for=all")
+    with BlobStore(store) as blobs:
+        assert blobs["b"] == b"NEW" and blobs.tags("b") == {"type": "text", "for": "all"}
+
+
+@pytest.mark.parametrize("command", [["check", "--repair"], ["vacuum"], ["rm", "a"], ["ls"]])
+def test_an_empty_file_stays_one(blob, tmp_path, command):
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    assert (
+        f"{empty}: the file is empty" in blob(command[0], *command[2:0], empty, *command[1:], code=1).stderr
+    )
+    assert empty.stat().st_size == 0
+
+
+def test_an_error_names_the_file(blob, store):
+    with BlobStore(store) as blobs:
+        page_size = blobs.effective_options.page_size
+    with store.open("r+b") as file:
+        file.seek(2 * page_size)
+        file.write(b"\xff" * page_size)
+    done = blob("ls", store, "-l", code=1)
+    assert str(store) in done.stderr and "malformed" in done.stderr

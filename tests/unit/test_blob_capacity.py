@@ -302,3 +302,27 @@ def test_a_total_that_somebody_else_made_wrong_makes_no_write_fail(tmp_path: Pat
         assert store.check(repair=True).problems
         store["a"] = b"x"
         assert list(store) == ["a"] and store.check().is_clean
+
+
+def test_a_capacity_that_is_refused_leaves_the_others_of_its_batch_alone(tmp_path: Path) -> None:
+    with opened(tmp_path / "s.db", capacity=1000, options=quick(policy="none")) as store:
+        store["a"] = bytes(500)
+        failed: list[BaseException] = []
+
+        def lower() -> None:
+            try:
+                store.capacity = 100
+            except StoreFullError as error:
+                failed.append(error)
+
+        with store._engine.writer._lead:  # so that both come into one transaction
+            threads = [threading.Thread(target=lower)]
+            threads[0].start()
+            eventually(lambda: store.stats().queue_depth == 1)
+            threads.append(threading.Thread(target=store.put, args=["b", bytes(10)]))
+            threads[1].start()
+            eventually(lambda: store.stats().queue_depth == 2)
+        for thread in threads:
+            thread.join()
+        assert len(failed) == 1
+        assert store.capacity == 1000 and sorted(store) == ["a", "b"]

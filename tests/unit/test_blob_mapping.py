@@ -1,6 +1,7 @@
 """A store as a mapping, blobs as paths, changes that happen together, and what is known of all of it."""
 
 import array
+import threading
 import time
 from collections.abc import MutableMapping
 from datetime import UTC, datetime, timedelta
@@ -61,6 +62,54 @@ def test_a_store_is_a_mutable_mapping(store: BlobStore) -> None:
     assert store, "a store without blobs is a store"
     with pytest.raises(TypeError):
         hash(store)
+
+
+def test_of_several_that_take_a_blob_one_gets_it(store: BlobStore) -> None:
+    taken: list[bytes | None] = []
+    kept: list[bytes] = []
+
+    def take(number: int) -> None:
+        for turn in range(50):
+            kept.append(store.setdefault(f"{turn}", b"%d" % number))
+        for turn in range(50):
+            taken.append(store.pop(f"{turn}", None))
+
+    threads = [threading.Thread(target=take, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 200 and len(store) == 0
+    gone = sorted(data for data in taken if data is not None)
+    assert 50 <= len(gone) <= 200 and set(gone) <= set(kept)
+    assert store.stats().deletes == len(gone) == store.stats().puts
+
+
+def test_long_blobs_are_taken_whole(store: BlobStore) -> None:
+    store["long"], store["short"] = bytes(1000), b"x"
+    assert store.setdefault("longer", bytes(2000)) == bytes(2000)
+    assert store.setdefault("longer", b"") == bytes(2000)
+    assert store.popitem() == ("long", bytes(1000))
+    assert store.pop("longer") == bytes(2000)
+    assert store.popitem() == ("short", b"x")
+    with pytest.raises(KeyError):
+        store.popitem()
+    assert store.check().is_clean
+
+
+def test_what_goes_while_it_is_looked_through_is_left_out(store: BlobStore) -> None:
+    names = [f"{number:02}" for number in range(20)]
+    for look in (store.items, store.values):
+        for name in names:
+            store[name] = name.encode()
+        seen = []
+        for found in look():
+            seen.append(found)
+            store.delete_prefix("1")
+        assert len(seen) == 10
+    assert ("00", b"00") in store.items() and ("10", b"10") not in store.items()
+    assert b"00" in store.values() and b"10" not in store.values()
+    assert len(store.items()) == len(store.values()) == 10
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ IN_FORCE: list[tuple[str, Any, Any]] = [
     ("journal_size_limit", -1, -1),
     ("wal_autocheckpoint", 0, 0),
     ("wal_autocheckpoint", 50, 50),
+    ("secure_delete", True, True),
+    ("secure_delete", False, False),
     ("max_page_count", 1000, 1000),
 ]
 #: Settings that only a new file takes.
@@ -283,14 +285,6 @@ def test_a_database_of_the_original_design_can_only_be_imported(tmp_path: Path) 
         opened(path)
     assert "import" in (caught.value.hint or "")
     assert path.read_bytes() == before
-
-
-def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    path.touch()
-    with opened(path, create=False) as store:
-        store["a"] = b"x"
-        assert store.effective_options.journal_mode == "wal"
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,16 @@ def test_an_import_keeps_within_the_capacity(tmp_path: Path) -> None:
         assert list(store) == ["7", "8"]
 
 
+def test_a_name_that_is_not_utf8_is_skipped(tmp_path: Path) -> None:
+    source = original(tmp_path / "original.db", ("a", "1", b"x", None), ("b", "2", b"y", None))
+    with plain(source) as connection:
+        connection.execute("UPDATE blob SET name = CAST(x'ff41' AS TEXT) WHERE name = 'a'")
+    with opened(tmp_path / "s.db") as store:
+        done = store.import_original(source)
+        assert (done.blobs, done.bytes, len(done.skipped)) == (1, 1, 1)
+        assert in_use(store) == {"b": b"y"}
+
+
 def test_only_the_original_tables_are_imported(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db") as store:
         with pytest.raises(FileNotFoundError):

@@ -246,6 +246,20 @@ def test_chunks_become_one_blob(tmp_path: Path, keep: bool, length: int, chunk_s
         assert report.is_clean and usage.payload_bytes == usage.items == 0
 
 
+@pytest.mark.parametrize("length", [10, 8192])
+def test_an_empty_last_chunk_is_no_part_of_the_whole(tmp_path: Path, length: int) -> None:
+    with opened(tmp_path / "s.db") as store:
+        store["a/0"], store[f"a/{length}"] = bytes(length), b""
+        assert store.compose("b/0", "a/") == length
+        store[f"b/{length}"] = b"x" * length
+        assert store.compose("c", "b/") == 2 * length
+        assert store["c"] == bytes(length) + b"x" * length
+        store["d/0"] = b""
+        assert store.compose("e", "d/") == 0
+        assert store["e"] == b"" and list(store) == ["c", "e"]
+        assert store.check().is_clean
+
+
 @pytest.mark.parametrize(
     ("sizes", "total", "raised", "offset", "expected"),
     [

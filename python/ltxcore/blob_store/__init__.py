@@ -15,15 +15,14 @@ Because it is one ordinary SQLite file, :func:`ltxcore.replicate` backs it up, a
 
 from ltxcore.blob_store._aio import AsyncBlobStore
 from ltxcore.blob_store._batch import Batch
+from ltxcore.blob_store._blob_writer import BlobWriter
 from ltxcore.blob_store._check import Report
 from ltxcore.blob_store._eviction import Evicted
 from ltxcore.blob_store._importer import Imported
 from ltxcore.blob_store._options import EffectiveOptions, Options
 from ltxcore.blob_store._paths import BlobPath
-from ltxcore.blob_store._reads import BlobStat
-from ltxcore.blob_store._stats import Stats, Usage
+from ltxcore.blob_store._stats import BlobStat, Stats, Usage
 from ltxcore.blob_store._store import BlobStore
-from ltxcore.blob_store._streams import BlobWriter
 from ltxcore.blob_store._tags import TagValue
 
 __all__ = [

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 from ltxcore.blob_store._check import Report
 from ltxcore.blob_store._failures import not_found
 from ltxcore.blob_store._options import Options
-from ltxcore.blob_store._reads import PAGE, BlobStat
-from ltxcore.blob_store._stats import Stats, Usage
+from ltxcore.blob_store._reads import PAGE
+from ltxcore.blob_store._stats import BlobStat, Stats, Usage
 from ltxcore.blob_store._store import BlobStore
 from ltxcore.blob_store._tags import TagValue
 from ltxcore.errors import StoreClosedError

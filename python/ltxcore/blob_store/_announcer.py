@@ -34,5 +34,5 @@ class Announcer:
             for name, size in gone:
                 try:
                     self._on_evict(Evicted(name, size))
-                except Exception:
+                except BaseException:  # SystemExit, say: there are others to be told
                     log.exception("the on_evict callback failed for %r", name)

@@ -58,9 +58,10 @@ class Batches:
         self._only_puts = False
         self._has_failed = False
 
-    def write(self) -> None:
-        """Write what waits as one transaction, and answer."""
-        deadline = time.monotonic() + self._options.busy_timeout
+    def write(self, deadline: float | None = None) -> None:
+        """Write what waits as one transaction, and answer. Others are waited for until ``deadline``, or as asked."""
+        if deadline is None:
+            deadline = time.monotonic() + self._options.busy_timeout
         try:
             with self._guard:
                 self.recover()
@@ -84,7 +85,7 @@ class Batches:
     def connection(self) -> sqlite3.Connection:
         """The connection with nothing unfinished, for what may be of any size. Only with the guard."""
         self.recover()
-        self._transaction.set_temp_store(in_memory=False)
+        self._transaction.set_apart()
         return self._connection
 
     def recover(self) -> None:
@@ -178,9 +179,16 @@ class Batches:
                 time.sleep(0.0005)
 
     def _gather_none(self) -> None:
-        """Of a transaction that could not even begin: who waits first is told."""
-        if not self._requests and self.waiting:
-            self._requests.append(self.waiting[0])
+        """Of a transaction that could not even begin: who waits first is told, and all who have waited long enough.
+
+        That is half of the time. So nobody waits for more than one and a half of it, however many wait.
+        """
+        requests = self._requests
+        if requests:
+            return
+        latest = time.monotonic() - self._options.busy_timeout / 2
+        while self.waiting and (not requests or self.waiting[0].since <= latest):
+            requests.append(self.waiting[0])
             self.waiting.popleft()
 
     def _apply_all(self, requests: list[Request[Any]]) -> None:
@@ -208,18 +216,20 @@ class Batches:
 
     def _apply(self, request: Request[Any]) -> None:
         """One write, undone alone if it fails alone."""
-        execute, uses = self._transaction.execute, self._transaction.uses
-        mark = uses.mark()
+        transaction = self._transaction
+        execute, uses = transaction.execute, transaction.uses
+        mark, bound, policy = uses.mark(), transaction.capacity, transaction.policy
         execute("SAVEPOINT request")
         try:
-            request.run(self._transaction)
-            if self._transaction.policy == "none":
-                self._transaction.refuse_overflow()
+            request.run(transaction)
+            if transaction.policy == "none":
+                transaction.refuse_overflow()
         except Exception as error:
             if not self._connection.in_transaction:
                 raise LostError from error
             execute("ROLLBACK TO request")
             uses.undo(mark)
+            transaction.capacity, transaction.policy = bound, policy
             request.fail(translated(error) if isinstance(error, sqlite3.Error) else error)
         execute("RELEASE request")
 

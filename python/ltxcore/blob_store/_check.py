@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ltxcore.blob_store import _options
 from ltxcore.blob_store._failures import code
+from ltxcore.blob_store._tags import decode_tags
+from ltxcore.errors import StoreCorruptError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ def compared(connection: sqlite3.Connection, problems: list[str]) -> Report:
     if bytes_off or items_off:
         problems.append(f"the totals are off by {bytes_off} bytes and {items_off} blobs")
     problems += [f"{name!r} does not have all its bytes" for name in broken]
+    problems += [f"the tags of {name!r} are not tags" for name in bad_tags(connection)]
     if parts:
         problems.append(f"{parts} parts belong to no blob")
     if chunks:
@@ -96,37 +100,54 @@ def compared(connection: sqlite3.Connection, problems: list[str]) -> Report:
     )
 
 
+def bad_tags(connection: sqlite3.Connection) -> list[str]:
+    """Blobs with tags that cannot be read."""
+    found = []
+    for name, text in connection.execute("SELECT name, tags FROM item WHERE tags IS NOT NULL"):
+        try:
+            decode_tags(name, text)
+        except StoreCorruptError:
+            found.append(name)
+    return found
+
+
 def repair(connection: sqlite3.Connection) -> Report:
     """Mend what can be mended, in one transaction; what was wrong."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         found = check(connection)
-        connection.executemany("DELETE FROM item WHERE name = ?", [(name,) for name in found.broken])
-        connection.execute(f"DELETE FROM part WHERE {_STRAY_PARTS}")  # noqa: S608
-        connection.execute(f"DELETE FROM chunk WHERE {_STRAY_CHUNKS}")  # noqa: S608
-        connection.execute(RECONCILE)
-        connection.execute(
-            "UPDATE meta SET clock = max(clock, (SELECT coalesce(max(id), 0) FROM chunk),"
-            " (SELECT coalesce(max(tick), 0) FROM item))"
-        )
-        left = check(connection)
+        try:
+            left = mend(connection, found)
+        except sqlite3.DatabaseError as error:
+            if code(error) != sqlite3.SQLITE_CORRUPT:
+                raise
+            return found  # the file itself is damaged, and nothing of it is changed
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-    return Report(
-        problems=found.problems,
-        bytes_off=found.bytes_off,
-        items_off=found.items_off,
-        broken=found.broken,
-        stray_chunks=found.stray_chunks,
-        stray_parts=found.stray_parts,
-        repaired=left.is_clean,
+    return replace(found, repaired=left.is_clean)
+
+
+def mend(connection: sqlite3.Connection, found: Report) -> Report:
+    """Change what is wrong, within a transaction; what is wrong then."""
+    connection.executemany("DELETE FROM item WHERE name = ?", [(name,) for name in found.broken])
+    connection.execute(f"DELETE FROM part WHERE {_STRAY_PARTS}")  # noqa: S608
+    connection.execute(f"DELETE FROM chunk WHERE {_STRAY_CHUNKS}")  # noqa: S608
+    names = [(name,) for name in bad_tags(connection)]
+    connection.executemany("UPDATE item SET tags = NULL WHERE name = ?", names)
+    connection.execute(RECONCILE)
+    connection.execute(
+        "UPDATE meta SET clock = max(clock, (SELECT coalesce(max(id), 0) FROM chunk),"
+        " (SELECT coalesce(max(tick), 0) FROM item))"
     )
+    return check(connection)
 
 
 def vacuum(connection: sqlite3.Connection, pages: int | None) -> int:
     """Give free pages back to the file system; how many."""
+    if pages is not None and (pages := operator.index(pages)) < 0:
+        raise ValueError(f"there are no {pages} pages")
     if pages == 0:
         return 0
     before = _count(connection)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import gc
+import io
 import itertools
 import sqlite3
 import weakref
-from collections.abc import Iterable
 from typing import Any
 
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._failures import chunk_gap, size_mismatch
+from ltxcore.errors import StoreCorruptError
 
 #: Chunks that are opened between two looks at what a connection keeps of them. A prime: connections that take turns in
 #: whatever order are all looked at.
 LOOK_EVERY = 1021
+HINT = "check(repair=True) removes blobs without all their bytes; a backup has them"
 _opened = itertools.count(1)
+FIND = "SELECT id, size, parts FROM item WHERE name = ?"
 Part = tuple[int, int, int]
 """Offset, size and id of one chunk."""
 
@@ -59,17 +62,28 @@ def consecutive(connection: sqlite3.Connection, prefix: str, size: int | None) -
     return chunks
 
 
-def open_chunk(connection: sqlite3.Connection, chunk: int, *, readonly: bool = True) -> sqlite3.Blob:
-    """A chunk, to be read or changed in place.
+def open_chunk(
+    connection: sqlite3.Connection, chunk: int, size: int | None, *, readonly: bool = True
+) -> sqlite3.Blob:
+    """A chunk, to be read or changed in place. ``size`` is how many bytes it has to have; None if that is known.
 
     Python's connections keep a weak reference to each blob that they opened until they are closed, dead ones too. So those
     are removed now and then, or the memory of a store would grow with every read.
+
+    Raises:
+        sqlite3.OperationalError: there is none, "no such rowid".
+        StoreCorruptError: it has another size.
     """
     if next(_opened) % LOOK_EVERY == 0:
         for kept in gc.get_referents(connection):
             if type(kept) is list:
                 kept[:] = [one for one in kept if type(one) is not weakref.ref or one() is not None]
-    return connection.blobopen("chunk", "data", chunk, readonly=readonly)
+    blob = connection.blobopen("chunk", "data", chunk, readonly=readonly)
+    if size is not None and len(blob) != size:
+        found = len(blob)
+        blob.close()
+        raise StoreCorruptError(f"a chunk of {size} bytes has {found}", hint=HINT)
+    return blob
 
 
 def read_at(blob: sqlite3.Blob, offset: int, length: int) -> bytes:
@@ -79,13 +93,42 @@ def read_at(blob: sqlite3.Blob, offset: int, length: int) -> bytes:
 
 
 def parts_of(connection: sqlite3.Connection, item: int, size: int, parts: int) -> list[Part]:
-    """Where the bytes of a blob are."""
+    """Where the bytes of a blob are.
+
+    Raises:
+        StoreCorruptError: some are nowhere.
+    """
     if parts == 0:
         return [(0, size, item)]
-    rows: Iterable[Any] = connection.execute(
+    rows: list[Any] = connection.execute(
         "SELECT offset, size, chunk FROM part WHERE item = ? ORDER BY offset", (item,)
-    )
-    return list(rows)
+    ).fetchall()
+    end = 0
+    for offset, length, _ in rows:
+        if offset != end:
+            break
+        end += length
+    if end != size or len(rows) != parts:
+        raise incomplete(size)
+    return rows
+
+
+def incomplete(size: int) -> StoreCorruptError:
+    """A blob lacks bytes."""
+    return StoreCorruptError(f"the parts of a blob do not make up its {size} bytes", hint=HINT)
+
+
+def joined(connection: sqlite3.Connection, parts: list[Part], size: int) -> bytes:
+    """All bytes of a blob."""
+    if len(parts) == 1:
+        with open_chunk(connection, parts[0][2], size) as blob:
+            return blob.read()
+    # Its value is its buffer: nothing is copied in the end, and memory is not needed twice.
+    whole = io.BytesIO()
+    for _, length, chunk in parts:
+        with open_chunk(connection, chunk, length) as blob:
+            whole.write(blob.read())
+    return whole.getvalue()
 
 
 def within(cursor: sqlite3.Cursor, item: int, size: int, parts: int, first: int, last: int) -> list[Part]:

@@ -23,7 +23,7 @@ def compose(transaction: Transaction, target: str, prefix: str, size: int | None
     if any(chunk.name == target for chunk in chunks):
         raise BlobExistsError(f"{target!r} is one of the chunks that it would be made of")
     item = transaction.tick()
-    short = total < SHORT_PART * len(chunks)
+    short = not total or total < SHORT_PART * len(chunks)
     take = _copy if short or not remove else _take_over
     count = take(transaction, item, chunks)
     if remove:
@@ -39,6 +39,8 @@ def compose(transaction: Transaction, target: str, prefix: str, size: int | None
 def _take_over(transaction: Transaction, item: int, chunks: list[Chunk]) -> int:
     count = 0
     for chunk in chunks:
+        if not chunk.size:
+            continue  # two parts of one blob cannot have the same offset
         if chunk.parts:
             transaction.execute(
                 "UPDATE part SET item = ?, offset = offset + ? WHERE item = ?",

@@ -6,15 +6,16 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 from ltxcore import _runtime
-from ltxcore.blob_store import _check, _options, _schema
+from ltxcore.blob_store import _check, _forks, _options, _schema
 from ltxcore.blob_store._eviction import Evicted
 from ltxcore.blob_store._failures import code, translated
-from ltxcore.blob_store._options import EffectiveOptions, Options, Policy
+from ltxcore.blob_store._options import EffectiveOptions, Options
 from ltxcore.blob_store._owners import Owner
 from ltxcore.blob_store._readers import FilePool, OnePool
 from ltxcore.blob_store._stats import Stats
@@ -52,21 +53,27 @@ class Engine:
         self._readonly = readonly
         self._open: weakref.WeakSet[Reader] = weakref.WeakSet()
         self._closing = threading.Lock()
+        #: Whether nothing is left of it.
+        self._is_closed = False
+        self._vfs = options.vfs if path is None else _forks.vfs_for(path, options.vfs)
         self._connection = self._first_connection()
         try:
-            self.effective = self._describe()
+            self.effective: EffectiveOptions = _schema.describe(self._connection, path)
             self.pool = self._make_pool()
+            self._file = None if path is None else _forks.identity(path)
         except BaseException:
             self._connection.close()
             raise
         self._writer: Writer | None = None
         if not readonly:
             self._writer = Writer(self._connection, options, self.stats, self.pool.guard, on_evict)
-        engines.add(self)
+        _forks.watch(self)
         _runtime.register(self)
 
     def _connect(self, *, create: bool = False) -> sqlite3.Connection:
-        return _schema.open_connection(self._source, self.options, readonly=self._readonly, create=create)
+        return _schema.open_connection(
+            self._source, self.options, self._vfs, readonly=self._readonly, create=create
+        )
 
     def _first_connection(self) -> sqlite3.Connection:
         try:
@@ -74,9 +81,9 @@ class Engine:
         except sqlite3.Error as error:
             raise self._not_opened(error) from error
         try:
+            if not (self._create and not self._readonly) and not _schema.is_store(connection, self.path):
+                raise NotABlobStoreError(f"{self.path}: the file is empty", path=str(self.path))
             if self._readonly:
-                if not _schema.is_store(connection, self.path):
-                    raise NotABlobStoreError(f"{self.path}: the file is empty", path=str(self.path))
                 _options.verify_file(connection, self.options)
                 _options.verify_journal_mode(connection, self.options)
                 _options.set_connection(connection, self.options)
@@ -98,12 +105,10 @@ class Engine:
         if path is not None and not path.exists() and not (creates and path.parent.is_dir()):
             missing = path.parent if creates else path
             return FileNotFoundError(2, os.strerror(2), str(missing))
-        return translated(error, str(path))
-
-    def _describe(self) -> EffectiveOptions:
-        row = self._connection.execute("SELECT policy FROM meta").fetchone()
-        policy: Policy = row[0]
-        return _options.effective(self._connection, policy)
+        made = translated(error, str(path))
+        if self._readonly and path is not None and path.is_file() and code(error) == sqlite3.SQLITE_CANTOPEN:
+            made.hint = "SQLite needs a -shm file beside it: copy the store to where files can be made"
+        return made
 
     def _make_pool(self) -> FilePool | OnePool:
         if not self._is_shared:
@@ -154,7 +159,7 @@ class Engine:
 
         self.writer.call(action)
         with self.writer.connection():
-            self.effective = self._describe()
+            self.effective = _schema.describe(self._connection, self.path)
 
     def _has_to_change(
         self, connection: sqlite3.Connection, capacity: int | None, *, set_capacity: bool
@@ -189,25 +194,44 @@ class Engine:
         """
         if self._born_in != _runtime.generation():
             return
-        with self._closing:
+        if timeout is not None and timeout > threading.TIMEOUT_MAX:
+            timeout = None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._closing.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+            raise self._not_closed(timeout)
+        try:
             if self._writer is not None:
-                if not self._writer.close(timeout, self._last):
-                    raise StoreBusyError(f"the store could not be closed within {timeout} s")
+                if not self._writer.close(deadline, self._last):
+                    raise self._not_closed(timeout)
             else:
                 self._last(self._connection)
+        finally:
+            self._closing.release()
         _runtime.unregister(self)
 
+    @staticmethod
+    def _not_closed(timeout: float | None) -> StoreBusyError:
+        return StoreBusyError(f"the store could not be closed within {timeout} s")
+
+    def _readers(self) -> list[Reader]:
+        while True:
+            with contextlib.suppress(RuntimeError):  # one was opened or closed meanwhile
+                return list(self._open)
+
     def _last(self, connection: sqlite3.Connection) -> None:
-        for reader in list(self._open):
+        # Without the pool's guard: who reads a blob has its lock, and in memory waits for the guard with it.
+        for reader in self._readers():
             reader.let_go()
         self.pool.close()
         with contextlib.suppress(sqlite3.Error):
             if self._writer is not None and self._is_shared:
                 self._tidy(connection)
         connection.close()
+        self._is_closed = True
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         """Give back what this process leaves: blobs it never finished, free pages, the WAL."""
+        _options.pragma(connection, "busy_timeout", 1000)
         connection.execute("BEGIN IMMEDIATE")
         mine = str(self.owner)
         for (item,) in connection.execute("SELECT id FROM stage WHERE owner = ?", (mine,)).fetchall():
@@ -219,25 +243,19 @@ class Engine:
             connection.execute("PRAGMA busy_timeout=0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def abandon(self) -> None:
-        """In a forked child: leave the parent's connections alone, and keep them from being closed."""
-        inherited.append(self._connection)
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`_forks.Forkable`."""
+        if self._writer is not None:
+            self._writer.hold_still(stack, deadline)
+        self.pool.hold_still(stack, deadline)
+
+    def abandon(self) -> list[object]:
+        """See :class:`_forks.Forkable`."""
+        if self._file is not None and not self._is_closed and _forks.is_of_sqlite(self._vfs):
+            _forks.inherited_files.add(self._file)
         if self._writer is not None:
             self._writer.abandon()
-        inherited.extend(self.pool.abandon())
-        for reader in list(self._open):
-            inherited.extend(reader.abandon())
-
-
-engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-#: Kept for the life of a forked child: to close them would touch the parent's files.
-inherited: list[object] = []
-
-
-def _after_fork_in_child() -> None:
-    for engine in list(engines):
-        engine.abandon()
-    engines.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+        kept: list[object] = [self._connection, *self.pool.abandon()]
+        for reader in self._readers():
+            kept.extend(reader.abandon())
+        return kept

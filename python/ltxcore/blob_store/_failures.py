@@ -33,6 +33,8 @@ def translated(error: sqlite3.Error, path: str | None = None) -> BlobStoreError 
     """The error that a caller gets instead. A new one each time: it is raised in the thread that waited."""
     name = getattr(error, "sqlite_errorname", None)
     message = f"{error} ({name})" if name else str(error)
+    if path is not None:
+        message = f"{path}: {message}"
     match code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             made: BlobStoreError = StoreBusyError(f"another connection holds the store: {message}", path=path)
@@ -40,6 +42,8 @@ def translated(error: sqlite3.Error, path: str | None = None) -> BlobStoreError 
             made = StoreFullError(message, path=path)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             made = StoreCorruptError(message, path=path)
+        case _ if "no such rowid" in str(error):
+            made = StoreCorruptError(f"a chunk is missing: {message}", path=path)
         case _ if "no such vfs" in str(error):
             return ConfigError(message, path=path, hint="register it first: ltxcore.vfs.OSVFS().register()")
         case _:

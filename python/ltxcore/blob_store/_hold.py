@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ltxcore.blob_store import _forks
 from ltxcore.blob_store._bell import Bell
 
 #: As many reads within so many seconds, without a write among them, are close to one another.
@@ -144,6 +145,10 @@ class Hold(contextlib.AbstractContextManager[None]):
             self._end.ring()
             if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join()
+
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`_forks.Forkable`."""
+        _forks.acquire(self._lock, stack, deadline)
 
     def abandon(self) -> list[sqlite3.Connection]:
         """In a forked child: the parent's connection, which must be left alone."""

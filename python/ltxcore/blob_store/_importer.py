@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from ltxcore.blob_store._tags import TagValue
 
 #: Text was stored by a driver that did not know better; its bytes are what was meant.
-_ROWS = "SELECT name, CAST(data AS BLOB), verified FROM blob ORDER BY last_used, rowid"
+#: A name that is no text stays as it is; one that is comes as its bytes, which may not be UTF-8.
+_ROWS = (
+    "SELECT CASE typeof(name) WHEN 'text' THEN CAST(name AS BLOB) ELSE name END, typeof(name), CAST(data AS BLOB),"
+    " verified FROM blob ORDER BY last_used, rowid"
+)
 #: Copies that are on their way at most.
 UNDER_WAY = 1000
 
@@ -61,7 +65,8 @@ def copy(path: Path, store: BlobStore) -> Imported:
             if not {"name", "last_used", "data"} <= columns:
                 raise NotABlobStoreError(f"{path} has no table of blobs", path=str(path))
             rows = _ROWS if "verified" in columns else _ROWS.replace("verified", "NULL")
-            for name, data, verified in connection.execute(rows):
+            for raw, kind, data, verified in connection.execute(rows):
+                name = raw.decode(errors="surrogateescape") if kind == "text" else raw
                 problem = obstacle(name, data, capacity)
                 if problem is not None:
                     skipped.append(problem)

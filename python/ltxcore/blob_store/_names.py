@@ -29,13 +29,22 @@ def check(name: str) -> str:
         raise BlobNameError("a blob's name cannot be empty")
     if "\0" in name:
         raise BlobNameError(f"{name!r}: a blob's name cannot hold a NUL character")
-    try:
-        size = len(name) if name.isascii() else len(name.encode())
-    except UnicodeEncodeError as error:
-        raise BlobNameError(f"{name!r}: a blob's name must be possible in UTF-8") from error
+    size = len(name) if name.isascii() else len(encoded(name))
     if size > MAX_BYTES:
         raise BlobNameError(f"{name[:40]!r}...: {size} bytes of UTF-8, where {MAX_BYTES} are allowed")
     return name
+
+
+def encoded(text: str) -> bytes:
+    """A name, or a part of one, as SQLite has it.
+
+    Raises:
+        BlobNameError: it cannot be written in UTF-8.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise BlobNameError(f"{text!r}: a blob's name must be possible in UTF-8") from error
 
 
 def after(prefix: str) -> str | None:
@@ -51,7 +60,12 @@ def after(prefix: str) -> str | None:
 
 
 def where(prefix: str, column: str = "name") -> tuple[str, list[str]]:
-    """An SQL condition for names that start with ``prefix``, which the primary key serves, and its parameters."""
+    """An SQL condition for names that start with ``prefix``, which the primary key serves, and its parameters.
+
+    Raises:
+        BlobNameError: no name starts so, since it cannot be written in UTF-8.
+    """
+    encoded(prefix)
     end = after(prefix)
     if end is None:
         return f"{column} >= ?", [prefix]

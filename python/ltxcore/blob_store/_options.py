@@ -20,6 +20,8 @@ Policy = Literal["lru", "fifo", "lfu", "none"]
 SYNCHRONOUS: dict[Durability, Synchronous] = {"cache": "off", "normal": "normal", "durable": "full"}
 #: What a new file gets where nothing is asked for.
 NEW_PAGE_SIZE = 4096
+#: Seconds; SQLite counts milliseconds in 32 bits.
+LONGEST = 2_000_000
 _SYNCHRONOUS_NUMBERS: tuple[Synchronous, ...] = get_args(Synchronous)
 _AUTO_VACUUM_NUMBERS: tuple[AutoVacuum, ...] = get_args(AutoVacuum)
 
@@ -41,6 +43,8 @@ class Options:
         journal_size_limit: bytes that WAL or journal keep when they are not in use.
         wal_autocheckpoint: pages in the WAL from which on a commit copies them into the file; 0 is never, for who has
             another process do it. SQLite's own setting is 1000, with which small writes take a tenth longer.
+        secure_delete: whether bytes that are removed are overwritten in the file. Some builds of SQLite do it unless told
+            otherwise, and then everything that is evicted is written once more.
         max_page_count: pages that the file may have. A write beyond raises :class:`StoreFullError`.
         busy_timeout: seconds to wait for another process, and for a free reader, before :class:`StoreBusyError`.
         readers: connections that may read at once. They are opened when they are needed.
@@ -72,6 +76,7 @@ class Options:
     cache_size: int | None = None
     journal_size_limit: int | None = 64 << 20
     wal_autocheckpoint: int | None = 4000
+    secure_delete: bool = False
     max_page_count: int | None = None
     busy_timeout: float = 10.0
     readers: int = 32
@@ -100,7 +105,9 @@ class Options:
         for name in ("readers", "chunk_size", "batch_max_items", "batch_max_bytes", "touch_max"):
             _at_least(name, getattr(self, name), 1)
         for name in ("busy_timeout", "linger", "hold_reads", "touch_interval"):
-            _at_least(name, getattr(self, name), 0)
+            value = getattr(self, name)
+            if not 0 <= value <= LONGEST:
+                raise _wrong(name, f"{value} is not from 0 to {LONGEST} seconds")
         for name in ("mmap_size", "wal_autocheckpoint", "max_page_count"):
             _at_least(name, getattr(self, name), 0)
         if self.chunk_size > 1 << 29:
@@ -124,6 +131,7 @@ class EffectiveOptions:
     cache_size: int
     journal_size_limit: int
     wal_autocheckpoint: int
+    secure_delete: bool
     max_page_count: int
     policy: Policy
 
@@ -203,6 +211,11 @@ def set_connection(connection: sqlite3.Connection, options: Options) -> None:
     number = int(pragma(connection, "synchronous") or 0)
     _same("synchronous", options.synchronous_level, _SYNCHRONOUS_NUMBERS[number])
     pragma(connection, "recursive_triggers", 1)
+    _same(
+        "secure_delete",
+        options.secure_delete,
+        bool(pragma(connection, "secure_delete", int(options.secure_delete))),
+    )
     if options.mmap_size is not None:
         # The build's limit is no failure; the effective options tell.
         pragma(connection, "mmap_size", options.mmap_size)
@@ -237,6 +250,7 @@ def effective(connection: sqlite3.Connection, policy: Policy) -> EffectiveOption
         cache_size=number("cache_size"),
         journal_size_limit=number("journal_size_limit"),
         wal_autocheckpoint=number("wal_autocheckpoint"),
+        secure_delete=bool(number("secure_delete")),
         max_page_count=number("max_page_count"),
         policy=policy,
     )

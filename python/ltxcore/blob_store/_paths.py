@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from ltxcore.blob_store._reads import BlobStat
+    from ltxcore.blob_store._blob_writer import BlobWriter
+    from ltxcore.blob_store._stats import BlobStat
     from ltxcore.blob_store._store import BlobStore
-    from ltxcore.blob_store._streams import BlobWriter
 
 
 class BlobPath:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from ltxcore.blob_store import _options
+from ltxcore.blob_store import _forks, _options
 from ltxcore.blob_store._bell import Bell
 from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._hold import Hold
@@ -48,6 +48,9 @@ class Pool(Protocol):
     @property
     def give(self) -> Callable[[sqlite3.Cursor], object]:
         """Takes a cursor back."""
+
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`_forks.Forkable`."""
 
     def close(self) -> None:
         """No more."""
@@ -188,6 +191,19 @@ class FilePool:
         self.hold.close()
         self._close_idle()
 
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`_forks.Forkable`. Of blobs that are open it is not known whether anybody reads them just now."""
+        _forks.acquire(self._making, stack, deadline)
+        self.hold.hold_still(stack, deadline)
+        missing = len(self._made) - len(self.pinned)
+        while missing > 0 and time.monotonic() < deadline:
+            try:
+                # Whoever comes to read finds none, and nobody can make one.
+                stack.callback(self.give, self._idle.pop())
+                missing -= 1
+            except IndexError:
+                time.sleep(0.0005)
+
     def abandon(self) -> list[sqlite3.Connection]:
         """In a forked child: the parent's connections, which must be left alone."""
         self._is_forked = True
@@ -247,6 +263,10 @@ class OnePool:
         """No more readers; the connection is the writer's to close."""
         with self._lock:
             self._is_closed = True
+
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`_forks.Forkable`."""
+        _forks.acquire(self._lock, stack, deadline)
 
     def abandon(self) -> list[sqlite3.Connection]:
         """In a forked child: nothing may be read any more."""

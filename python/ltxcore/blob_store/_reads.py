@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import io
-import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 from ltxcore.blob_store import _names, _stats
-from ltxcore.blob_store._chunks import Part, consecutive, open_chunk, parts_of, read_at, within
+from ltxcore.blob_store._chunks import (
+    FIND,
+    Part,
+    consecutive,
+    incomplete,
+    joined,
+    open_chunk,
+    parts_of,
+    read_at,
+    within,
+)
 from ltxcore.blob_store._engine import Engine
 from ltxcore.blob_store._failures import not_found, translated
 from ltxcore.blob_store._options import EffectiveOptions, Options
 from ltxcore.blob_store._readers import reading, snapshot
-from ltxcore.blob_store._stats import Stats, Usage
+from ltxcore.blob_store._stats import BlobStat, Stats, Usage, moment
 from ltxcore.blob_store._streams import Reader
-from ltxcore.blob_store._tags import TagValue
+from ltxcore.blob_store._tags import TagValue, decode_tags
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -26,37 +33,15 @@ if TYPE_CHECKING:
 D = TypeVar("D")
 
 #: Blobs up to 64 KiB come with the row that finds them; of longer ones the id does, since to read them into place copies
-#: them once instead of twice. In one column, because a second one is a twentieth of a hit. NULL is a short blob in parts.
+#: them once instead of twice. In one column, because a second one is a twentieth of a hit. NULL is a blob in parts, or a
+#: damaged one.
 _GET = """
-SELECT CASE WHEN i.size <= 65536 THEN c.data ELSE i.id END FROM item i LEFT JOIN chunk c ON c.id = i.id WHERE i.name = ?
+SELECT CASE WHEN length(c.data) IS NOT i.size THEN NULL WHEN i.size <= 65536 THEN c.data ELSE i.id END
+FROM item i LEFT JOIN chunk c ON c.id = i.id WHERE i.name = ?
 """
 #: Names that a listing asks for at once.
 PAGE = 1000
-_FIND = "SELECT id, size, parts FROM item WHERE name = ?"
 _STAT = "SELECT size, hits, created_ms, used_ms, version, tags FROM item WHERE name = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class BlobStat:
-    """What is known of a blob without its bytes.
-
-    Attributes:
-        name: its name.
-        size: bytes.
-        created_at: when it was stored, by the wall clock.
-        used_at: when it was last stored or read, as far as that was noted.
-        hits: how often it was read, as far as that was noted.
-        etag: another one whenever the blob is stored anew, or changed in place.
-        tags: what :meth:`BlobStore.set_tags` gave it.
-    """
-
-    name: str
-    size: int
-    created_at: datetime
-    used_at: datetime
-    hits: int
-    etag: str
-    tags: dict[str, TagValue] = field(default_factory=dict)
 
 
 class Reads:
@@ -135,7 +120,7 @@ class Reads:
         try:
             # One chunk is read as it is: what has this id now has had it when the row was found.
             if item is not None:
-                with open_chunk(cursor.connection, item) as blob:
+                with open_chunk(cursor.connection, item, None) as blob:
                     return blob.read()
         except sqlite3.OperationalError as error:
             if "no such rowid" not in str(error):
@@ -144,23 +129,13 @@ class Reads:
         try:
             if begins:
                 cursor.execute("BEGIN")
-            row = cursor.execute(_FIND, (name,)).fetchone()
-            return None if row is None else self._join(cursor, parts_of(cursor.connection, *row), row[1])
+            row = cursor.execute(FIND, (name,)).fetchone()
+            return (
+                None if row is None else joined(cursor.connection, parts_of(cursor.connection, *row), row[1])
+            )
         finally:
             if begins:
                 cursor.connection.rollback()
-
-    @staticmethod
-    def _join(cursor: sqlite3.Cursor, parts: list[Part], size: int) -> bytes:
-        if len(parts) == 1:
-            with open_chunk(cursor.connection, parts[0][2]) as blob:
-                return blob.read()
-        joined = bytearray(size)
-        view = memoryview(joined)
-        for offset, length, chunk in parts:
-            with open_chunk(cursor.connection, chunk) as blob:
-                view[offset : offset + length] = blob.read()
-        return bytes(joined)
 
     def __getitem__(self, name: str) -> bytes:
         found = self.get(name)
@@ -180,31 +155,43 @@ class Reads:
             BlobNotFoundError: there is no such blob.
             ValueError: ``offset`` or ``length`` is negative.
         """
+        whole = io.BytesIO()
+        self._read(name, offset, length, whole.write)
+        return whole.getvalue()
+
+    def readinto(self, name: str, buffer: WriteableBuffer, offset: int = 0) -> int:
+        """Fill a buffer with bytes of a blob from ``offset`` on; how many there were. Errors as of :meth:`read_range`."""
+        view, done = memoryview(buffer).cast("B"), 0
+
+        def fill(piece: bytes) -> None:
+            nonlocal done
+            view[done : done + len(piece)] = piece
+            done += len(piece)
+
+        return self._read(name, offset, len(view), fill)
+
+    def _read(self, name: str, offset: int, length: int, take: Callable[[bytes], object]) -> int:
+        """Have bytes of a blob taken, a piece of each chunk; how many there were."""
         if offset < 0 or length < 0:
             raise ValueError(f"a range has no negative offset or length: {offset}, {length}")
         with snapshot(self._pool) as cursor:
             item, size, parts = self._locate(cursor, name)
             offset, length = min(offset, size), min(length, size)
-            pieces = []
+            count = end = 0
             for start, part, chunk in within(cursor, item, size, parts, offset, offset + length):
                 first, last = max(offset - start, 0), min(offset + length - start, part)
-                with open_chunk(cursor.connection, chunk) as blob:
-                    pieces.append(read_at(blob, first, last - first))
-        found = b"".join(pieces)
+                with open_chunk(cursor.connection, chunk, part) as blob:
+                    take(read_at(blob, first, last - first))
+                count, end = count + last - first, start + part
+            if count != min(length, size - offset) or end > size:
+                raise incomplete(size)
         self._stats.range_reads += 1
-        self._stats.bytes_out += len(found)
+        self._stats.bytes_out += count
         self._note(name)
-        return found
-
-    def readinto(self, name: str, buffer: WriteableBuffer, offset: int = 0) -> int:
-        """Fill a buffer with bytes of a blob from ``offset`` on; how many there were."""
-        view = memoryview(buffer).cast("B")
-        found = self.read_range(name, offset, len(view))
-        view[: len(found)] = found
-        return len(found)
+        return count
 
     def _locate(self, cursor: sqlite3.Cursor, name: str) -> tuple[int, int, int]:
-        row: tuple[int, int, int] | None = cursor.execute(_FIND, (_names.check(name),)).fetchone()
+        row: tuple[int, int, int] | None = cursor.execute(FIND, (_names.check(name),)).fetchone()
         if row is None:
             raise not_found(name)
         return row
@@ -281,7 +268,7 @@ class Reads:
             raise not_found(name)
         size, hits, created, used, version, tags = row
         return BlobStat(
-            name, size, moment(created), moment(used), hits, f"{version:x}", json.loads(tags) if tags else {}
+            name, size, moment(created), moment(used), hits, f"{version:x}", decode_tags(name, tags)
         )
 
     def tags(self, name: str) -> dict[str, TagValue]:
@@ -317,8 +304,13 @@ class Reads:
             limit: how many at most.
 
         What is written while the listing goes on may be in it or not; every other name is, once.
+
+        Raises:
+            BlobNameError: no name can start with this, or be this.
         """
         condition, values = _names.where(prefix)
+        if after is not None:
+            _names.encoded(after)
         last = after
         while limit is None or limit > 0:
             count = PAGE if limit is None else min(limit, PAGE)
@@ -380,8 +372,3 @@ class Reads:
     def effective_options(self) -> EffectiveOptions:
         """What is in force, as SQLite says."""
         return self._engine.effective
-
-
-def moment(milliseconds: int) -> datetime:
-    """A time of the wall clock."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

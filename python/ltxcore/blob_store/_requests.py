@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -15,12 +16,14 @@ R = TypeVar("R")
 class Request(Generic[R]):
     """A write, and whoever waits for it. ``weight`` is its payload in bytes."""
 
-    __slots__ = ("_answered", "_result", "action", "error", "weight")
+    __slots__ = ("_answered", "_result", "action", "error", "since", "weight")
     #: Whether :meth:`settle` has to follow the answer.
     is_settled_later = False
 
     def __init__(self, action: Callable[[Transaction], R], weight: int = 0) -> None:
         self.weight = weight
+        #: When it was asked for, by the monotonic clock.
+        self.since = time.monotonic()
         self.error: BaseException | None = None
         self.action = action
         self._result: R | None = None

@@ -16,13 +16,13 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 from urllib.parse import quote
 
 from ltxcore.blob_store import _options
-from ltxcore.blob_store._failures import is_busy
-from ltxcore.blob_store._options import Options, Policy
-from ltxcore.errors import ConfigError, NotABlobStoreError
+from ltxcore.blob_store._failures import code, is_busy, translated
+from ltxcore.blob_store._options import EffectiveOptions, Options, Policy
+from ltxcore.errors import ConfigError, NotABlobStoreError, StoreCorruptError
 
 R = TypeVar("R")
 
@@ -105,12 +105,15 @@ ORDER: dict[Policy, tuple[str, ...]] = {
 
 
 def open_connection(
-    path: Path | str, options: Options, *, readonly: bool, create: bool
+    path: Path | str, options: Options, vfs: str | None, *, readonly: bool, create: bool
 ) -> sqlite3.Connection:
     """A connection that any thread may use, one at a time; transactions are ours to begin and end."""
-    uri = path if isinstance(path, str) else f"file:{quote(os.fsencode(path))}?mode={mode(readonly, create)}"
-    if options.vfs is not None:
-        uri += f"&vfs={quote(options.vfs)}"
+    # With an empty authority: a path may begin with two slashes.
+    uri = (
+        path if isinstance(path, str) else f"file://{quote(os.fsencode(path))}?mode={mode(readonly, create)}"
+    )
+    if vfs is not None:
+        uri += f"&vfs={quote(vfs)}"
     return sqlite3.connect(
         uri,
         uri=True,
@@ -186,6 +189,25 @@ def create_order(connection: sqlite3.Connection, policy: Policy) -> None:
     """The index that eviction follows. Sizes are in it, so that nothing else is read."""
     connection.execute("DROP INDEX IF EXISTS item_order")
     connection.execute(f"CREATE INDEX item_order ON item({', '.join(ORDER[policy])}, size)")
+
+
+def describe(connection: sqlite3.Connection, path: Path | None) -> EffectiveOptions:
+    """What is in force, the file's policy included.
+
+    Raises:
+        StoreCorruptError: the file does not say what every store says.
+    """
+    try:
+        row = connection.execute("SELECT policy, typeof(capacity) FROM meta").fetchone()
+        if row is not None and row[0] in get_args(Policy) and row[1] in {"integer", "null"}:
+            return _options.effective(connection, row[0])
+    except sqlite3.Error as error:
+        if code(error) != sqlite3.SQLITE_ERROR:
+            raise translated(error, str(path)) from error
+    raise StoreCorruptError(
+        f"{path}: the file says that it is a blob store, but its settings are not those of one",
+        path=str(path),
+    )
 
 
 def says_store(connection: sqlite3.Connection) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ltxcore.blob_store._blob_writer import BlobWriter
 from ltxcore.blob_store._failures import size_mismatch
-from ltxcore.blob_store._streams import BlobWriter
 from ltxcore.blob_store._transaction import Transaction
 from ltxcore.blob_store._writer import Writer
 
@@ -24,29 +24,29 @@ class StoreSink:
         self._exclusive = exclusive
 
     def begin(self) -> int:
-        """See :class:`_streams.Sink`."""
+        """See :class:`_blob_writer.Sink`."""
         return self._writer.call(lambda transaction: transaction.begin_stage(self._owner))
 
     def append(self, item: int, data: bytes) -> None:
-        """See :class:`_streams.Sink`."""
+        """See :class:`_blob_writer.Sink`."""
         self._writer.call(lambda transaction: transaction.append_stage(item, data), len(data))
 
     def publish(self, item: int) -> None:
-        """See :class:`_streams.Sink`."""
+        """See :class:`_blob_writer.Sink`."""
         self._writer.call(
             lambda transaction: transaction.publish_stage(item, self._name, self._tags, self._exclusive)
         )
 
     def drop(self, item: int) -> None:
-        """See :class:`_streams.Sink`."""
+        """See :class:`_blob_writer.Sink`."""
         self._writer.call(lambda transaction: transaction.drop_stage(item))
 
     def drop_later(self, item: int) -> None:
-        """See :class:`_streams.Sink`."""
+        """See :class:`_blob_writer.Sink`."""
         self._writer.start_at_once(lambda transaction: transaction.drop_stage(item))
 
     def put(self, data: bytes) -> None:
-        """See :class:`_streams.Sink`."""
+        """See :class:`_blob_writer.Sink`."""
 
         def action(transaction: Transaction) -> None:
             if self._exclusive:

@@ -1,12 +1,37 @@
-"""What a store has done, and how large it is."""
+"""What is known of a blob, what a store has done, and how large it is."""
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ltxcore.blob_store import _options
+from ltxcore.blob_store._tags import TagValue
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """What is known of a blob without its bytes.
+
+    Attributes:
+        name: its name.
+        size: bytes.
+        created_at: when it was stored, by the wall clock.
+        used_at: when it was last stored or read, as far as that was noted.
+        hits: how often it was read, as far as that was noted.
+        etag: another one whenever the blob is stored anew, or changed in place.
+        tags: what :meth:`BlobStore.set_tags` gave it.
+    """
+
+    name: str
+    size: int
+    created_at: datetime
+    used_at: datetime
+    hits: int
+    etag: str
+    tags: dict[str, TagValue] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -123,3 +148,8 @@ def size_of(path: Path | None) -> int:
         return 0 if path is None else path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def moment(milliseconds: int) -> datetime:
+    """A time of the wall clock."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, SupportsInt, cast
+from typing import TYPE_CHECKING, Literal, Self, SupportsIndex, cast
 
 from ltxcore.blob_store import _check, _importer, _names
 from ltxcore.blob_store._batch import Batch
@@ -16,21 +17,21 @@ from ltxcore.blob_store._check import Report
 from ltxcore.blob_store._engine import Engine
 from ltxcore.blob_store._eviction import Evicted
 from ltxcore.blob_store._importer import Imported
+from ltxcore.blob_store._mapping import MappingFace
 from ltxcore.blob_store._options import Options
 from ltxcore.blob_store._paths import BlobPath
 from ltxcore.blob_store._readers import snapshot
-from ltxcore.blob_store._writes import Writes
 from ltxcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, StrPath
+    from _typeshed import StrPath
 
 
 #: What SQLite can count to.
 MAX_CAPACITY = (1 << 63) - 1
 
 
-class BlobStore(Writes, MutableMapping[str, bytes]):
+class BlobStore(MappingFace):
     """Named byte strings in one SQLite file, bounded in size: a cache, or a store of chunks.
 
     A mapping of names to bytes, for any number of threads, and for several processes. What :meth:`put` has returned from is
@@ -42,7 +43,7 @@ class BlobStore(Writes, MutableMapping[str, bytes]):
         capacity: payload bytes to hold at most; None for no bound; ``"keep"`` for what the file says, which for a
             new one is no bound. A lower one than before takes effect at once.
         options: how the file is set up and used.
-        create: whether a file that is not there is made.
+        create: whether a file that is not there is made, and one that is empty becomes a store.
         readonly: whether nothing is to be written, not even that blobs were read.
         on_evict: called with every blob that had to go, after the commit, in a thread of its own.
 
@@ -66,6 +67,8 @@ class BlobStore(Writes, MutableMapping[str, bytes]):
         text = os.fspath(path)
         if not text or text == ":memory:":
             raise ConfigError("a blob store needs a path", hint="BlobStore.memory() makes one in memory")
+        if "\0" in text:
+            raise ConfigError(f"{text!r}: a path cannot hold a NUL character")
         self._start(
             Engine(
                 Path(text).absolute(),
@@ -121,17 +124,7 @@ class BlobStore(Writes, MutableMapping[str, bytes]):
         # At interpreter exit the runtime closes it, in its turn.
         weakref.finalize(self, engine.close).atexit = False
 
-    # --- as a mapping -------------------------------------------------------------------------------------------
-
-    def __setitem__(self, name: str, data: ReadableBuffer) -> None:
-        self.put(name, data)
-
-    def __delitem__(self, name: str) -> None:
-        self.delete(name)
-
-    def clear(self) -> None:
-        """Remove all blobs."""
-        self._engine.writer.call(lambda transaction: transaction.delete_prefix(""))
+    # --- changes that belong together ------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[Batch]:
@@ -177,6 +170,9 @@ class BlobStore(Writes, MutableMapping[str, bytes]):
 
         Args:
             pages: how many at most. A file without incremental vacuum gives back all or none, and is written anew.
+
+        Raises:
+            ValueError: ``pages`` is negative.
         """
         with self._engine.writer.connection() as connection:
             return _check.vacuum(connection, pages)
@@ -218,16 +214,17 @@ class BlobStore(Writes, MutableMapping[str, bytes]):
         return f"<{type(self).__name__} {where}>"
 
 
-def check_capacity(capacity: SupportsInt | None) -> int | None:
+def check_capacity(capacity: SupportsIndex | None) -> int | None:
     """A capacity that can work.
 
     Raises:
-        ConfigError: it is not positive.
+        ConfigError: it is no whole number, or not positive.
     """
     if capacity is None:
         return None
-    if isinstance(capacity, str) or not 0 < (value := int(capacity)) <= MAX_CAPACITY:
-        raise ConfigError(
-            f"capacity: {capacity!r} is not a positive number of bytes", hint="None is no bound"
-        )
-    return value
+    # True would be one byte, and 1.5 too: too little to be what was meant, and all would be evicted for it.
+    if not isinstance(capacity, bool):
+        with contextlib.suppress(TypeError):
+            if 0 < (value := operator.index(capacity)) <= MAX_CAPACITY:
+                return value
+    raise ConfigError(f"capacity: {capacity!r} is not a positive number of bytes", hint="None is no bound")

@@ -1,22 +1,25 @@
-"""Blobs as files: to read, to write, to change in place."""
+"""Blobs as files that are there: to read, to change in place."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import sqlite3
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ltxcore.blob_store._chunks import Part, open_chunk, read_at
-from ltxcore.blob_store._failures import size_mismatch, translated
+from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._readers import FORKED, Pool, let_go, reading, snapshot, take
 from ltxcore.errors import BlobChangedError, ForkedError, StoreClosedError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
+
+
+#: Bytes that are read at once of what is read whole.
+PIECE = 1 << 20
 
 
 class Reader(io.RawIOBase):
@@ -66,8 +69,10 @@ class Reader(io.RawIOBase):
                 self._pool.pinned.add(cursor)
                 cursor.execute("BEGIN")
                 self._parts = locate(cursor)
-            except BaseException:
+            except BaseException as error:
                 let_go(self._pool, cursor)
+                if isinstance(error, sqlite3.Error):
+                    raise translated(error) from error
                 raise
             self._cursor = cursor
         else:
@@ -111,6 +116,13 @@ class Reader(io.RawIOBase):
                 raise translated(error) from error
             return done
 
+    def readall(self) -> bytes:
+        """All that is left."""
+        whole = io.BytesIO()
+        while piece := self.read(PIECE):
+            whole.write(piece)
+        return whole.getvalue()
+
     def _read_chunk(self, view: memoryview) -> int:
         """As much as is in one chunk."""
         index = bisect_right(self._starts, self._position) - 1
@@ -120,25 +132,26 @@ class Reader(io.RawIOBase):
         first = self._position - start
         length = min(size - first, len(view))
         if self._cursor is not None:
-            view[:length] = read_at(self._chunk(self._cursor.connection, chunk), first, length)
+            view[:length] = read_at(self._chunk(self._cursor.connection, chunk, size), first, length)
         else:
-            with reading(self._pool) as cursor, self._fresh(cursor.connection, chunk) as blob:
+            with reading(self._pool) as cursor, self._fresh(cursor.connection, chunk, size) as blob:
                 view[:length] = read_at(blob, first, length)
         self._position += length
         return length
 
-    def _chunk(self, connection: sqlite3.Connection, chunk: int) -> sqlite3.Blob:
+    def _chunk(self, connection: sqlite3.Connection, chunk: int, size: int) -> sqlite3.Blob:
         """A chunk of the snapshot; the one that was read last is kept open."""
         if self._blob is None or self._open_chunk != chunk:
             if self._blob is not None:
                 self._blob.close()
-            self._blob = open_chunk(connection, chunk)
+            self._blob = None  # should the next one fail
+            self._blob = open_chunk(connection, chunk, size)
             self._open_chunk = chunk
         return self._blob
 
-    def _fresh(self, connection: sqlite3.Connection, chunk: int) -> sqlite3.Blob:
+    def _fresh(self, connection: sqlite3.Connection, chunk: int, size: int) -> sqlite3.Blob:
         try:
-            return open_chunk(connection, chunk)
+            return open_chunk(connection, chunk, size)
         except sqlite3.OperationalError as error:
             if "no such rowid" not in str(error):
                 raise
@@ -191,144 +204,6 @@ class Reader(io.RawIOBase):
         if cursor is not None:
             let_go(self._pool, cursor)
         self._forget(self)
-
-
-class Sink(Protocol):
-    """Where a writer's bytes go; see ``_store``."""
-
-    def begin(self) -> int:
-        """Start a long blob."""
-
-    def append(self, item: int, data: bytes) -> None:
-        """Add a chunk to it."""
-
-    def publish(self, item: int) -> None:
-        """Let it appear."""
-
-    def drop(self, item: int) -> None:
-        """Give it up."""
-
-    def drop_later(self, item: int) -> None:
-        """Give it up, without waiting."""
-
-    def put(self, data: bytes) -> None:
-        """Store a blob of one chunk."""
-
-
-class BlobWriter(io.BufferedIOBase):
-    """A blob to be written.
-
-    It appears, whole, when this is closed; after :meth:`abort` or an error in the ``with`` block, or if nobody closes it, it
-    never does.
-    """
-
-    #: What is stored of it already.
-    _item: int | None = None
-
-    def __init__(self, name: str, sink: Sink, chunk_size: int, size: int | None) -> None:
-        super().__init__()
-        self.name = name
-        self._sink = sink
-        self._chunk_size = chunk_size
-        self._expected = size
-        self._pending = bytearray()
-        self._written = 0
-        self._is_settled = False
-
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Bytes written so far."""
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
-        return self._written
-
-    def write(self, data: ReadableBuffer) -> int:
-        """Add bytes at the end; how many.
-
-        Raises:
-            SizeMismatchError: there are more now than were promised.
-            BlobTooLargeError: there are more than the capacity. Nothing will be stored.
-        """
-        if self.closed:
-            raise ValueError("write to closed file")
-        view = memoryview(data).cast("B")
-        if self._expected is not None and self._written + len(view) > self._expected:
-            raise size_mismatch(repr(self.name), self._expected, self._written + len(view))
-        self._written += len(view)
-        try:
-            for start in range(0, len(view), self._chunk_size):
-                self._pending += view[start : start + self._chunk_size]
-                # The last chunk stays, for a blob of exactly one is stored at once.
-                if len(self._pending) > self._chunk_size:
-                    self._stage()
-        except BaseException:
-            # Some of it is in and some is not: this can become no blob any more.
-            self.abort()
-            raise
-        return len(view)
-
-    def _stage(self) -> None:
-        if self._item is None:
-            self._item = self._sink.begin()
-        self._sink.append(self._item, bytes(self._pending[: self._chunk_size]))
-        del self._pending[: self._chunk_size]
-
-    def close(self) -> None:
-        """Store the blob.
-
-        Raises:
-            SizeMismatchError: it has fewer bytes than were promised. Nothing is stored.
-            BlobStoreError: it could not be stored.
-        """
-        if self.closed:
-            return
-        try:
-            if not self._is_settled:
-                self._settle()
-        except BaseException:
-            self.abort()
-            raise
-        super().close()
-
-    def _settle(self) -> None:
-        if self._expected is not None and self._written != self._expected:
-            raise size_mismatch(repr(self.name), self._expected, self._written)
-        if self._item is None:
-            self._sink.put(bytes(self._pending))
-        else:
-            while self._pending:
-                self._stage()
-            self._sink.publish(self._item)
-        self._is_settled = True
-
-    def abort(self) -> None:
-        """Store nothing."""
-        item, self._item = self._item, None
-        is_settled, self._is_settled = self._is_settled, True
-        self._pending.clear()
-        super().close()
-        if item is not None and not is_settled:
-            with contextlib.suppress(StoreClosedError):
-                self._sink.drop(item)
-
-    def __exit__(self, *problem: object) -> None:
-        if problem and problem[0] is not None:
-            self.abort()
-        else:
-            self.close()
-
-    def __del__(self) -> None:
-        # Whoever forgot to close it may have been in the middle.
-        if not self.closed:
-            item, self._item = self._item, None
-            self._is_settled = True
-            with contextlib.suppress(Exception):
-                super().close()
-                if item is not None:
-                    self._sink.drop_later(item)
 
 
 class Updater(Reader):

@@ -10,7 +10,7 @@ from functools import cache
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._chunks import open_chunk, parts_of
 from ltxcore.blob_store._failures import not_found
-from ltxcore.blob_store._options import Options, Policy
+from ltxcore.blob_store._options import Options, Policy, pragma
 from ltxcore.blob_store._uses import Uses
 from ltxcore.errors import (
     BlobChangedError,
@@ -22,6 +22,8 @@ from ltxcore.errors import (
 #: How many puts one statement stores at most. Every call into SQLite lets other threads have the interpreter, which has
 #: then to be won back; so few statements with many rows are much cheaper than many statements.
 MAX_RUN = 64
+#: Seconds for which SQLite waits for another process at once.
+SLICE = 0.2
 #: Values of the clock that a transaction takes at once. It may take more, and nothing is lost if it takes fewer.
 CLOCK_STEP = 4096
 _ROW = "(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
@@ -83,6 +85,12 @@ class Transaction:
         self.now = 0
         self.begun_at = 0
         self._limit = 0
+        self._timeout = options.busy_timeout
+        # Over WAL only the begin of a transaction waits for others, and it can be tried again: a signal is noticed in
+        # between. Otherwise it is the commit, with a lock that should not be let go.
+        is_wal = pragma(connection, "journal_mode") == "wal"
+        self._slice = min(SLICE, self._timeout) if is_wal else self._timeout
+        self._waits = self._timeout
         self._is_in_memory: bool | None = False
         #: Set once COMMIT was asked for: if the transaction is over then, it is committed.
         self.is_committing = False
@@ -93,6 +101,7 @@ class Transaction:
         self.uses.keep()
         self.is_committing = False
         self.set_temp_store(in_memory)
+        self._wait_for(self._slice)
         self.execute("BEGIN IMMEDIATE")
         self.capacity, limit, self.policy = self.execute(_BEGIN).fetchone()
         self._limit = limit
@@ -109,6 +118,16 @@ class Transaction:
             self._is_in_memory = None
             self.execute(f"PRAGMA temp_store={'memory' if in_memory else 'default'}")
             self._is_in_memory = in_memory
+
+    def set_apart(self) -> None:
+        """Make the connection ready for what is no transaction of this kind: it may be of any size, and waits as asked."""
+        self.set_temp_store(in_memory=False)
+        self._wait_for(self._timeout)
+
+    def _wait_for(self, seconds: float) -> None:
+        if self._waits != seconds:
+            pragma(self.connection, "busy_timeout", round(seconds * 1000))
+            self._waits = seconds
 
     def commit(self) -> None:
         """Make it all last."""
@@ -256,7 +275,7 @@ class Transaction:
         for start, size, chunk in parts_of(self.connection, row[0], row[1], row[2]):
             first, last = max(offset, start), min(end, start + size)
             if first < last:
-                with open_chunk(self.connection, chunk, readonly=False) as blob:
+                with open_chunk(self.connection, chunk, size, readonly=False) as blob:
                     blob.seek(first - start)
                     blob.write(data[first - offset : last - offset])
         tick = self.tick()

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from ltxcore.blob_store import _forks
 from ltxcore.blob_store._announcer import Announcer
 from ltxcore.blob_store._batches import Batches
 from ltxcore.blob_store._bell import Bell
@@ -28,6 +30,7 @@ from ltxcore.blob_store._transaction import Transaction
 from ltxcore.errors import BlobStoreError, ForkedError, StoreClosedError
 
 R = TypeVar("R")
+log = logging.getLogger("ltxcore.blob_store")
 
 #: Payload bytes of writes nobody waits for, in batches; beyond, their caller waits for room.
 QUEUE_BATCHES = 8
@@ -56,6 +59,8 @@ class Writer:
         self._is_forked = False
         #: What closing has to do in the end.
         self._last: Callable[[sqlite3.Connection], None] | None = None
+        #: Until when closing waits for other processes: who is in the way of one write is in the way of the others.
+        self._end_by: float | None = None
         self._is_done = False
         self._bell = Bell()
         self._room = threading.Lock()
@@ -128,9 +133,11 @@ class Writer:
 
     def _promise(self, weight: int) -> None:
         limit = QUEUE_BATCHES * self._options.batch_max_bytes
+        # Room is given back by the thread that tells futures, so what those call cannot wait for it.
+        is_here = threading.current_thread() is self._threads[0]
         while True:
             with self._room:
-                if not self._promised or self._promised + weight <= limit or self._is_closed:
+                if is_here or not self._promised or self._promised + weight <= limit or self._is_closed:
                     self._promised += weight
                     return
             # So much takes longer than this to be written. A signal can leave a Condition locked for ever.
@@ -192,37 +199,49 @@ class Writer:
         """How many writes wait."""
         return len(self._waiting)
 
-    def close(self, timeout: float | None, last: Callable[[sqlite3.Connection], None]) -> bool:
-        """Do what waits, then ``last``; False if that takes longer than ``timeout`` seconds.
+    def close(self, deadline: float | None, last: Callable[[sqlite3.Connection], None]) -> bool:
+        """Do what waits, then ``last``; False if that takes longer than until ``deadline``, by the monotonic clock.
 
         The thread in the background does it, whatever happens to the caller. One that is in the middle of a write, or
         that thread itself, where the store was found to be garbage, does not wait for it.
         """
         with self._admission:
+            if not self._is_closed:
+                self._end_by = time.monotonic() + self._options.busy_timeout
             self._is_closed = True
             self._last = last
         self._bell.ring()
         here = threading.current_thread()
         if self._leader == _thread.get_ident() or here in self._threads:
             return True
-        deadline = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
             thread.join(None if deadline is None else max(deadline - time.monotonic(), 0.0))
+            if thread is self._threads[0] and not thread.is_alive() and not self._is_done:
+                # It ended in something that nobody foresaw, and what waits must not be lost with it.
+                with self._lead:
+                    self._finish(last)
+                self._settle()
         return not any(thread.is_alive() for thread in self._threads)
 
     def _finish(self, last: Callable[[sqlite3.Connection], None]) -> None:
         try:
             while self._waiting:
-                self._batches.write()
+                self._batches.write(self._end_by)
             if self.uses:
                 self._batches.flushes = True
-                self._batches.write()
+                self._batches.write(self._end_by)
             with self._guard:
-                last(self._batches.connection())
+                connection = self._batches.connection()
+            last(connection)
         finally:
             self._is_done = True
             if self._announcer is not None:
                 self._announcer.end()
+
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`_forks.Forkable`."""
+        stack.callback(self._bell.ring)  # somebody may have come meanwhile
+        _forks.acquire(self._lead, stack, deadline)
 
     def abandon(self) -> None:
         """In a forked child: the connection is the parent's, and so is whatever waits."""
@@ -250,7 +269,7 @@ class Writer:
         if self._batches.flush_by is not None and time.monotonic() >= self._batches.flush_by:
             self._batches.flushes = True
         while self._waiting or self._batches.flushes or self._batches.is_unfinished:
-            self._batches.write()
+            self._batches.write(self._end_by)
         if self._last is not None:
             self._finish(self._last)
 
@@ -261,4 +280,7 @@ class Writer:
         """
         unsettled = self._batches.unsettled
         while unsettled:
-            unsettled.popleft().settle()
+            try:
+                unsettled.popleft().settle()
+            except BaseException:  # SystemExit, say: this thread is not a callback's to end
+                log.exception("what a future called ended in")

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, overload
 
 from ltxcore.blob_store import _names
+from ltxcore.blob_store._blob_writer import BlobWriter
 from ltxcore.blob_store._chunks import parts_of
 from ltxcore.blob_store._compose import compose
 from ltxcore.blob_store._reads import Reads
 from ltxcore.blob_store._sinks import StoreSink, copy_source
-from ltxcore.blob_store._streams import BlobWriter, Updater
+from ltxcore.blob_store._streams import Updater
 from ltxcore.blob_store._tags import TagValue, encode_tags
 from ltxcore.blob_store._transaction import Put, Transaction
 from ltxcore.errors import BlobTooLargeError
@@ -56,7 +57,8 @@ class Writes(Reads):
     def put_nowait(self, name: str, data: ReadableBuffer, *, tags: Tags | None = None) -> Future[None]:
         """As :meth:`put`, without waiting for the commit: the future does.
 
-        It waits only if 64 MiB (8 times ``batch_max_bytes``) are under way already.
+        It waits only if 64 MiB (8 times ``batch_max_bytes``) are under way already. What is called when the future is
+        done may use the store, but is called by the thread that tells all futures: it must not wait for another one.
         """
         payload = as_bytes(data)
         payload = payload if isinstance(payload, bytes) else bytes(payload)

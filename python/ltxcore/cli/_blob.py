@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, cast
 
 import click
 
 from ltxcore.cli._output import format_time
-from ltxcore.errors import BlobNotFoundError, BlobStoreError, NotABlobStoreError
+from ltxcore.errors import (
+    BlobNotFoundError,
+    BlobStoreError,
+    BlobTooLargeError,
+    NotABlobStoreError,
+    StoreBusyError,
+    StoreCorruptError,
+    StoreFullError,
+)
 
 if TYPE_CHECKING:
     from ltxcore.blob_store import BlobStat, BlobStore
@@ -39,9 +48,15 @@ def reading(path: Path) -> Iterator[BlobStore]:
 def changing(
     path: Path, capacity: int | Literal["keep"] | None = "keep", *, create: bool = False
 ) -> Iterator[BlobStore]:
-    """A store to be changed."""
-    with opened(path, capacity=capacity, create=create) as store:
+    """A store to be changed, and bounded. A lower bound comes last: nothing is evicted for what fails."""
+    with opened(path, create=create) as store:
+        before = store.capacity
+        is_lower = isinstance(capacity, int) and (before is None or capacity < before)
+        if capacity not in {"keep", before} and not is_lower:
+            store.capacity = cast("int | None", capacity)
         yield store
+        if is_lower:
+            store.capacity = cast(int, capacity)
 
 
 @contextlib.contextmanager
@@ -52,8 +67,7 @@ def opened(path: Path, *, create: bool = False, **options: Any) -> Iterator[Blob
     try:
         store = BlobStore(path, create=create, **options)
     except BlobStoreError as error:
-        if str(path) not in str(error):
-            error.args = (f"{path}: {error}",)
+        named(error, path)
         if isinstance(error, NotABlobStoreError) and error.hint is None:
             error.hint = "name the file of a blob store"
         raise
@@ -63,6 +77,15 @@ def opened(path: Path, *, create: bool = False, **options: Any) -> Iterator[Blob
         except BlobNotFoundError as error:
             error.hint = error.hint or f"ltxcore blob ls {path} shows what there is"
             raise
+        except (StoreBusyError, StoreCorruptError, StoreFullError) as error:
+            named(error, path)
+            raise
+
+
+def named(error: BlobStoreError, path: Path) -> None:
+    """Have an error say which file it is about."""
+    if str(path) not in str(error):
+        error.args = (f"{path}: {error}",)
 
 
 def refuse_store(store: Path, other: Path, role: str) -> None:
@@ -72,26 +95,36 @@ def refuse_store(store: Path, other: Path, role: str) -> None:
             raise click.UsageError(f"{other} is the store itself, and cannot be the {role}")
 
 
+def standard(name: Literal["stdin", "stdout"]) -> BinaryIO:
+    """A standard stream, for bytes. Python has none where the shell closed it."""
+    stream: TextIO | None = getattr(sys, name)
+    if stream is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), name)
+    return stream.buffer
+
+
 @contextlib.contextmanager
 def source(path: Path | None) -> Iterator[tuple[BinaryIO, int | None]]:
     """What is to be read, and its size in bytes if that is known."""
     if path is None or is_dash(path):
-        yield sys.stdin.buffer, None
+        yield standard("stdin"), None
         return
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         yield file, status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def copy(origin: BinaryIO, target: Any, length: int | None = None) -> int:
-    """Copy up to ``length`` bytes, or all there are; how many."""
+def copy(origin: BinaryIO, target: Any, length: int | None = None, bound: Any = None) -> int:
+    """Copy up to ``length`` bytes, or all there are; how many. More than ``bound``, if it is a number, are refused."""
     done = 0
     while length is None or done < length:
         piece = origin.read(PIECE if length is None else min(PIECE, length - done))
         if not piece:
             break
-        target.write(piece)
         done += len(piece)
+        if isinstance(bound, int) and done > bound:
+            raise BlobTooLargeError(f"there are more bytes than the capacity of {bound}")
+        target.write(piece)
     return done
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -86,8 +85,9 @@ def get(store: Path, name: str, output: Path | None, offset: int, length: int | 
     with _blob.reading(store) as blobs, blobs.open(name) as blob:
         blob.seek(offset)
         if output is None or to_stdout:
-            _blob.copy(blob, sys.stdout.buffer, length)
-            sys.stdout.buffer.flush()
+            target = _blob.standard("stdout")
+            _blob.copy(blob, target, length)
+            target.flush()
             return
         with _files.whole_file(output) as file:
             size = _blob.copy(blob, file, length)
@@ -122,15 +122,13 @@ def put(
 
     if file is not None and not _blob.is_dash(file):
         _blob.refuse_store(store, file, "source")
-    with _blob.changing(store, capacity, create=True) as blobs:
-        with (
-            _blob.source(file) as (origin, size),
-            blobs.open(name, "xb" if exclusive else "wb", size=size) as blob,
-        ):
-            count = _blob.copy(origin, blob)
-        if tags:
-            blobs.set_tags(name, dict(tags))
-        evicted = blobs.stats().evictions
+    with (
+        _blob.changing(store, capacity, create=True) as blobs,
+        _blob.source(file) as (origin, size),
+        blobs.open(name, "xb" if exclusive else "wb", size=size, tags=dict(tags)) as blob,
+    ):
+        count = _blob.copy(origin, blob, bound=capacity)
+    evicted = blobs.stats().evictions
     if as_json:
         print_json({"name": name, "size": count, "tags": dict(tags), "evicted": evicted})
     else:
@@ -260,7 +258,7 @@ def import_(store: Path, original: Path, capacity: Bound, as_json: bool) -> None
     _blob.refuse_store(store, original, "original")
     with _blob.changing(store, capacity, create=True) as blobs:
         done = blobs.import_original(original)
-        evicted = blobs.stats().evictions
+    evicted = blobs.stats().evictions
     for reason in done.skipped:
         note(f"skipped: {reason}")
     if as_json:

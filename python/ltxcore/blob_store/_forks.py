@@ -1,0 +1,113 @@
+"""What a fork means to the stores of a process, and how a child may open the files that it has inherited.
+
+The process forks while none of its stores is inside SQLite, as far as that can be waited for: SQLite's mutexes would stay
+locked in the child for ever, and it could open no database at all.
+
+SQLite's own VFS keeps one table of the files and locks of a process (os_unix.c, "Posix Advisory Locking"). A forked child
+has a copy of it that says that the parent's locks are the child's: a connection to one of those files would ask the
+system for no lock, and parent and child would write over each other. The OS VFS of this library has a table of its own,
+which a fork empties, and its locks and SQLite's heed each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+from ltxcore.errors import Error, ForkedError
+
+#: Seconds for which a fork waits at most.
+PATIENCE = 0.5
+_HINT = "start children with the spawn method, or before the parent opens the file"
+
+
+class Forkable(Protocol):
+    """An open store."""
+
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """Keep all threads out of SQLite until ``stack`` is closed; give up at ``deadline``, by the monotonic clock."""
+
+    def abandon(self) -> list[object]:
+        """In the child: what is the parent's, and must neither be used nor closed."""
+
+
+#: Device and inode of what this process has from its parent, and SQLite takes for its own.
+inherited_files: set[tuple[int, int]] = set()
+#: Kept for the life of a forked child: to close any of it would touch the parent's files.
+_kept: list[object] = []
+_stores: weakref.WeakSet[Forkable] = weakref.WeakSet()
+#: By thread: several may fork at once.
+_still: dict[int, contextlib.ExitStack] = {}
+
+
+def watch(store: Forkable) -> None:
+    """Have a store do what a fork asks of it, as long as there is it."""
+    _stores.add(store)
+
+
+def acquire(lock: threading.RLock, stack: contextlib.ExitStack, deadline: float) -> None:
+    """Hold a lock until ``stack`` is closed, if it can be had in time."""
+    if lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
+        stack.callback(lock.release)
+
+
+def _before_fork() -> None:
+    stack, deadline = contextlib.ExitStack(), time.monotonic() + PATIENCE
+    _still[threading.get_ident()] = stack
+    for store in list(_stores):
+        store.hold_still(stack, deadline)
+
+
+def _after_fork_in_parent() -> None:
+    _still.pop(threading.get_ident()).close()
+
+
+def _after_fork_in_child() -> None:
+    # What they hold are locks that nobody uses here, and connections.
+    _kept.extend(_still.values())
+    _still.clear()
+    for store in list(_stores):
+        _kept.extend(store.abandon())
+    _stores.clear()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file apart from all others; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_of_sqlite(vfs: str | None) -> bool:
+    """Whether a VFS is one of those that share SQLite's table."""
+    return vfs is None or vfs.startswith("unix")
+
+
+def vfs_for(path: Path, vfs: str | None) -> str | None:
+    """The VFS to open a file with: the one that was asked for, unless the file was inherited.
+
+    Raises:
+        ForkedError: it was, and cannot be opened in this process.
+    """
+    if not is_of_sqlite(vfs) or identity(path) not in inherited_files:
+        return vfs
+    if vfs is not None:
+        raise ForkedError(f"{path}: open in the parent process too, so not with vfs={vfs!r} here", hint=_HINT)
+    from ltxcore.vfs import OSVFS
+
+    try:
+        return OSVFS().register().name
+    except Error as error:
+        raise ForkedError(f"{path}: open in the parent process too: {error}", hint=_HINT) from error

@@ -1,0 +1,186 @@
+"""Files of a store in forked children: what both processes were told is committed is there, and nobody hangs."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ltxcore.blob_store import BlobStore
+
+from tests.unit.blobs import run_script
+
+pytestmark = pytest.mark.process
+
+BEGIN = """
+import os, sys, threading
+from ltxcore.blob_store import BlobStore, Options
+from ltxcore.errors import ForkedError
+path = sys.argv[1]
+"""
+
+
+def run(tmp_path: Path, script: str, *arguments: object) -> None:
+    done = run_script(BEGIN + textwrap.dedent(script), tmp_path / "s.db", *arguments, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("ends", ["kill", "close"])
+@pytest.mark.parametrize("generations", [1, 2])
+@pytest.mark.parametrize("parent_writes", [True, False])
+def test_parent_and_child_write_to_one_file(
+    tmp_path: Path, ends: str, generations: int, parent_writes: bool
+) -> None:
+    """With SQLite's own VFS the parent's close would remove the WAL that the child goes on writing."""
+    run(
+        tmp_path,
+        """
+        ends, generations, parent_writes = sys.argv[2], int(sys.argv[3]), sys.argv[4] == "True"
+        to_parent, from_child = os.pipe()[::-1]
+        from_parent, to_child = os.pipe()
+        store = BlobStore(path)
+        store["before"] = b"x"
+        child = os.fork()
+        if child == 0:
+            if generations == 2 and (grandchild := os.fork()):
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+            own = BlobStore(path)
+            own["first"] = b"x"
+            os.write(to_parent, b"x")
+            os.read(from_parent, 1)
+            for number in range(50):
+                own[f"child {number}"] = bytes(5000)
+            os.write(to_parent, b"x")
+            os.read(from_parent, 1)
+            if ends == "close":
+                own.close()
+            os._exit(0)
+        os.read(from_child, 1)
+        assert store["first"] == b"x"
+        store.close()
+        os.write(to_child, b"x")
+        os.read(from_child, 1)
+        if parent_writes:
+            with BlobStore(path) as store:
+                for number in range(50):
+                    store[f"parent {number}"] = bytes(5000)
+        os.write(to_child, b"x")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        """,
+        ends,
+        generations,
+        parent_writes,
+    )
+    with BlobStore(tmp_path / "s.db") as store:
+        assert len([*store.list("child ")]) == 50
+        assert len([*store.list("parent ")]) == 50 * parent_writes
+        assert store.check().is_clean
+
+
+@pytest.mark.parametrize("what", ["writes", "reads", "both"])
+def test_a_fork_waits_until_no_thread_is_inside_sqlite(tmp_path: Path, what: str) -> None:
+    """Otherwise the child would find mutexes of SQLite's locked for ever, and could not open any database."""
+    run(
+        tmp_path,
+        """
+        what = sys.argv[2]
+        store, memory = BlobStore(path), BlobStore.memory()
+        store["a"] = memory["a"] = bytes(100_000)
+        stop = threading.Event()
+
+        def work(number):
+            while not stop.is_set():
+                for each in (store, memory):
+                    if what != "reads":
+                        each[f"{number}"] = bytes(1000)
+                    if what != "writes":
+                        each.get("a")
+                        each.read_range("a", 5, 5)
+
+        threads = [threading.Thread(target=work, args=[number]) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for number in range(40):
+            child = os.fork()
+            if child == 0:
+                import faulthandler
+                faulthandler.dump_traceback_later(20, exit=True)
+                with BlobStore(path) as own, BlobStore.memory() as other:
+                    own["child"] = other["child"] = b"%d" % number
+                    os._exit(0 if own["child"] == other["child"] == b"%d" % number else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert store["child"] == b"39" and store.check().is_clean
+        store.close()
+        """,
+        what,
+    )
+
+
+def test_several_threads_may_fork(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        store = BlobStore(path)
+
+        def work(name):
+            for _ in range(10):
+                store[name] = b"x"
+                child = os.fork()
+                if child == 0:
+                    os._exit(0)
+                os.waitpid(child, 0)
+
+        threads = [threading.Thread(target=work, args=[f"{number}"]) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        store["after"] = b"x"
+        store.close()
+        """,
+    )
+
+
+@pytest.mark.parametrize("case", ["unix-excl", "no library", "closed", "another file", "ltx-os"])
+def test_what_a_child_may_open(tmp_path: Path, case: str) -> None:
+    run(
+        tmp_path,
+        """
+        import ltxcore.vfs
+        from ltxcore.errors import SQLiteNotFoundError
+        case = sys.argv[2]
+        store = BlobStore(path)
+        store["a"] = b"x"
+        if case == "closed":
+            store.close()
+        child = os.fork()
+        if child:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            sys.exit(0)
+
+        def refuse(*arguments, **keywords):
+            raise SQLiteNotFoundError("hidden")
+
+        options, refused = Options(), False
+        if case == "unix-excl":
+            options, refused = Options(vfs="unix-excl"), True
+        elif case == "no library":
+            ltxcore.vfs.OSVFS.register, refused = refuse, True
+        elif case == "ltx-os":
+            ltxcore.vfs.OSVFS().register()
+            options = Options(vfs="ltx-os")
+        else:
+            ltxcore.vfs.OSVFS.register = refuse  # it is not needed
+            if case == "another file":
+                path += ".other"
+        try:
+            with BlobStore(path, options=options) as own:
+                own["b"] = b"y"
+        except ForkedError as error:
+            os._exit(0 if refused and error.hint and path in str(error) else 1)
+        os._exit(refused)
+        """,
+        case,
+    )
