@@ -246,6 +246,8 @@ def test_whatever_the_journal_mode_what_fails_changes_nothing(tmp_path: Path, mo
         ("touch_interval", -1),
         ("touch_max", 0),
         ("policy", "mru"),
+        ("secure_delete", "fast"),
+        ("secure_delete", 2),
     ],
 )
 def test_an_option_that_cannot_work_is_refused_by_its_name(name: str, value: Any) -> None:

@@ -110,6 +110,8 @@ class Options:
                 raise _wrong(name, f"{value} is not from 0 to {LONGEST} seconds")
         for name in ("mmap_size", "wal_autocheckpoint", "max_page_count"):
             _at_least(name, getattr(self, name), 0)
+        if not isinstance(self.secure_delete, bool):
+            raise _wrong("secure_delete", f"{self.secure_delete!r} is neither True nor False")
         if self.chunk_size > 1 << 29:
             raise _wrong("chunk_size", "SQLite cannot be relied upon for values above 512 MiB")
 
