@@ -10,6 +10,8 @@ import pytest
 
 from ltxcore.blob_store import BlobStore, Options
 
+from tests.unit.blobs import ORIGINAL
+
 MIB = 1 << 20
 
 
@@ -217,3 +219,43 @@ def test_through_pipes(tmp_path):
         assert process.stdout.read(10) == data[:10]
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+# --- import with a bound ------------------------------------------------------------------------------------------
+
+
+def original_of(path, sizes):
+    with sqlite3.connect(path) as connection:
+        connection.executescript(ORIGINAL)
+        rows = [
+            (f"{number}", f"2021-01-01 00:00:{number:02}", bytes(size)) for number, size in enumerate(sizes)
+        ]
+        connection.executemany("INSERT INTO blob (name, last_used, data) VALUES (?, ?, ?)", rows)
+    connection.close()
+    return path
+
+
+def test_an_import_is_bounded_while_it_goes_on(blob, tmp_path):
+    source = original_of(tmp_path / "original.db", [100] * 20 + [5000])
+    done = blob("import", "new.db", source, "--capacity", "3000")
+    assert "20 blobs" in done.stdout and "1 skipped" in done.stdout
+    with BlobStore(tmp_path / "new.db") as blobs:
+        assert len(blobs) == 20 and blobs.capacity == 3000
+
+
+def test_an_import_that_fails_evicts_nothing(blob, store, tmp_path):
+    (tmp_path / "text").write_text("no database at all\n" * 1000)
+    done = blob("import", store, tmp_path / "text", "--capacity", "1", code=1)
+    assert str(tmp_path / "text") in done.stderr
+    with BlobStore(store) as blobs:
+        assert len(blobs) == 3 and blobs.capacity is None
+
+
+def test_a_put_that_does_not_fit_where_nothing_is_evicted_changes_nothing(blob, tmp_path):
+    path = tmp_path / "none.db"
+    with BlobStore(path, options=Options(policy="none")) as blobs:
+        blobs["a"] = bytes(50)
+    (tmp_path / "file").write_bytes(bytes(60))
+    assert "capacity of 100" in blob("put", path, "b", tmp_path / "file", "--capacity", "100", code=1).stderr
+    with BlobStore(path) as blobs:
+        assert dict(blobs) == {"a": bytes(50)}

@@ -143,6 +143,147 @@ def test_several_threads_may_fork(tmp_path: Path) -> None:
     )
 
 
+def test_a_fork_while_others_open_and_close(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        BlobStore(path).close()
+        stop = threading.Event()
+
+        def work(readonly):
+            while not stop.is_set():
+                with BlobStore(path, readonly=readonly) as store:
+                    store.get("a")
+
+        def stream():
+            with BlobStore(path) as store:
+                store["long"] = bytes(3 << 20)
+                while not stop.is_set():
+                    with store.open("long") as file:
+                        file.read()
+
+        threads = [threading.Thread(target=work, args=[number % 2]) for number in range(4)]
+        threads += [threading.Thread(target=stream) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for number in range(30):
+            child = os.fork()
+            if child == 0:
+                import faulthandler
+                faulthandler.dump_traceback_later(20, exit=True)
+                own = BlobStore(path)
+                for each in range(10):
+                    own[f"{number} {each}"] = bytes(1000)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+        with BlobStore(path) as store:
+            assert len(store) == 301 and store.check().is_clean
+        """,
+    )
+
+
+def test_the_parent_may_have_the_file_open_with_sqlite_itself(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        import sqlite3
+        BlobStore(path).close()
+        connection = sqlite3.connect(path)
+        connection.execute("SELECT count(*) FROM item").fetchone()
+        to_parent, from_child = os.pipe()[::-1]
+        from_parent, to_child = os.pipe()
+        child = os.fork()
+        if child == 0:
+            own = BlobStore(path)
+            own["first"] = b"x"
+            os.write(to_parent, b"x")
+            os.read(from_parent, 1)
+            for number in range(50):
+                own[f"{number}"] = bytes(5000)
+            os._exit(0)
+        os.read(from_child, 1)
+        connection.close()
+        os.write(to_child, b"x")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        with BlobStore(path) as store:
+            assert len(store) == 51 and store.check().is_clean
+        """,
+    )
+
+
+def test_a_signal_handler_may_fork_in_the_middle_of_a_fork(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        import signal, time
+        store = BlobStore(path)
+        lead, held, done = store._engine.writer._lead, threading.Event(), threading.Event()
+
+        def lead_for_a_while():
+            with lead:
+                held.set()
+                time.sleep(0.4)
+
+        def handle(*_):
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+            done.set()
+
+        thread = threading.Thread(target=lead_for_a_while)
+        thread.start()
+        held.wait()
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        thread.join()
+        assert done.is_set()
+        other = threading.Thread(target=store.put, args=["a", b"x"], daemon=True)
+        other.start()
+        other.join(20)
+        assert store["a"] == b"x"
+        store.close()
+        """,
+    )
+
+
+def test_a_store_for_coroutines_is_refused_in_a_child(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        import asyncio, time
+        from ltxcore.blob_store import AsyncBlobStore
+        store = AsyncBlobStore(path)
+
+        async def use():
+            await store.put("a", b"x")
+            assert await store.get("a") == b"x"
+
+        asyncio.run(use())
+        time.sleep(0.2)  # until a thread of the executor counts as idle
+        child = os.fork()
+        if child == 0:
+            import faulthandler
+            faulthandler.dump_traceback_later(20, exit=True)
+            try:
+                asyncio.run(use())
+            except ForkedError:
+                asyncio.run(store.close())
+                os._exit(0)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        asyncio.run(store.close())
+        """,
+    )
+
+
 @pytest.mark.parametrize("case", ["unix-excl", "no library", "closed", "another file", "ltx-os"])
 def test_what_a_child_may_open(tmp_path: Path, case: str) -> None:
     run(
@@ -172,7 +313,7 @@ def test_what_a_child_may_open(tmp_path: Path, case: str) -> None:
             ltxcore.vfs.OSVFS().register()
             options = Options(vfs="ltx-os")
         else:
-            ltxcore.vfs.OSVFS.register = refuse  # it is not needed
+            ltxcore.vfs.OSVFS.register = refuse  # SQLite's own will do
             if case == "another file":
                 path += ".other"
         try:

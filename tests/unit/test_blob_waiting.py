@@ -67,7 +67,7 @@ def test_a_close_waits_as_long_as_it_was_given_for_another_close_too(tmp_path: P
         store.put_nowait("a", b"x")
         other = threading.Thread(target=store.close)
         other.start()
-        eventually(store._engine._closing.locked)
+        eventually(lambda: store._engine.writer._is_closed)
         began = time.monotonic()
         with pytest.raises(StoreBusyError):
             store.close(timeout=0.1)
@@ -85,6 +85,36 @@ def test_a_close_waits_for_another_process_once(tmp_path: Path) -> None:
         began = time.monotonic()
         store.close()
         assert time.monotonic() - began < 4.5, "2 s for what waits and as long for uses would be more"
+
+
+@pytest.mark.parametrize("busy_timeout", [0, 0.01])
+def test_a_close_that_shall_not_wait_does_not(tmp_path: Path, busy_timeout: float) -> None:
+    store = opened(tmp_path / "s.db", options=quick(busy_timeout=busy_timeout))
+    with locked(tmp_path / "s.db"):
+        began = time.monotonic()
+        store.close()
+        assert time.monotonic() - began < 0.7
+
+
+def test_a_signal_handler_may_close_what_is_being_closed(tmp_path: Path) -> None:
+    done = run_script(
+        """
+        import os, signal, sqlite3, sys, threading
+        from ltxcore.blob_store import BlobStore, Options
+        store = BlobStore(sys.argv[1], options=Options(busy_timeout=2))
+        store["a"] = b"x"
+        other = sqlite3.connect(sys.argv[1], isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        store.put_nowait("b", b"y")
+        signal.signal(signal.SIGALRM, lambda *_: (print("handled"), store.close()))
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        store.close()
+        print("closed")
+        """,
+        tmp_path / "s.db",
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "handled\nclosed\n", "")
 
 
 def test_a_signal_is_noticed_while_another_process_is_in_the_way(tmp_path: Path) -> None:

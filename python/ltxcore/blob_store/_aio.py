@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 
+from ltxcore import _runtime
 from ltxcore.blob_store._check import Report
 from ltxcore.blob_store._failures import not_found
 from ltxcore.blob_store._options import Options
@@ -43,6 +44,7 @@ class AsyncBlobStore:
         options: Options | None = None,
     ) -> None:
         self._is_closed = False
+        self._born_in = _runtime.generation()
         self._owns = not isinstance(path, BlobStore)
         self.store = (
             path if isinstance(path, BlobStore) else BlobStore(path, capacity=capacity, options=options)
@@ -52,6 +54,8 @@ class AsyncBlobStore:
         )
 
     async def _run(self, action: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
+        # An executor in a forked child waits for threads that do not exist there.
+        _runtime.check(self._born_in)
         if self._is_closed:
             raise StoreClosedError("the store is closed")
         loop = asyncio.get_running_loop()
@@ -168,7 +172,7 @@ class AsyncBlobStore:
 
     async def close(self) -> None:
         """Let go of the threads, and of the store if it was opened here."""
-        if self._is_closed:
+        if self._is_closed or self._born_in != _runtime.generation():
             return
         if self._owns:
             await self._run(self.store.close)

@@ -52,21 +52,26 @@ class Engine:
         self._create = create
         self._readonly = readonly
         self._open: weakref.WeakSet[Reader] = weakref.WeakSet()
-        self._closing = threading.Lock()
+        # A signal handler may close what is being closed.
+        self._closing = threading.RLock()
         #: Whether nothing is left of it.
         self._is_closed = False
         self._vfs = options.vfs if path is None else _forks.vfs_for(path, options.vfs)
+        with _forks.changes:
+            self._open_file(on_evict)
+
+    def _open_file(self, on_evict: Callable[[Evicted], None] | None) -> None:
         self._connection = self._first_connection()
         try:
-            self.effective: EffectiveOptions = _schema.describe(self._connection, path)
+            self.effective: EffectiveOptions = _schema.describe(self._connection, self.path)
             self.pool = self._make_pool()
-            self._file = None if path is None else _forks.identity(path)
+            self._file = None if self.path is None else _forks.identity(self.path)
         except BaseException:
             self._connection.close()
             raise
         self._writer: Writer | None = None
-        if not readonly:
-            self._writer = Writer(self._connection, options, self.stats, self.pool.guard, on_evict)
+        if not self._readonly:
+            self._writer = Writer(self._connection, self.options, self.stats, self.pool.guard, on_evict)
         _forks.watch(self)
         _runtime.register(self)
 
@@ -204,7 +209,8 @@ class Engine:
                 if not self._writer.close(deadline, self._last):
                     raise self._not_closed(timeout)
             else:
-                self._last(self._connection)
+                with _forks.changes:  # a writer has its lead, which a fork waits for too
+                    self._last(self._connection)
         finally:
             self._closing.release()
         _runtime.unregister(self)
@@ -213,14 +219,9 @@ class Engine:
     def _not_closed(timeout: float | None) -> StoreBusyError:
         return StoreBusyError(f"the store could not be closed within {timeout} s")
 
-    def _readers(self) -> list[Reader]:
-        while True:
-            with contextlib.suppress(RuntimeError):  # one was opened or closed meanwhile
-                return list(self._open)
-
     def _last(self, connection: sqlite3.Connection) -> None:
         # Without the pool's guard: who reads a blob has its lock, and in memory waits for the guard with it.
-        for reader in self._readers():
+        for reader in _forks.all_of(self._open):
             reader.let_go()
         self.pool.close()
         with contextlib.suppress(sqlite3.Error):
@@ -231,7 +232,7 @@ class Engine:
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         """Give back what this process leaves: blobs it never finished, free pages, the WAL."""
-        _options.pragma(connection, "busy_timeout", 1000)
+        _options.pragma(connection, "busy_timeout", round(min(self.options.busy_timeout, 1) * 1000))
         connection.execute("BEGIN IMMEDIATE")
         mine = str(self.owner)
         for (item,) in connection.execute("SELECT id FROM stage WHERE owner = ?", (mine,)).fetchall():
@@ -247,7 +248,12 @@ class Engine:
         """See :class:`_forks.Forkable`."""
         if self._writer is not None:
             self._writer.hold_still(stack, deadline)
+        # In the order in which a reader takes them, and again: some may have been opened meanwhile.
+        for reader in _forks.all_of(self._open):
+            reader.hold_still(stack, deadline)
         self.pool.hold_still(stack, deadline)
+        for reader in _forks.all_of(self._open):
+            reader.hold_still(stack, deadline)
 
     def abandon(self) -> list[object]:
         """See :class:`_forks.Forkable`."""
@@ -256,6 +262,6 @@ class Engine:
         if self._writer is not None:
             self._writer.abandon()
         kept: list[object] = [self._connection, *self.pool.abandon()]
-        for reader in self._readers():
+        for reader in _forks.all_of(self._open):
             kept.extend(reader.abandon())
         return kept

@@ -17,13 +17,17 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from ltxcore import _runtime
 from ltxcore.errors import Error, ForkedError
 
 #: Seconds for which a fork waits at most.
 PATIENCE = 0.5
 _HINT = "start children with the spawn method, or before the parent opens the file"
+
+
+T = TypeVar("T")
 
 
 class Forkable(Protocol):
@@ -41,8 +45,47 @@ inherited_files: set[tuple[int, int]] = set()
 #: Kept for the life of a forked child: to close any of it would touch the parent's files.
 _kept: list[object] = []
 _stores: weakref.WeakSet[Forkable] = weakref.WeakSet()
-#: By thread: several may fork at once.
-_still: dict[int, contextlib.ExitStack] = {}
+#: By thread: several may fork at once, and a signal handler in the middle of it.
+_still: dict[int, list[contextlib.ExitStack]] = {}
+
+
+class _Changes:
+    """How many stores are being opened, or closed without a writer. A fork waits for them; they do not for one another."""
+
+    def __init__(self) -> None:
+        self.abandon()
+
+    def abandon(self) -> None:
+        """In the child: whoever was opening or closing does not exist here."""
+        #: Held by who forks.
+        self._entry = threading.RLock()
+        self._counting = threading.RLock()
+        self._count = 0
+
+    def __enter__(self) -> None:
+        with self._entry, self._counting:
+            self._count += 1
+
+    def __exit__(self, *problem: object) -> None:
+        with self._counting:
+            self._count -= 1
+
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`Forkable`."""
+        acquire(self._entry, stack, deadline)
+        while self._count and time.monotonic() < deadline:
+            time.sleep(0.0005)
+
+
+#: Around whatever opens or closes the connections of a store without its writer.
+changes = _Changes()
+
+
+def all_of(found: weakref.WeakSet[T]) -> list[T]:
+    """What is in a set that other threads change."""
+    while True:
+        with contextlib.suppress(RuntimeError):
+            return list(found)
 
 
 def watch(store: Forkable) -> None:
@@ -58,20 +101,22 @@ def acquire(lock: threading.RLock, stack: contextlib.ExitStack, deadline: float)
 
 def _before_fork() -> None:
     stack, deadline = contextlib.ExitStack(), time.monotonic() + PATIENCE
-    _still[threading.get_ident()] = stack
-    for store in list(_stores):
+    _still.setdefault(threading.get_ident(), []).append(stack)
+    changes.hold_still(stack, deadline)
+    for store in all_of(_stores):
         store.hold_still(stack, deadline)
 
 
 def _after_fork_in_parent() -> None:
-    _still.pop(threading.get_ident()).close()
+    _still[threading.get_ident()].pop().close()
 
 
 def _after_fork_in_child() -> None:
     # What they hold are locks that nobody uses here, and connections.
     _kept.extend(_still.values())
     _still.clear()
-    for store in list(_stores):
+    changes.abandon()
+    for store in all_of(_stores):
         _kept.extend(store.abandon())
     _stores.clear()
 
@@ -96,18 +141,25 @@ def is_of_sqlite(vfs: str | None) -> bool:
 
 
 def vfs_for(path: Path, vfs: str | None) -> str | None:
-    """The VFS to open a file with: the one that was asked for, unless the file was inherited.
+    """The VFS to open a file with: the one that was asked for, but in a forked child not one of SQLite's if none was.
+
+    What the parent has open is not known for certain: it may be with a connection that is none of ours.
 
     Raises:
-        ForkedError: it was, and cannot be opened in this process.
+        ForkedError: it has this file open, and it cannot be opened here.
     """
-    if not is_of_sqlite(vfs) or identity(path) not in inherited_files:
+    if not _runtime.generation() or not is_of_sqlite(vfs):
         return vfs
+    is_inherited = identity(path) in inherited_files
     if vfs is not None:
-        raise ForkedError(f"{path}: open in the parent process too, so not with vfs={vfs!r} here", hint=_HINT)
+        if is_inherited:
+            raise ForkedError(f"{path}: open in the parent process, so not with vfs={vfs!r} here", hint=_HINT)
+        return vfs
     from ltxcore.vfs import OSVFS
 
     try:
         return OSVFS().register().name
     except Error as error:
-        raise ForkedError(f"{path}: open in the parent process too: {error}", hint=_HINT) from error
+        if is_inherited:
+            raise ForkedError(f"{path}: open in the parent process: {error}", hint=_HINT) from error
+        return None

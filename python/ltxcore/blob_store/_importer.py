@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,34 +54,45 @@ def copy(path: Path, store: BlobStore) -> Imported:
         NotABlobStoreError: the file has no such table.
         FileNotFoundError: there is no file.
     """
-    if not path.exists():
-        raise FileNotFoundError(2, "No such file or directory", str(path))
-    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
     count, size, skipped, capacity = 0, 0, [], store.capacity
     #: A copy that fails has to be noticed.
     under_way: deque[Future[None]] = deque()
+    with rows_of(path) as rows:
+        for raw, kind, data, verified in rows:
+            name = raw.decode(errors="surrogateescape") if kind == "text" else raw
+            problem = obstacle(name, data, capacity)
+            if problem is not None:
+                skipped.append(problem)
+                continue
+            tags: dict[str, TagValue] | None = {"verified": True} if verified else None
+            under_way.append(store.put_nowait(name, data, tags=tags))
+            if len(under_way) > UNDER_WAY:
+                under_way.popleft().result()
+            count, size = count + 1, size + len(data)
+    while under_way:
+        under_way.popleft().result()
+    return Imported(blobs=count, bytes=size, skipped=tuple(skipped))
+
+
+@contextlib.contextmanager
+def rows_of(path: Path) -> Iterator[sqlite3.Cursor]:
+    """Name, kind of name, bytes and mark of each blob in a database with the original tables.
+
+    Raises:
+        NotABlobStoreError: the file has no such table.
+        FileNotFoundError: there is no file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+    uri = f"file://{quote(os.fsencode(path.absolute()))}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
             columns = {row[1] for row in connection.execute("PRAGMA table_info(blob)")}
             if not {"name", "last_used", "data"} <= columns:
                 raise NotABlobStoreError(f"{path} has no table of blobs", path=str(path))
-            rows = _ROWS if "verified" in columns else _ROWS.replace("verified", "NULL")
-            for raw, kind, data, verified in connection.execute(rows):
-                name = raw.decode(errors="surrogateescape") if kind == "text" else raw
-                problem = obstacle(name, data, capacity)
-                if problem is not None:
-                    skipped.append(problem)
-                    continue
-                tags: dict[str, TagValue] | None = {"verified": True} if verified else None
-                under_way.append(store.put_nowait(name, data, tags=tags))
-                if len(under_way) > UNDER_WAY:
-                    under_way.popleft().result()
-                count, size = count + 1, size + len(data)
+            yield connection.execute(_ROWS if "verified" in columns else _ROWS.replace("verified", "NULL"))
     except sqlite3.Error as error:
         raise translated(error, str(path)) from error
-    while under_way:
-        under_way.popleft().result()
-    return Imported(blobs=count, bytes=size, skipped=tuple(skipped))
 
 
 def obstacle(name: object, data: bytes | None, capacity: int | None) -> str | None:

@@ -192,15 +192,15 @@ class FilePool:
         self._close_idle()
 
     def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
-        """See :class:`_forks.Forkable`. Of blobs that are open it is not known whether anybody reads them just now."""
+        """See :class:`_forks.Forkable`. Blobs that are open are not this one's to hold."""
         _forks.acquire(self._making, stack, deadline)
         self.hold.hold_still(stack, deadline)
-        missing = len(self._made) - len(self.pinned)
-        while missing > 0 and time.monotonic() < deadline:
+        taken = 0
+        while taken < len(self._made) - len(self.pinned) and time.monotonic() < deadline:
             try:
                 # Whoever comes to read finds none, and nobody can make one.
                 stack.callback(self.give, self._idle.pop())
-                missing -= 1
+                taken += 1
             except IndexError:
                 time.sleep(0.0005)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sqlite3
 import threading
@@ -9,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ltxcore.blob_store import _forks
 from ltxcore.blob_store._chunks import Part, open_chunk, read_at
 from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._readers import FORKED, Pool, let_go, reading, snapshot, take
@@ -66,9 +68,9 @@ class Reader(io.RawIOBase):
         if self.holds_snapshot and self._pool.has_snapshots:
             cursor = take(self._pool)
             try:
-                self._pool.pinned.add(cursor)
                 cursor.execute("BEGIN")
                 self._parts = locate(cursor)
+                self._pool.pinned.add(cursor)
             except BaseException as error:
                 let_go(self._pool, cursor)
                 if isinstance(error, sqlite3.Error):
@@ -158,6 +160,10 @@ class Reader(io.RawIOBase):
             raise BlobChangedError(
                 f"{self.name!r} was replaced, deleted or evicted while it was open"
             ) from error
+
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`_forks.Forkable`."""
+        _forks.acquire(self._use, stack, deadline)
 
     def abandon(self) -> list[object]:
         """In a forked child: what belongs to the parent and must be left alone."""

@@ -48,10 +48,14 @@ def reading(path: Path) -> Iterator[BlobStore]:
 def changing(
     path: Path, capacity: int | Literal["keep"] | None = "keep", *, create: bool = False
 ) -> Iterator[BlobStore]:
-    """A store to be changed, and bounded. A lower bound comes last: nothing is evicted for what fails."""
+    """A store to be changed, and bounded. A lower bound comes last: nothing is evicted for what fails.
+
+    Where nothing is ever evicted, it comes first, and is refused if there is more already.
+    """
     with opened(path, create=create) as store:
         before = store.capacity
         is_lower = isinstance(capacity, int) and (before is None or capacity < before)
+        is_lower = is_lower and blobs_go(store)
         if capacity not in {"keep", before} and not is_lower:
             store.capacity = cast("int | None", capacity)
         yield store
@@ -80,6 +84,11 @@ def opened(path: Path, *, create: bool = False, **options: Any) -> Iterator[Blob
         except (StoreBusyError, StoreCorruptError, StoreFullError) as error:
             named(error, path)
             raise
+
+
+def blobs_go(store: BlobStore) -> bool:
+    """Whether a lower capacity evicts blobs."""
+    return store.effective_options.policy != "none"
 
 
 def named(error: BlobStoreError, path: Path) -> None:

@@ -253,10 +253,13 @@ def import_(store: Path, original: Path, capacity: Bound, as_json: bool) -> None
     They keep their order of use. STORE is made if it is not there; ORIGINAL stays as it is. What a store cannot hold is
     skipped, with a line on stderr that says why.
     """
+    from ltxcore.blob_store import _importer
     from ltxcore.cli import _blob
 
     _blob.refuse_store(store, original, "original")
-    with _blob.changing(store, capacity, create=True) as blobs:
+    with _importer.rows_of(original):
+        pass  # what cannot be read is refused before anything is changed
+    with _blob.opened(store, capacity=capacity, create=True) as blobs:
         done = blobs.import_original(original)
     evicted = blobs.stats().evictions
     for reason in done.skipped:
