@@ -71,7 +71,7 @@ def test_a_close_waits_as_long_as_it_was_given_for_another_close_too(tmp_path: P
         began = time.monotonic()
         with pytest.raises(StoreBusyError):
             store.close(timeout=0.1)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 1.5
     other.join()
     store.close(timeout=float("inf"))
 
@@ -93,7 +93,7 @@ def test_a_close_that_shall_not_wait_does_not(tmp_path: Path, busy_timeout: floa
     with locked(tmp_path / "s.db"):
         began = time.monotonic()
         store.close()
-        assert time.monotonic() - began < 0.7
+        assert time.monotonic() - began < 0.95
 
 
 def test_a_signal_handler_may_close_what_is_being_closed(tmp_path: Path) -> None:
