@@ -37,8 +37,9 @@ MORE_DAMAGE = [
 @pytest.mark.parametrize("sql", [*(damage[0] for damage in DAMAGE), *MORE_DAMAGE])
 def test_a_blob_is_read_as_it_was_or_not_at_all(tmp_path: Path, sql: str, journal_mode: str) -> None:
     path = tmp_path / "s.db"
-    with filled(path) as store:
-        pass
+    # Without a snapshot, a chunk that is missing cannot be told apart from a blob that was deleted.
+    told = [StoreCorruptError] if journal_mode == "wal" else [StoreCorruptError, BlobChangedError]
+    filled(path).close()
     with opened(path, options=quick(chunk_size=1 << 20)) as store:
         store["single"] = bytes(range(250)) * 400
         right = dict(store)
@@ -47,14 +48,8 @@ def test_a_blob_is_read_as_it_was_or_not_at_all(tmp_path: Path, sql: str, journa
             connection.executescript(sql)
         for read in READS:
             for name, data in right.items():
-                try:
+                with contextlib.suppress(*told):
                     assert read(store, name) == data
-                except StoreCorruptError:
-                    pass
-                except BlobChangedError:
-                    assert journal_mode == "delete", (
-                        "without a snapshot it cannot be told apart from a delete"
-                    )
 
 
 def test_tags_that_cannot_be_read_are_found_and_removed(tmp_path: Path) -> None:
@@ -106,9 +101,7 @@ def test_a_damaged_page_is_an_error_of_ours_wherever_it_is(tmp_path: Path, table
     with filled(path) as store:
         names = list(store)
         store.put("tagged", b"x", tags={"a": "b"})
-    page = ask(path, f"SELECT rootpage FROM sqlite_master WHERE name = '{table}'") or ask(
-        path, f"SELECT rootpage FROM sqlite_master WHERE tbl_name = '{table}' AND type = 'table'"
-    )
+    page = ask(path, f"SELECT rootpage FROM sqlite_master WHERE name = '{table}'")
     with path.open("r+b") as file:
         file.seek((page - 1) * 4096)
         file.write(b"\xff" * 4096)
@@ -122,10 +115,8 @@ def test_a_damaged_page_is_an_error_of_ours_wherever_it_is(tmp_path: Path, table
             assert not found.is_clean
             for read in READS[:5]:
                 for name in names:
-                    try:
+                    with contextlib.suppress(StoreCorruptError):
                         read(store, name)
-                    except BlobStoreError as error:
-                        assert isinstance(error, StoreCorruptError)
             for use in (store.usage, lambda: list(store), lambda: store.open_chunks("p/")):  # noqa: B023
                 with contextlib.suppress(BlobStoreError):
                     use()

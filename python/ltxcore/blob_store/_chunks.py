@@ -18,6 +18,7 @@ from ltxcore.errors import StoreCorruptError
 LOOK_EVERY = 1021
 HINT = "check(repair=True) removes blobs without all their bytes; a backup has them"
 _opened = itertools.count(1)
+#: By name: what says where a blob's bytes are.
 FIND = "SELECT id, size, parts FROM item WHERE name = ?"
 Part = tuple[int, int, int]
 """Offset, size and id of one chunk."""
@@ -118,10 +119,18 @@ def incomplete(size: int) -> StoreCorruptError:
     return StoreCorruptError(f"the parts of a blob do not make up its {size} bytes", hint=HINT)
 
 
-def joined(connection: sqlite3.Connection, parts: list[Part], size: int) -> bytes:
-    """All bytes of a blob."""
+def whole_blob(connection: sqlite3.Connection, name: str) -> bytes | None:
+    """All bytes of a blob, within a transaction; None if there is none.
+
+    Raises:
+        StoreCorruptError: some are nowhere.
+    """
+    row = connection.execute(FIND, (name,)).fetchone()
+    if row is None:
+        return None
+    parts = parts_of(connection, *row)
     if len(parts) == 1:
-        with open_chunk(connection, parts[0][2], size) as blob:
+        with open_chunk(connection, parts[0][2], row[1]) as blob:
             return blob.read()
     # Its value is its buffer: nothing is copied in the end, and memory is not needed twice.
     whole = io.BytesIO()

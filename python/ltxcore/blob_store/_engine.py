@@ -49,7 +49,7 @@ class Engine:
         self._born_in = _runtime.generation()
         self._source: Path | str = path if path is not None else uri or ":memory:"
         self._is_shared = path is not None or uri is not None
-        self._create = create
+        self._creates = create and not readonly
         self._readonly = readonly
         self._open: weakref.WeakSet[Reader] = weakref.WeakSet()
         # A signal handler may close what is being closed.
@@ -82,11 +82,11 @@ class Engine:
 
     def _first_connection(self) -> sqlite3.Connection:
         try:
-            connection = self._connect(create=self._create)
+            connection = self._connect(create=self._creates)
         except sqlite3.Error as error:
             raise self._not_opened(error) from error
         try:
-            if not (self._create and not self._readonly) and not _schema.is_store(connection, self.path):
+            if not self._creates and not _schema.is_store(connection, self.path):
                 raise NotABlobStoreError(f"{self.path}: the file is empty", path=str(self.path))
             if self._readonly:
                 _options.verify_file(connection, self.options)
@@ -98,7 +98,7 @@ class Engine:
             connection.close()
             if code(error) == sqlite3.SQLITE_NOTADB:
                 raise NotABlobStoreError(f"{self.path}: {error}", path=str(self.path)) from error
-            raise translated(error, str(self.path)) from error
+            raise translated(error, self.path) from error
         except BaseException:
             connection.close()
             raise
@@ -106,11 +106,10 @@ class Engine:
 
     def _not_opened(self, error: sqlite3.Error) -> Exception:
         path = self.path
-        creates = self._create and not self._readonly
-        if path is not None and not path.exists() and not (creates and path.parent.is_dir()):
-            missing = path.parent if creates else path
+        if path is not None and not path.exists() and not (self._creates and path.parent.is_dir()):
+            missing = path.parent if self._creates else path
             return FileNotFoundError(2, os.strerror(2), str(missing))
-        made = translated(error, str(path))
+        made = translated(error, path)
         if self._readonly and path is not None and path.is_file() and code(error) == sqlite3.SQLITE_CANTOPEN:
             made.hint = "SQLite needs a -shm file beside it: copy the store to where files can be made"
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from ltxcore.errors import (
     BlobNotFoundError,
@@ -29,10 +30,11 @@ def is_busy(error: sqlite3.Error) -> bool:
     return code(error) in _BUSY
 
 
-def translated(error: sqlite3.Error, path: str | None = None) -> BlobStoreError | ConfigError:
+def translated(error: sqlite3.Error, where: Path | None = None) -> BlobStoreError | ConfigError:
     """The error that a caller gets instead. A new one each time: it is raised in the thread that waited."""
     name = getattr(error, "sqlite_errorname", None)
     message = f"{error} ({name})" if name else str(error)
+    path = None if where is None else str(where)
     if path is not None:
         message = f"{path}: {message}"
     match code(error):

@@ -92,7 +92,7 @@ def rows_of(path: Path) -> Iterator[sqlite3.Cursor]:
                 raise NotABlobStoreError(f"{path} has no table of blobs", path=str(path))
             yield connection.execute(_ROWS if "verified" in columns else _ROWS.replace("verified", "NULL"))
     except sqlite3.Error as error:
-        raise translated(error, str(path)) from error
+        raise translated(error, path) from error
 
 
 def obstacle(name: object, data: bytes | None, capacity: int | None) -> str | None:

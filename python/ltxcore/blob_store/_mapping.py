@@ -6,7 +6,7 @@ from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from ltxcore.blob_store import _names
-from ltxcore.blob_store._chunks import FIND, joined, parts_of
+from ltxcore.blob_store._chunks import whole_blob
 from ltxcore.blob_store._failures import not_found
 from ltxcore.blob_store._transaction import Transaction
 from ltxcore.blob_store._writes import Writes, as_bytes
@@ -111,17 +111,9 @@ class _Values(ValuesView[bytes]):
         return any(found == data for found in self)
 
 
-def peek(transaction: Transaction, name: str) -> bytes | None:
-    """The bytes of a blob, if there is one."""
-    row = transaction.execute(FIND, (name,)).fetchone()
-    if row is None:
-        return None
-    return joined(transaction.connection, parts_of(transaction.connection, *row), row[1])
-
-
 def take(transaction: Transaction, name: str) -> bytes | None:
-    """The same, and the blob is gone."""
-    found = peek(transaction, name)
+    """The bytes of a blob, if there is one, which is gone then."""
+    found = whole_blob(transaction.connection, name)
     transaction.delete(name, missing_ok=True)
     return found
 
@@ -137,7 +129,7 @@ def take_first(transaction: Transaction) -> tuple[str, bytes] | None:
 
 def keep_or_put(transaction: Transaction, name: str, data: bytes) -> tuple[bytes, bool]:
     """The bytes of a blob, which is stored if there is none; and whether it was."""
-    found = peek(transaction, name)
+    found = whole_blob(transaction.connection, name)
     if found is not None:
         return found, False
     transaction.put(name, data)

@@ -13,10 +13,10 @@ from ltxcore.blob_store._chunks import (
     Part,
     consecutive,
     incomplete,
-    joined,
     open_chunk,
     parts_of,
     read_at,
+    whole_blob,
     within,
 )
 from ltxcore.blob_store._engine import Engine
@@ -129,10 +129,7 @@ class Reads:
         try:
             if begins:
                 cursor.execute("BEGIN")
-            row = cursor.execute(FIND, (name,)).fetchone()
-            return (
-                None if row is None else joined(cursor.connection, parts_of(cursor.connection, *row), row[1])
-            )
+            return whole_blob(cursor.connection, name)
         finally:
             if begins:
                 cursor.connection.rollback()

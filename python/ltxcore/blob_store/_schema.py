@@ -203,7 +203,7 @@ def describe(connection: sqlite3.Connection, path: Path | None) -> EffectiveOpti
             return _options.effective(connection, row[0])
     except sqlite3.Error as error:
         if code(error) != sqlite3.SQLITE_ERROR:
-            raise translated(error, str(path)) from error
+            raise translated(error, path) from error
     raise StoreCorruptError(
         f"{path}: the file says that it is a blob store, but its settings are not those of one",
         path=str(path),

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO
 
 import click
 
@@ -54,13 +54,13 @@ def changing(
     """
     with opened(path, create=create) as store:
         before = store.capacity
-        is_lower = isinstance(capacity, int) and (before is None or capacity < before)
-        is_lower = is_lower and blobs_go(store)
-        if capacity not in {"keep", before} and not is_lower:
-            store.capacity = cast("int | None", capacity)
+        evicts = store.effective_options.policy != "none"
+        comes_last = isinstance(capacity, int) and (before is None or capacity < before) and evicts
+        if capacity != "keep" and not comes_last:
+            store.capacity = capacity
         yield store
-        if is_lower:
-            store.capacity = cast(int, capacity)
+        if capacity != "keep" and comes_last:
+            store.capacity = capacity
 
 
 @contextlib.contextmanager
@@ -84,11 +84,6 @@ def opened(path: Path, *, create: bool = False, **options: Any) -> Iterator[Blob
         except (StoreBusyError, StoreCorruptError, StoreFullError) as error:
             named(error, path)
             raise
-
-
-def blobs_go(store: BlobStore) -> bool:
-    """Whether a lower capacity evicts blobs."""
-    return store.effective_options.policy != "none"
 
 
 def named(error: BlobStoreError, path: Path) -> None:
@@ -123,15 +118,15 @@ def source(path: Path | None) -> Iterator[tuple[BinaryIO, int | None]]:
         yield file, status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def copy(origin: BinaryIO, target: Any, length: int | None = None, bound: Any = None) -> int:
-    """Copy up to ``length`` bytes, or all there are; how many. More than ``bound``, if it is a number, are refused."""
+def copy(origin: BinaryIO, target: Any, length: int | None = None, bound: int | None = None) -> int:
+    """Copy up to ``length`` bytes, or all there are; how many. More than ``bound`` are refused."""
     done = 0
     while length is None or done < length:
         piece = origin.read(PIECE if length is None else min(PIECE, length - done))
         if not piece:
             break
         done += len(piece)
-        if isinstance(bound, int) and done > bound:
+        if bound is not None and done > bound:
             raise BlobTooLargeError(f"there are more bytes than the capacity of {bound}")
         target.write(piece)
     return done

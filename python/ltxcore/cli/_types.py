@@ -98,7 +98,9 @@ class Tag(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.
         name, equals, text = value.partition("=")
         if not equals or not name:
             self.fail(f"{value!r} is not a tag; write NAME=TEXT", param, ctx)
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
             self.fail(f"{value!r} is not UTF-8", param, ctx)
         return name, text
 

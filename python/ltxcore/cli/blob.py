@@ -127,7 +127,7 @@ def put(
         _blob.source(file) as (origin, size),
         blobs.open(name, "xb" if exclusive else "wb", size=size, tags=dict(tags)) as blob,
     ):
-        count = _blob.copy(origin, blob, bound=capacity)
+        count = _blob.copy(origin, blob, bound=None if capacity == "keep" else capacity)
     evicted = blobs.stats().evictions
     if as_json:
         print_json({"name": name, "size": count, "tags": dict(tags), "evicted": evicted})
