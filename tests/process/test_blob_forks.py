@@ -1,27 +1,18 @@
 """Files of a store in forked children: what both processes were told is committed is there, and nobody hangs."""
 
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from ltxcore.blob_store import BlobStore
 
-from tests.unit.blobs import run_script
+from tests.unit.blobs import run_forking
 
 pytestmark = pytest.mark.process
 
-BEGIN = """
-import os, sys, threading
-from ltxcore.blob_store import BlobStore, Options
-from ltxcore.errors import ForkedError
-path = sys.argv[1]
-"""
-
 
 def run(tmp_path: Path, script: str, *arguments: object) -> None:
-    done = run_script(BEGIN + textwrap.dedent(script), tmp_path / "s.db", *arguments, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    run_forking(tmp_path / "s.db", script, *arguments)
 
 
 @pytest.mark.parametrize("ends", ["kill", "close"])
@@ -85,32 +76,23 @@ def test_a_fork_waits_until_no_thread_is_inside_sqlite(tmp_path: Path, what: str
         what = sys.argv[2]
         store, memory = BlobStore(path), BlobStore.memory()
         store["a"] = memory["a"] = bytes(100_000)
-        stop = threading.Event()
 
         def work(number):
-            while not stop.is_set():
-                for each in (store, memory):
-                    if what != "reads":
-                        each[f"{number}"] = bytes(1000)
-                    if what != "writes":
-                        each.get("a")
-                        each.read_range("a", 5, 5)
+            for each in (store, memory):
+                if what != "reads":
+                    each[f"{number}"] = bytes(1000)
+                if what != "writes":
+                    each.get("a")
+                    each.read_range("a", 5, 5)
 
-        threads = [threading.Thread(target=work, args=[number]) for number in range(6)]
-        for thread in threads:
-            thread.start()
-        for number in range(40):
-            child = os.fork()
-            if child == 0:
-                import faulthandler
-                faulthandler.dump_traceback_later(20, exit=True)
-                with BlobStore(path) as own, BlobStore.memory() as other:
-                    own["child"] = other["child"] = b"%d" % number
-                    os._exit(0 if own["child"] == other["child"] == b"%d" % number else 1)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        stop.set()
-        for thread in threads:
-            thread.join()
+        def child(number):
+            with BlobStore(path) as own, BlobStore.memory() as other:
+                own["child"] = other["child"] = b"%d" % number
+                assert own["child"] == other["child"] == b"%d" % number
+
+        with threads_that(*[lambda number=number: work(number) for number in range(6)]):
+            for number in range(40):
+                in_child(lambda: child(number))
         assert store["child"] == b"39" and store.check().is_clean
         store.close()
         """,
@@ -127,10 +109,7 @@ def test_several_threads_may_fork(tmp_path: Path) -> None:
         def work(name):
             for _ in range(10):
                 store[name] = b"x"
-                child = os.fork()
-                if child == 0:
-                    os._exit(0)
-                os.waitpid(child, 0)
+                in_child(lambda: None)
 
         threads = [threading.Thread(target=work, args=[f"{number}"]) for number in range(4)]
         for thread in threads:
@@ -147,38 +126,23 @@ def test_a_fork_while_others_open_and_close(tmp_path: Path) -> None:
     run(
         tmp_path,
         """
-        BlobStore(path).close()
-        stop = threading.Event()
+        with BlobStore(path) as store:
+            store["long"] = bytes(3 << 20)
 
-        def work(readonly):
-            while not stop.is_set():
-                with BlobStore(path, readonly=readonly) as store:
-                    store.get("a")
+        def use(readonly):
+            with BlobStore(path, readonly=readonly) as store:
+                store.get("a")
+                for _ in range(5):
+                    store.open("long").read()
 
-        def stream():
-            with BlobStore(path) as store:
-                store["long"] = bytes(3 << 20)
-                while not stop.is_set():
-                    with store.open("long") as file:
-                        file.read()
+        def child(number):
+            own = BlobStore(path)
+            for each in range(10):
+                own[f"{number} {each}"] = bytes(1000)
 
-        threads = [threading.Thread(target=work, args=[number % 2]) for number in range(4)]
-        threads += [threading.Thread(target=stream) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for number in range(30):
-            child = os.fork()
-            if child == 0:
-                import faulthandler
-                faulthandler.dump_traceback_later(20, exit=True)
-                own = BlobStore(path)
-                for each in range(10):
-                    own[f"{number} {each}"] = bytes(1000)
-                os._exit(0)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        stop.set()
-        for thread in threads:
-            thread.join()
+        with threads_that(*[lambda readonly=readonly: use(readonly) for readonly in [True, False] * 3]):
+            for number in range(30):
+                in_child(lambda: child(number))
         with BlobStore(path) as store:
             assert len(store) == 301 and store.check().is_clean
         """,
@@ -228,10 +192,7 @@ def test_a_signal_handler_may_fork_in_the_middle_of_a_fork(tmp_path: Path) -> No
                 time.sleep(0.4)
 
         def handle(*_):
-            child = os.fork()
-            if child == 0:
-                os._exit(0)
-            os.waitpid(child, 0)
+            in_child(lambda: None)
             done.set()
 
         thread = threading.Thread(target=lead_for_a_while)
@@ -239,10 +200,7 @@ def test_a_signal_handler_may_fork_in_the_middle_of_a_fork(tmp_path: Path) -> No
         held.wait()
         signal.signal(signal.SIGALRM, handle)
         signal.setitimer(signal.ITIMER_REAL, 0.1)
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
+        in_child(lambda: None)
         thread.join()
         assert done.is_set()
         other = threading.Thread(target=store.put, args=["a", b"x"], daemon=True)
@@ -268,17 +226,12 @@ def test_a_store_for_coroutines_is_refused_in_a_child(tmp_path: Path) -> None:
 
         asyncio.run(use())
         time.sleep(0.2)  # until a thread of the executor counts as idle
-        child = os.fork()
-        if child == 0:
-            import faulthandler
-            faulthandler.dump_traceback_later(20, exit=True)
-            try:
-                asyncio.run(use())
-            except ForkedError:
-                asyncio.run(store.close())
-                os._exit(0)
-            os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def child():
+            assert refused([lambda: asyncio.run(use())]) == []
+            asyncio.run(store.close())
+
+        in_child(child)
         asyncio.run(store.close())
         """,
     )
@@ -296,32 +249,30 @@ def test_what_a_child_may_open(tmp_path: Path, case: str) -> None:
         store["a"] = b"x"
         if case == "closed":
             store.close()
-        child = os.fork()
-        if child:
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-            sys.exit(0)
 
         def refuse(*arguments, **keywords):
             raise SQLiteNotFoundError("hidden")
 
-        options, refused = Options(), False
-        if case == "unix-excl":
-            options, refused = Options(vfs="unix-excl"), True
-        elif case == "no library":
-            ltxcore.vfs.OSVFS.register, refused = refuse, True
-        elif case == "ltx-os":
-            ltxcore.vfs.OSVFS().register()
-            options = Options(vfs="ltx-os")
-        else:
-            ltxcore.vfs.OSVFS.register = refuse  # SQLite's own will do
-            if case == "another file":
-                path += ".other"
-        try:
-            with BlobStore(path, options=options) as own:
-                own["b"] = b"y"
-        except ForkedError as error:
-            os._exit(0 if refused and error.hint and path in str(error) else 1)
-        os._exit(refused)
+        def child():
+            options, is_refused, own = Options(), False, path
+            if case == "unix-excl":
+                options, is_refused = Options(vfs="unix-excl"), True
+            elif case == "no library":
+                ltxcore.vfs.OSVFS.register, is_refused = refuse, True
+            elif case == "ltx-os":
+                ltxcore.vfs.OSVFS().register()
+                options = Options(vfs="ltx-os")
+            else:
+                ltxcore.vfs.OSVFS.register = refuse  # SQLite's own will do
+                own += ".other" if case == "another file" else ""
+            try:
+                BlobStore(own, options=options)["b"] = b"y"
+            except ForkedError as error:
+                assert is_refused and error.hint and own in str(error)
+            else:
+                assert not is_refused
+
+        in_child(child)
         """,
         case,
     )

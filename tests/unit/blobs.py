@@ -74,6 +74,64 @@ def run_script(script: str, *arguments: object, timeout: float = 15) -> subproce
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
 
 
+#: What a script of :func:`run_forking` begins with.
+FORKING = """
+import contextlib, faulthandler, gc, io, os, sys, threading
+from ltxcore.blob_store import BlobStore, Options
+from ltxcore.errors import ForkedError
+path = sys.argv[1]
+options = Options(durability="cache", chunk_size=1000, busy_timeout=5)
+
+def refused(uses):
+    found = []
+    for place, use in enumerate(uses):
+        try:
+            found.append((place, use()))
+        except ForkedError:
+            pass
+        except BaseException as error:
+            found.append((place, repr(error)))
+    return found
+
+def in_child(action, end=os._exit):
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        try:
+            problems = action()
+        except BaseException as error:
+            problems = repr(error)
+        if problems:
+            print("in the child:", problems, flush=True)
+        end(1 if problems else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child failed"
+
+@contextlib.contextmanager
+def threads_that(*works):
+    # Each does its own again and again.
+    stop = threading.Event()
+
+    def repeat(work):
+        while not stop.is_set():
+            work()
+
+    threads = [threading.Thread(target=repeat, args=[work]) for work in works]
+    for thread in threads:
+        thread.start()
+    yield
+    stop.set()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def run_forking(path: Path, script: str, *arguments: object) -> None:
+    """A process of its own that forks, and has to end well without a word."""
+    done = run_script(FORKING + textwrap.dedent(script), path, *arguments, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def in_use(store: BlobStore) -> dict[str, bytes]:
     """All of a store, by name."""
     return {name: store[name] for name in store}

@@ -1,51 +1,16 @@
 """Stores in a forked child, and uses of a store from where its own work is done."""
 
-import subprocess
-import textwrap
 from pathlib import Path
 
 import pytest
 
-from tests.unit.blobs import in_use, opened, run_script
+from tests.unit.blobs import in_use, opened, run_forking
 
 pytestmark = pytest.mark.process
 
-BEGIN = """
-import contextlib, gc, io, os, sys, threading
-from ltxcore.blob_store import BlobStore, Options
-from ltxcore.errors import ForkedError
-path = sys.argv[1]
-options = Options(durability="cache", chunk_size=1000, busy_timeout=5)
-
-def refused(uses):
-    found = []
-    for place, use in enumerate(uses):
-        try:
-            found.append((place, use()))
-        except ForkedError:
-            pass
-        except BaseException as error:
-            found.append((place, repr(error)))
-    return found
-
-def in_child(action, end=os._exit):
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        try:
-            problems = action()
-        except BaseException as error:
-            problems = repr(error)
-        if problems:
-            print("in the child:", problems, flush=True)
-        end(1 if problems else 0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child failed"
-"""
-
 
 def run(tmp_path: Path, script: str) -> None:
-    done: subprocess.CompletedProcess[str] = run_script(BEGIN + textwrap.dedent(script), tmp_path / "s.db")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    run_forking(tmp_path / "s.db", script)
 
 
 @pytest.mark.parametrize("where", ["BlobStore(path, options=options)", "BlobStore.memory(options=options)"])
