@@ -595,6 +595,12 @@ class Database:
             OSError: ``path`` cannot be written.
         """
 
+    def snapshot_stored(self, max_txid: int) -> None:
+        """Say that the replica has a snapshot up to ``max_txid``: ``snapshot_wanted`` of the status is settled if it reaches it."""
+
+    def take_notices(self) -> list[str]:
+        """What the owner should be told and has not been told yet, one sentence each, oldest first."""
+
     def enforce_l0_retention(self, uploaded_txid: int) -> int:
         """Delete local files that are uploaded and old enough, but never the newest; how many went."""
 

@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::files::exists;
 use crate::live::Live;
 use crate::meta_dir::LocalFile;
+use crate::notices::Notices;
 use crate::options::Options;
 use crate::seal::Sealed;
 use crate::status::Status;
@@ -26,6 +27,7 @@ use crate::watch::Watch;
 pub struct Database {
     pub(crate) options: Arc<Options>,
     state: Mutex<State>,
+    notices: Notices,
     pub(crate) watch: Watch,
     /// The last [`Database::follow`] ended with nothing to do and the watch armed.
     pub(crate) at_rest: AtomicBool,
@@ -66,6 +68,7 @@ impl Database {
         Ok(Self {
             options: Arc::new(options),
             state: Mutex::default(),
+            notices: Notices::default(),
             watch,
             at_rest: AtomicBool::new(false),
         })
@@ -133,11 +136,21 @@ impl Database {
     /// As [`Database::sync`], and what `out` answers.
     pub fn snapshot<W: Write>(&self, out: W) -> Result<Header> {
         let snapshot = self.on_live(&mut self.state(), Live::begin_snapshot)?;
-        let header = snapshot.write(out)?;
-        if let Some(live) = &mut self.state().live {
-            live.page_size_changed_at = None;
-        }
-        Ok(header)
+        snapshot.write(out)
+    }
+
+    /// Says that a snapshot up to `txid` is durable in the replica. It ends [`Status::snapshot_wanted`] if it reaches as far.
+    ///
+    /// # Errors
+    /// When the meta directory cannot be written.
+    pub fn snapshot_stored(&self, txid: TxId) -> Result<()> {
+        self.state().live.as_mut().map_or(Ok(()), |live| live.snapshot_stored(txid))
+    }
+
+    /// What the owner should be told and has not been told yet, one sentence each, oldest first.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<String> {
+        self.notices.take()
     }
 
     /// The newest position, or none.
@@ -159,7 +172,7 @@ impl Database {
             page_size: Some(live.page_size.get()),
             last_sync: live.last_timestamp,
             reason: live.reason,
-            snapshot_wanted: live.page_size_changed_at,
+            snapshot_wanted: live.snapshot_wanted,
             counters: live.counters,
         })
     }
@@ -226,7 +239,7 @@ impl Database {
             return Err(Error::NotOpen { path: self.options.path.clone() });
         };
         if state.live.is_none() && exists(&self.options.path) {
-            state.live = Some(Live::open(&self.options, remote)?);
+            state.live = Some(Live::open(&self.options, remote, &self.notices)?);
         }
         Ok(state.live.as_mut())
     }

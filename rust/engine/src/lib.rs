@@ -15,6 +15,7 @@ mod follow;
 mod integrity;
 mod live;
 mod meta_dir;
+mod notices;
 mod options;
 mod page_sums;
 mod pending;

@@ -11,6 +11,7 @@ use crate::connection::Conn;
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, WalFile};
 use crate::meta_dir::MetaDir;
+use crate::notices::Notices;
 use crate::options::Options;
 use crate::page_sums::PageSums;
 use crate::pending::Pending;
@@ -60,8 +61,9 @@ pub(crate) struct Live {
     pub(crate) counters: Counters,
     /// Why the last L0 file that is no increment was needed.
     pub(crate) reason: Option<Reason>,
-    /// The first transaction with the present page size, when the chain before it has another.
-    pub(crate) page_size_changed_at: Option<TxId>,
+    /// The first transaction that only a snapshot makes restorable: nothing is known to be whole before it.
+    pub(crate) snapshot_wanted: Option<TxId>,
+    pub(crate) notices: Notices,
     pub(crate) last_timestamp: Option<Timestamp>,
     pub(crate) last_emit: Option<Instant>,
     pub(crate) snapshots: Snapshots,
@@ -193,6 +195,22 @@ impl Live {
         self.turns.hand_over()?;
         self.pace.leapt(before.as_ref(), after.as_ref());
         Ok(read)
+    }
+
+    /// Remembers durably that no restore reaches `txid` without a snapshot.
+    pub(crate) fn want_snapshot(&mut self, txid: TxId) -> Result<()> {
+        if self.snapshot_wanted.is_none_or(|wanted| wanted < txid) {
+            self.meta.write_wanted_snapshot(txid)?;
+            self.snapshot_wanted = Some(txid);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn snapshot_stored(&mut self, txid: TxId) -> Result<()> {
+        if self.snapshot_wanted.take_if(|wanted| *wanted <= txid).is_some() {
+            self.meta.remove_wanted_snapshot()?;
+        }
+        Ok(())
     }
 
     /// Whether the chain that the next L0 file continues is still here.

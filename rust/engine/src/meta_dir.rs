@@ -151,6 +151,40 @@ impl MetaDir {
         crate::files::exists(&self.l0_path(txid))
     }
 
+    /// The transaction noted by [`MetaDir::write_wanted_snapshot`].
+    pub(crate) fn wanted_snapshot(&self) -> Result<Option<TxId>> {
+        let path = self.wanted_path();
+        match fs::read_to_string(&path) {
+            // A note that cannot be read was written all the same.
+            Ok(text) => Ok(Some(text.trim().parse().unwrap_or(TxId::FIRST))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context("read", &path),
+        }
+    }
+
+    /// Notes durably that no restore reaches `txid` without a snapshot.
+    pub(crate) fn write_wanted_snapshot(&self, txid: TxId) -> Result<()> {
+        let (path, staging) = (self.wanted_path(), self.wanted_path().with_extension("tmp"));
+        let mut file = create(&staging, self.ownership).context("create", &staging)?;
+        file.write_all(format!("{txid}\n").as_bytes()).context("write", &staging)?;
+        file.sync_all().context("sync", &staging)?;
+        fs::rename(&staging, &path).context("name", &path)?;
+        sync_dir(&self.own).context("sync", &self.own)
+    }
+
+    /// A snapshot has reached it.
+    pub(crate) fn remove_wanted_snapshot(&self) -> Result<()> {
+        let path = self.wanted_path();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", &path),
+            _ => Ok(()),
+        }
+    }
+
+    fn wanted_path(&self) -> PathBuf {
+        self.own.join("snapshot-wanted")
+    }
+
     /// A new L0 file under its staging name.
     pub(crate) fn stage_l0(&self, txid: TxId) -> Result<Staged> {
         let path = self.l0_path(txid);

@@ -9,6 +9,7 @@ use crate::error::{Context, Result};
 use crate::files::LiveFiles;
 use crate::live::{Live, Position};
 use crate::meta_dir::MetaDir;
+use crate::notices::Notices;
 use crate::options::Options;
 use crate::page_sums::PageSums;
 use crate::pending::Pending;
@@ -19,7 +20,7 @@ use crate::turns::Turns;
 
 impl Live {
     /// Opens the database and decides where its chain goes on. `remote` is the newest transaction that the replica has.
-    pub(crate) fn open(options: &Arc<Options>, remote: TxId) -> Result<Self> {
+    pub(crate) fn open(options: &Arc<Options>, remote: TxId, notices: &Notices) -> Result<Self> {
         let root = options.meta_path.clone().unwrap_or_else(|| MetaDir::default_path(&options.path));
         let meta = MetaDir::open(&options.path, root)?;
         let turns = Turns::open(&options.path, options.busy_timeout)?;
@@ -38,7 +39,8 @@ impl Live {
             pace: Pace::new(options),
             counters: Counters::default(),
             reason: None,
-            page_size_changed_at: None,
+            snapshot_wanted: meta.wanted_snapshot()?,
+            notices: notices.clone(),
             last_timestamp: None,
             last_emit: None,
             snapshots: Snapshots::default(),
@@ -53,6 +55,12 @@ impl Live {
         let header = if local < remote || local.is_none() { None } else { self.newest_header(local) };
         let Some(header) = header else {
             // The replica is ahead, or what is here cannot be read: its files say nothing about this database.
+            if !remote.is_none() {
+                self.notices.say(format!(
+                    "the replica is ahead of {}: it ends at TXID {remote}, the local files at {local}; going on after {remote}",
+                    self.path().display()
+                ));
+            }
             self.meta.remove_all_l0()?;
             self.position = Position::unknown(remote);
             return Ok(());
@@ -61,7 +69,7 @@ impl Live {
         self.position.txid = local;
         self.position.commit = header.commit;
         if header.page_size != self.page_size {
-            self.page_size_changed_at = local.next();
+            self.want_snapshot(self.position.next_txid()?)?;
             self.position.lost = Some("the page size changed");
             return Ok(());
         }

@@ -36,8 +36,8 @@ pub struct Status {
     pub last_sync: Option<Timestamp>,
     /// Why the last L0 file that is no increment was needed.
     pub reason: Option<&'static str>,
-    /// The first transaction with the present page size, when the page size changed: older files cannot be merged with it, so
-    /// a snapshot is wanted.
+    /// The first transaction that cannot be restored, or is not known to be, before the replica has a snapshot that reaches it:
+    /// the page size changed there, or the file holds every page since nothing was known of those before.
     pub snapshot_wanted: Option<TxId>,
     /// Counts since the database was opened.
     pub counters: Counters,

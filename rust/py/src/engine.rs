@@ -117,6 +117,14 @@ impl Database {
         Ok((header.max_txid.get(), header.page_size.get(), header.commit.get(), header.timestamp.millis()))
     }
 
+    fn snapshot_stored(&self, py: Python<'_>, max_txid: u64) -> PyResult<()> {
+        self.call(py, |engine| engine.snapshot_stored(TxId::new(max_txid)))
+    }
+
+    fn take_notices(&self) -> Vec<String> {
+        self.engine.take_notices()
+    }
+
     fn enforce_l0_retention(&self, py: Python<'_>, uploaded_txid: u64) -> PyResult<usize> {
         self.call(py, |engine| engine.enforce_l0_retention(TxId::new(uploaded_txid)))
     }
