@@ -598,6 +598,17 @@ class Database:
     def snapshot_stored(self, max_txid: int) -> None:
         """Say that the replica has a snapshot up to ``max_txid``: ``snapshot_wanted`` of the status is settled if it reaches it."""
 
+    @property
+    def chain_wanted(self) -> int | None:
+        """The TXID of the replica whose page checksums :meth:`adopt` could use, so that the next L0 file need not hold every page."""
+
+    def adopt(self, path: _Path, page_size: int, txid: int) -> None:
+        """Take over the checksums of all pages of the replica at ``txid`` from a file that :func:`chain_checksums` has written.
+
+        Raises:
+            DatabaseError: a file cannot be read or written.
+        """
+
     def take_notices(self) -> list[str]:
         """What the owner should be told and has not been told yet, one sentence each, oldest first."""
 

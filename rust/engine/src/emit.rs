@@ -14,6 +14,7 @@ use wal::{Cursor, PageMap, WalHeader, WalReader};
 use crate::error::{Context, Result};
 use crate::live::Live;
 use crate::meta_dir::{MetaDir, Staged};
+use crate::page_sums::Place;
 use crate::pending::Pending;
 
 /// An L0 file to be written, with all that goes into it.
@@ -43,6 +44,16 @@ impl Live {
         self.finish_job(written).map(Some)
     }
 
+    /// Writes what was read into the next L0 file, without a look at the database file; nothing if that would be needed.
+    pub(crate) fn emit_read(&mut self) -> Result<()> {
+        if self.position.lost.is_some() || self.unwritten_pages().next().is_some() {
+            return Ok(());
+        }
+        let Some(job) = self.take_job()? else { return Ok(()) };
+        let written = job.write();
+        self.finish_job(written).map(drop)
+    }
+
     /// Everything that was read, as a file to be written elsewhere. No other file may be made before [`Live::finish_job`].
     pub(crate) fn take_job(&mut self) -> Result<Option<Job>> {
         if self.pending.is_empty() {
@@ -70,8 +81,9 @@ impl Live {
         self.spare = Some(spare);
         self.counters.increments += 1;
         self.published(&header);
+        let place = self.place();
         if let Some(sums) = &mut self.sums
-            && let Err(error) = sums.update(header.max_txid, &changed, header.commit)
+            && let Err(error) = sums.update(header.max_txid, &changed, header.commit, place)
         {
             // Half of it may be there; what is on disk can still be brought up by the L0 files, but not used as it is.
             self.sums = None;
@@ -99,9 +111,16 @@ impl Live {
     /// The L0 file of `header` is durable under its name: from here on it is the position.
     pub(crate) fn published(&mut self, header: &Header) {
         self.position.txid = header.max_txid;
+        self.position.has_file = true;
         self.position.commit = header.commit;
         self.last_timestamp = Some(header.timestamp);
         self.last_emit = Some(Instant::now());
+    }
+
+    /// The database file as it was when it was looked at last. What has been read since the newest L0 file may be in it too.
+    pub(crate) fn place(&self) -> Place {
+        let is_whole = self.pending.is_empty() && self.position.lost.is_none();
+        Place { stamp: self.observed.stamp, is_whole }
     }
 
     /// Time never goes back along the chain, whatever the clock does.
@@ -114,11 +133,7 @@ impl Live {
     /// a page holds is what an older frame or the database file has. Our transaction began before the newest commit read, so
     /// no checkpoint can have moved a later version there.
     fn keep_grown_pages(&mut self) -> Result<()> {
-        let lock_page = self.page_size.lock_pgno();
-        let grown = self.position.commit.get() + 1..=self.position.commit_read.get();
-        let unwritten =
-            grown.filter_map(Pgno::new).filter(|pgno| *pgno != lock_page && !self.pending.has(*pgno));
-        let unwritten: Vec<_> = unwritten.collect();
+        let unwritten: Vec<_> = self.unwritten_pages().collect();
         if unwritten.is_empty() {
             return Ok(());
         }
@@ -129,6 +144,13 @@ impl Live {
             self.pending.put(pgno, &page).context("keep pages of", &self.options.path)?;
         }
         Ok(())
+    }
+
+    /// Pages that the database grew by and that were not written.
+    fn unwritten_pages(&self) -> impl Iterator<Item = Pgno> {
+        let lock_page = self.page_size.lock_pgno();
+        let grown = self.position.commit.get() + 1..=self.position.commit_read.get();
+        grown.filter_map(Pgno::new).filter(move |pgno| *pgno != lock_page && !self.pending.has(*pgno))
     }
 
     /// All frames of the present generation that were read; `None` when it was begun anew, and they are in the database file.

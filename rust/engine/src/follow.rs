@@ -56,7 +56,7 @@ impl Database {
         loop {
             let mut look = self.look()?;
             if look.rests(wait) && !armed {
-                armed = self.watch.arm(&self.watched());
+                armed = self.watched().is_some_and(|paths| self.watch.arm(&paths));
                 // What came between the last look and the watch is seen by neither.
                 look = self.look()?;
             }
@@ -113,8 +113,8 @@ impl Database {
         Ok(look)
     }
 
-    fn watched(&self) -> [PathBuf; 2] {
-        [self.options.sibling("-wal"), self.options.path.clone()]
+    fn watched(&self) -> Option<[PathBuf; 2]> {
+        self.state().live.as_ref().map(|live| live.files.watched())
     }
 }
 
@@ -124,7 +124,7 @@ impl State {
         let newest = self
             .live
             .as_ref()
-            .filter(|live| live.position.has_file())
+            .filter(|live| live.position.has_file)
             .map_or(self.told, |live| live.position.txid);
         std::mem::replace(&mut self.told, newest) != newest
     }
@@ -142,7 +142,7 @@ impl State {
 impl Live {
     /// A file that is due is left in `job`, or made at once when that takes comparing every page.
     fn look(&mut self, now: Instant, job: &mut Option<Job>) -> Result<Look> {
-        self.files.verify_identity()?;
+        self.verify_files()?;
         let read = self.catch_up()?;
         self.take_turns(now)?;
         let due = self.due(now);

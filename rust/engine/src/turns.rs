@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::connection::Conn;
+use crate::connection::{CheckpointMode, Conn};
 use crate::error::Result;
 
 /// Two connections; at every moment at least one is in a transaction.
@@ -42,5 +42,34 @@ impl Turns {
     pub(crate) fn hand_over(&mut self) -> Result<()> {
         self.holder = 1 - self.holder;
         self.idle().rollback()
+    }
+
+    /// The file that each connection has open, as `PRAGMA ltx_file` answers it.
+    pub(crate) fn file_ids(&self) -> Result<[String; 2]> {
+        Ok([self.conns[0].file_id()?, self.conns[1].file_id()?])
+    }
+
+    /// Lets the WAL go: from here on anything may happen to it.
+    pub(crate) fn rollback(&self) -> Result<()> {
+        self.conns.iter().try_for_each(Conn::rollback)
+    }
+
+    /// Moves what can be moved into the database file, waiting for nobody. Both transactions must have ended.
+    pub(crate) fn move_frames(&self) -> Result<()> {
+        self.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO).map(drop)
+    }
+
+    /// Empties a WAL whose frames are all in the database file. Both transactions must have ended.
+    pub(crate) fn empty_wal(&self) -> Result<()> {
+        self.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO).map(drop)
+    }
+
+    /// Closes both connections. If nobody else has the database open, the WAL is moved into it and deleted, as when any other
+    /// last connection is closed: a WAL that stayed behind would be applied to whatever is copied over the database.
+    pub(crate) fn close(self) -> Result<()> {
+        let [first, last] = self.conns;
+        drop(first);
+        last.rollback()?;
+        last.tidy_on_close()
     }
 }
