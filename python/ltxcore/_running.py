@@ -12,7 +12,8 @@ from ltxcore._follow import Follower
 from ltxcore._status import SyncStatus
 from ltxcore._time import from_millis
 from ltxcore._upload import RETRY_INTERVAL, Uploader
-from ltxcore.errors import NotReadyError
+from ltxcore.clients.file import native
+from ltxcore.errors import FormatError, NotReadyError, RestoreError
 from ltxcore.ltx import TXID, Checksum, Pos
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Running:
         logger: logging.Logger,
     ) -> None:
         self.engine = _ltxcore.Database(os.fspath(path), meta_path=os.fspath(meta_path), **options)
+        self.path = path
         self.uploader: Uploader | None = None
         if replica is not None:
             self.uploader = Uploader(self.engine, replica, path, meta_path, logger)
@@ -48,10 +50,12 @@ class Running:
             path,
             remote_txid=self.uploader.remote_txid if self.uploader else TXID,
             notify=self.uploader.notify if self.uploader else _nothing,
+            adopt=self._adopt_chain,
             interval=options["monitor_interval"],
             logger=logger,
         )
         self._meta_path = meta_path
+        self._logger = logger
 
     @property
     def pos(self) -> Pos:
@@ -125,6 +129,23 @@ class Running:
             restarts=facts["restarts"],
             checkpoints=facts["checkpoints"],
         )
+
+    def _adopt_chain(self, txid: TXID) -> None:
+        """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""
+        if self.uploader is None:
+            return
+        path = self._meta_path / "ltxcore" / "chain-checksums.tmp"
+        path.unlink(missing_ok=True)
+        client = native(self.uploader.replica.client)
+        try:
+            page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
+            self.engine.adopt(os.fspath(path), page_size, txid)
+        except (FormatError, RestoreError) as error:
+            self._logger.warning(
+                "replica of %s cannot be restored at %s, so every page is uploaded: %s", self.path, txid, error
+            )
+        finally:
+            path.unlink(missing_ok=True)
 
     def _last_sync(self) -> None:
         # A file that never came leaves nothing to replicate.

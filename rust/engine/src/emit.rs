@@ -117,9 +117,9 @@ impl Live {
         self.last_emit = Some(Instant::now());
     }
 
-    /// The database file as it was when it was looked at last. What has been read since the newest L0 file may be in it too.
+    /// The database file as it was when it was looked at last.
     pub(crate) fn place(&self) -> Place {
-        let is_whole = self.pending.is_empty() && self.position.lost.is_none();
+        let is_whole = self.pending.is_empty() && self.position.lost.is_none() && self.pace.wal_is_drained();
         Place { stamp: self.observed.stamp, is_whole }
     }
 

@@ -7,7 +7,7 @@
 //! Byte 64 on holds the slot: `own[8] rolling[8] device[8] inode[8] modified[8] changed[8] size[8] is_whole[8] crc64[8]`. `own` is
 //! the newest transaction whose L0 file was made by us, which tells files that another program added, and `rolling` the checksum
 //! of all entries after it, which tells entries of another time than the L0 files, as after a copy of a meta directory in use. The
-//! rest is the database file as it was then; `is_whole` is 1 if all that was in it by then is in the L0 files.
+//! rest is the database file as it was then; `is_whole` is 1 if it held exactly what the L0 files hold.
 //!
 //! The header names the transaction up to which every entry is known to be on disk. Entries are overwritten in place after
 //! their L0 file is durable, so whatever a crash leaves, repeating the L0 files after that transaction makes the entries whole:
@@ -55,7 +55,7 @@ struct Slot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) stamp: Stamp,
-    /// Everything that was in the file then is in the L0 files.
+    /// The file held exactly what the L0 files hold: nothing more, and nothing less for being in the WAL only.
     pub(crate) is_whole: bool,
 }
 

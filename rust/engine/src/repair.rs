@@ -120,6 +120,7 @@ impl Live {
             if let Some(index) = self.files.wal_index()?
                 && let Some(pinned) = self.try_pin(&index)?
             {
+                self.pace.saw(&index);
                 return Ok(pinned);
             }
             wait_for_writer(attempt);

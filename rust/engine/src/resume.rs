@@ -113,8 +113,8 @@ impl Live {
         }
         match self.prove(&header)? {
             Some(cursor) => self.go_on_at(Some(cursor), header.commit),
-            // Nothing was moved into the database file since all that it holds was in L0 files: what came after is in the WAL,
-            // and what is in the WAL came after, or does no harm when it is read once more.
+            // The database file is what the L0 files hold, and nothing was moved into it since: what came after is in the WAL, and
+            // what is in the WAL came after, or does no harm when it is read once more.
             None if place.is_whole => self.go_on_at(None, header.commit),
             None => {
                 self.position.lost = Some("the wal does not continue the newest L0 file");

@@ -89,7 +89,7 @@ impl Pace {
         self.mark = before.map_or(0, |index| index.mx_frame);
     }
 
-    fn wal_is_drained(&self) -> bool {
+    pub(crate) fn wal_is_drained(&self) -> bool {
         self.backfilled >= self.frames
     }
 
