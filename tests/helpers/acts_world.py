@@ -475,6 +475,11 @@ class World:
             self.start()
 
     @act()
+    def rest(self, seconds: float) -> None:
+        """Nobody does anything; the replicator does what it leaves for quiet times."""
+        time.sleep(seconds)
+
+    @act()
     def finish(self) -> None:
         """The end of every script: all is in the replica, and the database is the application's."""
         if self.held:

@@ -25,7 +25,7 @@ def pool() -> Iterator[None]:
 
 def fill(w: Operator, n: int = 10) -> None:
     """A database of some dozens of pages, and its first file in the replica."""
-    for number in range(4):
+    for number in range(8):
         w.commit("many", n + number)
     w.commit("keys", n)
     w.start()
@@ -115,7 +115,8 @@ def test_the_replica_loses_files_while_it_is_written(how: str) -> None:
 
 
 @pytest.mark.parametrize("drained", [True, False])
-def test_another_database_is_moved_over_while_the_wal_stays(drained: bool) -> None:
+@pytest.mark.parametrize("how", ["mv", "cp"])
+def test_another_database_comes_over_while_the_wal_stays(how: str, drained: bool) -> None:
     """What the application then finds is what a restore gives, or there is an error. The WAL of the old one is not written into it."""
     with world(Setting(autocheckpoint=0)) as w:
         fill(w)
@@ -123,9 +124,9 @@ def test_another_database_is_moved_over_while_the_wal_stays(drained: bool) -> No
         w.commit("touch", 3)
         w.wait()
         if drained:
-            w.put_backup(1, "mv", "none", "wal", 0.3)
+            w.put_backup(1, how, "none", "wal", 0.3)
         else:
-            w.put_backup_only(1, "mv", "wal", 0.3)
+            w.put_backup_only(1, how, "wal", 0.3)
         w.wait()
         w.commit("insert", 3)
         w.wait()
