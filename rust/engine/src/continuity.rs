@@ -4,7 +4,12 @@
 //! inode). While a read transaction of ours is held, SQLite changes the database file by checkpoints alone, and a checkpoint shows
 //! in the wal-index: it notes there how far it means to go before it writes the first page, and how far it came after the last
 //! one (SQLite, "WAL-mode File Format", section 2.2, `nBackfill` and `nBackfillAttempted`). So a change of the file's times or
-//! size without a trace of a checkpoint was made by something else, and what is known of its pages is void.
+//! size without a trace of a checkpoint was made by something else, and what is known of its pages is void. While our transaction
+//! is on read-lock slot 0 no checkpoint can write at all, and no trace excuses a change.
+//!
+//! A checkpoint of the application may hide what was written right after it: an application that is stopped moves its WAL, and a
+//! backup comes over the file a moment later. So after such a change the pages are compared as well, at once where that takes no
+//! more than a few times the work of the checkpoint, else when enough was written to be worth it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -15,10 +20,17 @@ use wal::{Salt, WalIndex};
 use crate::error::{Error, Result};
 use crate::files::{Name, Names};
 use crate::live::Live;
+use crate::scan::{Wanted, scan};
 
 /// How often a wal-index that is being written is read again, and after which pause.
 const INDEX_TRIES: u32 = 20;
 const INDEX_WAIT: Duration = Duration::from_micros(50);
+/// A database of so many pages is compared at once,
+const FEW_PAGES: u64 = 4096;
+/// a larger one when so many pages have to be read for each frame that was read since the last time.
+const PAGES_PER_FRAME: u64 = 8;
+
+const WRITTEN: &str = "the database file was written by something other than SQLite";
 
 /// Which file a database is, when it was written last, and how long it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,21 +79,67 @@ impl Checkpoints {
 pub(crate) struct Observed {
     pub(crate) stamp: Stamp,
     checkpoints: Option<Checkpoints>,
+    /// The turn that was ours then, if it keeps every checkpoint from writing.
+    quiet_turn: Option<u64>,
 }
 
 impl Observed {
     /// Before the first look.
     pub(crate) fn nothing() -> Self {
-        Self { stamp: Stamp::default(), checkpoints: None }
+        Self { stamp: Stamp::default(), checkpoints: None, quiet_turn: None }
+    }
+}
+
+/// A change of the database file that a checkpoint of the application explains, but need not explain alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Doubt {
+    is_open: bool,
+    /// Frames read since the pages were compared last.
+    pub(crate) frames: u64,
+}
+
+impl Doubt {
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
     }
 }
 
 impl Live {
+    /// Compares the database with the newest L0 file, if its file may hold what no checkpoint has written. To be called when
+    /// nothing that was read is waiting, in a transaction that began no later than that.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when a page differs.
+    pub(crate) fn settle_doubt(&mut self) -> Result<()> {
+        let pages = u64::from(self.position.commit.get());
+        let is_worth_it = pages <= FEW_PAGES.max(self.doubt.frames.saturating_mul(PAGES_PER_FRAME));
+        if !self.doubt.is_open || !is_worth_it || self.position.lost.is_some() || !self.pending.is_empty() {
+            return Ok(());
+        }
+        let Some(sums) = &self.sums else { return Ok(()) };
+        let mut differing = None;
+        scan(&self.view_at_position()?, Wanted::Differing(sums), |batch| {
+            differing = differing.or(batch.pages().next().map(|(pgno, ..)| pgno));
+            Ok(())
+        })?;
+        self.doubt = Doubt::default();
+        match differing {
+            Some(_) => Err(Error::Changed { path: self.path().to_owned(), what: WRITTEN }),
+            None => Ok(()),
+        }
+    }
+
+    /// Right after a checkpoint of ours: the change that it made is no matter of doubt.
+    pub(crate) fn observe_own_checkpoint(&mut self) -> Result<()> {
+        self.observed = self.observe()?;
+        Ok(())
+    }
+
     /// The state to compare later ones with.
     pub(crate) fn observe(&self) -> Result<Observed> {
         // In this order: a checkpoint that comes in between will be seen as one.
         let checkpoints = self.checkpoints_now()?;
-        Ok(Observed { stamp: self.files.stamp()?, checkpoints })
+        Ok(Observed { stamp: self.files.stamp()?, checkpoints, quiet_turn: None })
     }
 
     /// Whether everything is still what it was: the names, and the content of the database file but for checkpoints.
@@ -101,9 +159,14 @@ impl Live {
         }
         let stamp = self.files.stamp()?;
         if stamp != self.observed.stamp && !self.is_by_checkpoint(checkpoints)? {
-            return Err(changed("the database file was written by something other than SQLite"));
+            return Err(changed(WRITTEN));
         }
-        self.observed = Observed { stamp, checkpoints: checkpoints.or(self.observed.checkpoints) };
+        self.doubt.is_open |= stamp != self.observed.stamp;
+        self.observed = Observed {
+            stamp,
+            checkpoints: checkpoints.or(self.observed.checkpoints),
+            quiet_turn: self.quiet_turn(),
+        };
         self.tell_of_removed(names);
         Ok(())
     }
@@ -123,6 +186,9 @@ impl Live {
 
     /// Whether a checkpoint explains that the database file changed since the last look, before which `seen` was read.
     fn is_by_checkpoint(&self, seen: Option<Checkpoints>) -> Result<bool> {
+        if self.observed.quiet_turn.is_some() && self.observed.quiet_turn == self.quiet_turn() {
+            return Ok(false);
+        }
         let before = self.observed.checkpoints;
         if seen.is_some() && seen != before {
             return Ok(true);
@@ -133,6 +199,12 @@ impl Live {
         // It may have ended between the two looks.
         let again = self.checkpoints_now()?;
         Ok(again.is_some() && again != before)
+    }
+
+    /// The turn in which no checkpoint can write: its transaction began when the whole WAL was in the database file, so that it
+    /// is on slot 0.
+    fn quiet_turn(&self) -> Option<u64> {
+        self.pace.is_surely_on_slot_0().then(|| self.turns.number())
     }
 
     fn checkpoints_now(&self) -> Result<Option<Checkpoints>> {

@@ -110,6 +110,7 @@ impl Database {
             // Once more: until the transaction had begun, what was there could still be exchanged.
             live.verify_files()?;
             live.emit()?;
+            live.settle_doubt()?;
             Ok(live.pos())
         })
     }

@@ -11,11 +11,15 @@ use std::time::Instant;
 use ltx::{Checksum, Encoder, Header, Pgno, ReadAt, Timestamp, TxId};
 use wal::{Cursor, PageMap, WalHeader, WalReader};
 
+use crate::continuity::Stamp;
 use crate::error::{Context, Result};
 use crate::live::Live;
 use crate::meta_dir::{MetaDir, Staged};
 use crate::page_sums::Place;
 use crate::pending::Pending;
+
+/// How far, in milliseconds, the clock may step back without a trace: more than time servers correct at once.
+const STEP_BACK_MS: i64 = 5000;
 
 /// An L0 file to be written, with all that goes into it.
 pub(crate) struct Job {
@@ -120,13 +124,28 @@ impl Live {
     /// The database file as it was when it was looked at last.
     pub(crate) fn place(&self) -> Place {
         let is_whole = self.pending.is_empty() && self.position.lost.is_none() && self.pace.wal_is_drained();
-        Place { stamp: self.observed.stamp, is_whole }
+        // While there is a doubt, what is there now is no proof of anything later on.
+        let stamp = if self.doubt.is_open() { Stamp::default() } else { self.observed.stamp };
+        Place { stamp, is_whole }
     }
 
-    /// Time never goes back along the chain, whatever the clock does.
+    /// Small steps back of the clock are not shown, so that times only grow along the chain. After a large one the last times
+    /// were wrong, and to go on from them would hide everything until then from a restore to a time: such times are bounded by
+    /// those that follow.
     fn next_timestamp(&self) -> Timestamp {
         let now = (self.options.clock)();
-        self.last_timestamp.map_or(now, |last| now.max(last))
+        let Some(last) = self.last_timestamp else { return now };
+        let back = last.millis().saturating_sub(now.millis());
+        if back <= STEP_BACK_MS {
+            return now.max(last);
+        }
+        self.notices.say(format!(
+            "the clock went back by {} s: transactions of {} up to TXID {} have later times than those after them",
+            back / 1000,
+            self.path().display(),
+            self.position.txid
+        ));
+        now
     }
 
     /// Every page the database grew by must be in the file, and SQLite need not write a page that it only allocated. What such

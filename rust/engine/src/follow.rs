@@ -38,7 +38,12 @@ struct Look {
 impl Look {
     /// Whether the database can be left to the file system's watch.
     fn rests(&self, wait: Duration) -> bool {
-        self.settled && !self.busy && !self.emitted && wait == LONGEST_WAIT
+        self.settled && self.is_quiet(wait)
+    }
+
+    /// Whether the watch costs no writer anything.
+    fn is_quiet(&self, wait: Duration) -> bool {
+        !self.busy && !self.emitted && wait == LONGEST_WAIT
     }
 }
 
@@ -55,7 +60,7 @@ impl Database {
         let mut wait = if armed { LONGEST_WAIT } else { SHORTEST_WAIT };
         loop {
             let mut look = self.look()?;
-            if look.rests(wait) && !armed {
+            if look.is_quiet(wait) && !armed {
                 armed = self.watched().is_some_and(|paths| self.watch.arm(&paths));
                 // What came between the last look and the watch is seen by neither.
                 look = self.look()?;
@@ -69,7 +74,7 @@ impl Database {
             let longest = if resting && look.rests(wait) { TICK } else { wait };
             let until = look.due.map_or(longest, |due| due.saturating_duration_since(now).min(longest));
             let until = until.min(deadline.saturating_duration_since(now));
-            match self.watch.wait(until, resting).context("wait for", &self.options.path)? {
+            match self.watch.wait(until, armed).context("wait for", &self.options.path)? {
                 Woken::Called => return Ok(false),
                 Woken::FileChanged => (armed, wait) = (false, SHORTEST_WAIT),
                 Woken::TimeOver if Instant::now() >= deadline => {
@@ -147,6 +152,9 @@ impl Live {
         self.take_turns(now)?;
         let due = self.due(now);
         if due.is_none_or(|due| due > now) {
+            if read == 0 && self.pace.pauses(now) {
+                self.settle_doubt()?;
+            }
             return Ok(Look { emitted: false, busy: read > 0, settled: self.is_settled(), due });
         }
         if self.position.lost.is_some() {

@@ -8,7 +8,7 @@ use ltx::{PageCount, PageSize, Pos, Timestamp, TxId};
 use wal::{Cursor, Salt, WalHeader, WalIndex, WalReader, wal_size};
 
 use crate::connection::Conn;
-use crate::continuity::Observed;
+use crate::continuity::{Doubt, Observed};
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, Name, WalFile};
 use crate::meta_dir::MetaDir;
@@ -55,6 +55,7 @@ pub(crate) struct Live {
     pub(crate) files: LiveFiles,
     /// The database file when it was looked at last.
     pub(crate) observed: Observed,
+    pub(crate) doubt: Doubt,
     /// Frames of this generation may belong to another database file than the one beside them: never moved by us.
     pub(crate) distrusted: Option<Salt>,
     /// The transaction of the replica whose page checksums would tell what has to be uploaded; without them, every page is.
@@ -201,6 +202,7 @@ impl Live {
         if index.mx_frame > 0 {
             self.position.commit_read = PageCount::new(index.page_count);
         }
+        self.doubt.frames += reached.frames() - cursor.frames();
         Ok(reached.frames() - cursor.frames())
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ltx::{Header, PageCount, PageSize, TxId};
 use wal::{Cursor, PageMap, Salt, WalHeader, WalReader};
 
-use crate::continuity::Observed;
+use crate::continuity::{Doubt, Observed};
 use crate::door;
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, Name};
@@ -42,6 +42,7 @@ impl Live {
         let mut live = Self {
             options: Arc::clone(options),
             observed: Observed::nothing(),
+            doubt: Doubt::default(),
             files,
             distrusted,
             chain_wanted: None,

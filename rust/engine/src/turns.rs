@@ -17,6 +17,7 @@ use crate::error::Result;
 pub(crate) struct Turns {
     conns: [Conn; 2],
     holder: usize,
+    number: u64,
 }
 
 impl Turns {
@@ -25,7 +26,7 @@ impl Turns {
         let conns = [Conn::open(path, patience)?, Conn::open(path, patience)?];
         conns[0].ensure_wal_mode(patience)?;
         conns[0].begin_read(patience)?;
-        Ok(Self { conns, holder: 0 })
+        Ok(Self { conns, holder: 0, number: 0 })
     }
 
     /// The connection whose transaction holds the WAL.
@@ -41,7 +42,19 @@ impl Turns {
     /// Ends the holder's transaction; the other connection has begun one, and everything before it was read.
     pub(crate) fn hand_over(&mut self) -> Result<()> {
         self.holder = 1 - self.holder;
+        self.number += 1;
         self.idle().rollback()
+    }
+
+    /// Begins the holder's transaction anew; the other connection has the write lock, so nothing is committed meanwhile.
+    pub(crate) fn renew(&mut self, patience: Duration) -> Result<()> {
+        self.number += 1;
+        self.holder().begin_read(patience)
+    }
+
+    /// How many turns there were. Within one, the same transaction is held.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// The file that each connection has open, as `PRAGMA ltx_file` answers it.

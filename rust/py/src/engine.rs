@@ -174,6 +174,7 @@ impl Database {
         dict.set_item("full_syncs", status.counters.full)?;
         dict.set_item("restarts", status.counters.restarts)?;
         dict.set_item("checkpoints", status.counters.checkpoints)?;
+        dict.set_item("seals", status.counters.seals)?;
         Ok(dict)
     }
 
