@@ -352,9 +352,6 @@ impl Live {
 
     /// Lets the database go as SQLite's last connection would, if we are the last one.
     fn close(mut self) -> Result<()> {
-        if self.frames_are_trusted() {
-            self.move_frames()?;
-        }
         let is_unchanged = self.verify_files().is_ok();
         self.flush_sums()?;
         let tidy = is_unchanged && self.frames_are_trusted();
