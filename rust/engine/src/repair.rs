@@ -116,6 +116,17 @@ impl Live {
     fn pin(&mut self) -> Result<Pinned> {
         self.pending.clear();
         self.leap()?;
+        let pinned = self.look_at_newest()?;
+        self.form = pinned.0.form()?;
+        Ok(pinned)
+    }
+
+    /// The database at its newest commit, to be looked at only while a transaction is held that began no later.
+    pub(crate) fn newest_view(&mut self) -> Result<View> {
+        self.look_at_newest().map(|(view, ..)| view)
+    }
+
+    fn look_at_newest(&mut self) -> Result<Pinned> {
         for attempt in 0..PIN_TRIES {
             if let Some(index) = self.files.wal_index()?
                 && let Some(pinned) = self.try_pin(&index)?

@@ -15,6 +15,7 @@ use crate::live::{Live, Position};
 use crate::meta_dir::MetaDir;
 use crate::notices::Notices;
 use crate::options::Options;
+use crate::page_form::PageForm;
 use crate::page_sums::PageSums;
 use crate::pending::Pending;
 use crate::seal::Pace;
@@ -49,6 +50,7 @@ impl Live {
             turns,
             reader: None,
             page_size,
+            form: PageForm::default(),
             position: Position::unknown(remote),
             pending: Pending::new(page_size, meta.own_dir()),
             spare: None,
@@ -64,6 +66,7 @@ impl Live {
             meta: Arc::new(meta),
         };
         live.verify_opened()?;
+        live.form = live.newest_view()?.form()?;
         live.find_position(remote)?;
         Ok(live)
     }
@@ -216,6 +219,7 @@ impl Live {
         let mut page = vec![0; self.page_size.bytes()];
         for (pgno, offset) in map.iter() {
             ltx::ReadAt::read_exact_at(&self.files.wal, &mut page, offset).context("read", self.path())?;
+            self.form.complete(&mut page);
             if sums.get(pgno)? != ltx::page_checksum(pgno, &page) {
                 return Ok(false);
             }

@@ -140,6 +140,20 @@ pub fn write_checksums(database: &Path) -> io::Result<u64> {
     Ok(pages)
 }
 
+/// Whether the first page of a database, as it is in the file, says that its pages have checksums, and has one itself. Others may
+/// reserve eight bytes a page as well.
+#[must_use]
+pub fn has_page_checksums(page_1: &[u8]) -> bool {
+    is_page(page_1) && page_1.starts_with(MAGIC) && has_checksums(page_1) && is_sound(page_1)
+}
+
+/// Gives a page the checksum that it gets on its way into the database file. A page of the WAL has none.
+pub fn seal_page(page: &mut [u8]) {
+    if is_page(page) {
+        seal(page);
+    }
+}
+
 fn has_checksums(header: &[u8]) -> bool {
     usize::from(header[20]) == SIZE
 }

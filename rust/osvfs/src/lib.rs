@@ -32,7 +32,7 @@ mod shm;
 mod temp;
 mod vfs;
 
-pub use checksums::write_checksums;
+pub use checksums::{has_page_checksums, seal_page, write_checksums};
 pub use choice::{LockMode, SyncMode};
 pub use fd_pool::{FileId, LockBytes, LockedBy, PooledFile};
 pub use lock::break_lock;
