@@ -1,4 +1,4 @@
-"""`python -m tests.helpers.acts_driver`: the replicating process. The commands of `driver`, and forks of it with a living child."""
+"""`python -m tests.helpers.acts_driver`: the replicating process. The commands of `driver`, and forks with a living child."""
 
 import contextlib
 import faulthandler
@@ -13,7 +13,7 @@ import ltxcore
 from tests.helpers import driver
 from tests.helpers.process import answer_lines
 
-CLOSING_SECONDS = 10.0
+CLOSING_SECONDS = 1.0
 
 
 def do_open(path: str, replica: str, sync_interval: float, options: dict[str, Any]) -> None:

@@ -72,7 +72,10 @@ def content_of(path: Path) -> Content:
 
 def difference(expected: Path, found: Path) -> str:
     """Which rows are missing from a database, and which are too many, in one line; "" if none."""
-    with contextlib.closing(sqlite3.connect(expected)) as one, contextlib.closing(sqlite3.connect(found)) as other:
+    with (
+        contextlib.closing(sqlite3.connect(expected)) as one,
+        contextlib.closing(sqlite3.connect(found)) as other,
+    ):
         try:
             wanted, there = tables(one), tables(other)
         except sqlite3.DatabaseError as error:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers import acts_files, replicators
+from tests.helpers.acts_base import Setting, act
 from tests.helpers.acts_files import Saved, beside, cut, remove_sidecars
-from tests.helpers.acts_model import SCHEMA, Model
-from tests.helpers.acts_world import Fault, Setting, World, act
+from tests.helpers.acts_model import Model
+from tests.helpers.acts_world import World
 from tests.helpers.process import ChildError
 
 #: What no L0 file can be: it is shorter than a header and a trailer.
@@ -40,7 +41,7 @@ class Operator(World):
         self.went_back = {"replica": 0, "meta": 0}
         # Files of the replica that were cut, and to what size; whoever loses the local file as well cannot know it.
         self.cut_files: dict[Path, int] = {}
-        self.saved.append(self._other_database())
+        self.saved: list[Saved] = [self._other_database()]
 
     # --- older copies ------------------------------------------------------------------------------------------------
 
@@ -55,7 +56,7 @@ class Operator(World):
 
     def _new_saved(self, model: Model) -> Saved:
         folder = Path(tempfile.mkdtemp(prefix="saved-", dir=self.root))
-        return Saved(folder, model, tuple(getattr(self, "went_back", {}).values()) or (0, 0))
+        return Saved(folder, model, tuple(self.went_back.values()))
 
     def _other_database(self) -> Saved:
         """One of somebody else: other rows, other tables, another page size."""
@@ -99,7 +100,7 @@ class Operator(World):
         saved = self._pick_saved(pick)
         self._stop_app()
         self._put_backup(saved, how, form)
-        self.disturbed = self.disturbed or time.monotonic()
+        self.mark()
         time.sleep(pause)
         if not self._goes_on_with_whatever_is_there():
             self._stop_app()
@@ -142,7 +143,7 @@ class Operator(World):
 
     @act(at_rest)
     def remove_sidecars(self, which: str, pause: float) -> None:
-        """The WAL goes, or the wal-index, or both. Whoever still has the WAL open may bring its commits into the database, or not."""
+        """The WAL goes, or the wal-index, or both. Who still has the WAL open may bring what it holds into the database."""
         self._stop_app()
         models = [*self.models]
         if which != "shm":
@@ -157,7 +158,7 @@ class Operator(World):
 
     @act(lambda world: world.running and world.connected and not world.split)
     def remove_shm_under_app(self, pause: float) -> None:
-        """The application does not notice: it goes on as before, and loses nothing. Nobody else may connect until it has ended."""
+        """The application does not notice: it goes on, and loses nothing. Nobody else may connect until it has ended."""
         remove_sidecars(self.db, "shm")
         self.split = True
         self.remedies["split"] = self.close_app
@@ -165,7 +166,7 @@ class Operator(World):
 
     @act(lambda world: has_saved(world) and not world.running)
     def put_back_volume(self, pick: int, with_meta: bool) -> None:
-        """The database with its WAL as it once was, and perhaps what the replicator kept beside it. The replica is ahead then."""
+        """The database with its WAL as it once was, and perhaps what the replicator kept beside it. The replica is ahead."""
         saved = self._pick_saved(pick)
         if with_meta and (self.cut_files or not saved.meta.exists()):
             return
@@ -184,7 +185,7 @@ class Operator(World):
         self._stop_app()
         self.db.unlink()
         remove_sidecars(self.db, "both")
-        self.disturbed = self.disturbed or time.monotonic()
+        self.mark()
         time.sleep(pause)
         self.expect([Model.born()])
         self._connect()
@@ -210,7 +211,6 @@ class Operator(World):
     @act(lambda world: not world.split and not world.cut_files)
     def remove_meta(self, pause: float) -> None:
         self.went_back["meta"] += 1
-        self.scarred = True
         shutil.rmtree(self.meta, ignore_errors=True)
         self.disturb(pause)
 
@@ -221,7 +221,6 @@ class Operator(World):
         if not saved.meta.exists() or (over and self._is_foreign(saved)):
             return
         self.went_back["meta"] += 1
-        self.scarred = True
         (acts_files.copy_tree if over else acts_files.replace_tree)(saved.meta, self.meta)
         self.disturb(pause)
 
@@ -231,7 +230,6 @@ class Operator(World):
         files = [*acts_files.ltx_files(self.meta)][::-1]
         if not files:
             return
-        self.scarred = True
         with contextlib.suppress(FileNotFoundError):
             self._lose(files[pick % len(files)], size)
         self.disturb(pause)
@@ -246,7 +244,7 @@ class Operator(World):
 
     @act(at_rest)
     def lose_replica_file(self, pick: int, size: int, pause: float) -> None:
-        """0 is the newest; gone, or cut to `size` bytes. Only what is still here can be compared: others are cut so that it shows."""
+        """0 is the newest; gone, or cut to `size` bytes. Only what is still here can be compared; others are cut to a stump."""
         files = [*acts_files.ltx_files(self.replica)][::-1]
         if not files:
             return
@@ -272,7 +270,7 @@ class Operator(World):
 
     @act(has_saved)
     def put_back_replica(self, pick: int, pause: float) -> None:
-        """As it once was. If its numbers were given twice since, it is of another history, and may be refused until it is emptied."""
+        """As it once was. If TXIDs were used again since, it is of another history, and may be refused until it is emptied."""
         saved = self._pick_saved(pick)
         if self._is_foreign(saved):
             self.remedies["foreign"] = self._empty_replica
@@ -320,10 +318,11 @@ class Operator(World):
 
     @act(lambda world: not world.split and not world.held)
     def litestream(self, gap: bool, n: int, mode: str) -> None:
-        """Litestream takes over for a while, with a restart in between while the application goes on. What it says is its own affair."""
+        """Litestream takes over for a while, perhaps with a gap while the application goes on. Its errors do not count."""
         if self.running:
             self.close()
-        self.disturbed, self.scarred, self.promise = self.disturbed or time.monotonic(), True, None
+        self.mark()
+        self.promise = None
         other = replicators.replicator(self.db, self.replica, kind="litestream")
         try:
             self._run_litestream(other, n)
@@ -363,6 +362,3 @@ def world(setting: Setting | None = None) -> Iterator[Operator]:
             made.finish()
         finally:
             made.end()
-
-
-__all__ = ["SCHEMA", "Fault", "Operator", "Setting", "world"]

@@ -1,6 +1,6 @@
-"""Whatever is killed, restarted, checkpointed or replaced: what `wait` reported is in a restore, and the database is left alone.
+"""Whatever is killed, restarted, checkpointed or replaced: what `wait` reported is in a restore; the database is left alone.
 
-First single sequences, each a fault that was found once; then random ones. `acts_world` has the rules, `acts_operator` the acts.
+First single sequences, each of a fault that was found once; then random ones. `tests.helpers.acts_world` has the rules.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.helpers import litestream
-from tests.helpers.acts_operator import Operator, Setting, world
+from tests.helpers.acts_base import Setting
+from tests.helpers.acts_operator import Operator, world
 from tests.helpers.acts_processes import Pool
 from tests.helpers.profiles import marks
 
@@ -97,7 +98,7 @@ def test_the_newest_local_file_is_lost_before_its_upload(end: str) -> None:
 
 @pytest.mark.parametrize("how", ["emptied", "rolled back", "one file"])
 def test_the_replica_loses_files_while_it_is_written(how: str) -> None:
-    """The replica was only looked at when it was opened: what came afterwards was said to be durable, and could not be restored."""
+    """The replica was only looked at when it was opened: later, what no restore could give was said to be durable."""
     with world() as w:
         fill(w)
         w.save()
@@ -117,7 +118,7 @@ def test_the_replica_loses_files_while_it_is_written(how: str) -> None:
 @pytest.mark.parametrize("drained", [True, False])
 @pytest.mark.parametrize("how", ["mv", "cp"])
 def test_another_database_comes_over_while_the_wal_stays(how: str, drained: bool) -> None:
-    """What the application then finds is what a restore gives, or there is an error. The WAL of the old one is not written into it."""
+    """What the application then finds is what a restore gives. The WAL of the old one is not written into it."""
     with world(Setting(autocheckpoint=0)) as w:
         fill(w)
         w.save()
@@ -133,7 +134,7 @@ def test_another_database_comes_over_while_the_wal_stays(how: str, drained: bool
 
 
 def test_the_wal_index_is_removed_under_the_application() -> None:
-    """A second wal-index came beside the one in use: commits were passed over, and two kinds of checkpoints tore the database."""
+    """A second wal-index came beside the one in use: commits were passed over, and checkpoints by both tore the database."""
     with world() as w:
         fill(w)
         w.remove_shm_under_app(0.3)
