@@ -40,6 +40,7 @@ __all__ = [
     "apply",
     "begin_shutdown",
     "break_lock",
+    "chain_checksums",
     "checksum_database",
     "compact",
     "compact_level",
@@ -451,6 +452,19 @@ def restore(
 
     ``progress`` gets bytes done, bytes in all, files done, files in all. The result is TXID, checksum, page size,
     pages, files, bytes read, and whether the time asked for is later than all there is.
+    """
+
+def chain_checksums(client: _Client, path: _Path, *, txid: int) -> tuple[int, int]:
+    """Write the checksum of every page of the database at ``txid`` to a new file, without restoring the database.
+
+    Eight big-endian bytes a page, in order, zeros for the lock page. The file appears whole and durable, or not at all.
+
+    Returns:
+        The page size in bytes, and how many pages there are.
+
+    Raises:
+        OutputExistsError: ``path`` exists.
+        Error: as for :func:`restore`.
     """
 
 @final
