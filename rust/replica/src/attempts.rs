@@ -41,14 +41,17 @@ pub fn with_plan<T>(
     carry_out(client, &plan, options, work)
 }
 
-/// Whether `error` may have come about because `files` are no longer what a listing has shown.
+/// Whether `error` may have come about because `files` are no longer what a listing has shown: the one that it is about, if
+/// it is about one, or any.
 pub(crate) fn is_stale(
     client: &dyn ReplicaClient,
     files: &[FileInfo],
     by_header: bool,
     error: &Error,
 ) -> bool {
-    error.may_be_stale() && (error.is_not_found() || !are_listed(client, files, by_header))
+    let concerned = |file: &&FileInfo| error.file().is_none_or(|key| key == file.key());
+    let files: Vec<FileInfo> = files.iter().filter(concerned).copied().collect();
+    error.may_be_stale() && (error.is_not_found() || !are_listed(client, &files, by_header))
 }
 
 fn are_listed(client: &dyn ReplicaClient, files: &[FileInfo], by_header: bool) -> bool {

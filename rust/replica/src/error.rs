@@ -314,6 +314,21 @@ impl Error {
         matches!(self, Self::NotFound { .. } | Self::Foreign { kind: ForeignKind::NotFound, .. })
     }
 
+    /// The file that was read, if it was a single one that failed.
+    pub(crate) fn file(&self) -> Option<FileKey> {
+        match self {
+            Self::FileTooShort { file, .. }
+            | Self::ShortFile { file, .. }
+            | Self::Format { file, .. }
+            | Self::WrongTransactions { file, .. } => Some(*file),
+            Self::Permission { place, .. } | Self::Timeout { place, .. } | Self::Io { place, .. } => {
+                let (level, (min_txid, max_txid)) = place.level.zip(place.txids)?;
+                Some(FileKey { level, min_txid, max_txid })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the reason may be that files have been merged, deleted or replaced since they were listed.
     pub(crate) fn may_be_stale(&self) -> bool {
         match self {

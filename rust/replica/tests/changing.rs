@@ -16,11 +16,14 @@ use replica::{
     restore, with_plan,
 };
 
-/// Does something to the replica below before every read of a file, as long as it is told to go on.
+/// What happens to a replica before the read with this number, from 0.
+type Change<'a> = dyn Fn(&MemoryClient, usize) + Sync + Send + 'a;
+
+/// Changes the replica below before every read of a file.
 struct Changing<'a> {
     inner: &'a MemoryClient,
     reads: AtomicUsize,
-    change: Box<dyn Fn(&MemoryClient, usize) + Sync + Send + 'a>,
+    change: Box<Change<'a>>,
 }
 
 impl<'a> Changing<'a> {
@@ -189,6 +192,28 @@ fn what_fails_without_a_change_is_not_tried_again() {
         attempt(&faulty, Target::Latest).unwrap_err();
         assert!(faulty.reads.load(Ordering::Relaxed) <= 2, "{fault:?}");
     }
+}
+
+#[test]
+fn a_damaged_file_that_stays_is_read_once_whatever_else_changes() {
+    let (client, _) = six();
+    let key = info(0, 2, 2, 0).key();
+    let damage = |(bytes, _): &mut (Vec<u8>, _)| bytes[120] ^= 1;
+    client.files.lock().unwrap().get_mut(&key).map(damage).unwrap();
+    let changing = Changing::new(&client, |client, _| {
+        let oldest = client.ltx_files(0, TxId::NONE, false).unwrap()[0];
+        client.put(oldest.key(), client.read_ltx_file(&oldest, 0, None).unwrap(), 77);
+    });
+    let tries = AtomicUsize::new(0);
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("db");
+    let error = with_plan(&changing, &Target::Latest, &options(), &mut |plan| {
+        tries.fetch_add(1, Ordering::Relaxed);
+        restore(&changing, plan, &output, &options())
+    })
+    .unwrap_err();
+    assert!(matches!(error, Error::Format { file, .. } if file == key), "{error}");
+    assert_eq!(tries.into_inner(), 1);
 }
 
 #[test]
