@@ -443,15 +443,32 @@ def restore(
     timestamp_ms: int | None = None,
     parallelism: int = 8,
     overwrite: bool = False,
+    rollback_journal: bool = False,
     progress: Callable[[int, int, int, int], None] | None = None,
     verify: Callable[[pathlib.Path], None] | None = None,
-) -> tuple[int, int, int, int, list[_Row], int, bool]:
+    prepare: Callable[[TXID], None] | None = None,
+) -> tuple[int, int, int, int, list[_Row], int, bool, int, bool]:
     """Rebuild a database; see ``ltxcore.restore``.
 
-    ``verify`` gets the path of the new database while it has a temporary name; an exception from it calls the restore off.
+    ``verify`` gets the path of the new database while it has a temporary name, ``prepare`` its TXID when only its name is
+    left to be given; an exception from either calls the restore off. ``rollback_journal`` takes a database out of WAL mode.
 
     ``progress`` gets bytes done, bytes in all, files done, files in all. The result is TXID, checksum, page size,
-    pages, files, bytes read, and whether the time asked for is later than all there is.
+    pages, files, bytes read, whether the time asked for is later than all there is, the time of the last transaction in
+    milliseconds, and whether no further transactions may be from before the time asked for.
+    """
+
+def chain_checksums(client: _Client, path: _Path, *, txid: int) -> tuple[int, int]:
+    """Write the checksum of every page of the database at ``txid`` to a new file, without restoring the database.
+
+    Eight big-endian bytes a page, in order, zeros for the lock page. The file appears whole and durable, or not at all.
+
+    Returns:
+        The page size in bytes, and how many pages there are.
+
+    Raises:
+        OutputExistsError: ``path`` exists.
+        Error: as for :func:`restore`.
     """
 
 def chain_checksums(client: _Client, path: _Path, *, txid: int) -> tuple[int, int]:

@@ -19,6 +19,8 @@
     |   |-- NoSnapshotError
     |   |-- TXIDNotAvailableError
     |   |-- OutputExistsError(FileExistsError)
+    |   |-- OutputInUseError
+    |   |-- PageSizeChangedError
     |   |-- IntegrityCheckError
     |   `-- RestoreCancelledError
     |-- DatabaseError
@@ -57,6 +59,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ltxcore.ltx import TXID, Checksum, Pos
 
 __all__ = [
@@ -86,6 +90,8 @@ __all__ = [
     "NotReadyError",
     "OptionMismatchError",
     "OutputExistsError",
+    "OutputInUseError",
+    "PageSizeChangedError",
     "PositionError",
     "PreviousIOError",
     "ReplicaError",
@@ -209,7 +215,13 @@ class RestoreError(Error):
 
 
 class NoSnapshotError(RestoreError):
-    """The replica holds nothing from which a database could be rebuilt, at the time asked for or at all."""
+    """The replica holds nothing from which a database could be rebuilt, at the time asked for or at all.
+
+    If only the time asked for is too early, ``earliest_txid`` and ``earliest_time`` say what the earliest state is.
+    """
+
+    earliest_txid: TXID | None = None
+    earliest_time: datetime | None = None
 
 
 class TXIDNotAvailableError(RestoreError):
@@ -220,7 +232,15 @@ class TXIDNotAvailableError(RestoreError):
 
 
 class OutputExistsError(RestoreError, FileExistsError):
-    """The output path exists and overwriting it was not asked for."""
+    """The output path exists and overwriting it was not asked for, or it is not a file."""
+
+
+class OutputInUseError(RestoreError):
+    """A program has the database open that should be replaced. Nothing was changed."""
+
+
+class PageSizeChangedError(RestoreError):
+    """The page size changed between two LTX files, and no snapshot from after the change leads past it."""
 
 
 class IntegrityCheckError(RestoreError):

@@ -7,12 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ltxcore import _ltxcore
 from ltxcore._followed import FollowedDatabase
 from ltxcore._pending import Sidecar
 from ltxcore._time import seconds
 from ltxcore.clients import as_client
-from ltxcore.clients.file import native
 from ltxcore.errors import OutputExistsError
 from ltxcore.ltx import TXID
 from ltxcore.restore import RestoreProgress, RestoreResult, restore_prepared
@@ -100,13 +98,10 @@ def _restore(
     progress: Callable[[RestoreProgress], None] | None,
 ) -> RestoreResult:
     """The first restore. The sidecar is there before the database, unless an old database is there."""
-    files, _ = _ltxcore.restore_plan(native(client))
-    txid, sidecar, replaced = TXID(files[-1][2]), Sidecar(path), path.exists()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sidecar.remove()
+    sidecar, replaced = Sidecar(path), path.exists()
 
-    def prepare(new: Path) -> None:
-        _use_rollback_journal(new)
+    def prepare(txid: TXID) -> None:
+        sidecar.remove()
         if not replaced:
             sidecar.stage(txid)
             sidecar.publish()
@@ -115,24 +110,14 @@ def _restore(
         client,
         path,
         prepare=prepare,
-        txid=txid,
         parallelism=parallelism,
         overwrite=overwrite,
         integrity_check=integrity_check,
+        # Readers of a database in WAL mode keep their lock between transactions, and nothing could ever be applied.
+        journal_mode="delete",
         progress=progress,
     )
     if replaced:
-        sidecar.stage(txid)
+        sidecar.stage(result.pos.txid)
         sidecar.publish()
     return result
-
-
-def _use_rollback_journal(new: Path) -> None:
-    """Readers of a database in WAL mode keep their lock between transactions, and nothing could ever be applied."""
-    fd = os.open(new, os.O_RDWR)  # under a temporary name: nobody else has it open
-    try:
-        if os.pread(fd, 2, 18) == b"\2\2":
-            os.pwrite(fd, b"\1\1", 18)
-            os.fsync(fd)
-    finally:
-        os.close(fd)

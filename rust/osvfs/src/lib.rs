@@ -9,6 +9,7 @@
 //! * `lock` has the five lock levels, a state machine without a system call, and one file for each lock protocol.
 //! * `shm` has the shared memory of WAL mode: mapped and locked between processes, or on the heap of one.
 //! * [`fd_pool`] is the only code in the project that opens or closes a database or `-shm` file.
+//! * [`Exclusive`] holds all locks of a database that is to be replaced.
 //! * [`probe`] finds out what a directory can do.
 //!
 //! Unsafe code is in `fcntl`, `mmap`, `shm` and `atomic`.
@@ -18,6 +19,7 @@
 mod atomic;
 mod checksums;
 mod choice;
+mod exclusive;
 mod fcntl;
 pub mod fd_pool;
 mod file;
@@ -34,6 +36,7 @@ mod vfs;
 
 pub use checksums::{has_page_checksums, seal_page, write_checksums};
 pub use choice::{LockMode, SyncMode};
+pub use exclusive::Exclusive;
 pub use fd_pool::{FileId, LockBytes, LockedBy, PooledFile};
 pub use lock::break_lock;
 #[cfg(any(test, feature = "linked"))]

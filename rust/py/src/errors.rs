@@ -36,6 +36,8 @@ exceptions!(
     NotOpenError,
     NotReadyError,
     OutputExistsError,
+    OutputInUseError,
+    PageSizeChangedError,
     PositionError,
     PreviousIOError,
     ReplicaError,

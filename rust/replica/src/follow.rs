@@ -25,9 +25,9 @@ use std::sync::Arc;
 use ltx::{Decoder, Header, PageCount, PageSize, Pgno, ReadAt, TxId, WriteAt};
 
 use crate::client::{FileInfo, ReplicaClient};
-use crate::compact::merge_into;
 use crate::error::{Error, Result};
 use crate::file_client::sync_dir;
+use crate::merge::merge_into;
 use crate::range::RetryPolicy;
 use crate::stage::create_unique;
 use journal::Journal;

@@ -96,7 +96,7 @@ fn gaps_are_reported_when_they_are_reached() {
     client.delete_ltx_files(&[lost]).unwrap();
     let error = compact_level(&client, 1).unwrap_err();
     assert!(
-        matches!(error, Error::Gap { have, next_min, .. } if (have, next_min) == (txid(4), txid(6))),
+        matches!(error, Error::Gap { have, next } if (have, next.min_txid) == (txid(4), txid(6))),
         "{error}"
     );
     let files = client.ltx_files(1, TxId::NONE, false).unwrap();

@@ -1,8 +1,8 @@
 //! What is being made: a database, or the checksums of its pages, in a new file beside its final place.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -22,6 +22,11 @@ const WRITEBACK: u64 = 64 << 20;
 /// Only writes of so many bytes count towards [`WRITEBACK`]. Single pages are better left until their neighbours
 /// have come: written early, they cost the disk one request and the file system one extent each.
 const BULK: usize = 64 << 10;
+
+/// Where a database says how it is written and read (SQLite file format, section 1.3.3).
+const VERSIONS_AT: u64 = 18;
+const ROLLBACK: u8 = 1;
+const WAL: u8 = 2;
 
 /// Appends to the last component of a path.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -97,9 +102,24 @@ impl Output {
         self.file.set_len(self.content.len(commit, self.page_size)).map_err(|source| self.error(source))
     }
 
-    /// Takes over the access rights of the database that will be replaced.
-    pub(crate) fn set_permissions(&self, permissions: Permissions) -> Result<()> {
-        self.file.set_permissions(permissions).map_err(|source| self.error(source))
+    /// Takes over owner, group and access rights of the database that will be replaced.
+    pub(crate) fn take_over(&self, old: &Metadata) -> Result<()> {
+        // Only root may give a file away; a group can be set by those who are in it.
+        let _ = fchown(&self.file, Some(old.uid()), None);
+        let _ = fchown(&self.file, None, Some(old.gid()));
+        self.file.set_permissions(old.permissions()).map_err(|source| self.error(source))
+    }
+
+    /// Makes the database one with a rollback journal, if it is one with a WAL.
+    pub(crate) fn use_rollback_journal(&self) -> Result<()> {
+        let mut versions = [0; 2];
+        match self.file.read_exact_at(&mut versions, VERSIONS_AT) {
+            Ok(()) if versions.contains(&WAL) => self.file.write_all_at(&[ROLLBACK; 2], VERSIONS_AT),
+            // A database without a page has no mode.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            read => read,
+        }
+        .map_err(|source| self.error(source))
     }
 
     /// Takes in whole pages that lie at `offset` (bytes) in the database.
