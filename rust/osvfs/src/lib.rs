@@ -9,6 +9,7 @@
 //! * `lock` has the five lock levels, a state machine without a system call, and one file for each lock protocol.
 //! * `shm` has the shared memory of WAL mode: mapped and locked between processes, or on the heap of one.
 //! * [`fd_pool`] is the only code in the project that opens or closes a database or `-shm` file.
+//! * [`LockFile`] keeps other processes away from what is no database.
 //! * [`probe`] finds out what a directory can do.
 //!
 //! Unsafe code is in `fcntl`, `mmap`, `shm` and `atomic`.
@@ -22,6 +23,7 @@ mod fcntl;
 pub mod fd_pool;
 mod file;
 mod lock;
+mod lock_file;
 mod mmap;
 mod mode;
 mod path;
@@ -36,6 +38,7 @@ pub use checksums::write_checksums;
 pub use choice::{LockMode, SyncMode};
 pub use fd_pool::{FileId, PooledFile};
 pub use lock::break_lock;
+pub use lock_file::LockFile;
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;
 pub use vfs::{OsVfs, register, register_all};

@@ -9,23 +9,25 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-type Files = HashMap<(u64, u64), Arc<File>>;
+use vfs::{ProcessLocal, UnsharedFile, open_unshared};
 
-/// The descriptor, for reading and writing, of the file that `path` names now.
-pub(super) fn open(path: &Path) -> io::Result<Arc<File>> {
-    static FILES: OnceLock<Mutex<Files>> = OnceLock::new();
-    let mut files = FILES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    files.retain(|_, file| Arc::strong_count(file) > 1 || has_name(file));
+type Files = HashMap<(u64, u64), Arc<UnsharedFile>>;
+
+/// The descriptor, for reading and writing, of the file that `path` names now. A forked child does not share it, nor the locks
+/// that are taken through it.
+pub(super) fn open(path: &Path) -> io::Result<Arc<UnsharedFile>> {
+    static FILES: ProcessLocal<Mutex<Files>> = ProcessLocal::new(Mutex::default);
+    let mut files = FILES.get().lock().unwrap_or_else(PoisonError::into_inner);
+    files.retain(|_, file| Arc::strong_count(file) > 1 || has_name(file.file()));
     let metadata = fs::metadata(path)?;
     if let Some(file) = files.get(&(metadata.dev(), metadata.ino())) {
         return Ok(Arc::clone(file));
     }
-    let file = Arc::new(open_once(path)?);
-    let metadata = file.metadata()?;
+    let file = Arc::new(open_unshared(|| open_once(path), std::mem::forget)?);
     // A file that took the name between the two looks may be known already; then both descriptors stay open.
-    if let Some(known) = files.insert((metadata.dev(), metadata.ino()), Arc::clone(&file)) {
+    if let Some(known) = files.insert(file.identity(), Arc::clone(&file)) {
         std::mem::forget(known);
     }
     Ok(file)

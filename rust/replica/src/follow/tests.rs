@@ -47,7 +47,7 @@ fn bytes(followed: &Followed) -> Vec<u8> {
 fn journal_of(dir: &Path) -> Vec<u8> {
     let path = dir.join("out.db-journal");
     let mut bytes = vec![0; usize::try_from(fs::metadata(&path).unwrap().len()).unwrap()];
-    live_file::open(&path).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+    live_file::open(&path).unwrap().file().read_exact_at(&mut bytes, 0).unwrap();
     bytes
 }
 
