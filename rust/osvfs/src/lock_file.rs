@@ -32,3 +32,18 @@ impl Drop for LockFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_it_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = || LockFile::lock(|| File::create(dir.path().join("lock")));
+        let first = lock().unwrap();
+        assert_eq!(lock().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(first);
+        lock().unwrap();
+    }
+}

@@ -5,14 +5,14 @@
 //! that forks holds them all meanwhile.
 
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The static mutexes (SQLite, "Mutex Types"), outer ones first, as SQLite nests them: PRNG, OPEN, VFS1 to VFS3, MAIN, LRU, PMEM,
 /// MEM.
 #[cfg(feature = "linked")]
-const KINDS: [c_int; COUNT] = [5, 4, 11, 12, 13, 2, 6, 7, 3];
+const KINDS: [std::ffi::c_int; COUNT] = [5, 4, 11, 12, 13, 2, 6, 7, 3];
 const COUNT: usize = 9;
 
 /// What a fork holds. Functions as well as mutexes, so that a binary without a SQLite of its own needs no such functions.
@@ -34,7 +34,7 @@ thread_local! {
 #[cfg(feature = "linked")]
 pub fn hold_linked_over_forks() {
     unsafe extern "C" {
-        fn sqlite3_mutex_alloc(kind: c_int) -> *mut c_void;
+        fn sqlite3_mutex_alloc(kind: std::ffi::c_int) -> *mut c_void;
         fn sqlite3_mutex_enter(mutex: *mut c_void);
         fn sqlite3_mutex_leave(mutex: *mut c_void);
     }
