@@ -10,8 +10,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ impl Drop for Scratch {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "files of these tests, which no SQLite has open")]
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
@@ -71,6 +72,12 @@ fn becomes_free(path: &Path) {
         is_free(path)
     });
     assert!(free, "{}", path.display());
+}
+
+fn byte(path: &Path, offset: u64) -> u8 {
+    let mut byte = [0];
+    open(path).unwrap().read_exact_at(&mut byte, offset).unwrap();
+    byte[0]
 }
 
 fn descriptors() -> usize {
@@ -228,13 +235,13 @@ fn in_the_child_memory_holds_zeros_and_changes_nothing() {
         first_wrong(&[zeros == (0, 0), grandchild == 0, closes])
     });
     assert_eq!(child, 0);
-    assert!(fs::read(&path).unwrap().iter().all(|byte| *byte == b'x'));
+    assert_eq!(byte(&path, 5), b'x');
 
     let memory = UnsharedMemory::map(file.as_fd(), 32768, 32768, true).unwrap();
     let sleeper = Sleeper::fork();
     // SAFETY: inside of the mapping.
     unsafe { memory.address().write_volatile(b'z') };
-    assert_eq!(fs::read(&path).unwrap()[32768], b'z', "the parent's is shared as before");
+    assert_eq!(byte(&path, 32768), b'z', "the parent's is shared as before");
     // As when this process is killed: descriptor and mapping go without a word.
     drop(memory);
     drop(file);
@@ -272,25 +279,16 @@ fn every_process_has_state_of_its_own() {
     static STATE: ProcessLocal<Mutex<u64>> = ProcessLocal::new(|| Mutex::new(fork_generation()));
     let _alone = ALONE.lock();
     let parent = fork_generation();
-    let (tell, told) = mpsc::channel();
-    let (end, ended) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut state = STATE.get().lock().unwrap();
-            *state += 100;
-            tell.send(()).unwrap();
-            let _ = ended.recv();
-        });
-        told.recv().unwrap();
-        // Another thread holds the mutex at the moment of the fork.
-        let child = in_child(|| {
-            let own = STATE.get().try_lock().is_ok_and(|state| *state == parent + 1);
-            let grandchild =
-                in_child(|| c_int::from(STATE.get().try_lock().is_ok_and(|state| *state != parent + 2)));
-            first_wrong(&[own, grandchild == 0])
-        });
-        assert_eq!(child, 0);
-        drop(end);
+    // The mutex is held at the moment of the fork, as another thread might.
+    let mut held = STATE.get().lock().unwrap();
+    *held += 100;
+    let is = |generation| STATE.get().try_lock().is_ok_and(|state| *state == generation);
+    let child = in_child(|| {
+        let own = is(parent + 1) && is(parent + 1);
+        let grandchild = in_child(|| first_wrong(&[is(parent + 2)]));
+        first_wrong(&[own, grandchild == 0])
     });
-    assert_eq!(*STATE.get().lock().unwrap(), parent + 100);
+    assert_eq!(child, 0);
+    drop(held);
+    assert!(is(parent + 100));
 }

@@ -17,6 +17,8 @@ pub struct ProcessLocal<T: 'static> {
 struct Made<T> {
     forks: u64,
     value: T,
+    /// That of the parent, for whoever looks for memory that was lost.
+    _inherited: *mut Self,
 }
 
 impl<T: Send + Sync> ProcessLocal<T> {
@@ -35,7 +37,7 @@ impl<T: Send + Sync> ProcessLocal<T> {
         {
             return &made.value;
         }
-        let new = Box::into_raw(Box::new(Made { forks, value: (self.make)() }));
+        let new = Box::into_raw(Box::new(Made { forks, value: (self.make)(), _inherited: known }));
         match self.made.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: just leaked.
             Ok(_) => unsafe { &(*new).value },
