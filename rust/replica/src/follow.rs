@@ -20,10 +20,8 @@ mod live_file;
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ltx::{Decoder, Header, PageCount, PageSize, Pgno, ReadAt, TxId, WriteAt};
-use vfs::UnsharedFile;
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::compact::merge_into;
@@ -32,6 +30,7 @@ use crate::file_client::sync_dir;
 use crate::range::RetryPolicy;
 use crate::stage::create_unique;
 use journal::Journal;
+use live_file::LiveFile;
 
 /// Offset of the two bytes that say which versions may write and read; 1 means a rollback journal, 2 a WAL.
 const VERSIONS_AT: u64 = 18;
@@ -43,7 +42,7 @@ const HEAD: usize = 28;
 /// The file of a database that follows a replica. It stays open while the process lives.
 #[derive(Clone, Debug)]
 pub struct Followed {
-    file: Arc<UnsharedFile>,
+    file: LiveFile,
     path: PathBuf,
 }
 
@@ -81,7 +80,7 @@ impl Followed {
 
     /// The descriptor, to be locked with; never to be closed.
     pub fn file(&self) -> &File {
-        self.file.file()
+        &self.file
     }
 
     /// Merges `files`, each of which continues the one before, into a file without a name beside the database.
@@ -116,7 +115,7 @@ impl Followed {
         let saved = self.doomed(&shape, step)?;
         let journal = Journal { page_size: shape.page_size, pages: shape.pages, nonce: shape.counter, saved };
         let path = journal::path(&self.path);
-        journal.write(&path, self.file(), marker).map_err(|source| Error::output("write", &path, source))?;
+        journal.write(&path, &self.file, marker).map_err(|source| Error::output("write", &path, source))?;
         self.sync_names()
     }
 
@@ -129,13 +128,13 @@ impl Followed {
         let mut merged = &step.merged;
         merged.seek(SeekFrom::Start(0)).map_err(|source| self.error("read", source))?;
         let pages =
-            Decoder::new(io::BufReader::new(merged)).and_then(|decoder| ltx::apply(decoder, self.file()));
+            Decoder::new(io::BufReader::new(merged)).and_then(|decoder| ltx::apply(decoder, &*self.file));
         pages.map_err(|error| self.format(error))?;
         if step.header.commit.get() > 0 {
             self.put(&counter.to_be_bytes(), COUNTER_AT)?;
             self.put(&[1, 1], VERSIONS_AT)?;
         }
-        self.file().sync_all().map_err(|source| self.error("sync", source))
+        self.file.sync_all().map_err(|source| self.error("sync", source))
     }
 
     /// Makes it final, by deleting the journal.
@@ -159,17 +158,17 @@ impl Followed {
     }
 
     fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        WriteAt::write_all_at(self.file(), bytes, offset).map_err(|source| self.error("write", source))
+        WriteAt::write_all_at(&*self.file, bytes, offset).map_err(|source| self.error("write", source))
     }
 
     /// An empty database takes any page size, `otherwise` so.
     fn shape(&self, otherwise: PageSize) -> Result<Shape> {
-        let len = ReadAt::len(self.file()).map_err(|source| self.error("read", source))?;
+        let len = ReadAt::len(&*self.file).map_err(|source| self.error("read", source))?;
         if len < HEAD as u64 {
             return Ok(Shape { page_size: otherwise, pages: PageCount::new(0), counter: 0 });
         }
         let mut head = [0; HEAD];
-        self.file().read_exact_at(&mut head, 0).map_err(|source| self.error("read", source))?;
+        self.file.read_exact_at(&mut head, 0).map_err(|source| self.error("read", source))?;
         let page_size = match u16::from_be_bytes([head[16], head[17]]) {
             1 => Ok(PageSize::MAX),
             size => PageSize::new(size.into()).map_err(|error| self.format(error)),
