@@ -38,6 +38,16 @@ _in_use: set[tuple[int, int]] = set()
 _in_use_lock = threading.Lock()
 
 
+def _after_fork_in_child() -> None:
+    # What the parent follows is its own; another thread of it may have held the lock.
+    global _in_use_lock
+    _in_use_lock = threading.Lock()
+    _in_use.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class FollowedDatabase:
     """A database that a background thread keeps up with a replica; :func:`ltxcore.follow` makes one.
 
@@ -87,7 +97,9 @@ class FollowedDatabase:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.close()
+        # A child that was forked inside the block leaves it too, and has nothing to close.
+        if not _runtime.is_inherited(self._generation):
+            self.close()
 
     @property
     def txid(self) -> TXID:

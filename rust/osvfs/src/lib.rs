@@ -10,6 +10,7 @@
 //! * `shm` has the shared memory of WAL mode: mapped and locked between processes, or on the heap of one.
 //! * [`fd_pool`] is the only code in the project that opens or closes a database or `-shm` file.
 //! * [`Exclusive`] holds all locks of a database that is to be replaced.
+//! * [`LockFile`] keeps other processes away from what is no database.
 //! * [`probe`] finds out what a directory can do.
 //!
 //! Unsafe code is in `fcntl`, `mmap`, `shm` and `atomic`.
@@ -24,6 +25,7 @@ mod fcntl;
 pub mod fd_pool;
 mod file;
 mod lock;
+mod lock_file;
 mod mmap;
 mod mode;
 mod path;
@@ -39,6 +41,7 @@ pub use choice::{LockMode, SyncMode};
 pub use exclusive::Exclusive;
 pub use fd_pool::{FileId, LockBytes, LockedBy, PooledFile};
 pub use lock::break_lock;
+pub use lock_file::LockFile;
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;
 pub use vfs::{OsVfs, register, register_all};

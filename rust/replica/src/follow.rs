@@ -20,7 +20,6 @@ mod live_file;
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ltx::{Decoder, Header, PageCount, PageSize, Pgno, ReadAt, TxId, WriteAt};
 
@@ -31,6 +30,7 @@ use crate::merge::merge_into;
 use crate::range::RetryPolicy;
 use crate::stage::create_unique;
 use journal::Journal;
+use live_file::LiveFile;
 
 /// Offset of the two bytes that say which versions may write and read; 1 means a rollback journal, 2 a WAL.
 const VERSIONS_AT: u64 = 18;
@@ -42,7 +42,7 @@ const HEAD: usize = 28;
 /// The file of a database that follows a replica. It stays open while the process lives.
 #[derive(Clone, Debug)]
 pub struct Followed {
-    file: Arc<File>,
+    file: LiveFile,
     path: PathBuf,
 }
 

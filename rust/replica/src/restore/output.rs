@@ -71,12 +71,16 @@ pub(crate) struct Output {
     written: AtomicU64,
     closing: AtomicBool,
     wake: (Mutex<()>, Condvar),
+    /// Another number now means that the parent of this process is still writing it.
+    forks: u64,
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
         // After the file got its final name there is nothing to remove, and before that nothing depends on it.
-        let _ = fs::remove_file(&self.path);
+        if self.forks == vfs::fork_generation() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -90,7 +94,8 @@ impl Output {
             .map_err(|source| Error::output("create", output, source))?;
         let wake = (Mutex::new(()), Condvar::new());
         let (written, closing) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { file, path, content, page_size, written, closing, wake })
+        let forks = vfs::fork_generation();
+        Ok(Self { file, path, content, page_size, written, closing, wake, forks })
     }
 
     pub(crate) fn path(&self) -> &Path {
