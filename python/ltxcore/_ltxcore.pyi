@@ -487,8 +487,21 @@ class Followed:
             ReplicaError: the storage failed.
         """
 
-    def save(self, step: Step, marker: _Path) -> None:
-        """Save the pages that will change in a journal, which is in force while the file ``marker`` exists.
+    def first_difference(
+        self, client: _Client, files: Sequence[_Row], step: Step | None, watch: Callable[[int, int], None]
+    ) -> int | None:
+        """The first page that differs from what ``files`` restore, or ``None``.
+
+        Pages of ``step`` are left out, so that the answer is about the database after it. ``watch`` is called with the
+        number of pages compared and of all; an exception from it ends the comparison. No lock is taken.
+
+        Raises:
+            FormatError: a file is damaged.
+            ReplicaError: the storage failed.
+        """
+
+    def save(self, step: Step, twin: _Path) -> None:
+        """Save the pages that will change in a journal. Whoever truncates ``twin``, its second name, makes it void.
 
         Raises:
             RestoreError: the page size has changed, or there is a journal already.
