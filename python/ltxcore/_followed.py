@@ -33,6 +33,10 @@ OnDivergence = Literal["error", "restore"]
 THOROUGH_EVERY = 10
 #: After so many seconds of waiting for readers this is worth a warning, and then again.
 SLOW_READER = 30.0
+#: For so many seconds a replica has to be diverged in the same way: one that is being deleted is shorter at every look.
+SETTLING = 5.0
+#: Not to restore all the time beside a program that writes to the database, in seconds.
+START_OVER_INTERVAL = 60.0
 #: The longest pause after trouble with the database file itself, in seconds: to look at it costs nothing.
 LOCAL_DELAY = 5.0
 
@@ -73,6 +77,8 @@ class FollowedDatabase:
         self._history = History(client, self._local, logger)
         self._ready: Ready | None = None
         self._passes = 0
+        self._diverged = "", 0.0
+        self._start_over_from = 0.0
         self._warned_at = 0.0
         self._kept_waiting: DatabaseError | None = None
         self._ended: BaseException | None = None
@@ -128,6 +134,10 @@ class FollowedDatabase:
                     ) from self.error
                 self._moved.wait(left)
         return self._txid
+
+    def join(self) -> None:
+        """Wait until nothing follows with the database any more: it was closed, or its thread has ended with :attr:`error`."""
+        self._thread.join()
 
     def close(self, *, timeout: float | None = 30.0) -> None:
         """Stop following. The database stays where it is, and can be continued later. Does nothing the second time.
@@ -214,7 +224,7 @@ class FollowedDatabase:
         except DivergedError as error:
             if self._on_divergence == "error":
                 raise
-            found = self._start_over(error)
+            found = self._start_over(error, 0.0 if self._thread.ident is None else SETTLING)
         if isinstance(found, Ready):
             self._position = found.position
             return found
@@ -222,11 +232,18 @@ class FollowedDatabase:
         self._save()
         return None
 
-    def _start_over(self, diverged: DivergedError) -> Ready:
+    def _start_over(self, diverged: DivergedError, settling: float) -> Ready:
+        """Restore in place, unless the replica may still be changing, or that has just been done."""
+        now, seen = time.monotonic(), str(diverged)
+        if self._diverged[0] != seen:
+            self._diverged = seen, now
+        if now < max(self._diverged[1] + settling, self._start_over_from):
+            raise diverged
         try:
             ready = self._history.start_over(self._position)
         except NoSnapshotError as error:
             raise diverged from error
+        self._start_over_from = time.monotonic() + START_OVER_INTERVAL
         quietly(self._logger.warning, "restoring %s where it is: %s", self.path, diverged)
         return ready
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ltxcore import _ltxcore
-from ltxcore._pending import RESTORE_AGAIN, DivergedError, Seen, look_for, mark, pending
+from ltxcore._pending import RESTORE_AGAIN, DivergedError, Seen, look_for, mark, mark_at_end, pending
 from ltxcore._position import Mark, Position, Shape
 from ltxcore._time import to_millis
 from ltxcore.clients.file import file_info, native
-from ltxcore.errors import LTXFileNotFoundError, RestoreError, TXIDNotAvailableError
+from ltxcore.errors import FormatError, LTXFileNotFoundError, RestoreError, TXIDNotAvailableError
 from ltxcore.ltx import TXID, FileInfo
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class History:
         for left in reversed(range(LISTINGS)):
             try:
                 rows, _ = _ltxcore.restore_plan(self._native)
-                found = mark(self._client, file_info(rows[-1]))
+                found = mark_at_end(self._client, file_info(rows[-1]))
                 step = self._file.native.merge(self._native, rows)
             except LTXFileNotFoundError:
                 if not left:
@@ -116,22 +116,33 @@ class History:
         self._stay_refused(position, seen)
         if not files:
             return self._proved(position, seen, None, watch)
-        found = mark(self._client, files[-1])
-        step = self._file.native.merge(self._native, [_row(file) for file in files])
+        step, found = self._merged(files)
         # Once more, since all of the step has been read now: while the mark is there, this is what continues it.
         seen = self._look_for_mark(position)
-        if files[0].min_txid == 1 and seen is not Seen.SAME:
-            # A whole database: nothing of what was there stays.
+        if step.is_whole:
+            # Nothing of what was there stays.
             return Ready(replace(position, shape=self._file.shape()), step, found)
         return Ready(self._proved(position, seen, step, watch), step, found)
+
+    def _merged(self, files: list[FileInfo]) -> tuple[_ltxcore.Step, Mark]:
+        """As many of the files as go together: those before one that is damaged, or has pages of another size."""
+        found = mark(self._client, files[-1])
+        try:
+            return self._file.native.merge(self._native, [_row(file) for file in files]), found
+        except FormatError as error:
+            first = error.min_txid
+            before = [] if first is None else [file for file in files if file.max_txid < first]
+            if not before:
+                raise
+        return self._merged(before)
 
     def _look_for_mark(self, position: Position) -> Seen:
         known = position.mark
         seen = Seen.GONE if known is None else look_for(self._client, known)
         if known is not None and seen is Seen.OTHER:
             raise self._error(
-                f"the replica has begun another history: {self._file.path} is at TXID {position.txid} of one "
-                f"whose file for it had checksum {known.checksum:016x}",
+                f"the replica has begun another history: its file that ends at TXID {position.txid} is not the one that "
+                f"{self._file.path} stands on"
             )
         return seen
 
@@ -151,7 +162,7 @@ class History:
         txid = position.txid if step is None else TXID(step.txid)
         rows = self._plan(position, txid)
         # A step brings its own mark.
-        found = mark(self._client, file_info(rows[-1])) if step is None else position.mark
+        found = mark_at_end(self._client, file_info(rows[-1])) if step is None else position.mark
         quietly(self._logger.info, "comparing %s with its replica at TXID %s", self._file.path, txid)
         page = self._file.native.first_difference(self._native, rows, step, watch)
         if self._file.shape() != shape:

@@ -461,6 +461,10 @@ class Step:
     def txid(self) -> int:
         """The transaction that it leads to."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has every page of the database, so that nothing of what was there stays."""
+
 @final
 class Followed:
     """The file of a database that follows a replica while others read it. It is never closed.

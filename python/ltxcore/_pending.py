@@ -52,6 +52,16 @@ def mark(client: ReplicaClient, file: FileInfo) -> Mark:
     return Mark(file.level, file.min_txid, file.max_txid, file.size, checksum)
 
 
+def mark_at_end(client: ReplicaClient, file: FileInfo) -> Mark:
+    """The mark of where a file ends: of the file of level 0, which stays while it is the newest, or else of the file itself.
+
+    Raises:
+        LTXFileNotFoundError: as for :func:`mark`.
+    """
+    listed = client.ltx_files(0, seek=file.max_txid)
+    return mark(client, next((each for each in listed if each.max_txid == file.max_txid), file))
+
+
 def look_for(client: ReplicaClient, known: Mark) -> Seen:
     """Whether a file is still there.
 

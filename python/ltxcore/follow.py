@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from ltxcore import _ltxcore
 from ltxcore._followed import FollowedDatabase, OnDivergence
 from ltxcore._history import LISTINGS
-from ltxcore._pending import mark
+from ltxcore._pending import mark_at_end
 from ltxcore._position import Position, Shape, Sidecars
 from ltxcore._time import seconds
 from ltxcore.clients import as_client
@@ -148,7 +148,7 @@ def _restore_once(
     files, _ = _ltxcore.restore_plan(native(client))
     last = file_info(files[-1])
     # Before anything is read: should the replica be replaced meanwhile, this is not the mark of what it has then.
-    position = Position(last.max_txid, mark(client, last))
+    position = Position(last.max_txid, mark_at_end(client, last))
     sidecars, replaced = Sidecars(path), path.exists()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 

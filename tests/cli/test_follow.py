@@ -10,7 +10,7 @@ import pytest
 
 from ltxcore.cli import _keep_up
 from ltxcore.cli._child import Events
-from ltxcore.errors import RestoreCancelledError
+from ltxcore.errors import DatabaseError, RestoreCancelledError
 
 from tests.helpers.process import until
 from tests.helpers.replicas import Source, content
@@ -87,6 +87,19 @@ def test_a_signal_calls_the_restore_off(source, tmp_path, monkeypatch):
     with pytest.raises(RestoreCancelledError):
         _keep_up.watched(None, Asked())(None)
     assert _keep_up.keep_up(source.client, "x", tmp_path / "out.db", 1.0, settings, nullcontext) is None
+
+
+def test_a_thread_that_ends_ends_the_command(source, tmp_path, monkeypatch):
+    """The process stayed, followed nothing, and said nothing."""
+    monkeypatch.setattr(_keep_up, "start_log", lambda level: None)
+
+    def fail(self: object) -> float:
+        raise MemoryError
+
+    monkeypatch.setattr("ltxcore.FollowedDatabase._attempt", fail)
+    settings = {"overwrite": False, "parallelism": 1, "integrity_check": "none"}
+    with pytest.raises(DatabaseError, match="has ended: MemoryError"):
+        _keep_up.keep_up(source.client, "x", tmp_path / "out.db", 1.0, settings, nullcontext)
 
 
 @pytest.mark.process

@@ -5,18 +5,24 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ltxcore import TXID, FileClient, FollowedDatabase, errors, follow
+from ltxcore import TXID, FileClient, FollowedDatabase, errors, follow, ltx
 from ltxcore.ltx import FileInfo
 
 from tests.helpers.replicas import Source, content
 from tests.unit.databases import eventually
 
 QUICK = 0.02
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ltxcore._followed.SETTLING", 0.3)
 
 
 @pytest.fixture
@@ -124,7 +130,8 @@ def test_the_known_file_was_merged(source: Source, output: Path, caplog: pytest.
     assert not compared(caplog)
     update(source, 1)
     update(source, 2)
-    source.merge(1, 3, 6)
+    source.merge(1, 1, 4)
+    source.merge(1, 5, 6)
     begun(source, output)
     assert compared(caplog) == 1
     assert content(output) == content(source.path)
@@ -361,6 +368,79 @@ def test_starting_over_takes_back_what_a_writer_did(source: Source, output: Path
             writer.commit()
         eventually(lambda: content(output) == content(source.path))
         assert running.error is None or "changed" in str(running.error)
+
+
+def test_starting_over_has_its_pauses(source: Source, output: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A program that keeps writing to the copy must not have the whole replica read every second."""
+    with follow(source.client, output, interval=QUICK, on_divergence="restore") as running:
+        for done in (
+            lambda: content(output) == content(source.path) and running.error is None,
+            lambda: "wrote to it" in str(running.error),
+        ):
+            with closing(sqlite3.connect(output, timeout=10)) as writer:
+                writer.execute("UPDATE account SET body = 'mine' WHERE id = 4")
+                writer.commit()
+            eventually(done)
+        with pytest.raises(errors.ReplicaTimeoutError):
+            running.wait(99, timeout=1)
+    assert sum("restoring" in record.message for record in caplog.records) == 1
+
+
+def test_the_source_has_another_page_size(source: Source, output: Path) -> None:
+    """VACUUM changes every page: the next file is a whole database, and no reason to end."""
+    begun(source, output)
+    with closing(sqlite3.connect(output)) as reader:
+        assert reader.execute("SELECT count(*) FROM account").fetchone() == (32,)
+        update(source, 1)
+        source.sql("PRAGMA page_size = 1024", "VACUUM")
+        commit_whole(source, 1024)
+        begun(source, output)
+        assert reader.execute("SELECT count(*) FROM account").fetchone() == (32,)
+    with closing(sqlite3.connect(output)) as reader:
+        assert reader.execute("PRAGMA page_size").fetchone() == (1024,)
+    assert content(output) == content(source.path)
+
+
+def commit_whole(source: Source, page_size: int) -> None:
+    data, source.txid = source.path.read_bytes(), source.txid + 1
+    header = ltx.Header(
+        page_size=page_size,
+        commit=len(data) // page_size,
+        min_txid=source.txid,
+        max_txid=source.txid,
+        timestamp=datetime.now(UTC),
+    )
+    with open(source.file(0, source.txid, source.txid), "wb") as file:
+        encoder = ltx.Encoder(file, header)
+        for at in range(0, len(data), page_size):
+            encoder.write(at // page_size + 1, data[at : at + page_size])
+        encoder.finish(ltx.Checksum(0))
+
+
+def test_what_comes_before_a_damaged_file_is_applied(source: Source, output: Path) -> None:
+    with follow(source.client, output, interval=QUICK) as running:
+        hidden = source.replica.with_name("hidden")
+        source.replica.rename(hidden)
+        source.replica.symlink_to(hidden)
+        source.move()
+        source.move()
+        path = source.file(0, 6, 6)
+        path.write_bytes(path.read_bytes()[:-3])
+        eventually(lambda: running.txid == 5 and isinstance(running.error, errors.FormatError))
+
+
+def test_a_replica_that_is_being_deleted(
+    source: Source, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File by file it gets shorter: to restore what is left would throw newer data away, to keep older."""
+    monkeypatch.setattr("ltxcore._followed.SETTLING", 60.0)
+    with follow(source.client, output, interval=QUICK, on_divergence="restore") as running:
+        before = content(output)
+        source.file(0, 4, 4).unlink()
+        eventually(lambda: "the replica ends at 0000000000000003" in str(running.error))
+        shutil.rmtree(source.replica)
+        eventually(lambda: "the replica ends at 0000000000000000" in str(running.error))
+        assert content(output) == before and running.txid == 4
 
 
 def test_nothing_to_start_over_with(source: Source, output: Path) -> None:

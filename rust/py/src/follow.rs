@@ -20,6 +20,12 @@ impl Step {
     fn txid(&self) -> u64 {
         self.0.txid().get()
     }
+
+    /// Whether it has every page.
+    #[getter]
+    fn is_whole(&self) -> bool {
+        self.0.is_whole()
+    }
 }
 
 /// The file of a database that follows a replica.

@@ -52,6 +52,7 @@ pub struct Followed {
 #[derive(Debug)]
 pub struct Step {
     header: Header,
+    pages: PageIndex,
     merged: File,
 }
 
@@ -59,6 +60,13 @@ impl Step {
     /// The transaction that the database will be at.
     pub fn txid(&self) -> TxId {
         self.header.max_txid
+    }
+
+    /// Whether it has every page of the database, so that nothing of what was there stays. Only then the page size may change.
+    pub fn is_whole(&self) -> bool {
+        let commit = self.header.commit.get();
+        let lock = u32::from(commit >= self.header.lock_pgno().get());
+        u32::try_from(self.pages.len()) == Ok(commit - lock)
     }
 }
 
@@ -97,7 +105,8 @@ impl Followed {
         let mut bytes = [0; Header::SIZE];
         merged.read_exact_at(&mut bytes, 0).map_err(|source| self.error("read", source))?;
         let header = Header::parse(&bytes).map_err(|error| self.format(error))?;
-        Ok(Step { header, merged })
+        let pages = ltx::read_page_index(&merged).map_err(|error| self.format(error))?;
+        Ok(Step { header, pages, merged })
     }
 
     /// Saves the old version of every page that the step changes or cuts off, durably. `twin` is the journal's second name;
@@ -111,16 +120,14 @@ impl Followed {
     /// a journal.
     pub fn save(&self, step: &Step, twin: &Path) -> Result<()> {
         let shape = self.shape(step.header.page_size)?;
-        if shape.page_size != step.header.page_size && !step.header.is_snapshot() {
+        if shape.page_size != step.header.page_size && !step.is_whole() {
             let (expected, actual) = (shape.page_size.get(), step.header.page_size.get());
             return Err(Error::PageSizeChanged { expected, actual });
         }
-        let saved = self.doomed(&shape, step)?;
+        let saved = doomed(&shape, step);
         let journal = Journal { page_size: shape.page_size, pages: shape.pages, nonce: shape.counter, saved };
         let path = journal::path(&self.path);
-        journal
-            .write(&path, twin, &self.file)
-            .map_err(|source| Error::output("write", &path, source))?;
+        journal.write(&path, twin, &self.file).map_err(|source| Error::output("write", &path, source))?;
         self.sync_names()
     }
 
@@ -149,24 +156,6 @@ impl Followed {
     pub fn commit(&self) -> Result<()> {
         fs::remove_file(journal::path(&self.path)).map_err(|source| self.error("commit", source))?;
         self.sync_names()
-    }
-
-    /// The pages of the database that will change or be cut off; page 1 always does, and with another page size all do.
-    fn doomed(&self, shape: &Shape, step: &Step) -> Result<Vec<Pgno>> {
-        let resized = shape.page_size != step.header.page_size;
-        let index = if resized { PageIndex::default() } else { self.index(step)? };
-        let changed = index.iter().map(|elem| elem.pgno);
-        let kept = if resized { 0 } else { step.header.commit.get() };
-        let cut = (kept.saturating_add(1)..=shape.pages.get()).filter_map(Pgno::new);
-        let lock = shape.page_size.lock_pgno();
-        let others = changed.chain(cut).filter(|pgno| *pgno != Pgno::FIRST && *pgno != lock);
-        let all = std::iter::once(Pgno::FIRST).chain(others);
-        Ok(all.filter(|pgno| pgno.get() <= shape.pages.get()).collect())
-    }
-
-    /// The pages that a step has.
-    fn index(&self, step: &Step) -> Result<PageIndex> {
-        ltx::read_page_index(&step.merged).map_err(|error| self.format(error))
     }
 
     fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
@@ -217,6 +206,18 @@ impl Followed {
         };
         self.error("write", source)
     }
+}
+
+/// The pages of the database that will change or be cut off; page 1 always does, and with another page size all do.
+fn doomed(shape: &Shape, step: &Step) -> Vec<Pgno> {
+    let resized = shape.page_size != step.header.page_size;
+    let changed = step.pages.iter().filter(|_| !resized).map(|elem| elem.pgno);
+    let kept = if resized { 0 } else { step.header.commit.get() };
+    let cut = (kept.saturating_add(1)..=shape.pages.get()).filter_map(Pgno::new);
+    let lock = shape.page_size.lock_pgno();
+    let others = changed.chain(cut).filter(|pgno| *pgno != Pgno::FIRST && *pgno != lock);
+    let all = std::iter::once(Pgno::FIRST).chain(others);
+    all.filter(|pgno| pgno.get() <= shape.pages.get()).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use ltx::{Decoder, Header, PageIndex, Pgno, ReadAt};
+use ltx::{Decoder, Header, Pgno, ReadAt};
 
 use super::{Followed, Step};
 use crate::client::{FileInfo, ReplicaClient};
@@ -36,23 +36,14 @@ impl Followed {
         step: Option<&Step>,
         watch: Watch<'_>,
     ) -> Result<Option<Pgno>> {
-        let replaced = step.map_or_else(|| Ok(PageIndex::default()), |step| self.index(step))?;
-        merge_into(client, files, RetryPolicy::default(), &mut |input| {
-            self.compare(input, &replaced, step.is_some(), watch)
-        })
+        merge_into(client, files, RetryPolicy::default(), &mut |input| self.compare(input, step, watch))
     }
 
-    fn compare(
-        &self,
-        input: &mut dyn Read,
-        replaced: &PageIndex,
-        will_resize: bool,
-        watch: Watch<'_>,
-    ) -> Result<Option<Pgno>> {
+    fn compare(&self, input: &mut dyn Read, step: Option<&Step>, watch: Watch<'_>) -> Result<Option<Pgno>> {
         let mut decoder = Decoder::new(input).map_err(|error| self.format(error))?;
         let Header { page_size, commit, .. } = *decoder.header();
         let shape = self.shape(page_size)?;
-        if shape.page_size != page_size || (!will_resize && shape.pages != commit) {
+        if shape.page_size != page_size || (step.is_none() && shape.pages != commit) {
             return Ok(Some(Pgno::FIRST));
         }
         let (mut theirs, mut ours) = (vec![0; page_size.bytes()], vec![0; page_size.bytes()]);
@@ -60,7 +51,7 @@ impl Followed {
             if pgno.get() % WATCH_EVERY == 0 {
                 watch(pgno.get(), commit.get())?;
             }
-            if replaced.get(pgno).is_some() {
+            if step.is_some_and(|step| step.pages.get(pgno).is_some()) {
                 continue;
             }
             if pgno.get() > shape.pages.get() {

@@ -128,9 +128,9 @@ fn a_journal_that_is_there_is_not_overwritten() {
 #[test]
 fn another_page_size_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let followed = database(dir.path(), 1);
+    let followed = database(dir.path(), 2);
     followed.put(&[4, 0], 16).unwrap();
-    let (client, files) = replica(dir.path(), &[(1, &[1], 1)]);
+    let (client, files) = replica(dir.path(), &[(2, &[1], 1)]);
     let step = followed.merge(&client, &files).unwrap();
     let error = followed.save(&step, &dir.path().join("twin")).unwrap_err();
     assert!(matches!(error, Error::PageSizeChanged { expected: 1024, actual: 512 }));
@@ -161,7 +161,12 @@ fn one_descriptor_a_file() {
 
 /// What differs between the database and the files from the first of `steps` on, which is a snapshot; the pages of the last file
 /// are left out if `last_is_step`.
-fn difference(dir: &Path, followed: &Followed, steps: &[(u32, &[u32], u8)], last_is_step: bool) -> Option<u32> {
+fn difference(
+    dir: &Path,
+    followed: &Followed,
+    steps: &[(u32, &[u32], u8)],
+    last_is_step: bool,
+) -> Option<u32> {
     let client = FileClient::new(dir.join("replica"));
     let mut files = Vec::new();
     for (txid, (commit, pgnos, fill)) in (1..).map(TxId::new).zip(steps) {
@@ -178,8 +183,9 @@ fn difference(dir: &Path, followed: &Followed, steps: &[(u32, &[u32], u8)], last
 
 #[test]
 fn a_database_is_compared_with_its_replica() {
+    type File = (u32, &'static [u32], u8);
     let all: &[u32] = &[1, 2, 3];
-    let cases: [(&[(u32, &[u32], u8)], bool, Option<u32>); 8] = [
+    let cases: [(&[File], bool, Option<u32>); 8] = [
         (&[(3, all, 9)], false, None),
         (&[(3, all, 9), (3, &[2], 1)], false, Some(2)),
         // What a step will write need not be there yet; what it does not has to be.
