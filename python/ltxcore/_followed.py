@@ -226,7 +226,6 @@ class FollowedDatabase:
                 raise
             found = self._start_over(error, 0.0 if self._thread.ident is None else SETTLING)
         if isinstance(found, Ready):
-            self._position = found.position
             return found
         self._position = found
         self._save()
@@ -240,7 +239,7 @@ class FollowedDatabase:
         if now < max(self._diverged[1] + settling, self._start_over_from):
             raise diverged
         try:
-            ready = self._history.start_over(self._position)
+            ready = self._history.start_over()
         except NoSnapshotError as error:
             raise diverged from error
         self._start_over_from = time.monotonic() + START_OVER_INTERVAL
@@ -250,7 +249,7 @@ class FollowedDatabase:
     def _apply(self, ready: Ready) -> None:
         try:
             with exclusive(self._file.fileno(), self._stop, self._waiting):
-                self._local.check_alone(ready.position.shape)
+                self._local.check_alone(ready.shape)
                 self._file.save(ready.step, self._sidecars.twin)
                 self._file.write(ready.step)
                 shape = self._local.shape()

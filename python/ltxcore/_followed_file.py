@@ -111,7 +111,7 @@ class FollowedFile:
             os.pwrite(self.fd, b"\1\1", 18)
             os.fsync(self.fd)
 
-    def check_alone(self, expected: Shape | None) -> None:
+    def check_alone(self, expected: Shape) -> None:
         """Refuse a database that somebody else has changed. The caller keeps writers out.
 
         Raises:

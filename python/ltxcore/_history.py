@@ -7,8 +7,9 @@ Litestream keeps no record. Then every page is compared, but for those that the 
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ltxcore import _ltxcore
@@ -41,11 +42,11 @@ COMPARE_AGAIN = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A step that is merged and proved to continue the database at ``position``, and the mark of its last file."""
+    """A step that is merged and proved to continue a database of this shape, and the mark of its last file."""
 
-    position: Position
     step: _ltxcore.Step
     mark: Mark
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +80,12 @@ class History:
             FormatError: a file is damaged.
             ReplicaError: the storage failed.
         """
-        for left in reversed(range(LISTINGS)):
-            try:
-                return self._next_step(position, watch, thorough or left < LISTINGS - 1)
-            except LTXFileNotFoundError:
-                if not left:
-                    raise
-            except TXIDNotAvailableError as error:
-                if not left:
-                    raise self._unproved(position, error) from error
-        raise AssertionError
+        try:
+            return listed_again(lambda: self._next_step(position, watch, thorough))
+        except TXIDNotAvailableError as error:
+            raise self._unproved(position, error) from error
 
-    def start_over(self, position: Position) -> Ready:
+    def start_over(self) -> Ready:
         """A step that replaces every page by what is newest in the replica.
 
         Raises:
@@ -98,31 +93,29 @@ class History:
             FormatError: a file is damaged.
             ReplicaError: the storage failed.
         """
-        for left in reversed(range(LISTINGS)):
-            try:
-                rows, _ = _ltxcore.restore_plan(self._native)
-                found = mark_at_end(self._client, file_info(rows[-1]))
-                step = self._file.native.merge(self._native, rows)
-            except LTXFileNotFoundError:
-                if not left:
-                    raise
-            else:
-                return Ready(replace(position, shape=self._file.shape()), step, found)
-        raise AssertionError
+        return listed_again(self._whole)
+
+    def _whole(self) -> Ready:
+        rows, _ = _ltxcore.restore_plan(self._native)
+        found = mark_at_end(self._client, file_info(rows[-1]))
+        step = self._file.native.merge(self._native, rows)
+        return Ready(step, found, self._file.shape())
 
     def _next_step(self, position: Position, watch: Watch, thorough: bool) -> Ready | Position:
         files = pending(self._client, position.txid, thorough=thorough)[:BATCH]
         seen = self._look_for_mark(position)
         self._stay_refused(position, seen)
         if not files:
-            return self._proved(position, seen, None, watch)
+            return self._proved(position, seen, watch)
         step, found = self._merged(files)
         # Once more, since all of the step has been read now: while the mark is there, this is what continues it.
         seen = self._look_for_mark(position)
-        if step.is_whole:
-            # Nothing of what was there stays.
-            return Ready(replace(position, shape=self._file.shape()), step, found)
-        return Ready(self._proved(position, seen, step, watch), step, found)
+        shape = self._file.shape()
+        # Of a whole step it does not matter what it replaces.
+        if not step.is_whole and not (seen is Seen.SAME and shape == position.shape):
+            rows = self._plan(position, TXID(step.txid))
+            self._compare(rows, step, shape, watch)
+        return Ready(step, found, shape)
 
     def _merged(self, files: list[FileInfo]) -> tuple[_ltxcore.Step, Mark]:
         """As many of the files as go together: those before one that is damaged, or has pages of another size."""
@@ -155,20 +148,23 @@ class History:
             self._refused = refused
             raise refused.error
 
-    def _proved(self, position: Position, seen: Seen, step: _ltxcore.Step | None, watch: Watch) -> Position:
+    def _proved(self, position: Position, seen: Seen, watch: Watch) -> Position:
         shape = self._file.shape()
         if seen is Seen.SAME and shape == position.shape:
             return position
-        txid = position.txid if step is None else TXID(step.txid)
-        rows = self._plan(position, txid)
-        # A step brings its own mark.
-        found = mark_at_end(self._client, file_info(rows[-1])) if step is None else position.mark
+        rows = self._plan(position, position.txid)
+        found = mark_at_end(self._client, file_info(rows[-1]))
+        self._compare(rows, None, shape, watch)
+        return Position(position.txid, found, shape)
+
+    def _compare(self, rows: list[Row], step: _ltxcore.Step | None, shape: Shape, watch: Watch) -> None:
+        txid = TXID(rows[-1][2])
         quietly(self._logger.info, "comparing %s with its replica at TXID %s", self._file.path, txid)
         page = self._file.native.first_difference(self._native, rows, step, watch)
         if self._file.shape() != shape:
             raise self._file.changed()
         if page is None:
-            return Position(position.txid, found, shape)
+            return
         error = self._error(
             f"page {page} of {self._file.path} is not the replica's at TXID {txid}: another program wrote to it, or the "
             "replica has begun another history"
@@ -194,10 +190,20 @@ class History:
         return DivergedError(message, op="follow", path=str(self._file.path), hint=RESTORE_AGAIN)
 
 
+def listed_again(action: Callable[[], T]) -> T:
+    """What lists files and reads them, once more if one of them is gone by then: it has been merged into another."""
+    for _ in range(LISTINGS - 1):
+        with contextlib.suppress(LTXFileNotFoundError, TXIDNotAvailableError):
+            return action()
+    return action()
+
+
 def quietly(call: Callable[..., T], *arguments: object) -> T | None:
     """What a call returns, or ``None`` if it raises: a handler of a logger must not end what is logged about."""
     try:
         return call(*arguments)
+    except KeyboardInterrupt:
+        raise
     except BaseException:
         return None
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 from ltxcore import _ltxcore
 from ltxcore._followed import FollowedDatabase, OnDivergence
-from ltxcore._history import LISTINGS
+from ltxcore._history import listed_again
 from ltxcore._pending import mark_at_end
 from ltxcore._position import Position, Shape, Sidecars
 from ltxcore._time import seconds
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
-from ltxcore.errors import LTXFileNotFoundError, OutputExistsError, TXIDNotAvailableError
+from ltxcore.errors import OutputExistsError
 from ltxcore.restore import RestoreProgress, RestoreResult, restore_prepared
 
 if TYPE_CHECKING:
@@ -126,14 +126,10 @@ def _restore(
     integrity_check: Literal["none", "quick", "full"],
     progress: Callable[[RestoreProgress], None] | None,
 ) -> tuple[RestoreResult, Position]:
-    """The first restore, planned once more if a file of the plan is gone before it is read."""
-    for left in reversed(range(LISTINGS)):
-        try:
-            return _restore_once(client, path, parallelism, overwrite, integrity_check, progress)
-        except (LTXFileNotFoundError, TXIDNotAvailableError):
-            if not left:
-                raise
-    raise AssertionError
+    """The first restore."""
+    return listed_again(
+        lambda: _restore_once(client, path, parallelism, overwrite, integrity_check, progress)
+    )
 
 
 def _restore_once(

@@ -5,12 +5,13 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ltxcore import FollowedDatabase, errors, follow
+from ltxcore import FollowedDatabase, errors, follow, ltx
 
 from tests.helpers.replicas import Source, content
 from tests.unit.databases import eventually
@@ -164,17 +165,32 @@ def test_no_snapshot_to_compare_with(source: Source, output: Path) -> None:
         begun(source, output)
 
 
-def test_a_snapshot_that_was_written_once_more(source: Source, output: Path) -> None:
-    """A replicator that is started again may write the same snapshot with another time in it."""
-    source.merge(9, 1, 4, keep=True)
+def test_a_snapshot_that_was_written_once_more(
+    source: Source, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replicator that is started again may write the same snapshot, with another time in it: that is no other history."""
+    caplog.set_level(logging.INFO, "ltxcore")
+    source.merge(9, 1, 4)
     begun(source, output)
     snapshot = source.file(9, 1, 4)
-    data = bytearray(snapshot.read_bytes())
-    data[-1] ^= 1
-    snapshot.write_bytes(data)
-    source.merge(9, 1, 4, keep=True)
+    before = snapshot.read_bytes()
+    with ltx.open(snapshot) as decoder, open(snapshot.with_suffix(".new"), "wb") as file:
+        header = ltx.Header(
+            page_size=512,
+            commit=decoder.header.commit,
+            min_txid=1,
+            max_txid=4,
+            timestamp=decoder.header.timestamp + timedelta(days=1),
+        )
+        encoder = ltx.Encoder(file, header)
+        for pgno, page in decoder:
+            encoder.write(pgno, page)
+        encoder.finish(ltx.Checksum(0))
+    snapshot.with_suffix(".new").rename(snapshot)
+    assert snapshot.read_bytes() != before
     update(source, 3)
     begun(source, output)
+    assert compared(caplog) == 1
     assert content(output) == content(source.path)
 
 
