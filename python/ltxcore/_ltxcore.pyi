@@ -446,29 +446,16 @@ def restore(
     rollback_journal: bool = False,
     progress: Callable[[int, int, int, int], None] | None = None,
     verify: Callable[[pathlib.Path], None] | None = None,
-    prepare: Callable[[TXID], None] | None = None,
+    prepare: Callable[[pathlib.Path], None] | None = None,
 ) -> tuple[int, int, int, int, list[_Row], int, bool, int, bool]:
     """Rebuild a database; see ``ltxcore.restore``.
 
-    ``verify`` gets the path of the new database while it has a temporary name, ``prepare`` its TXID when only its name is
-    left to be given; an exception from either calls the restore off. ``rollback_journal`` takes a database out of WAL mode.
+    ``verify`` gets the path of the new database while it has a temporary name, and ``prepare`` when only its name is left to be
+    given; an exception from either calls the restore off. ``rollback_journal`` takes a database out of WAL mode.
 
     ``progress`` gets bytes done, bytes in all, files done, files in all. The result is TXID, checksum, page size,
     pages, files, bytes read, whether the time asked for is later than all there is, the time of the last transaction in
     milliseconds, and whether no further transactions may be from before the time asked for.
-    """
-
-def chain_checksums(client: _Client, path: _Path, *, txid: int) -> tuple[int, int]:
-    """Write the checksum of every page of the database at ``txid`` to a new file, without restoring the database.
-
-    Eight big-endian bytes a page, in order, zeros for the lock page. The file appears whole and durable, or not at all.
-
-    Returns:
-        The page size in bytes, and how many pages there are.
-
-    Raises:
-        OutputExistsError: ``path`` exists.
-        Error: as for :func:`restore`.
     """
 
 def chain_checksums(client: _Client, path: _Path, *, txid: int) -> tuple[int, int]:
@@ -491,6 +478,10 @@ class Step:
     @property
     def txid(self) -> int:
         """The transaction that it leads to."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has every page of the database, so that nothing of what was there stays."""
 
 @final
 class Followed:
@@ -518,8 +509,21 @@ class Followed:
             ReplicaError: the storage failed.
         """
 
-    def save(self, step: Step, marker: _Path) -> None:
-        """Save the pages that will change in a journal, which is in force while the file ``marker`` exists.
+    def first_difference(
+        self, client: _Client, files: Sequence[_Row], step: Step | None, watch: Callable[[int, int], None]
+    ) -> int | None:
+        """The first page that differs from what ``files`` restore, or ``None``.
+
+        Pages of ``step`` are left out, so that the answer is about the database after it. ``watch`` is called with the
+        number of pages compared and of all; an exception from it ends the comparison. No lock is taken.
+
+        Raises:
+            FormatError: a file is damaged.
+            ReplicaError: the storage failed.
+        """
+
+    def save(self, step: Step, twin: _Path) -> None:
+        """Save the pages that will change in a journal. Whoever truncates ``twin``, its second name, makes it void.
 
         Raises:
             RestoreError: the page size has changed, or there is a journal already.

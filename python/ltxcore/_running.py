@@ -142,7 +142,10 @@ class Running:
             self.engine.adopt(os.fspath(path), page_size, txid)
         except (FormatError, RestoreError) as error:
             self._logger.warning(
-                "replica of %s cannot be restored at %s, so every page is uploaded: %s", self.path, txid, error
+                "replica of %s cannot be restored at %s, so every page is uploaded: %s",
+                self.path,
+                txid,
+                error,
             )
         finally:
             path.unlink(missing_ok=True)

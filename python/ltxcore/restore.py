@@ -134,11 +134,11 @@ def restore_prepared(
     integrity_check: Literal["none", "quick", "full"] = "none",
     journal_mode: Literal["keep", "delete"] = "keep",
     progress: Callable[[RestoreProgress], None] | None = None,
-    prepare: Callable[[TXID], None] | None = None,
+    prepare: Callable[[Path], None] | None = None,
 ) -> RestoreResult:
     """:func:`restore`, with a last step of the caller's.
 
-    ``prepare`` gets the TXID of the new database when only its name is left to be given: an old database is locked then.
+    ``prepare`` gets the path of the new database when only its name is left to be given: an old database is locked then.
     """
     if integrity_check not in ("none", "quick", "full"):
         raise ValueError(f"integrity_check is none, quick or full: {integrity_check!r}")

@@ -19,6 +19,7 @@ from ltxcore.cli._types import DURATION, TIMESTAMP, TXID
 
 if TYPE_CHECKING:
     from ltxcore import Replica, RestoreProgress, RestoreResult
+    from ltxcore._followed import OnDivergence
     from ltxcore.ltx import FileInfo
 
 IntegrityCheck = Literal["none", "quick", "full"]
@@ -70,6 +71,13 @@ JournalMode = Literal["keep", "delete"]
     show_default=True,
     help="How often to look for new files.",
 )
+@option(
+    "--on-divergence",
+    type=click.Choice(["error", "restore"]),
+    default="error",
+    show_default=True,
+    help="If the replica does not continue the database: report an error, or replace its content.",
+)
 @config_options
 @json_option
 def command(
@@ -86,6 +94,7 @@ def command(
     journal_mode: JournalMode,
     follow: bool,
     follow_interval: float,
+    on_divergence: OnDivergence,
     config: str | None,
     no_expand_env: bool,
     as_json: bool,
@@ -98,7 +107,7 @@ def command(
 
     With --follow the database is kept up with the replica until SIGINT or SIGTERM, for others to read, in journal mode
     delete. Nobody may write to it. Its place in the history is kept in OUTPUT-txid, from where it or Litestream goes
-    on the next time.
+    on the next time. A replica that does not continue the database, because it has begun another history, is refused.
     """
     if follow and (txid is not None or timestamp is not None or dry_run):
         raise click.UsageError("--follow excludes --txid, --timestamp and --dry-run")
@@ -118,7 +127,12 @@ def command(
         show_plan(source, origin, output, txid, timestamp, as_json)
         return
     if follow:
-        settings = {"overwrite": force, "parallelism": parallelism, "integrity_check": integrity_check}
+        settings = {
+            "overwrite": force,
+            "parallelism": parallelism,
+            "integrity_check": integrity_check,
+            "on_divergence": on_divergence,
+        }
         with command_line_hints():
             keep_up(origin, source, output, follow_interval, settings, as_json)
         return

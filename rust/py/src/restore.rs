@@ -13,7 +13,6 @@ use replica::{Progress, RestoreOptions, RestorePoint, Target};
 
 use crate::client::{Client, Row, row};
 use crate::errors::detached;
-use crate::types;
 
 fn target(txid: Option<u64>, timestamp_ms: Option<i64>) -> PyResult<Target> {
     match (txid, timestamp_ms) {
@@ -77,7 +76,7 @@ pub(crate) fn restore(
     let done = detached(py, || {
         let report = |progress: Progress| watcher.report(progress);
         let verify = |path: &Path| watcher.verify(path);
-        let prepare = |txid: TxId| watcher.prepare(txid);
+        let prepare = |path: &Path| watcher.prepare(path);
         let options = RestoreOptions {
             parallelism,
             overwrite,
@@ -179,8 +178,8 @@ impl Watcher {
         self.ask(self.verify.as_ref(), |py, verify| verify.call1(py, (path,)))
     }
 
-    fn prepare(&self, txid: TxId) -> replica::Result<()> {
-        self.ask(self.prepare.as_ref(), |py, prepare| prepare.call1(py, (types::txid(py, txid)?,)))
+    fn prepare(&self, path: &Path) -> replica::Result<()> {
+        self.ask(self.prepare.as_ref(), |py, prepare| prepare.call1(py, (path,)))
     }
 
     /// Calls back, if there is anybody to call; an exception calls the restore off.

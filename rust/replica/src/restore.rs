@@ -110,7 +110,7 @@ fn restore_with(
     let built = build(client, plan, place.output(), Content::Pages, options)?;
     options.verify.map_or(Ok(()), |verify| verify(built.file.path()))?;
     let locked = place.lock(lock)?;
-    options.prepare.map_or(Ok(()), |prepare| prepare(plan.txid))?;
+    options.prepare.map_or(Ok(()), |prepare| prepare(built.file.path()))?;
     place.publish(built.file.path(), options.overwrite)?;
     drop(locked);
     Ok(built.finish(plan, options))

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use ltx::{PageCount, PageSize, Pos, Timestamp, TxId};
+use ltx::{PageCount, PageSize, Pos, Timestamp};
 
 use crate::error::Result;
 use crate::range::RetryPolicy;
@@ -13,8 +13,8 @@ use crate::range::RetryPolicy;
 /// Looks at a restored database.
 pub type Verify<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
 
-/// The last step before a database restored to this transaction gets its name.
-pub type Prepare<'a> = dyn Fn(TxId) -> Result<()> + Sync + 'a;
+/// The last step before a database, restored to this path, gets its name.
+pub type Prepare<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
 
 /// Takes every lock that a connection may have on a database, without waiting; they are let go when the value is dropped.
 /// `None` means that a connection has one.
