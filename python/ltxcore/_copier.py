@@ -7,13 +7,15 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from ltxcore import _ltxcore
 from ltxcore._inventory import Key, file_of
 from ltxcore._log import Log
 from ltxcore._reconcile import Reconciler, position
 from ltxcore._snapshot import Snapshots
 from ltxcore._survey import Survey
 from ltxcore._watchdog import WatchedCall
-from ltxcore.errors import FormatError, ReplicaError, ReplicaTimeoutError
+from ltxcore.clients.file import native
+from ltxcore.errors import FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, parse_filename
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ltxcore import _ltxcore
     from ltxcore.replica import Replica
 
 
@@ -82,6 +83,24 @@ class Copier:
             self._baseline = position(self._replica.client, self._newest_local())
         self.survey.forget()
         return self._baseline
+
+    def adopt_chain(self, txid: TXID) -> None:
+        """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""
+        path = self._meta_path / "ltxcore" / "chain-checksums.tmp"
+        path.unlink(missing_ok=True)
+        client = native(self._replica.client)
+        try:
+            page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
+            self._engine.adopt(os.fspath(path), page_size, txid)
+        except (FormatError, RestoreError) as error:
+            self._log.warning(
+                "replica of %s cannot be restored at %s, so every page is uploaded: %s",
+                self._path,
+                txid,
+                error,
+            )
+        finally:
+            path.unlink(missing_ok=True)
 
     def run(self, *, thorough: bool = True) -> None:
         """One pass: upload what is new; before that, compare the replica with the local files where it has changed.

@@ -11,13 +11,13 @@ from ltxcore._backoff import Backoff, as_exception
 from ltxcore._log import Log
 from ltxcore._wakeup import Wakeup
 from ltxcore.errors import InternalError, NotReadyError, PreviousIOError, ReplicaTimeoutError
+from ltxcore.ltx import TXID
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
     from ltxcore import _ltxcore
-    from ltxcore.ltx import TXID
 
 #: follow() returns by itself after so many seconds; commits and interrupt() end it at once.
 _FOLLOW_SECONDS = 10.0
@@ -31,6 +31,7 @@ class Follower:
         path: the database file.
         remote_txid: asks where the replica ends, when the database is about to be opened.
         notify: called when there are new local L0 files.
+        adopt: called with a TXID of the replica when nothing is known of the pages there: gives their checksums to the engine.
         interval: the first pause after a failure, in seconds.
         logger: where failures go, and what the engine has to say.
     """
@@ -42,6 +43,7 @@ class Follower:
         *,
         remote_txid: Callable[[], TXID],
         notify: Callable[[], None],
+        adopt: Callable[[TXID], None],
         interval: float,
         logger: logging.Logger,
     ) -> None:
@@ -49,6 +51,7 @@ class Follower:
         self._path = os.fspath(path)
         self._remote_txid = remote_txid
         self._notify = notify
+        self._adopt = adopt
         self._log = Log(logger)
         self._backoff = Backoff("following", path, interval, logger, is_local=True)
         self._opening = threading.Lock()
@@ -208,10 +211,20 @@ class Follower:
             if self._is_open:
                 return False
             self._engine.open(self._remote_txid())
+            self._adopt_chain()
             self._is_open = True
             return True
         finally:
             self._opening.release()
+
+    def _adopt_chain(self) -> None:
+        wanted = self._engine.chain_wanted
+        if wanted is not None:
+            try:
+                self._adopt(TXID(wanted))
+            except BaseException:
+                self._engine.abandon()
+                raise
 
     def _forget(self, error: BaseException) -> None:
         if isinstance(error, PreviousIOError):

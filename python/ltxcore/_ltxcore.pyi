@@ -40,6 +40,7 @@ __all__ = [
     "apply",
     "begin_shutdown",
     "break_lock",
+    "chain_checksums",
     "checksum_database",
     "compact",
     "compact_level",
@@ -453,6 +454,19 @@ def restore(
     pages, files, bytes read, and whether the time asked for is later than all there is.
     """
 
+def chain_checksums(client: _Client, path: _Path, *, txid: int) -> tuple[int, int]:
+    """Write the checksum of every page of the database at ``txid`` to a new file, without restoring the database.
+
+    Eight big-endian bytes a page, in order, zeros for the lock page. The file appears whole and durable, or not at all.
+
+    Returns:
+        The page size in bytes, and how many pages there are.
+
+    Raises:
+        OutputExistsError: ``path`` exists.
+        Error: as for :func:`restore`.
+    """
+
 @final
 class Step:
     """New LTX files, merged and verified; :meth:`Followed.merge` makes them."""
@@ -597,6 +611,17 @@ class Database:
 
     def snapshot_stored(self, max_txid: int) -> None:
         """Say that the replica has a snapshot up to ``max_txid``: ``snapshot_wanted`` of the status is settled if it reaches it."""
+
+    @property
+    def chain_wanted(self) -> int | None:
+        """The TXID of the replica whose page checksums :meth:`adopt` could use, so that the next L0 file need not hold every page."""
+
+    def adopt(self, path: _Path, page_size: int, txid: int) -> None:
+        """Take over the checksums of all pages of the replica at ``txid`` from a file that :func:`chain_checksums` has written.
+
+        Raises:
+            DatabaseError: a file cannot be read or written.
+        """
 
     def take_notices(self) -> list[str]:
         """What the owner should be told and has not been told yet, one sentence each, oldest first."""

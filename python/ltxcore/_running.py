@@ -52,6 +52,7 @@ class Running:
             path,
             remote_txid=self.uploader.remote_txid if self.uploader else TXID,
             notify=self.uploader.notify if self.uploader else _nothing,
+            adopt=self.uploader.adopt_chain if self.uploader else TXID,
             interval=options["monitor_interval"],
             logger=logger,
         )

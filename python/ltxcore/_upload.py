@@ -128,6 +128,10 @@ class Uploader:
         """The TXID after which the local history has to continue, as the replica is now."""
         return self._copier.remote_txid()
 
+    def adopt_chain(self, txid: TXID) -> None:
+        """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""
+        self._copier.adopt_chain(txid)
+
     def start(self) -> None:
         """Start the thread. It is idle until it is notified."""
         self._thread.start()

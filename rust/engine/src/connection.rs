@@ -75,6 +75,19 @@ impl Conn {
             .context("read the page size of", &self.path)
     }
 
+    /// Which file is open, as `PRAGMA ltx_file` of our VFS answers it.
+    pub(crate) fn file_id(&self) -> Result<String> {
+        self.sqlite.query_row("PRAGMA ltx_file", [], |row| row.get(0)).context("identify", &self.path)
+    }
+
+    /// From here on closing the last connection does what it usually does.
+    pub(crate) fn tidy_on_close(&self) -> Result<()> {
+        self.sqlite
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+            .map(drop)
+            .context("close", &self.path)
+    }
+
     /// Begins a read transaction at the newest commit and holds it.
     pub(crate) fn begin_read(&self, patience: Duration) -> Result<()> {
         self.patiently("begin a read transaction on", patience, || {

@@ -1,18 +1,19 @@
 //! One database, as its owner sees it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ltx::{Header, Pos, TxId};
+use ltx::{Header, PageSize, Pos, TxId};
+use wal::Salt;
 
 use crate::connection::{CheckpointMode, CheckpointResult};
 use crate::emit::Written;
 use crate::error::{Context, Error, Result};
-use crate::files::exists;
+use crate::files::{LiveFiles, has_content};
 use crate::live::Live;
 use crate::meta_dir::LocalFile;
 use crate::notices::Notices;
@@ -44,6 +45,10 @@ pub(crate) struct State {
     pub(crate) sums_flushed: Option<Instant>,
     /// The newest transaction that [`Database::follow`] told of.
     pub(crate) told: TxId,
+    /// Files that were let go because their names mean others now. Somebody may still use them.
+    left: Option<LiveFiles>,
+    /// See [`Live::distrusted`].
+    distrusted: Option<Salt>,
 }
 
 impl State {
@@ -100,9 +105,12 @@ impl Database {
     pub fn sync(&self) -> Result<Pos> {
         let mut state = self.state();
         self.on_live(&mut state, |live| {
-            live.files.verify_identity()?;
+            live.verify_files()?;
             live.leap()?;
+            // Once more: until the transaction had begun, what was there could still be exchanged.
+            live.verify_files()?;
             live.emit()?;
+            live.settle_doubt()?;
             Ok(live.pos())
         })
     }
@@ -120,6 +128,7 @@ impl Database {
         let mut state = self.state();
         let patience = self.options.busy_timeout;
         self.on_live(&mut state, |live| {
+            live.verify_files()?;
             live.leap()?;
             if mode != CheckpointMode::Passive && live.seal(patience)? != Sealed::Drained {
                 return Ok(CheckpointResult { busy: true, wal_frames: 0, checkpointed: 0 });
@@ -215,9 +224,28 @@ impl Database {
         let written = state.finish_writing();
         let Some(mut live) = state.live.take() else { return Ok(()) };
         written?;
+        live.verify_files()?;
         live.leap()?;
         live.emit()?;
-        live.flush_sums()
+        live.close()
+    }
+
+    /// The transaction of the replica whose page checksums [`Database::adopt`] could use: nothing is known of the pages at the
+    /// position, and without them the next L0 file holds every page.
+    #[must_use]
+    pub fn chain_wanted(&self) -> Option<TxId> {
+        self.state().live.as_ref().and_then(|live| live.chain_wanted)
+    }
+
+    /// Takes over the checksums of all pages of the replica at `txid` from the file at `path`: one 8-byte big-endian LTX page
+    /// checksum a page, 0 for the lock page. Does nothing if they are not wanted any more, or of another page size.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn adopt(&self, path: &Path, page_size: PageSize, txid: TxId) -> Result<()> {
+        let mut state = self.state();
+        state.finish_writing()?;
+        state.live.as_mut().map_or(Ok(()), |live| live.adopt(path, page_size, txid))
     }
 
     /// Closes without a last sync, as a crash would; for when a last sync failed.
@@ -238,8 +266,18 @@ impl Database {
         let Some(remote) = state.resume_at else {
             return Err(Error::NotOpen { path: self.options.path.clone() });
         };
-        if state.live.is_none() && exists(&self.options.path) {
-            state.live = Some(Live::open(&self.options, remote, &self.notices)?);
+        if state.live.is_none() && has_content(&self.options.path) {
+            if state.left.as_ref().map_or(Ok(false), LiveFiles::is_left_in_use)? {
+                return Err(Error::LeftInUse { path: self.options.path.clone() });
+            }
+            let open = || Live::open(&self.options, remote, state.distrusted, &self.notices);
+            // Files that were exchanged while they were opened are opened once more.
+            let live = match open() {
+                Err(Error::Changed { .. }) => open(),
+                opened => opened,
+            };
+            state.live = Some(live?);
+            state.left = None;
         }
         Ok(state.live.as_mut())
     }
@@ -256,9 +294,15 @@ impl Database {
                 return Err(Error::NotReady { path: self.options.path.clone() });
             };
             match work(live) {
-                Err(Error::Changed { .. }) => {
-                    live.salvage();
-                    state.resume_at = Some(live.position.txid);
+                Err(Error::Changed { what, .. }) => {
+                    let path = self.options.path.display();
+                    self.notices
+                        .say(format!("{path}: {what}; its pages are compared with the newest L0 file"));
+                    let distrusted = live.let_go();
+                    let (txid, files) = (live.position.txid, live.files.clone());
+                    state.resume_at = Some(txid);
+                    state.distrusted = distrusted;
+                    state.left = Some(files);
                     state.live = None;
                 }
                 done => return done,
@@ -289,6 +333,7 @@ impl Live {
     }
 
     pub(crate) fn flush_sums(&mut self) -> Result<()> {
+        self.note_place()?;
         let txid = self.position.txid;
         match &mut self.sums {
             Some(sums) if self.position.lost.is_none() && sums.durable() != txid => sums.flush(txid),
@@ -296,10 +341,24 @@ impl Live {
         }
     }
 
-    /// The last that can be done for a database whose files were taken away: what was committed is read by the descriptors
-    /// that are still open, and the WAL moved into the database file, so that whoever opens it next needs no WAL.
-    fn salvage(&mut self) {
-        let _ = self.leap().and_then(|_| self.emit());
-        let _ = self.seal(Duration::ZERO);
+    /// Takes note of the database file as it is now, if that is news.
+    pub(crate) fn note_place(&mut self) -> Result<()> {
+        let place = self.place();
+        match &mut self.sums {
+            Some(sums) if self.position.lost.is_none() && sums.place() != place => sums.note(place),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the database go as SQLite's last connection would, if we are the last one.
+    fn close(mut self) -> Result<()> {
+        if self.frames_are_trusted() {
+            self.move_frames()?;
+        }
+        let is_unchanged = self.verify_files().is_ok();
+        self.flush_sums()?;
+        let tidy = is_unchanged && self.frames_are_trusted();
+        let Self { turns, .. } = self;
+        if tidy { turns.close() } else { Ok(()) }
     }
 }

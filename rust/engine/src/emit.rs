@@ -11,10 +11,15 @@ use std::time::Instant;
 use ltx::{Checksum, Encoder, Header, Pgno, ReadAt, Timestamp, TxId};
 use wal::{Cursor, PageMap, WalHeader, WalReader};
 
+use crate::continuity::Stamp;
 use crate::error::{Context, Result};
 use crate::live::Live;
 use crate::meta_dir::{MetaDir, Staged};
+use crate::page_sums::Place;
 use crate::pending::Pending;
+
+/// How far, in milliseconds, the clock may step back without a trace: more than time servers correct at once.
+const STEP_BACK_MS: i64 = 5000;
 
 /// An L0 file to be written, with all that goes into it.
 pub(crate) struct Job {
@@ -41,6 +46,16 @@ impl Live {
         let Some(job) = self.take_job()? else { return Ok(None) };
         let written = job.write();
         self.finish_job(written).map(Some)
+    }
+
+    /// Writes what was read into the next L0 file, without a look at the database file; nothing if that would be needed.
+    pub(crate) fn emit_read(&mut self) -> Result<()> {
+        if self.position.lost.is_some() || self.unwritten_pages().next().is_some() {
+            return Ok(());
+        }
+        let Some(job) = self.take_job()? else { return Ok(()) };
+        let written = job.write();
+        self.finish_job(written).map(drop)
     }
 
     /// Everything that was read, as a file to be written elsewhere. No other file may be made before [`Live::finish_job`].
@@ -70,8 +85,9 @@ impl Live {
         self.spare = Some(spare);
         self.counters.increments += 1;
         self.published(&header);
+        let place = self.place();
         if let Some(sums) = &mut self.sums
-            && let Err(error) = sums.update(header.max_txid, &changed, header.commit)
+            && let Err(error) = sums.update(header.max_txid, &changed, header.commit, place)
         {
             // Half of it may be there; what is on disk can still be brought up by the L0 files, but not used as it is.
             self.sums = None;
@@ -99,26 +115,44 @@ impl Live {
     /// The L0 file of `header` is durable under its name: from here on it is the position.
     pub(crate) fn published(&mut self, header: &Header) {
         self.position.txid = header.max_txid;
+        self.position.has_file = true;
         self.position.commit = header.commit;
         self.last_timestamp = Some(header.timestamp);
         self.last_emit = Some(Instant::now());
     }
 
-    /// Time never goes back along the chain, whatever the clock does.
+    /// The database file as it was when it was looked at last.
+    pub(crate) fn place(&self) -> Place {
+        let is_whole = self.pending.is_empty() && self.position.lost.is_none() && self.pace.wal_is_drained();
+        // While there is a doubt, what is there now is no proof of anything later on.
+        let stamp = if self.doubt.is_open() { Stamp::default() } else { self.observed.stamp };
+        Place { stamp, is_whole }
+    }
+
+    /// Small steps back of the clock are not shown, so that times only grow along the chain. After a large one the last times
+    /// were wrong, and to go on from them would hide everything until then from a restore to a time: such times are bounded by
+    /// those that follow.
     fn next_timestamp(&self) -> Timestamp {
         let now = (self.options.clock)();
-        self.last_timestamp.map_or(now, |last| now.max(last))
+        let Some(last) = self.last_timestamp else { return now };
+        let back = last.millis().saturating_sub(now.millis());
+        if back <= STEP_BACK_MS {
+            return now.max(last);
+        }
+        self.notices.say(format!(
+            "the clock went back by {} s: transactions of {} up to TXID {} have later times than those after them",
+            back / 1000,
+            self.path().display(),
+            self.position.txid
+        ));
+        now
     }
 
     /// Every page the database grew by must be in the file, and SQLite need not write a page that it only allocated. What such
     /// a page holds is what an older frame or the database file has. Our transaction began before the newest commit read, so
     /// no checkpoint can have moved a later version there.
     fn keep_grown_pages(&mut self) -> Result<()> {
-        let lock_page = self.page_size.lock_pgno();
-        let grown = self.position.commit.get() + 1..=self.position.commit_read.get();
-        let unwritten =
-            grown.filter_map(Pgno::new).filter(|pgno| *pgno != lock_page && !self.pending.has(*pgno));
-        let unwritten: Vec<_> = unwritten.collect();
+        let unwritten: Vec<_> = self.unwritten_pages().collect();
         if unwritten.is_empty() {
             return Ok(());
         }
@@ -129,6 +163,13 @@ impl Live {
             self.pending.put(pgno, &page).context("keep pages of", &self.options.path)?;
         }
         Ok(())
+    }
+
+    /// Pages that the database grew by and that were not written.
+    fn unwritten_pages(&self) -> impl Iterator<Item = Pgno> {
+        let lock_page = self.page_size.lock_pgno();
+        let grown = self.position.commit.get() + 1..=self.position.commit_read.get();
+        grown.filter_map(Pgno::new).filter(move |pgno| *pgno != lock_page && !self.pending.has(*pgno))
     }
 
     /// All frames of the present generation that were read; `None` when it was begun anew, and they are in the database file.

@@ -58,6 +58,36 @@ pub enum Error {
         /// The database file.
         path: PathBuf,
     },
+    /// An application uses a WAL or wal-index that was deleted. To open another beside it would tear the database.
+    #[error("the -wal or -shm file of {} was deleted while an application uses it", path.display())]
+    IndexRemoved {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The database was replaced, and an application still uses the file that was there before, or its sidecars.
+    #[error("{} or its -shm file was replaced while an application still uses the old one", path.display())]
+    LeftInUse {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// An application has the database for itself.
+    #[error("database {} is locked exclusively by an application", path.display())]
+    ExclusiveLock {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// We may not write to the database, and so would leave sidecars that its owner cannot write.
+    #[error("database {} (mode {mode:04o}, user {owner}) cannot be written by user {user}", path.display())]
+    NotPermitted {
+        /// The database file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Its owner.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
     /// There is no transaction identifier left.
     #[error("transaction {txid} has no successor")]
     TxIdExhausted {
@@ -107,7 +137,7 @@ impl Error {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         match self {
-            Self::Busy { .. } => true,
+            Self::Busy { .. } | Self::ExclusiveLock { .. } => true,
             Self::Sqlite { source, .. } => is_busy(source),
             _ => false,
         }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ltx::{PageCount, PageSize, ReadAt};
-use osvfs::{FileId, PooledFile};
+use osvfs::{FileId, LockBytes, LockedBy, PooledFile};
 use wal::{WalHeader, WalIndex};
 
+use crate::continuity::{Checkpoints, Stamp};
 use crate::error::{Context, Error, Result};
 
 /// A database or `-shm` file, by a descriptor that is not closed behind SQLite's back.
@@ -17,8 +18,13 @@ use crate::error::{Context, Error, Result};
 pub(crate) struct Pooled(Arc<PooledFile>);
 
 impl Pooled {
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         PooledFile::open(path).map(|file| Self(Arc::new(file)))
+    }
+
+    /// Who has a lock on these bytes, through whichever other descriptor.
+    pub(crate) fn lock_on(&self, bytes: LockBytes) -> io::Result<Option<LockedBy>> {
+        self.0.lock_on(bytes)
     }
 }
 
@@ -65,39 +71,125 @@ pub(crate) struct LiveFiles {
     pub(crate) db: Pooled,
     pub(crate) wal: WalFile,
     shm: Pooled,
+    /// The database as its owner named it; links in it may change.
+    given: PathBuf,
+    /// The three files, without links.
     paths: [PathBuf; 3],
 }
 
+/// What a name means now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// The file that is open here.
+    Same,
+    /// No file.
+    Gone,
+    /// Another file.
+    Other,
+}
+
+impl Name {
+    fn of(found: Option<FileId>, known: FileId) -> Self {
+        match found {
+            Some(id) if id == known => Self::Same,
+            Some(_) => Self::Other,
+            None => Self::Gone,
+        }
+    }
+}
+
+/// What the names of a live database mean now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    pub(crate) db: Name,
+    pub(crate) wal: Name,
+    pub(crate) shm: Name,
+}
+
 impl LiveFiles {
-    /// Opens the files of the database at `paths`: database, WAL, wal-index.
-    pub(crate) fn open(paths: [PathBuf; 3]) -> Result<Self> {
+    /// Opens the files of the database that its owner calls `given`, and that is at `real` without links.
+    pub(crate) fn open(given: &Path, real: &Path) -> Result<Self> {
+        let paths = [real.to_owned(), sibling(real, "-wal"), sibling(real, "-shm")];
         let [db, wal, shm] = &paths;
         Ok(Self {
             db: Pooled::open(db).context("open", db)?,
             wal: WalFile::open(wal).context("open", wal)?,
             shm: Pooled::open(shm).context("open", shm)?,
+            given: given.to_owned(),
             paths,
         })
     }
 
-    /// The database file.
+    /// The database file, without links.
     pub(crate) fn path(&self) -> &Path {
         &self.paths[0]
     }
 
-    /// Whether the three names still mean the files that are open here.
-    ///
-    /// # Errors
-    /// [`Error::Changed`] says which does not.
-    pub(crate) fn verify_identity(&self) -> Result<()> {
-        let known = [self.db.0.id(), self.wal.id, self.shm.0.id()];
-        let what = ["the database file was replaced", "the wal was replaced", "the wal-index was replaced"];
-        for ((path, known), what) in self.paths.iter().zip(known).zip(what) {
-            if FileId::of(path).ok() != Some(known) {
-                return Err(Error::Changed { path: self.paths[0].clone(), what });
-            }
+    /// The files whose changes tell of commits: WAL and database.
+    pub(crate) fn watched(&self) -> [PathBuf; 2] {
+        [self.paths[1].clone(), self.paths[0].clone()]
+    }
+
+    /// What the three names mean now. That of the database is the one its owner gave: where it leads to may change.
+    pub(crate) fn names(&self) -> Names {
+        let id = |path: &Path| FileId::of(path).ok();
+        Names {
+            db: Name::of(id(&self.given), self.db.0.id()),
+            wal: Name::of(id(&self.paths[1]), self.wal.id),
+            shm: Name::of(id(&self.paths[2]), self.shm.0.id()),
         }
-        Ok(())
+    }
+
+    /// The file that the database's descriptor is of, as `PRAGMA ltx_file` answers it.
+    pub(crate) fn db_id(&self) -> String {
+        self.db.0.id().to_string()
+    }
+
+    /// When the database file was written last, whatever its name is by now.
+    pub(crate) fn stamp(&self) -> Result<Stamp> {
+        self.db.0.metadata().map(|metadata| Stamp::of(&metadata)).context("stat", self.path())
+    }
+
+    /// What checkpoints have left in the wal-index; `None` while it is being written.
+    pub(crate) fn checkpoints(&self) -> Result<Option<Checkpoints>> {
+        Ok(self.read_wal_index()?.map(|index| Checkpoints::of(&index)))
+    }
+
+    /// Whether a checkpoint is under way.
+    pub(crate) fn checkpoint_runs(&self) -> Result<bool> {
+        let found =
+            self.shm.lock_on(LockBytes::Checkpoint).context("look at the locks of", &self.paths[2])?;
+        Ok(found.is_some())
+    }
+
+    /// Whether anybody but us uses these files, although their names mean others: to be asked when our own connections are
+    /// closed.
+    pub(crate) fn is_left_in_use(&self) -> Result<bool> {
+        let names = self.names();
+        let held = |file: &Pooled, bytes, path: &Path| {
+            file.lock_on(bytes).map(|found| found.is_some()).context("look at the locks of", path)
+        };
+        match (names.db, names.shm) {
+            _ if self.is_elsewhere() => Ok(false),
+            // Another wal-index for the same database.
+            (Name::Same, Name::Gone | Name::Other) => {
+                held(&self.shm, LockBytes::DeadMansSwitch, &self.paths[2])
+            }
+            // Another database beside the WAL and wal-index of the old one.
+            (Name::Other, Name::Same) => held(&self.db, LockBytes::Shared, &self.paths[0]),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the name that the owner gave leads to another place by now, where other sidecars are.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        fs::canonicalize(&self.given).is_ok_and(|real| real != self.paths[0])
+    }
+
+    /// Whether a connection has the file open that bears the database's name now.
+    pub(crate) fn is_successor_in_use(&self) -> bool {
+        let file = Pooled::open(&self.paths[0]);
+        file.and_then(|file| file.lock_on(LockBytes::Shared)).is_ok_and(|found| found.is_some())
     }
 
     /// The wal-index as it stands; `None` while somebody is writing it, or before anybody has.
@@ -145,4 +237,17 @@ impl LiveFiles {
 /// Whether a file is there; by `stat` alone.
 pub(crate) fn exists(path: &Path) -> bool {
     fs::metadata(path).is_ok()
+}
+
+/// Whether a database file holds anything. An empty one still takes any page size and any `auto_vacuum` from whoever makes
+/// its first table, and switching it to WAL mode would decide both.
+pub(crate) fn has_content(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
+}
+
+/// `<database><suffix>`, such as the WAL's path for `-wal`.
+pub(crate) fn sibling(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }

@@ -38,7 +38,12 @@ struct Look {
 impl Look {
     /// Whether the database can be left to the file system's watch.
     fn rests(&self, wait: Duration) -> bool {
-        self.settled && !self.busy && !self.emitted && wait == LONGEST_WAIT
+        self.settled && self.is_quiet(wait)
+    }
+
+    /// Whether the watch costs no writer anything.
+    fn is_quiet(&self, wait: Duration) -> bool {
+        !self.busy && !self.emitted && wait == LONGEST_WAIT
     }
 }
 
@@ -55,8 +60,8 @@ impl Database {
         let mut wait = if armed { LONGEST_WAIT } else { SHORTEST_WAIT };
         loop {
             let mut look = self.look()?;
-            if look.rests(wait) && !armed {
-                armed = self.watch.arm(&self.watched());
+            if look.is_quiet(wait) && !armed {
+                armed = self.watched().is_some_and(|paths| self.watch.arm(&paths));
                 // What came between the last look and the watch is seen by neither.
                 look = self.look()?;
             }
@@ -69,7 +74,7 @@ impl Database {
             let longest = if resting && look.rests(wait) { TICK } else { wait };
             let until = look.due.map_or(longest, |due| due.saturating_duration_since(now).min(longest));
             let until = until.min(deadline.saturating_duration_since(now));
-            match self.watch.wait(until, resting).context("wait for", &self.options.path)? {
+            match self.watch.wait(until, armed).context("wait for", &self.options.path)? {
                 Woken::Called => return Ok(false),
                 Woken::FileChanged => (armed, wait) = (false, SHORTEST_WAIT),
                 Woken::TimeOver if Instant::now() >= deadline => {
@@ -113,8 +118,8 @@ impl Database {
         Ok(look)
     }
 
-    fn watched(&self) -> [PathBuf; 2] {
-        [self.options.sibling("-wal"), self.options.path.clone()]
+    fn watched(&self) -> Option<[PathBuf; 2]> {
+        self.state().live.as_ref().map(|live| live.files.watched())
     }
 }
 
@@ -124,7 +129,7 @@ impl State {
         let newest = self
             .live
             .as_ref()
-            .filter(|live| live.position.has_file())
+            .filter(|live| live.position.has_file)
             .map_or(self.told, |live| live.position.txid);
         std::mem::replace(&mut self.told, newest) != newest
     }
@@ -142,11 +147,14 @@ impl State {
 impl Live {
     /// A file that is due is left in `job`, or made at once when that takes comparing every page.
     fn look(&mut self, now: Instant, job: &mut Option<Job>) -> Result<Look> {
-        self.files.verify_identity()?;
+        self.verify_files()?;
         let read = self.catch_up()?;
         self.take_turns(now)?;
         let due = self.due(now);
         if due.is_none_or(|due| due > now) {
+            if read == 0 && self.pace.pauses(now) {
+                self.settle_doubt()?;
+            }
             return Ok(Look { emitted: false, busy: read > 0, settled: self.is_settled(), due });
         }
         if self.position.lost.is_some() {

@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod continuity;
 mod database;
+mod door;
 mod emit;
 mod error;
 mod files;

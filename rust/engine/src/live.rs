@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ltx::{PageCount, PageSize, Pos, Timestamp, TxId};
-use wal::{Cursor, WalHeader, WalIndex, WalReader, wal_size};
+use wal::{Cursor, Salt, WalHeader, WalIndex, WalReader, wal_size};
 
 use crate::connection::Conn;
+use crate::continuity::{Doubt, Observed};
 use crate::error::{Context, Error, Result};
-use crate::files::{LiveFiles, WalFile};
+use crate::files::{LiveFiles, Name, WalFile};
 use crate::meta_dir::MetaDir;
 use crate::notices::Notices;
 use crate::options::Options;
@@ -32,6 +33,8 @@ pub(crate) struct Position {
     pub(crate) txid: TxId,
     /// Size of the database after it.
     pub(crate) commit: PageCount,
+    /// Whether there is an L0 file of `txid` here; a position that was taken from the replica has none.
+    pub(crate) has_file: bool,
     /// Size of the database after the frames read so far.
     pub(crate) commit_read: PageCount,
     /// The next frame to read; `None` while the present WAL generation has no frame.
@@ -50,6 +53,13 @@ pub(crate) struct Live {
     // Fields drop in this order: the transactions end before the files go, and the lock of the meta directory goes last.
     pub(crate) turns: Turns,
     pub(crate) files: LiveFiles,
+    /// The database file when it was looked at last.
+    pub(crate) observed: Observed,
+    pub(crate) doubt: Doubt,
+    /// Frames of this generation may belong to another database file than the one beside them: never moved by us.
+    pub(crate) distrusted: Option<Salt>,
+    /// The transaction of the replica whose page checksums would tell what has to be uploaded; without them, every page is.
+    pub(crate) chain_wanted: Option<TxId>,
     pub(crate) reader: Option<WalReader<WalFile>>,
     pub(crate) page_size: PageSize,
     pub(crate) position: Position,
@@ -83,9 +93,23 @@ impl Live {
         &self.options.path
     }
 
-    /// A further connection to the database.
+    /// A further connection to the database that is open here.
+    ///
+    /// # Errors
+    /// [`Error::IndexRemoved`] when it would make a second wal-index.
     pub(crate) fn connect(&self) -> Result<Conn> {
-        Conn::open(self.path(), self.options.busy_timeout)
+        let names = self.files.names();
+        if names.wal == Name::Gone || names.shm == Name::Gone {
+            return Err(Error::IndexRemoved { path: self.path().to_owned() });
+        }
+        let conn = Conn::open(self.files.path(), self.options.busy_timeout)?;
+        if conn.file_id()? != self.files.db_id() {
+            return Err(Error::Changed {
+                path: self.path().to_owned(),
+                what: "the database file was replaced",
+            });
+        }
+        Ok(conn)
     }
 
     /// Reads every frame that is committed now into `pending`; how many there were.
@@ -102,7 +126,7 @@ impl Live {
                 self.pace.saw(&index);
                 match self.cursor_for(&index)? {
                     Some(cursor) => return self.read_to(cursor, &index),
-                    None if index.mx_frame == 0 => return Ok(0),
+                    None if index.mx_frame == 0 => return Ok(self.begun_anew()),
                     // The header on disk is of another generation than the index: the WAL is just being begun anew.
                     None => {}
                 }
@@ -138,6 +162,14 @@ impl Live {
         Ok(Some(cursor))
     }
 
+    /// The WAL was begun anew and has no frame yet: every frame of the generation before is in the database file.
+    fn begun_anew(&mut self) -> u64 {
+        if let Some(cursor) = self.position.cursor {
+            self.position.backfilled = u32::try_from(cursor.frames()).unwrap_or(u32::MAX);
+        }
+        0
+    }
+
     fn verify_page_size(&self, header: &WalHeader) -> Result<()> {
         if header.page_size == self.page_size {
             return Ok(());
@@ -170,6 +202,7 @@ impl Live {
         if index.mx_frame > 0 {
             self.position.commit_read = PageCount::new(index.page_count);
         }
+        self.doubt.frames += reached.frames() - cursor.frames();
         Ok(reached.frames() - cursor.frames())
     }
 
@@ -218,7 +251,7 @@ impl Live {
     /// # Errors
     /// [`Error::LocalStateLost`] when the newest L0 file, or the directory of the meta files, is gone.
     pub(crate) fn verify_chain(&self) -> Result<()> {
-        let newest_is_here = !self.position.has_file() || self.meta.has(self.position.txid);
+        let newest_is_here = !self.position.has_file || self.meta.has(self.position.txid);
         if newest_is_here && self.meta.is_there() {
             return Ok(());
         }
@@ -227,11 +260,6 @@ impl Live {
 }
 
 impl Position {
-    /// Whether the newest transaction has an L0 file here; one taken over from the replica alone has none.
-    pub(crate) fn has_file(&self) -> bool {
-        !self.txid.is_none() && self.commit != PageCount::new(0)
-    }
-
     /// The frames of the next L0 file begin where those read so far end.
     pub(crate) fn begin_file(&mut self) {
         self.wal_start = self.cursor.map_or(WalHeader::SIZE as u64, |cursor| cursor.offset);

@@ -1,7 +1,8 @@
 //! The meta directory beside a database: `.<name>-litestream/`, laid out so that Litestream can take over and we from it.
 //!
 //! `ltx/0/<txid>-<txid>.ltx` holds the L0 files (litestream.org, format of 0.5); `ltxcore/` holds what is ours alone: the lock
-//! that keeps a second replicator away and the page checksums. Anything named `*.tmp` is a leftover of a crash.
+//! that keeps a second replicator away, the page checksums, and the note that a snapshot is wanted. Names of ours that end in `.tmp` are
+//! leftovers of a crash.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -12,6 +13,9 @@ use ltx::{Timestamp, TxId};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use crate::error::{Context, Error, Result};
+
+/// Files of the directory that is ours alone, before they have their names.
+const OWN_STAGING: [&str; 3] = ["page-checksums.tmp", "snapshot-wanted.tmp", "chain-checksums.tmp"];
 
 /// One L0 file of the meta directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +83,11 @@ impl MetaDir {
             io::ErrorKind::WouldBlock => Error::InUse { path: root.clone() },
             _ => Error::Io { op: "lock", path: own.join("lock"), source: error },
         })?;
-        remove_staging(&root).context("clean", &root)?;
+        remove_staging(&level0, |name| {
+            name.strip_suffix(".tmp").is_some_and(|name| ltx::parse_file_name(name).is_ok())
+        })
+        .context("clean", &level0)?;
+        remove_staging(&own, |name| OWN_STAGING.contains(&name)).context("clean", &own)?;
         Ok(Self { root, level0, own, ownership, _lock: lock })
     }
 
@@ -123,11 +131,6 @@ impl MetaDir {
         }
         files.sort_unstable_by_key(|file| (file.min_txid, file.max_txid));
         Ok(files)
-    }
-
-    /// The newest transaction with an L0 file here.
-    pub(crate) fn newest(&self) -> Result<TxId> {
-        Ok(self.local_files()?.last().map_or(TxId::NONE, |file| file.max_txid))
     }
 
     /// Opens the L0 file of `txid`; `None` when it is not here.
@@ -307,13 +310,12 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn remove_staging(dir: &Path) -> io::Result<()> {
+/// Removes what a crash left behind. The directory may hold files of others, so only those go whose name is `ours`.
+fn remove_staging(dir: &Path, ours: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            remove_staging(&path)?;
-        } else if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(&path)?;
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&ours) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
         }
     }
     Ok(())

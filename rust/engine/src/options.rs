@@ -46,13 +46,6 @@ impl Options {
             clock: wall_clock,
         })
     }
-
-    /// `<database><suffix>`, such as the WAL's path for `-wal`.
-    pub(crate) fn sibling(&self, suffix: &str) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(suffix);
-        PathBuf::from(name)
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one default clock; tests pass their own")]

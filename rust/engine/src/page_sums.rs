@@ -4,26 +4,31 @@
 //! everything. Layout, big-endian: `magic[8] page_size[4] pages[4] txid[8] rolling[8] crc64[8]`, and from byte 4096 on one
 //! 8-byte page checksum (LTX format, rolling database checksum) a page, 0 for a page that was never seen.
 //!
-//! Byte 64 on holds the newest transaction whose L0 file was made by us, which tells files that another program added.
+//! Byte 64 on holds the slot: `own[8] rolling[8] device[8] inode[8] modified[8] changed[8] size[8] is_whole[8] crc64[8]`. `own` is
+//! the newest transaction whose L0 file was made by us, which tells files that another program added, and `rolling` the checksum
+//! of all entries after it, which tells entries of another time than the L0 files, as after a copy of a meta directory in use. The
+//! rest is the database file as it was then; `is_whole` is 1 if it held exactly what the L0 files hold.
 //!
 //! The header names the transaction up to which every entry is known to be on disk. Entries are overwritten in place after
 //! their L0 file is durable, so whatever a crash leaves, repeating the L0 files after that transaction makes the entries whole:
 //! they hold values, not changes.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ltx::{Checksum, Decoder, FileHasher, PageCount, PageSize, Pgno, RollingChecksum, TxId};
 
+use crate::continuity::Stamp;
 use crate::error::{Context, Result};
 use crate::meta_dir::{MetaDir, sync_dir};
 
-const MAGIC: [u8; 8] = *b"LTXSUMS1";
+const MAGIC: [u8; 8] = *b"LTXSUMS2";
 const HEADER_SIZE: usize = 40;
 const ENTRIES_OFFSET: u64 = 4096;
-const OWN_OFFSET: u64 = 64;
+const SLOT_OFFSET: u64 = 64;
+const SLOT_SIZE: usize = 72;
 /// Entries that are read or written at once.
 const RUN: usize = 8192;
 
@@ -35,7 +40,23 @@ pub(crate) struct PageSums {
     pages: PageCount,
     rolling: RollingChecksum,
     durable: TxId,
+    slot: Slot,
+}
+
+/// What is known of the last time that we wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Slot {
     own: TxId,
+    rolling: Checksum,
+    place: Place,
+}
+
+/// The database file at some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) stamp: Stamp,
+    /// The file held exactly what the L0 files hold: nothing more, and nothing less for being in the WAL only.
+    pub(crate) is_whole: bool,
 }
 
 impl PageSums {
@@ -46,21 +67,30 @@ impl PageSums {
     pub(crate) fn open(meta: &MetaDir, page_size: PageSize, pos: TxId) -> Result<Option<Self>> {
         let path = meta.sums_path();
         let Some(mut sums) = Self::load(&path).context("read", &path)? else { return Ok(None) };
-        if sums.page_size != page_size || sums.durable > pos || pos.is_none() {
+        if sums.page_size != page_size || sums.durable > pos || sums.slot.own > pos || pos.is_none() {
             return Ok(None);
         }
         let stored = sums.rolling;
-        let (mut txid, mut page) = (sums.durable, vec![0; page_size.bytes()]);
+        if !sums.repeat_to(meta, pos)? {
+            return Ok(None);
+        }
+        let damaged = (sums.durable == pos && sums.rolling.get() != stored.get())
+            || (sums.slot.own == pos && sums.rolling.get() != sums.slot.rolling);
+        Ok((!damaged).then_some(sums))
+    }
+
+    /// Repeats the L0 files after the durable transaction, up to `pos`; false when one cannot be.
+    pub(crate) fn repeat_to(&mut self, meta: &MetaDir, pos: TxId) -> Result<bool> {
+        let (mut txid, mut page) = (self.durable, vec![0; self.page_size.bytes()]);
         while txid < pos {
-            let Some(next) = txid.next() else { return Ok(None) };
-            if !sums.repeat(meta, next, &mut page)? {
-                return Ok(None);
+            let Some(next) = txid.next() else { return Ok(false) };
+            if !self.repeat(meta, next, &mut page)? {
+                return Ok(false);
             }
             txid = next;
         }
-        sums.rolling = sums.add_up().context("read", &path)?;
-        let damaged = sums.durable == pos && sums.rolling.get() != stored.get();
-        Ok((!damaged).then_some(sums))
+        self.rolling = self.add_up().context("read", &self.path)?;
+        Ok(true)
     }
 
     /// The rolling checksum of the whole database.
@@ -87,7 +117,17 @@ impl PageSums {
 
     /// The newest transaction whose L0 file is known to be ours.
     pub(crate) fn own(&self) -> TxId {
-        self.own
+        self.slot.own
+    }
+
+    /// The database file when we wrote last.
+    pub(crate) fn place(&self) -> Place {
+        self.slot.place
+    }
+
+    /// Size of the database that the entries are about.
+    pub(crate) fn pages(&self) -> PageCount {
+        self.pages
     }
 
     /// Takes over the pages of our L0 file of `txid`, which is durable, and the size of the database after it.
@@ -96,16 +136,24 @@ impl PageSums {
         txid: TxId,
         changed: &[(Pgno, Checksum)],
         commit: PageCount,
+        place: Place,
     ) -> Result<()> {
-        self.file.write_all_at(&txid.get().to_be_bytes(), OWN_OFFSET).context("write", &self.path)?;
-        self.own = txid;
         for &(pgno, sum) in changed {
             let old = self.get(pgno)?;
             self.rolling.remove(old);
             self.rolling.add(sum);
             self.write(pgno, sum)?;
         }
-        self.resize(commit)
+        self.resize(commit)?;
+        // Last, so that it never speaks of entries that are not there.
+        self.slot.own = txid;
+        self.note(place)
+    }
+
+    /// Takes note of the database file as it is at the position that the entries describe.
+    pub(crate) fn note(&mut self, place: Place) -> Result<()> {
+        self.slot = Slot { own: self.slot.own, rolling: self.rolling.get(), place };
+        self.file.write_all_at(&self.slot.encode(), SLOT_OFFSET).context("write", &self.path)
     }
 
     /// Makes the file complete by itself at `txid`, which it describes already.
@@ -129,29 +177,35 @@ impl PageSums {
             read => read?,
         }
         let Some((page_size, pages, durable, rolling)) = parse_header(&bytes) else { return Ok(None) };
-        let mut own = [0; 8];
-        if file.read_exact_at(&mut own, OWN_OFFSET).is_err() {
+        let mut slot = [0; SLOT_SIZE];
+        if file.read_exact_at(&mut slot, SLOT_OFFSET).is_err() {
             return Ok(None);
         }
         let mut stored = RollingChecksum::new();
         stored.add(rolling);
-        let own = TxId::new(u64::from_be_bytes(own)).max(durable);
-        Ok(Some(Self { file, path: path.to_owned(), page_size, pages, rolling: stored, durable, own }))
+        let none = Slot { own: durable, rolling, place: Place::default() };
+        let slot = Slot::parse(&slot).filter(|slot| slot.own >= durable).unwrap_or(none);
+        Ok(Some(Self { file, path: path.to_owned(), page_size, pages, rolling: stored, durable, slot }))
     }
 
-    /// Repeats one L0 file; false when it cannot be.
+    /// Repeats one L0 file; false when it cannot be: it is missing, damaged, or of another page size.
     fn repeat(&mut self, meta: &MetaDir, txid: TxId, page: &mut [u8]) -> Result<bool> {
         let Some(file) = meta.open_l0(txid)? else { return Ok(false) };
-        let path = meta.l0_path(txid);
-        let mut decoder = Decoder::new(file).context("read", &path)?;
+        let Ok(mut decoder) = Decoder::new(BufReader::new(file)) else { return Ok(false) };
         if decoder.header().page_size != self.page_size {
             return Ok(false);
         }
         let commit = decoder.header().commit;
-        while let Some(pgno) = decoder.next_page(page).context("read", &path)? {
-            self.write(pgno, ltx::page_checksum(pgno, page))?;
+        loop {
+            match decoder.next_page(page) {
+                Ok(Some(pgno)) => self.write(pgno, ltx::page_checksum(pgno, page))?,
+                Ok(None) => break,
+                Err(_) => return Ok(false),
+            }
         }
-        decoder.finish().context("read", &path)?;
+        if decoder.finish().is_err() {
+            return Ok(false);
+        }
         self.pages = commit;
         self.file.set_len(end_of(commit)).context("resize", &self.path)?;
         Ok(true)
@@ -228,8 +282,9 @@ impl NewSums {
             pages,
             rolling,
             durable: TxId::NONE,
-            own: txid,
+            slot: Slot { own: txid, ..Slot::default() },
         };
+        sums.note(Place::default())?;
         sums.flush(txid)?;
         fs::rename(&staging, &path).context("name", &path)?;
         if let Some(dir) = path.parent() {
@@ -237,6 +292,44 @@ impl NewSums {
         }
         sums.path = path;
         Ok(sums)
+    }
+}
+
+impl Slot {
+    fn encode(&self) -> [u8; SLOT_SIZE] {
+        let Stamp { device, inode, modified_ns, changed_ns, size } = self.place.stamp;
+        let words = [
+            self.own.get(),
+            self.rolling.get(),
+            device,
+            inode,
+            modified_ns.cast_unsigned(),
+            changed_ns.cast_unsigned(),
+            size,
+            self.place.is_whole.into(),
+        ];
+        let mut bytes = [0; SLOT_SIZE];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_be_bytes());
+        }
+        let crc = crc(&bytes[..SLOT_SIZE - 8]);
+        bytes[SLOT_SIZE - 8..].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    fn parse(bytes: &[u8; SLOT_SIZE]) -> Option<Self> {
+        let mut words = bytes.chunks_exact(8).filter_map(|word| word.try_into().ok()).map(u64::from_be_bytes);
+        let mut next = || words.next();
+        let (own, rolling) = (TxId::new(next()?), Checksum::new(next()?));
+        let stamp = Stamp {
+            device: next()?,
+            inode: next()?,
+            modified_ns: next()?.cast_signed(),
+            changed_ns: next()?.cast_signed(),
+            size: next()?,
+        };
+        let place = Place { stamp, is_whole: next()? == 1 };
+        (next()? == crc(&bytes[..SLOT_SIZE - 8])).then_some(Self { own, rolling, place })
     }
 }
 

@@ -1,12 +1,16 @@
 //! Opening a database: where did replication stop, and can it simply go on?
 
+use std::fs;
+use std::io::BufReader;
 use std::sync::Arc;
 
 use ltx::{Header, PageCount, PageSize, TxId};
 use wal::{Cursor, PageMap, Salt, WalHeader, WalReader};
 
-use crate::error::{Context, Result};
-use crate::files::LiveFiles;
+use crate::continuity::{Doubt, Observed};
+use crate::door;
+use crate::error::{Context, Error, Result};
+use crate::files::{LiveFiles, Name};
 use crate::live::{Live, Position};
 use crate::meta_dir::MetaDir;
 use crate::notices::Notices;
@@ -19,16 +23,29 @@ use crate::status::Counters;
 use crate::turns::Turns;
 
 impl Live {
-    /// Opens the database and decides where its chain goes on. `remote` is the newest transaction that the replica has.
-    pub(crate) fn open(options: &Arc<Options>, remote: TxId, notices: &Notices) -> Result<Self> {
+    /// Opens the database and decides where its chain goes on. `remote` is the newest transaction that the replica has,
+    /// `distrusted` a generation of the WAL that may belong to another database file.
+    pub(crate) fn open(
+        options: &Arc<Options>,
+        remote: TxId,
+        distrusted: Option<Salt>,
+        notices: &Notices,
+    ) -> Result<Self> {
+        // SQLite follows links too, and its sidecars are where they lead to.
+        let real = fs::canonicalize(&options.path).context("open", &options.path)?;
         let root = options.meta_path.clone().unwrap_or_else(|| MetaDir::default_path(&options.path));
         let meta = MetaDir::open(&options.path, root)?;
-        let turns = Turns::open(&options.path, options.busy_timeout)?;
+        door::check(&options.path, &real, notices)?;
+        let turns = Turns::open(&real, options.busy_timeout)?;
         let page_size = PageSize::new(turns.holder().page_size()?).context("read", &options.path)?;
-        let paths = [options.path.clone(), options.sibling("-wal"), options.sibling("-shm")];
+        let files = LiveFiles::open(&options.path, &real)?;
         let mut live = Self {
             options: Arc::clone(options),
-            files: LiveFiles::open(paths)?,
+            observed: Observed::nothing(),
+            doubt: Doubt::default(),
+            files,
+            distrusted,
+            chain_wanted: None,
             turns,
             reader: None,
             page_size,
@@ -46,27 +63,33 @@ impl Live {
             snapshots: Snapshots::default(),
             meta: Arc::new(meta),
         };
+        live.verify_opened()?;
         live.find_position(remote)?;
         Ok(live)
     }
 
+    /// Each of the files was opened by its name: now it is proved that they belong together.
+    fn verify_opened(&mut self) -> Result<()> {
+        let names = self.files.names();
+        let is_one_database = self.turns.file_ids()?.iter().all(|id| *id == self.files.db_id());
+        if !is_one_database || [names.db, names.wal, names.shm] != [Name::Same; 3] {
+            let what = "the database file was replaced while it was opened";
+            return Err(Error::Changed { path: self.path().to_owned(), what });
+        }
+        self.observed = self.observe()?;
+        Ok(())
+    }
+
     fn find_position(&mut self, remote: TxId) -> Result<()> {
-        let local = self.meta.newest()?;
-        let header = if local < remote || local.is_none() { None } else { self.newest_header(local) };
-        let Some(header) = header else {
-            // The replica is ahead, or what is here cannot be read: its files say nothing about this database.
-            if !remote.is_none() {
-                self.notices.say(format!(
-                    "the replica is ahead of {}: it ends at TXID {remote}, the local files at {local}; going on after {remote}",
-                    self.path().display()
-                ));
-            }
-            self.meta.remove_all_l0()?;
+        let Some(header) = self.newest_sound_file(remote)? else {
             self.position = Position::unknown(remote);
+            self.chain_wanted = Some(remote).filter(|remote| !remote.is_none());
             return Ok(());
         };
+        let local = header.max_txid;
         self.last_timestamp = Some(header.timestamp);
         self.position.txid = local;
+        self.position.has_file = true;
         self.position.commit = header.commit;
         if header.page_size != self.page_size {
             self.want_snapshot(self.position.next_txid()?)?;
@@ -74,13 +97,26 @@ impl Live {
             return Ok(());
         }
         self.sums = PageSums::open(&self.meta, self.page_size, local)?;
-        if self.sums.as_ref().is_some_and(|sums| sums.own() < local) {
+        let Some(sums) = &self.sums else {
+            self.position.lost = Some("nothing is known of the pages at the newest L0 file");
+            self.chain_wanted = Some(remote.min(local)).filter(|txid| !txid.is_none());
+            return Ok(());
+        };
+        if sums.own() < local {
             // What another program did is not taken on trust: it may have missed frames.
             self.position.lost = Some("another program made the newest L0 file");
             return Ok(());
         }
+        let place = sums.place();
+        if place.stamp != self.observed.stamp {
+            self.position.lost = Some("the database file was written since it was followed last");
+            return Ok(());
+        }
         match self.prove(&header)? {
-            Some(cursor) => self.go_on_at(cursor, header.commit),
+            Some(cursor) => self.go_on_at(Some(cursor), header.commit),
+            // The database file is what the L0 files hold, and nothing was moved into it since: what came after is in the WAL, and
+            // what is in the WAL came after, or does no harm when it is read once more.
+            None if place.is_whole => self.go_on_at(None, header.commit),
             None => {
                 self.position.lost = Some("the wal does not continue the newest L0 file");
                 Ok(())
@@ -88,14 +124,55 @@ impl Live {
         }
     }
 
+    /// The header of the newest L0 file that the chain can go on from. What is here beyond a file that is damaged or missing
+    /// leads on from nothing, and goes; so does all that is here when the replica is ahead.
+    fn newest_sound_file(&mut self, remote: TxId) -> Result<Option<Header>> {
+        let files = self.meta.local_files()?;
+        let local = files.last().map_or(TxId::NONE, |file| file.max_txid);
+        if local < remote {
+            self.notices.say(format!(
+                "the replica is ahead of {}: it ends at TXID {remote}, the local files at {local}; going on after {remote}",
+                self.path().display()
+            ));
+            self.meta.remove_all_l0()?;
+            return Ok(None);
+        }
+        // What the replica has already matters only as the place to go on from.
+        let uploaded = files.iter().rposition(|file| file.max_txid <= remote);
+        let mut newest = uploaded.and_then(|at| self.sound_header(files[at].max_txid));
+        let rest = &files[uploaded.map_or(0, |at| at + 1)..];
+        for (at, file) in rest.iter().enumerate() {
+            let joins = newest.is_none() && at == 0 && uploaded.is_none()
+                || newest.as_ref().is_some_and(|last| last.max_txid.next() == Some(file.min_txid));
+            match self.sound_header(file.max_txid).filter(|_| joins) {
+                Some(header) => newest = Some(header),
+                None => {
+                    let first = file.min_txid;
+                    self.notices.say(format!(
+                        "local files of {} from TXID {first} on are damaged or missing; comparing every page",
+                        self.path().display()
+                    ));
+                    rest[at..].iter().try_for_each(|file| self.meta.remove_l0(file))?;
+                    break;
+                }
+            }
+        }
+        if newest.is_none() {
+            self.meta.remove_all_l0()?;
+        }
+        Ok(newest)
+    }
+
     /// Reads on from `cursor`. Our transaction holds only what was committed after it began: if everything was in the database
     /// file by then, a writer may be beginning the WAL anew over frames that we have not read.
-    fn go_on_at(&mut self, cursor: Cursor, commit: PageCount) -> Result<()> {
-        self.position.cursor = Some(cursor);
-        self.position.wal_start = cursor.offset;
+    fn go_on_at(&mut self, cursor: Option<Cursor>, commit: PageCount) -> Result<()> {
+        self.position.cursor = cursor;
         self.position.commit_read = commit;
         self.position.lost = None;
+        self.position.begin_file();
         self.catch_up()?;
+        // From the first frame on: there is no place that the WAL could have left behind.
+        let Some(cursor) = cursor else { return Ok(()) };
         let same_generation = self.position.cursor.is_some_and(|now| now.header.salt == cursor.header.salt);
         if !same_generation || self.files.wal_index()?.is_none_or(|index| index.salt != cursor.header.salt) {
             self.lose("the wal was begun anew while it was opened");
@@ -103,9 +180,9 @@ impl Live {
         Ok(())
     }
 
-    /// The header of the newest L0 file, if the file is whole.
-    fn newest_header(&self, txid: TxId) -> Option<Header> {
-        let mut decoder = ltx::Decoder::new(self.meta.open_l0(txid).ok()??).ok()?;
+    /// The header of an L0 file, if the file is whole.
+    fn sound_header(&self, txid: TxId) -> Option<Header> {
+        let mut decoder = ltx::Decoder::new(BufReader::new(self.meta.open_l0(txid).ok()??)).ok()?;
         let (header, mut page) = (*decoder.header(), vec![0; decoder.header().page_size.bytes()]);
         while decoder.next_page(&mut page).ok()?.is_some() {}
         decoder.finish().ok()?;
@@ -131,10 +208,7 @@ impl Live {
         if map.end.offset != end || map.commit != header.commit {
             return Ok(None);
         }
-        let same = match &self.sums {
-            Some(sums) => self.pages_match_sums(&map, sums)?,
-            None => self.pages_match_file(header, wal)?,
-        };
+        let same = self.sums.as_ref().map_or(Ok(false), |sums| self.pages_match_sums(&map, sums))?;
         Ok(same.then_some(map.end))
     }
 
@@ -148,30 +222,6 @@ impl Live {
         }
         Ok(true)
     }
-
-    /// Without page checksums only the newest L0 file can be asked: it must hold its stretch of the WAL, page for page.
-    fn pages_match_file(&self, header: &Header, wal: WalHeader) -> Result<bool> {
-        let start =
-            wal::resume_unverified(&self.files.wal, wal, header.wal_offset).context("read", self.path())?;
-        let Some(start) = start else { return Ok(false) };
-        let mut reader = WalReader::resume(self.files.wal.clone(), start);
-        reader.limit(header.wal_offset.saturating_add(header.wal_size));
-        let map = PageMap::build(&mut reader, None).context("read", self.path())?;
-        let path = self.meta.l0_path(header.max_txid);
-        let Some(file) = self.meta.open_l0(header.max_txid)? else { return Ok(false) };
-        let mut decoder = ltx::Decoder::new(file).context("read", &path)?;
-        let (mut page, mut frame, mut found) =
-            (vec![0; self.page_size.bytes()], vec![0; self.page_size.bytes()], 0);
-        while let Some(pgno) = decoder.next_page(&mut page).context("read", &path)? {
-            let Some(offset) = map.get(pgno) else { continue };
-            ltx::ReadAt::read_exact_at(&self.files.wal, &mut frame, offset).context("read", self.path())?;
-            if frame != page {
-                return Ok(false);
-            }
-            found += 1;
-        }
-        Ok(found == map.len())
-    }
 }
 
 impl Position {
@@ -181,6 +231,15 @@ impl Position {
         let lost =
             Some(if remote.is_none() { "the first L0 file" } else { "the replica is ahead of what is here" });
         let wal_start = WalHeader::SIZE as u64;
-        Self { txid: remote, commit: none, commit_read: none, cursor: None, backfilled: 0, wal_start, lost }
+        Self {
+            txid: remote,
+            has_file: false,
+            commit: none,
+            commit_read: none,
+            cursor: None,
+            backfilled: 0,
+            wal_start,
+            lost,
+        }
     }
 }

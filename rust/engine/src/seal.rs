@@ -16,6 +16,17 @@ use crate::options::Options;
 
 /// No new frame for this long: the writer pauses, and the mark may follow it.
 const PAUSE: Duration = Duration::from_millis(2);
+/// A writer that paused within this time will pause again: it need not be stopped by a lock.
+const PAUSES_AGAIN: Duration = Duration::from_millis(200);
+/// No new frame for this long: what is in the WAL is moved, so that the database file is complete by itself, and slot 0 taken.
+const REST: Duration = Duration::from_millis(100);
+/// A writer that rests often has its frames moved at most this often on that account.
+const REST_INTERVAL: Duration = Duration::from_secs(1);
+/// How much longer than usual a WAL may get before a writer that pauses is stopped all the same. One that begins its next
+/// transaction at once, and so never meets a WAL that is wholly moved, needs that now and then, and pays with a `SQLITE_BUSY`.
+const INSIST: u32 = 16;
+/// A WAL of that many times its usual length is cut when it is drained and the writer rests.
+const CUT: u32 = 4;
 /// How long the write lock is asked for without sleeping: the longer the WAL, in multiples of the length at which it should
 /// begin anew, the more insistently.
 const PATIENCE: [(u32, Duration); 3] =
@@ -35,8 +46,13 @@ pub(crate) struct Pace {
     mark: u32,
     /// The held transaction may be on slot 0.
     on_slot_0: bool,
+    /// It is: the whole WAL was in the database file before it began, and after.
+    surely_on_slot_0: bool,
     changed_at: Instant,
+    paused_at: Option<Instant>,
     checkpointed_at: Instant,
+    /// The newest frame when frames were moved last.
+    moved_at: u32,
     /// The newest frame when the write lock was refused last.
     refused_at: u32,
     seal_not_before: Instant,
@@ -54,8 +70,11 @@ impl Pace {
             backfilled: 0,
             mark: 0,
             on_slot_0: true,
+            surely_on_slot_0: false,
             changed_at: now,
+            paused_at: None,
             checkpointed_at: now,
+            moved_at: 0,
             refused_at: 0,
             seal_not_before: now,
             backoff: FIRST_BACKOFF,
@@ -69,6 +88,7 @@ impl Pace {
         }
         if index.mx_frame < self.frames {
             self.mark = 0;
+            self.moved_at = 0;
         }
         (self.frames, self.backfilled) = (index.mx_frame, index.backfilled);
     }
@@ -78,15 +98,32 @@ impl Pace {
         let moved_all =
             |index: Option<&WalIndex>| index.is_none_or(|index| index.backfilled >= index.mx_frame);
         self.on_slot_0 = moved_all(before) || moved_all(after);
+        self.surely_on_slot_0 = before.is_some() && moved_all(before) && before == after;
         self.mark = before.map_or(0, |index| index.mx_frame);
     }
 
-    fn wal_is_drained(&self) -> bool {
+    /// Whether no checkpoint can write as long as the held transaction is.
+    pub(crate) fn is_surely_on_slot_0(&self) -> bool {
+        self.surely_on_slot_0
+    }
+
+    pub(crate) fn wal_is_drained(&self) -> bool {
         self.backfilled >= self.frames
     }
 
-    fn pauses(&self, now: Instant) -> bool {
+    /// Whether the writer leaves time for other work.
+    pub(crate) fn pauses(&self, now: Instant) -> bool {
         now.duration_since(self.changed_at) >= PAUSE
+    }
+
+    fn rests(&self, now: Instant) -> bool {
+        now.duration_since(self.changed_at) >= REST
+    }
+
+    /// Whether the writer leaves room for a checkpoint beside it, so that no lock is needed.
+    fn will_pause(&self, now: Instant) -> bool {
+        let paused = self.paused_at.is_some_and(|at| now.duration_since(at) < PAUSES_AGAIN);
+        paused && self.frames < self.seal_at.saturating_mul(INSIST)
     }
 
     /// A reader of the application pins the WAL: trying all the time would only stop the writer for nothing.
@@ -124,7 +161,12 @@ impl Live {
     /// Whether there is nothing that a later call of [`Live::take_turns`] will do without a new commit.
     pub(crate) fn is_settled(&self) -> bool {
         let pace = &self.pace;
-        pace.on_slot_0 == pace.wal_is_drained() && (pace.on_slot_0 || pace.mark == pace.frames)
+        // Where a reader of the application pins the WAL, trying again now and then will do.
+        let moved = pace.wal_is_drained()
+            || pace.backoff > FIRST_BACKOFF
+            || self.options.checkpoint_interval.is_zero()
+            || !self.frames_are_trusted();
+        moved && pace.on_slot_0 == pace.wal_is_drained() && (pace.on_slot_0 || pace.mark == pace.frames)
     }
 
     /// Does whatever the state of the WAL asks for now.
@@ -133,27 +175,76 @@ impl Live {
             // On slot 0 nobody can move a frame; on the next slot everybody can, up to our mark.
             self.leap()?;
         }
-        if self.drain_is_due(now) {
+        if self.pace.pauses(now) {
+            self.pace.paused_at = Some(now);
+            self.use_pause(now)?;
+        }
+        if self.seal_is_due(now) {
             return self.drain(now);
-        }
-        if !self.pace.pauses(now) {
-            return Ok(());
-        }
-        if !self.pace.on_slot_0 && (self.pace.wal_is_drained() || self.pace.mark < self.pace.frames) {
-            self.leap()?;
         }
         Ok(())
     }
 
-    /// The WAL is long, or the writer pauses and nobody has moved its frames for a long time. A snapshot that is being written
-    /// pins the WAL: nothing can be drained until it is done.
-    fn drain_is_due(&self, now: Instant) -> bool {
+    /// The writer pauses: the mark follows it, and frames are moved without a lock that it could meet.
+    fn use_pause(&mut self, now: Instant) -> Result<()> {
+        if !self.pace.on_slot_0 && (self.pace.wal_is_drained() || self.pace.mark < self.pace.frames) {
+            self.leap()?;
+        }
+        if self.move_is_due(now) {
+            self.pace.checkpointed_at = now;
+            self.move_frames()?;
+            if self.pace.wal_is_drained() {
+                self.pace.backoff = FIRST_BACKOFF;
+                self.leap()?;
+            } else {
+                self.pace.pinned();
+            }
+        }
+        if self.pace.on_slot_0 && self.pace.wal_is_drained() && self.pace.rests(now) {
+            self.cut_large_wal()?;
+        }
+        Ok(())
+    }
+
+    /// Moves what can be moved into the database file, beside whoever else uses it.
+    pub(crate) fn move_frames(&mut self) -> Result<()> {
+        // The last moment to find out that the file is not the one that the frames belong to.
+        self.verify_files()?;
+        self.pace.moved_at = self.pace.frames;
+        self.turns.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO)?;
+        self.observe_own_checkpoint()?;
+        self.counters.checkpoints += 1;
+        if let Some(index) = self.files.wal_index()? {
+            self.pace.backfilled = index.backfilled;
+        }
+        Ok(())
+    }
+
+    /// There is enough to move, or the writer rests, or nobody has moved anything for a long time.
+    fn move_is_due(&self, now: Instant) -> bool {
         let (pace, interval) = (&self.pace, self.options.checkpoint_interval);
-        if pace.wal_is_drained() || self.snapshots.is_any() || now < pace.seal_not_before {
+        if !self.may_move(now) {
             return false;
         }
         let overdue = !interval.is_zero() && now.duration_since(pace.checkpointed_at) >= interval;
-        pace.frames >= pace.seal_at || (overdue && pace.pauses(now))
+        let is_long =
+            pace.frames >= pace.seal_at && pace.frames - pace.moved_at.min(pace.frames) >= pace.seal_at / 8;
+        let rests =
+            pace.rests(now) && now.duration_since(pace.checkpointed_at) >= REST_INTERVAL.min(interval);
+        is_long || overdue || (!interval.is_zero() && rests)
+    }
+
+    /// The WAL is long, and the writer never pauses, or not long enough.
+    fn seal_is_due(&self, now: Instant) -> bool {
+        self.may_move(now) && self.pace.frames >= self.pace.seal_at && !self.pace.will_pause(now)
+    }
+
+    /// A snapshot that is being written pins the WAL: nothing can be drained until it is done.
+    fn may_move(&self, now: Instant) -> bool {
+        !self.pace.wal_is_drained()
+            && !self.snapshots.is_any()
+            && now >= self.pace.seal_not_before
+            && self.frames_are_trusted()
     }
 
     /// Moves every frame into the database file and lets the next writer begin the WAL anew.
@@ -161,15 +252,15 @@ impl Live {
         self.leap()?;
         if self.pace.frames - self.pace.backfilled.min(self.pace.frames) >= self.pace.seal_at / 2 {
             // The bulk of it, beside the running writer; what comes meanwhile is left for the write lock.
-            self.turns.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO)?;
-            self.counters.checkpoints += 1;
+            self.move_frames()?;
         }
         self.pace.checkpointed_at = now;
         match self.seal(self.pace.patience())? {
-            Sealed::Drained => {
+            Sealed::Drained if self.pace.frames < self.pace.seal_at.saturating_mul(INSIST) => {
                 self.pace.backoff = FIRST_BACKOFF;
-                return self.cut_large_wal();
             }
+            // The writer was in a transaction already, and goes on in this WAL: trying all the time would only stop it.
+            Sealed::Drained => self.pace.pinned(),
             Sealed::NoLock => {
                 self.counters.seals_refused += 1;
                 self.pace.refused();
@@ -184,14 +275,13 @@ impl Live {
 
     /// Drains the WAL under the write lock and goes to slot 0.
     pub(crate) fn seal(&mut self, patience: Duration) -> Result<Sealed> {
+        self.verify_files()?;
         if !self.turns.idle().begin_write(patience)? {
             return Ok(Sealed::NoLock);
         }
         self.counters.seals += 1;
         let drained = self.drain_locked();
-        if !self.turns.holder().is_in_transaction()
-            && self.turns.holder().begin_read(self.options.busy_timeout).is_err()
-        {
+        if !self.turns.holder().is_in_transaction() && self.turns.renew(self.options.busy_timeout).is_err() {
             // Once the write lock goes nothing would hold the WAL any more.
             self.lose("no read transaction could be had");
         }
@@ -204,7 +294,8 @@ impl Live {
         self.catch_up()?;
         self.turns.holder().rollback()?;
         let done = self.checkpoint_all()?;
-        self.turns.holder().begin_read(self.options.busy_timeout)?;
+        self.observe_own_checkpoint()?;
+        self.turns.renew(self.options.busy_timeout)?;
         let index = self.files.wal_index()?;
         self.pace.leapt(index.as_ref(), index.as_ref());
         if let Some(index) = &index {
@@ -227,10 +318,12 @@ impl Live {
     }
 
     /// A WAL that grew far beyond its length, under a long reader say, keeps its size on disk when it is begun anew. Now that
-    /// it is drained, cutting it needs no waiting; if somebody is in the way, the next time will do.
+    /// it is drained and nobody writes, cutting it needs no waiting; if somebody is in the way, the next time will do.
     fn cut_large_wal(&mut self) -> Result<()> {
-        let limit = wal::wal_size(self.options.truncate_page_n.into(), self.page_size);
-        if self.options.truncate_page_n > 0 && self.files.wal_size()? >= limit {
+        let usual = self.options.min_checkpoint_page_n.saturating_mul(CUT);
+        let frames =
+            if self.options.truncate_page_n == 0 { usual } else { usual.min(self.options.truncate_page_n) };
+        if self.files.wal_size()? > wal::wal_size(frames.into(), self.page_size) {
             self.turns.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO)?;
         }
         Ok(())

@@ -10,13 +10,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::connection::Conn;
+use crate::connection::{CheckpointMode, Conn};
 use crate::error::Result;
 
 /// Two connections; at every moment at least one is in a transaction.
 pub(crate) struct Turns {
     conns: [Conn; 2],
     holder: usize,
+    number: u64,
 }
 
 impl Turns {
@@ -25,7 +26,7 @@ impl Turns {
         let conns = [Conn::open(path, patience)?, Conn::open(path, patience)?];
         conns[0].ensure_wal_mode(patience)?;
         conns[0].begin_read(patience)?;
-        Ok(Self { conns, holder: 0 })
+        Ok(Self { conns, holder: 0, number: 0 })
     }
 
     /// The connection whose transaction holds the WAL.
@@ -41,6 +42,47 @@ impl Turns {
     /// Ends the holder's transaction; the other connection has begun one, and everything before it was read.
     pub(crate) fn hand_over(&mut self) -> Result<()> {
         self.holder = 1 - self.holder;
+        self.number += 1;
         self.idle().rollback()
+    }
+
+    /// Begins the holder's transaction anew; the other connection has the write lock, so nothing is committed meanwhile.
+    pub(crate) fn renew(&mut self, patience: Duration) -> Result<()> {
+        self.number += 1;
+        self.holder().begin_read(patience)
+    }
+
+    /// How many turns there were. Within one, the same transaction is held.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The file that each connection has open, as `PRAGMA ltx_file` answers it.
+    pub(crate) fn file_ids(&self) -> Result<[String; 2]> {
+        Ok([self.conns[0].file_id()?, self.conns[1].file_id()?])
+    }
+
+    /// Lets the WAL go: from here on anything may happen to it.
+    pub(crate) fn rollback(&self) -> Result<()> {
+        self.conns.iter().try_for_each(Conn::rollback)
+    }
+
+    /// Moves what can be moved into the database file, waiting for nobody. Both transactions must have ended.
+    pub(crate) fn move_frames(&self) -> Result<()> {
+        self.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO).map(drop)
+    }
+
+    /// Empties a WAL whose frames are all in the database file. Both transactions must have ended.
+    pub(crate) fn empty_wal(&self) -> Result<()> {
+        self.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO).map(drop)
+    }
+
+    /// Closes both connections. If nobody else has the database open, the WAL is moved into it and deleted, as when any other
+    /// last connection is closed: a WAL that stayed behind would be applied to whatever is copied over the database.
+    pub(crate) fn close(self) -> Result<()> {
+        let [first, last] = self.conns;
+        drop(first);
+        last.rollback()?;
+        last.tidy_on_close()
     }
 }

@@ -321,6 +321,13 @@ fn another_page_size_starts_with_every_page_and_asks_for_a_snapshot() {
     let mut snapshot = Vec::new();
     let header = replicator.snapshot(&mut snapshot).unwrap();
     assert_eq!((header.min_txid, header.max_txid), (TxId::new(1), txid));
+    // Written here is not stored there, and a crash does not make the replica restorable.
+    replicator.abandon();
+    let replicator = bench.replicator(txid.get());
+    assert_eq!(replicator.status().unwrap().snapshot_wanted, Some(txid));
+    replicator.snapshot_stored(TxId::new(2)).unwrap();
+    assert_eq!(replicator.status().unwrap().snapshot_wanted, Some(txid), "an older one is of no use");
+    replicator.snapshot_stored(txid).unwrap();
     assert_eq!(replicator.status().unwrap().snapshot_wanted, None);
 }
 

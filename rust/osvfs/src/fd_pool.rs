@@ -39,8 +39,17 @@ impl FileId {
         fs::metadata(path).map(|metadata| Self::from_metadata(&metadata))
     }
 
-    fn from_metadata(metadata: &Metadata) -> Self {
+    /// The file that `metadata` is about.
+    #[must_use]
+    pub fn from_metadata(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+impl std::fmt::Display for FileId {
+    /// Device and inode, as `PRAGMA ltx_file` answers them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.device, self.inode)
     }
 }
 
@@ -179,8 +188,55 @@ impl PooledFile {
     /// # Errors
     /// What `fstat` answers.
     pub fn size(&self) -> io::Result<u64> {
-        self.0.file().metadata().map(|metadata| metadata.len())
+        self.metadata().map(|metadata| metadata.len())
     }
+
+    /// What `fstat` says of the file, whatever its name is by now.
+    ///
+    /// # Errors
+    /// What `fstat` answers.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.0.file().metadata()
+    }
+
+    /// Whether anybody has a lock on these bytes: connections of this process as well as of others.
+    ///
+    /// # Errors
+    /// What `fcntl` answers.
+    pub fn lock_on(&self, bytes: LockBytes) -> io::Result<Option<LockedBy>> {
+        let found = fcntl::conflict(self.0.as_fd(), Owner::Description, Kind::Write, bytes.range())?;
+        Ok(found.map(|kind| if kind == Kind::Read { LockedBy::Readers } else { LockedBy::Writer }))
+    }
+}
+
+/// Lock bytes that tell who uses a database (SQLite, `os.h` and `wal.c`, where they are defined).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockBytes {
+    /// SHARED of a database file: locked by every connection that is in a transaction, or in WAL mode.
+    Shared,
+    /// The dead man's switch of a `-shm` file: locked by every connection that uses it.
+    DeadMansSwitch,
+    /// The checkpointer's slot of a `-shm` file.
+    Checkpoint,
+}
+
+impl LockBytes {
+    const fn range(self) -> Range {
+        match self {
+            Self::Shared => Range::new(0x4000_0002, 510),
+            Self::DeadMansSwitch => Range::new(128, 1),
+            Self::Checkpoint => Range::new(121, 1),
+        }
+    }
+}
+
+/// Who holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockedBy {
+    /// One or more that share it.
+    Readers,
+    /// One that has it alone.
+    Writer,
 }
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { parked: Vec::new() });

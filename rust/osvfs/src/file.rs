@@ -282,10 +282,21 @@ impl OsFile {
         if name.eq_ignore_ascii_case("ltx_lock") {
             return Reply::Text(self.lock_mode.name().into());
         }
+        if name.eq_ignore_ascii_case("ltx_file") {
+            return Reply::Text(self.file_id());
+        }
         if name.eq_ignore_ascii_case("ltx_shm") {
             return Reply::Text(self.shm.as_ref().map_or("none", Shm::mode_name).into());
         }
         self.checksums.as_mut().map_or(Reply::NotFound, |checksums| checksums.pragma(name, value))
+    }
+
+    /// Which file is open here, whatever its path means by now.
+    fn file_id(&self) -> String {
+        match &self.handle {
+            Handle::Pooled(descriptor) => descriptor.id().to_string(),
+            Handle::Private(_) => String::new(),
+        }
     }
 
     fn describe(&self) -> String {

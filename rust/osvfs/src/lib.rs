@@ -34,7 +34,7 @@ mod vfs;
 
 pub use checksums::write_checksums;
 pub use choice::{LockMode, SyncMode};
-pub use fd_pool::{FileId, PooledFile};
+pub use fd_pool::{FileId, LockBytes, LockedBy, PooledFile};
 pub use lock::break_lock;
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;

@@ -121,6 +121,16 @@ impl Database {
         self.call(py, |engine| engine.snapshot_stored(TxId::new(max_txid)))
     }
 
+    #[getter]
+    fn chain_wanted(&self, py: Python<'_>) -> Option<u64> {
+        py.detach(|| self.engine.chain_wanted()).map(TxId::get)
+    }
+
+    fn adopt(&self, py: Python<'_>, path: PathBuf, page_size: u32, txid: u64) -> PyResult<()> {
+        let page_size = ltx::PageSize::new(page_size).or_raise(py)?;
+        self.call(py, |engine| engine.adopt(&path, page_size, TxId::new(txid)))
+    }
+
     fn take_notices(&self) -> Vec<String> {
         self.engine.take_notices()
     }
@@ -164,6 +174,7 @@ impl Database {
         dict.set_item("full_syncs", status.counters.full)?;
         dict.set_item("restarts", status.counters.restarts)?;
         dict.set_item("checkpoints", status.counters.checkpoints)?;
+        dict.set_item("seals", status.counters.seals)?;
         Ok(dict)
     }
 

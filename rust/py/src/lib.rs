@@ -43,7 +43,7 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::reader::ReaderSource;
     #[pymodule_export]
-    use crate::restore::{compact_level, restore, restore_plan, restore_points};
+    use crate::restore::{chain_checksums, compact_level, restore, restore_plan, restore_points};
     #[pymodule_export]
     use crate::vfs::{SQLiteHandle, break_lock, probe_directory, write_checksums};
 

@@ -68,7 +68,7 @@ pub(crate) fn restore(
     verify: Option<Py<PyAny>>,
 ) -> PyResult<Outcome> {
     let target = target(txid, timestamp_ms)?;
-    let watcher = Watcher { progress, verify, cancel: AtomicBool::new(false), raised: Mutex::new(None) };
+    let watcher = Watcher::new(progress, verify);
     let done = detached(py, || -> replica::Result<(Plan, Restored)> {
         let plan = replica::plan(client.as_dyn(), &target)?;
         let report = |progress: Progress| watcher.report(progress);
@@ -84,10 +84,7 @@ pub(crate) fn restore(
         let restored = replica::restore(client.as_dyn(), &plan, &output, &options)?;
         Ok((plan, restored))
     });
-    if let Some(raised) = watcher.raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(raised);
-    }
-    let (plan, restored) = done?;
+    let (plan, restored) = watcher.outcome(done)?;
     Ok((
         restored.pos.txid.get(),
         restored.pos.post_apply_checksum.get(),
@@ -99,6 +96,27 @@ pub(crate) fn restore(
     ))
 }
 
+/// Writes the checksums of all pages of the database that a chain of files leads to.
+#[pyfunction]
+#[pyo3(signature = (client, path, *, txid))]
+pub(crate) fn chain_checksums(
+    py: Python<'_>,
+    client: Client,
+    path: PathBuf,
+    txid: u64,
+) -> PyResult<(u32, u32)> {
+    let watcher = Watcher::new(None, None);
+    let done = detached(py, || {
+        let plan = replica::plan(client.as_dyn(), &Target::Txid(TxId::new(txid)))?;
+        let report = |progress: Progress| watcher.report(progress);
+        let options =
+            RestoreOptions { progress: Some(&report), cancel: Some(&watcher.cancel), ..Default::default() };
+        replica::page_checksums(client.as_dyn(), &plan, &path, &options)
+    });
+    let made = watcher.outcome(done)?;
+    Ok((made.page_size.get(), made.commit.get()))
+}
+
 /// Looks in on Python while Rust threads restore: Ctrl-C and an exception from the callback call the restore off.
 struct Watcher {
     progress: Option<Py<PyAny>>,
@@ -108,6 +126,18 @@ struct Watcher {
 }
 
 impl Watcher {
+    fn new(progress: Option<Py<PyAny>>, verify: Option<Py<PyAny>>) -> Self {
+        Self { progress, verify, cancel: AtomicBool::new(false), raised: Mutex::new(None) }
+    }
+
+    /// What came of it: an exception that was raised meanwhile goes before what it led to.
+    fn outcome<T>(self, done: PyResult<T>) -> PyResult<T> {
+        match self.raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(raised) => Err(raised),
+            None => done,
+        }
+    }
+
     fn report(&self, progress: Progress) {
         if self.cancel.load(Ordering::Relaxed) {
             return;

@@ -2,7 +2,8 @@
 //!
 //! * [`ReplicaClient`] is what a kind of storage has to offer; [`FileClient`] is the one for directories.
 //! * [`plan()`] picks the files for a [`Target`]; [`restore_points`] lists all targets there are.
-//! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all.
+//! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all;
+//!   [`page_checksums`] does so for the checksums of its pages alone.
 //! * [`Followed`] keeps a restored database up to date while others read it.
 //! * [`compact_level`] merges the files of one level into the next, where they are.
 //!
@@ -34,4 +35,4 @@ pub use plan::{Plan, Target, plan};
 pub use points::{RestorePoint, restore_points};
 pub use range::RetryPolicy;
 pub use reader_vfs::{Readable, ReaderVfs, Shelf};
-pub use restore::{Progress, RestoreOptions, Restored, Verify, restore, set_aside_path};
+pub use restore::{Progress, RestoreOptions, Restored, Verify, page_checksums, restore, set_aside_path};

@@ -26,7 +26,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ltx::{Checksum, PageCount, PageSize, Pos};
+use ltx::{Checksum, Header, PageCount, PageSize, Pos};
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ use crate::plan::Plan;
 use crate::range::{RangeReader, RetryPolicy};
 use file::read_header;
 use index::MIN_FILE;
-use output::Output;
+use output::{Content, Output};
 use publish::{Names, RealNames};
 use queue::Queue;
 use winners::Winners;
@@ -131,6 +131,28 @@ pub fn restore(
     restore_with(&RealNames, client, plan, output, options)
 }
 
+/// Goes through the files of `plan` as [`restore`] does, but keeps of every page only its checksum: the file at `output`, which
+/// must not exist yet, gets [`ltx::page_checksum`] of page `n` as eight big-endian bytes at offset `(n - 1) * 8`, and zeros for
+/// the lock page. A database can so be compared with its replica without a second copy of it.
+///
+/// The file appears whole and durable, or not at all. Of the options, `overwrite` and `verify` play no part.
+///
+/// # Errors
+/// As [`restore`].
+pub fn page_checksums(
+    client: &dyn ReplicaClient,
+    plan: &Plan,
+    output: &Path,
+    options: &RestoreOptions<'_>,
+) -> Result<Restored> {
+    let options = RestoreOptions { overwrite: false, verify: None, ..*options };
+    let place = publish::Place::new(&RealNames, output)?;
+    place.prepare(false)?;
+    let built = build(client, plan, place.output(), Content::Checksums, &options)?;
+    place.publish(built.file.path(), false)?;
+    Ok(built.finish(plan, &options))
+}
+
 fn restore_with(
     names: &dyn Names,
     client: &dyn ReplicaClient,
@@ -138,21 +160,58 @@ fn restore_with(
     output: &Path,
     options: &RestoreOptions<'_>,
 ) -> Result<Restored> {
-    check_sizes(&plan.files)?;
     let place = publish::Place::new(names, output)?;
     place.prepare(options.overwrite)?;
+    let built = build(client, plan, place.output(), Content::Pages, options)?;
+    options.verify.map_or(Ok(()), |verify| verify(built.file.path()))?;
+    place.publish(built.file.path(), options.overwrite)?;
+    Ok(built.finish(plan, options))
+}
+
+/// A new file that is whole and durable, but has no name of its own yet.
+struct Built {
+    file: Output,
+    newest: Header,
+    post_apply_checksum: Checksum,
+    counters: Counters,
+}
+
+impl Built {
+    /// Reports that everything is done, and what has been made.
+    fn finish(self, plan: &Plan, options: &RestoreOptions<'_>) -> Restored {
+        report(&self.counters, plan, options, true);
+        Restored {
+            pos: Pos { txid: plan.txid, post_apply_checksum: self.post_apply_checksum },
+            page_size: self.newest.page_size,
+            commit: self.newest.commit,
+            files: plan.files.len(),
+            bytes: plan.size(),
+        }
+    }
+}
+
+/// Reads, verifies and writes everything.
+fn build(
+    client: &dyn ReplicaClient,
+    plan: &Plan,
+    output: &Path,
+    content: Content,
+    options: &RestoreOptions<'_>,
+) -> Result<Built> {
+    check_sizes(&plan.files)?;
     let stop = AtomicBool::new(false);
     let reader = RangeReader { client, retry: options.retry, cancel: options.cancel.unwrap_or(&stop) };
     let newest = plan.files.last().ok_or(Error::NoSnapshot { first: None })?;
     let (header, _) = read_header(newest, &mut |offset, buf| reader.read_exact(newest, offset, buf))?;
-    let file = Output::create(place.output())?;
+    let file = Output::create(output, content, header.page_size)?;
     if options.overwrite
-        && let Ok(old) = fs::metadata(place.output())
+        && let Ok(old) = fs::metadata(output)
     {
         file.set_permissions(old.permissions())?;
     }
-    file.set_len(header.commit.bytes(header.page_size))?;
-    let winners = Winners::new(header.commit, header.page_size, || file.create_scratch());
+    file.set_size(header.commit)?;
+    let spill = || file.create_scratch();
+    let winners = Winners::new(header.commit, header.page_size, content.is_sparse(), spill);
     let workers = worker_count(client, plan, options.parallelism);
     let shared = Shared {
         reader: RangeReader { cancel: &stop, ..reader },
@@ -166,13 +225,9 @@ fn restore_with(
     };
     run(&shared, workers, plan, options, &stop)?;
     let post_apply_checksum = check_whole(&shared)?;
+    let counters = shared.counters;
     file.sync()?;
-    options.verify.map_or(Ok(()), |verify| verify(file.path()))?;
-    place.publish(file.path(), options.overwrite)?;
-    report(&shared, plan, options, true);
-    let pos = Pos { txid: plan.txid, post_apply_checksum };
-    let (page_size, commit) = (header.page_size, header.commit);
-    Ok(Restored { pos, page_size, commit, files: plan.files.len(), bytes: plan.size() })
+    Ok(Built { file, newest: header, post_apply_checksum, counters })
 }
 
 /// Runs the workers; meanwhile this thread reports progress and listens for cancellation.
@@ -193,7 +248,7 @@ fn run(
             }
         });
         while !shared.queue.wait_idle(TICK) {
-            report(shared, plan, options, false);
+            report(&shared.counters, plan, options, false);
             if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
                 shared.queue.fail(Error::Cancelled);
             }
@@ -209,14 +264,14 @@ fn run(
     }
 }
 
-fn report(shared: &Shared<'_>, plan: &Plan, options: &RestoreOptions<'_>, is_done: bool) {
+fn report(counters: &Counters, plan: &Plan, options: &RestoreOptions<'_>, is_done: bool) {
     let Some(progress) = options.progress else { return };
     let (bytes_total, files_total) = (plan.size(), plan.files.len() as u64);
-    let bytes = shared.counters.bytes.load(Ordering::Relaxed);
+    let bytes = counters.bytes.load(Ordering::Relaxed);
     progress(Progress {
         bytes_done: if is_done { bytes_total } else { bytes.min(bytes_total) },
         bytes_total,
-        files_done: shared.counters.files.load(Ordering::Relaxed),
+        files_done: counters.files.load(Ordering::Relaxed),
         files_total,
     });
 }

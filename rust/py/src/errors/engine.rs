@@ -27,6 +27,19 @@ impl IntoPython for E {
             E::Busy { path } => {
                 DatabaseError::new_err(text).on(py, &path).hint(py, "a larger busy_timeout waits for longer")
             }
+            E::ExclusiveLock { path } => DatabaseError::new_err(text).on(py, &path).hint(
+                py,
+                "replication begins when the application lets go; PRAGMA locking_mode = EXCLUSIVE keeps every other program out",
+            ),
+            E::IndexRemoved { path } => DatabaseError::new_err(text)
+                .on(py, &path)
+                .hint(py, "restart the application; never delete -wal or -shm while a database is open"),
+            E::LeftInUse { path } => DatabaseError::new_err(text)
+                .on(py, &path)
+                .hint(py, "restart the application, so that it opens the file that has the name now"),
+            E::NotPermitted { path, .. } => {
+                DatabaseError::new_err(text).on(py, &path).hint(py, "run the replicator as the owner of the database")
+            }
             E::LocalStateLost { path } => PreviousIOError::new_err(text).on(py, &path),
             E::Changed { path, .. } => DatabaseError::new_err(text).on(py, &path),
             E::Io { op, path, source } => {

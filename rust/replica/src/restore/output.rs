@@ -1,4 +1,4 @@
-//! The database being restored: a new file beside its final place.
+//! What is being made: a database, or the checksums of its pages, in a new file beside its final place.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+
+use ltx::{PageCount, PageSize, Pgno};
 
 use crate::error::{Error, Result};
 use crate::file_client::ensure_dir;
@@ -28,10 +30,39 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The file that will become the database; removed when dropped before that.
+/// What of each page goes into the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The page itself, so that the file is the database.
+    Pages,
+    /// Its checksum alone, [`CHECKSUM_SIZE`] big-endian bytes; zeros for the lock page.
+    Checksums,
+}
+
+/// Length in bytes of a page checksum in the file.
+pub(crate) const CHECKSUM_SIZE: usize = 8;
+
+impl Content {
+    /// Length in bytes of the file for a whole database.
+    fn len(self, commit: PageCount, page_size: PageSize) -> u64 {
+        match self {
+            Self::Pages => commit.bytes(page_size),
+            Self::Checksums => u64::from(commit.get()) * CHECKSUM_SIZE as u64,
+        }
+    }
+
+    /// Whether a page of zeros is what an unwritten part of the file reads as.
+    pub(crate) fn is_sparse(self) -> bool {
+        self == Self::Pages
+    }
+}
+
+/// The file that will get the output's name; removed when dropped before that.
 pub(crate) struct Output {
     file: File,
     path: PathBuf,
+    content: Content,
+    page_size: PageSize,
     written: AtomicU64,
     closing: AtomicBool,
     wake: (Mutex<()>, Condvar),
@@ -45,24 +76,25 @@ impl Drop for Output {
 }
 
 impl Output {
-    /// Creates a file beside `output`, and the directories above it.
-    pub(crate) fn create(output: &Path) -> Result<Self> {
+    /// Creates a file for a database of pages of `page_size`, beside `output`, and the directories above it.
+    pub(crate) fn create(output: &Path, content: Content, page_size: PageSize) -> Result<Self> {
         if let Some(parent) = output.parent() {
             ensure_dir(parent).map_err(|source| Error::output("create", parent, source))?;
         }
         let (file, path) = create_unique(MODE, |suffix| with_suffix(output, &format!(".tmp-{suffix}")))
             .map_err(|source| Error::output("create", output, source))?;
         let wake = (Mutex::new(()), Condvar::new());
-        Ok(Self { file, path, written: AtomicU64::new(0), closing: AtomicBool::new(false), wake })
+        let (written, closing) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { file, path, content, page_size, written, closing, wake })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Sets the length in bytes; new space reads as zeros.
-    pub(crate) fn set_len(&self, len: u64) -> Result<()> {
-        self.file.set_len(len).map_err(|source| self.error(source))
+    /// Makes room for a database of `commit` pages; new space reads as zeros.
+    pub(crate) fn set_size(&self, commit: PageCount) -> Result<()> {
+        self.file.set_len(self.content.len(commit, self.page_size)).map_err(|source| self.error(source))
     }
 
     /// Takes over the access rights of the database that will be replaced.
@@ -70,7 +102,18 @@ impl Output {
         self.file.set_permissions(permissions).map_err(|source| self.error(source))
     }
 
-    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    /// Takes in whole pages that lie at `offset` (bytes) in the database.
+    pub(crate) fn write_pages(&self, pages: &[u8], offset: u64) -> io::Result<()> {
+        match self.content {
+            Content::Pages => self.write_at(pages, offset),
+            Content::Checksums => {
+                let first = offset / u64::from(self.page_size.get());
+                self.write_at(&checksums(pages, first, self.page_size), first * CHECKSUM_SIZE as u64)
+            }
+        }
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)?;
         if bytes.len() < BULK {
             return Ok(());
@@ -125,4 +168,11 @@ impl Output {
         fs::remove_file(path)?;
         Ok(file)
     }
+}
+
+/// The checksums of pages, the first of which is number `first` from 0, as the file has them.
+fn checksums(pages: &[u8], first: u64, page_size: PageSize) -> Vec<u8> {
+    let numbers = (first + 1..).map_while(|number| Pgno::new(u32::try_from(number).ok()?));
+    let pages = numbers.zip(pages.chunks_exact(page_size.bytes()));
+    pages.flat_map(|(pgno, page)| ltx::page_checksum(pgno, page).get().to_be_bytes()).collect()
 }

@@ -34,6 +34,7 @@ pub(crate) struct Winners {
     numbers: Numbers,
     commit: PageCount,
     page_size: PageSize,
+    is_sparse: bool,
     locks: Vec<Mutex<()>>,
 }
 
@@ -46,10 +47,12 @@ pub(crate) struct Run<'a> {
 }
 
 impl Winners {
-    /// For a database of `commit` pages; `spill` makes an empty file if it is a large one.
+    /// For a database of `commit` pages, in an output that reads as zeros where nothing has been written if it `is_sparse`;
+    /// `spill` makes an empty file if the database is a large one.
     pub(crate) fn new(
         commit: PageCount,
         page_size: PageSize,
+        is_sparse: bool,
         spill: impl FnOnce() -> io::Result<File>,
     ) -> io::Result<Self> {
         let numbers = if commit.get() <= MOST_IN_MEMORY {
@@ -60,7 +63,7 @@ impl Winners {
             Numbers::Spilled(file)
         };
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
-        Ok(Self { numbers, commit, page_size, locks })
+        Ok(Self { numbers, commit, page_size, is_sparse, locks })
     }
 
     /// Whether the page after `pgno` has to go into another [`Run`].
@@ -69,9 +72,9 @@ impl Winners {
         pgno.get().is_multiple_of(pages)
     }
 
-    /// Writes those pages of `run` that no newer file has; `write` gets bytes and their offset in the output.
+    /// Writes those pages of `run` that no newer file has; `write` gets bytes and their offset in the database.
     ///
-    /// Pages of zeros are left out where nothing has been written: a new file reads as zeros there.
+    /// Pages of zeros are left out of a sparse output where nothing has been written: a new file reads as zeros there.
     pub(crate) fn write(
         &self,
         run: &Run<'_>,
@@ -85,7 +88,8 @@ impl Winners {
         self.load(start, &mut numbers)?;
         let wanted = |i: usize| {
             let page = run.pages.get(i * size..(i + 1) * size).unwrap_or_default();
-            numbers.get(i).is_some_and(|held| *held < run.number && (*held != 0 || !is_zero(page)))
+            let differs = |held| held != 0 || !self.is_sparse || !is_zero(page);
+            numbers.get(i).is_some_and(|held| *held < run.number && differs(*held))
         };
         for span in spans(count, wanted) {
             let offset = run.first.offset(self.page_size) + (span.start * size) as u64;
@@ -169,7 +173,7 @@ mod tests {
 
     fn winners(commit: u32, spilled: bool) -> Winners {
         let page_size = PageSize::new(512).unwrap();
-        let mut winners = Winners::new(PageCount::new(commit), page_size, || panic!("small")).unwrap();
+        let mut winners = Winners::new(PageCount::new(commit), page_size, true, || panic!("small")).unwrap();
         if spilled {
             let file = tempfile::tempfile().unwrap();
             file.set_len(u64::from(commit) * 4).unwrap();
@@ -213,9 +217,16 @@ mod tests {
     }
 
     #[test]
+    fn zeros_are_written_where_they_stand_for_something_else() {
+        let (winners, out) =
+            (Winners { is_sparse: false, ..winners(3, false) }, Mutex::new(vec![0; 3 * SIZE]));
+        assert_eq!(write(&winners, &out, 1, &[0, 0, 1], 1), [(0, 3)]);
+    }
+
+    #[test]
     fn the_lock_page_is_never_missing() {
         let page_size = PageSize::new(65536).unwrap();
-        let winners = Winners::new(PageCount::new(16_386), page_size, || panic!("small")).unwrap();
+        let winners = Winners::new(PageCount::new(16_386), page_size, true, || panic!("small")).unwrap();
         winners.store(0, &vec![1; 16_384]).unwrap();
         assert_eq!(winners.first_missing().unwrap(), Pgno::new(16_386));
     }

@@ -231,7 +231,7 @@ impl<'a> Worker<'a> {
             let written = self
                 .shared
                 .winners
-                .write(&Run { first, pages, number }, |bytes, offset| output.write_at(bytes, offset));
+                .write(&Run { first, pages, number }, |pages, offset| output.write_pages(pages, offset));
             written.map_err(|source| output.error(source))?;
         }
         self.batch.clear();

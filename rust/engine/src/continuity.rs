@@ -1,0 +1,278 @@
+//! Whether the files are still those that were opened, and whether only SQLite has written to the database file.
+//!
+//! A name can come to mean another file (`mv`), and a file can be written by something else under its name (`cp` keeps the
+//! inode). While a read transaction of ours is held, SQLite changes the database file by checkpoints alone, and a checkpoint shows
+//! in the wal-index: it notes there how far it means to go before it writes the first page, and how far it came after the last
+//! one (SQLite, "WAL-mode File Format", section 2.2, `nBackfill` and `nBackfillAttempted`). So a change of the file's times or
+//! size without a trace of a checkpoint was made by something else, and what is known of its pages is void. While our transaction
+//! is on read-lock slot 0 no checkpoint can write at all, and no trace excuses a change.
+//!
+//! A checkpoint of the application may hide what was written right after it: an application that is stopped moves its WAL, and a
+//! backup comes over the file a moment later. So after such a change the pages are compared as well, at once where that takes no
+//! more than a few times the work of the checkpoint, else when enough was written to be worth it.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use wal::{Salt, WalIndex};
+
+use crate::error::{Error, Result};
+use crate::files::{Name, Names};
+use crate::live::Live;
+use crate::scan::{Wanted, scan};
+
+/// How often a wal-index that is being written is read again, and after which pause.
+const INDEX_TRIES: u32 = 20;
+const INDEX_WAIT: Duration = Duration::from_micros(50);
+/// A database of so many pages is compared at once,
+const FEW_PAGES: u64 = 4096;
+/// a larger one when so many pages have to be read for each frame that was read since the last time.
+const PAGES_PER_FRAME: u64 = 8;
+
+const WRITTEN: &str = "the database file was written by something other than SQLite";
+
+/// Which file a database is, when it was written last, and how long it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) modified_ns: i64,
+    pub(crate) changed_ns: i64,
+    pub(crate) size: u64,
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            size: metadata.len(),
+        }
+    }
+
+    /// Whether the content is the same; losing a name changes only the other time.
+    fn has_content_of(&self, other: &Self) -> bool {
+        (self.modified_ns, self.size) == (other.modified_ns, other.size)
+    }
+}
+
+/// What checkpoints leave in the wal-index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoints {
+    salt: Salt,
+    backfilled: u32,
+    attempted: u32,
+}
+
+impl Checkpoints {
+    pub(crate) fn of(index: &WalIndex) -> Self {
+        Self { salt: index.salt, backfilled: index.backfilled, attempted: index.backfill_attempted }
+    }
+}
+
+/// The database file as it was when it was looked at last, and the checkpoints that were known of before that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observed {
+    pub(crate) stamp: Stamp,
+    checkpoints: Option<Checkpoints>,
+    /// The turn that was ours then, if it keeps every checkpoint from writing.
+    quiet_turn: Option<u64>,
+}
+
+impl Observed {
+    /// Before the first look.
+    pub(crate) fn nothing() -> Self {
+        Self { stamp: Stamp::default(), checkpoints: None, quiet_turn: None }
+    }
+}
+
+/// A change of the database file that a checkpoint of the application explains, but need not explain alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Doubt {
+    is_open: bool,
+    /// Frames read since the pages were compared last.
+    pub(crate) frames: u64,
+}
+
+impl Doubt {
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+}
+
+impl Live {
+    /// Compares the database with the newest L0 file, if its file may hold what no checkpoint has written. To be called when
+    /// nothing that was read is waiting, in a transaction that began no later than that.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when a page differs.
+    pub(crate) fn settle_doubt(&mut self) -> Result<()> {
+        let pages = u64::from(self.position.commit.get());
+        let is_worth_it = pages <= FEW_PAGES.max(self.doubt.frames.saturating_mul(PAGES_PER_FRAME));
+        if !self.doubt.is_open || !is_worth_it || self.position.lost.is_some() || !self.pending.is_empty() {
+            return Ok(());
+        }
+        let Some(sums) = &self.sums else { return Ok(()) };
+        let mut differing = None;
+        scan(&self.view_at_position()?, Wanted::Differing(sums), |batch| {
+            differing = differing.or(batch.pages().next().map(|(pgno, ..)| pgno));
+            Ok(())
+        })?;
+        self.doubt = Doubt::default();
+        match differing {
+            Some(_) => Err(Error::Changed { path: self.path().to_owned(), what: WRITTEN }),
+            None => Ok(()),
+        }
+    }
+
+    /// Right after a checkpoint of ours: the change that it made is no matter of doubt.
+    pub(crate) fn observe_own_checkpoint(&mut self) -> Result<()> {
+        self.observed = self.observe()?;
+        Ok(())
+    }
+
+    /// The state to compare later ones with.
+    pub(crate) fn observe(&self) -> Result<Observed> {
+        // In this order: a checkpoint that comes in between will be seen as one.
+        let checkpoints = self.checkpoints_now()?;
+        Ok(Observed { stamp: self.files.stamp()?, checkpoints, quiet_turn: None })
+    }
+
+    /// Whether everything is still what it was: the names, and the content of the database file but for checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] says what is not.
+    pub(crate) fn verify_files(&mut self) -> Result<()> {
+        let changed = |what| Error::Changed { path: self.path().to_owned(), what };
+        let checkpoints = self.files.checkpoints()?;
+        let names = self.files.names();
+        match (names.db, names.wal, names.shm) {
+            (Name::Gone, ..) => return Err(changed("the database file is gone")),
+            (Name::Other, ..) => return Err(changed("the database file was replaced")),
+            (_, Name::Other, _) => return Err(changed("the wal was replaced")),
+            (_, _, Name::Other) => return Err(changed("the wal-index was replaced")),
+            _ => {}
+        }
+        let stamp = self.files.stamp()?;
+        if stamp != self.observed.stamp && !self.is_by_checkpoint(checkpoints)? {
+            return Err(changed(WRITTEN));
+        }
+        self.doubt.is_open |= stamp != self.observed.stamp;
+        self.observed = Observed {
+            stamp,
+            checkpoints: checkpoints.or(self.observed.checkpoints),
+            quiet_turn: self.quiet_turn(),
+        };
+        self.tell_of_removed(names);
+        Ok(())
+    }
+
+    /// A WAL or wal-index without a name is used on, by the application as by us: to open another beside it would tear the
+    /// database. Once they have new files, the next look finds that.
+    fn tell_of_removed(&self, names: Names) {
+        for (name, what) in [(names.wal, "-wal"), (names.shm, "-shm")] {
+            if name == Name::Gone {
+                let path = self.path().display();
+                self.notices.say(format!(
+                    "{path}{what} was deleted while in use; replication goes on with the open file until the application closes it"
+                ));
+            }
+        }
+    }
+
+    /// Whether a checkpoint explains that the database file changed since the last look, before which `seen` was read.
+    fn is_by_checkpoint(&self, seen: Option<Checkpoints>) -> Result<bool> {
+        if self.observed.quiet_turn.is_some() && self.observed.quiet_turn == self.quiet_turn() {
+            return Ok(false);
+        }
+        let before = self.observed.checkpoints;
+        if seen.is_some() && seen != before {
+            return Ok(true);
+        }
+        if self.files.checkpoint_runs()? {
+            return Ok(true);
+        }
+        // It may have ended between the two looks.
+        let again = self.checkpoints_now()?;
+        Ok(again.is_some() && again != before)
+    }
+
+    /// The turn in which no checkpoint can write: its transaction began when the whole WAL was in the database file, so that it
+    /// is on slot 0.
+    fn quiet_turn(&self) -> Option<u64> {
+        self.pace.is_surely_on_slot_0().then(|| self.turns.number())
+    }
+
+    fn checkpoints_now(&self) -> Result<Option<Checkpoints>> {
+        for _ in 0..INDEX_TRIES {
+            if let Some(checkpoints) = self.files.checkpoints()? {
+                return Ok(Some(checkpoints));
+            }
+            std::thread::sleep(INDEX_WAIT);
+        }
+        Ok(None)
+    }
+
+    /// Before everything is let go because something changed underneath. What was committed can still be read from the WAL
+    /// that is open here. Nothing is written into the database file: its content may be another one by now. The generation of
+    /// the WAL is returned whose frames may belong to another file than the one beside them.
+    pub(crate) fn let_go(&mut self) -> Option<Salt> {
+        if self.position.lost.is_none() {
+            let _ = self.catch_up().and_then(|_| self.emit_read());
+        }
+        let _ = self.empty_stale_wal();
+        if self.has_own_content().unwrap_or(false) { self.distrusted } else { self.unproved_frames() }
+    }
+
+    /// Whether the name still means the file that is open here, with nothing in it that SQLite has not written.
+    fn has_own_content(&self) -> Result<bool> {
+        let checkpoints = self.files.checkpoints()?;
+        if self.files.names().db != Name::Same {
+            return Ok(false);
+        }
+        Ok(self.files.stamp()? == self.observed.stamp || self.is_by_checkpoint(checkpoints)?)
+    }
+
+    /// Frames that are in the database file already would be applied once more, to whatever has its name by then, when the
+    /// next connection rebuilds the wal-index. Emptying such a WAL writes to nothing else.
+    fn empty_stale_wal(&mut self) -> Result<()> {
+        let names = self.files.names();
+        if names.wal != Name::Same || names.shm != Name::Same || self.files.is_elsewhere() {
+            return Ok(());
+        }
+        self.turns.rollback()?;
+        if names.db != Name::Same && self.observed.stamp.has_content_of(&self.files.stamp()?) {
+            // The file that we have open is the one that the frames belong to, under whatever name.
+            self.turns.move_frames()?;
+        }
+        let is_drained = |index: WalIndex| {
+            index.mx_frame > 0 && index.backfilled >= index.mx_frame && !self.is_opened_anew()
+        };
+        if self.files.wal_index()?.is_some_and(is_drained) {
+            self.turns.empty_wal()?;
+        }
+        Ok(())
+    }
+
+    /// The generation of the WAL, if its frames are not all in the database file. Whether they belong to another one only the
+    /// application can decide, by using them.
+    fn unproved_frames(&self) -> Option<Salt> {
+        let index = self.files.wal_index().ok().flatten()?;
+        (index.backfilled < index.mx_frame).then_some(index.salt)
+    }
+
+    /// Whether the frames of the WAL belong to the database file that we have open.
+    pub(crate) fn frames_are_trusted(&self) -> bool {
+        let Some(distrusted) = self.distrusted else { return true };
+        self.position.cursor.is_some_and(|cursor| cursor.header.salt != distrusted)
+    }
+
+    /// Whether somebody uses the database that has taken the place of ours. Then the WAL may be theirs already.
+    fn is_opened_anew(&self) -> bool {
+        self.files.names().db != Name::Same && self.files.is_successor_in_use()
+    }
+}

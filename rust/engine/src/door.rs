@@ -1,0 +1,103 @@
+//! What is checked before a live database is opened: whether we may, and whether that would harm anybody.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use ltx::ReadAt;
+use osvfs::{LockBytes, LockedBy};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use crate::error::{Context, Error, Result};
+use crate::files::{Pooled, sibling};
+use crate::notices::Notices;
+
+/// An application that is just opening the database has its first lock and not yet the next. It is given so long.
+const LOCK_TRIES: u32 = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
+
+/// Refuses the database that its owner calls `given`, and that is at `real`, if we must not open it; says what will be missing.
+///
+/// # Errors
+/// [`Error::NotPermitted`], [`Error::IndexRemoved`], [`Error::ExclusiveLock`].
+pub(crate) fn check(given: &Path, real: &Path, notices: &Notices) -> Result<()> {
+    let metadata = fs::metadata(real).context("stat", given)?;
+    refuse_without_permission(given, real, &metadata)?;
+    if metadata.nlink() > 1 {
+        notices.say(format!(
+            "{} has {} hard links: commits made under another name have another WAL and are not replicated",
+            given.display(),
+            metadata.nlink()
+        ));
+    }
+    if is_mounted_alone(real) {
+        notices.say(format!(
+            "{} is mounted as a single file: its WAL is not shared, so commits made outside are not replicated; mount the directory",
+            given.display()
+        ));
+    }
+    refuse_hidden_index(given, real)
+}
+
+/// Who may only read a database would leave `-wal` and `-shm` behind that its owner cannot write.
+fn refuse_without_permission(given: &Path, real: &Path, metadata: &Metadata) -> Result<()> {
+    if accessat(CWD, real, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok() {
+        return Ok(());
+    }
+    Err(Error::NotPermitted {
+        path: given.to_owned(),
+        mode: metadata.mode() & 0o7777,
+        owner: metadata.uid(),
+        user: rustix::process::geteuid().as_raw(),
+    })
+}
+
+/// A connection in WAL mode holds SHARED on the database and the dead man's switch of its wal-index. If there is the first and not
+/// the second, the wal-index in use has lost its name, and we would make another one: two that each know half of the commits.
+fn refuse_hidden_index(given: &Path, real: &Path) -> Result<()> {
+    for attempt in 1.. {
+        match hidden_index(real).context("look at the locks of", given)? {
+            None => return Ok(()),
+            Some(LockedBy::Writer) if attempt == LOCK_TRIES => {
+                return Err(Error::ExclusiveLock { path: given.to_owned() });
+            }
+            Some(LockedBy::Readers) if attempt == LOCK_TRIES => {
+                return Err(Error::IndexRemoved { path: given.to_owned() });
+            }
+            Some(_) => std::thread::sleep(LOCK_WAIT),
+        }
+    }
+    Ok(())
+}
+
+/// Who has the database open without a wal-index that we could share.
+fn hidden_index(real: &Path) -> io::Result<Option<LockedBy>> {
+    let database = Pooled::open(real)?;
+    let mut versions = [0; 2];
+    // A database in rollback mode has no wal-index; its locks are held for as long as a transaction is.
+    if database.read_at(&mut versions, 18)? < 2 || versions != [2, 2] {
+        return Ok(None);
+    }
+    let Some(users) = database.lock_on(LockBytes::Shared)? else { return Ok(None) };
+    let index = match Pooled::open(&sibling(real, "-shm")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(users)),
+        index => index?,
+    };
+    Ok(if index.lock_on(LockBytes::DeadMansSwitch)?.is_some() { None } else { Some(users) })
+}
+
+#[cfg(target_os = "linux")]
+fn is_mounted_alone(real: &Path) -> bool {
+    use rustix::fs::{StatxAttributes, StatxFlags, statx};
+
+    statx(CWD, real, AtFlags::empty(), StatxFlags::BASIC_STATS).is_ok_and(|found| {
+        (found.stx_attributes & found.stx_attributes_mask).contains(StatxAttributes::MOUNT_ROOT)
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_mounted_alone(_real: &Path) -> bool {
+    false
+}

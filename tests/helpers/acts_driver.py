@@ -1,0 +1,61 @@
+"""`python -m tests.helpers.acts_driver`: the replicating process. The commands of `driver`, and forks of it with a living child."""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import ltxcore
+
+from tests.helpers import driver
+from tests.helpers.process import answer_lines
+
+CLOSING_SECONDS = 10.0
+
+
+def do_open(path: str, replica: str, sync_interval: float, options: dict[str, Any]) -> None:
+    driver.held.clear()
+    db = ltxcore.DB(path, replica=ltxcore.Replica(replica, sync_interval=sync_interval), **options)
+    db.open()
+    driver.held.append(db)
+
+
+def close() -> None:
+    """Bring everything into the replica; whatever becomes of that, it is closed."""
+    while driver.held:
+        driver.held.pop().close(timeout=CLOSING_SECONDS)
+
+
+def fork(how: str) -> int:
+    """A child that lives on (`sleep`), or that has ended the usual way (`exit`), or used the database (`use`)."""
+    if how == "use":
+        assert "ForkedError" in driver.fork_and_use()
+        return 0
+    child = os.fork()
+    if child == 0:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(nothing, descriptor)
+        if how == "exit":
+            sys.exit(0)
+        while True:
+            signal.pause()
+    if how == "exit":
+        os.waitpid(child, 0)
+        return 0
+    return child
+
+
+COMMANDS: dict[str, Callable[..., Any]] = driver.COMMANDS | {"open": do_open, "close": close, "fork": fork}
+
+
+if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    try:
+        answer_lines(lambda command, arguments: COMMANDS[command](**arguments))
+    finally:
+        with contextlib.suppress(ltxcore.Error):
+            close()

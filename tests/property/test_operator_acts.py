@@ -1,0 +1,223 @@
+"""Whatever is killed, restarted, checkpointed or replaced: what `wait` reported is in a restore, and the database is left alone.
+
+First single sequences, each a fault that was found once; then random ones. `acts_world` has the rules, `acts_operator` the acts.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.helpers import litestream
+from tests.helpers.acts_operator import Operator, Setting, world
+from tests.helpers.acts_processes import Pool
+from tests.helpers.profiles import marks
+
+pytestmark = [pytest.mark.process, *marks(60, 600)]
+
+LATER = 3600.0  # uploads come when somebody waits
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pool() -> Iterator[None]:
+    yield
+    Pool.end()
+
+
+def fill(w: Operator, n: int = 10) -> None:
+    """A database of some dozens of pages, and its first file in the replica."""
+    for number in range(8):
+        w.commit("many", n + number)
+    w.commit("keys", n)
+    w.start()
+    w.wait()
+
+
+@pytest.mark.parametrize("form", ["delete", "wal"])
+@pytest.mark.parametrize("remove", ["both", "wal"])
+def test_a_backup_is_copied_over_and_the_wal_removed(remove: str, form: str) -> None:
+    """The frames of the WAL that was removed were written into the backup, which was malformed then."""
+    with world() as w:
+        fill(w)
+        w.commit("touch", 3)
+        w.wait()
+        w.put_backup(0, "cp", remove, form, 0.5)
+        w.wait()
+        w.commit("insert", 3)
+        w.wait()
+
+
+@pytest.mark.parametrize("meanwhile", ["running", "killed", "killed afterwards"])
+def test_a_backup_of_the_same_size_is_copied_over_an_idle_database(meanwhile: str) -> None:
+    """The whole WAL was in the database, so nothing but its pages changed: that was never noticed, nor after a restart."""
+    with world() as w:
+        fill(w)
+        w.save()
+        w.commit("touch", 3)
+        w.wait()
+        if meanwhile == "killed":
+            w.kill("", 0.0)
+        w.put_backup(1, "cp", "none", "wal", 0.2)
+        if meanwhile == "killed afterwards":
+            w.kill("", 0.0)
+        w.start()
+        w.wait()
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(litestream.program() is None, reason="needs the real Litestream")
+def test_litestream_left_a_gap_and_we_take_over() -> None:
+    """Rows that Litestream missed never reached a restore, since its newest file was taken for proof."""
+    with world(Setting(autocheckpoint=0)) as w:
+        for n in range(4):
+            w.commit("many", n + 10)
+        w.litestream(True, 3, "FULL")
+        w.start()
+        w.wait()
+        w.commit("insert", 1)
+        w.wait()
+
+
+@pytest.mark.parametrize("end", ["running", "killed"])
+def test_the_newest_local_file_is_lost_before_its_upload(end: str) -> None:
+    """The page checksums knew the lost transaction already: its pages were never found again."""
+    with world(Setting(autocheckpoint=0, sync_interval=LATER)) as w:
+        fill(w)
+        w.commit("insert", 3)
+        w.wait()
+        w.commit("touch", 3)
+        w.sync()
+        w.checkpoint("TRUNCATE")
+        if end == "killed":
+            w.kill("", 0.0)
+        w.lose_local_file(0, -1, 0.0)
+        w.commit("insert", 1)
+        w.start()
+        w.wait()
+
+
+@pytest.mark.parametrize("how", ["emptied", "rolled back", "one file"])
+def test_the_replica_loses_files_while_it_is_written(how: str) -> None:
+    """The replica was only looked at when it was opened: what came afterwards was said to be durable, and could not be restored."""
+    with world() as w:
+        fill(w)
+        w.save()
+        for n in range(3):
+            w.commit("insert", n)
+            w.wait()
+        if how == "emptied":
+            w.empty_replica(True, 0.0)
+        elif how == "rolled back":
+            w.put_back_replica(1, 0.0)
+        else:
+            w.lose_replica_file(1, -1, 0.0)
+        w.commit("insert", 3)
+        w.wait()
+
+
+@pytest.mark.parametrize("drained", [True, False])
+@pytest.mark.parametrize("how", ["mv", "cp"])
+def test_another_database_comes_over_while_the_wal_stays(how: str, drained: bool) -> None:
+    """What the application then finds is what a restore gives, or there is an error. The WAL of the old one is not written into it."""
+    with world(Setting(autocheckpoint=0)) as w:
+        fill(w)
+        w.save()
+        w.commit("touch", 3)
+        w.wait()
+        if drained:
+            w.put_backup(1, how, "none", "wal", 0.3)
+        else:
+            w.put_backup_only(1, how, "wal", 0.3)
+        w.wait()
+        w.commit("insert", 3)
+        w.wait()
+
+
+def test_the_wal_index_is_removed_under_the_application() -> None:
+    """A second wal-index came beside the one in use: commits were passed over, and two kinds of checkpoints tore the database."""
+    with world() as w:
+        fill(w)
+        w.remove_shm_under_app(0.3)
+        for n in range(3):
+            w.commit("insert", n)
+            w.wait()
+        w.close_app()
+        w.commit("insert", 4)
+        w.wait()
+
+
+@pytest.mark.parametrize("with_meta", [False, True], ids=["database", "database-and-meta"])
+def test_the_database_goes_back_with_its_wal(with_meta: bool) -> None:
+    """An older state of the volume, so that the replica is ahead: a restore is the older state afterwards."""
+    with world(Setting(autocheckpoint=0)) as w:
+        fill(w)
+        w.commit("touch", 3)
+        w.wait()
+        w.save()
+        for n in range(3):
+            w.commit("update", n)
+            w.wait()
+        w.kill("", 0.0)
+        w.put_back_volume(1, with_meta)
+        w.start()
+        w.wait()
+        w.commit("touch", 1)
+        w.wait()
+
+
+@pytest.mark.parametrize("over", [False, True], ids=["instead", "over"])
+@pytest.mark.parametrize("meanwhile", ["running", "killed"])
+def test_an_older_copy_of_the_meta_directory_is_put_back(meanwhile: str, over: bool) -> None:
+    """It was copied file by file while it was written."""
+    with world() as w:
+        fill(w)
+        w.commit("touch", 3)
+        w.save()
+        for n in range(3):
+            w.commit("touch", n)
+            w.wait()
+        if meanwhile == "killed":
+            w.kill("", 0.0)
+        w.put_back_meta(1, over, 0.1)
+        w.commit("insert", 1)
+        w.start()
+        w.wait()
+        w.checkpoint("TRUNCATE")
+        w.kill("", 0.0)
+        w.commit("touch", 5)
+        w.checkpoint("TRUNCATE")
+        w.start()
+        w.wait()
+
+
+@pytest.mark.parametrize("meanwhile", ["running", "killed"])
+@pytest.mark.parametrize(("ahead", "size"), [(0, 0), (0, 300), (1, 0), (1, 300)])
+def test_a_stray_file_is_in_the_replica(ahead: int, size: int, meanwhile: str) -> None:
+    """At the last TXID there is, or where the next file belongs: nothing is called durable that cannot be restored.
+
+    It may be refused until the operator removes the file; what comes then must be in a restore.
+    """
+    with world() as w:
+        fill(w)
+        if meanwhile == "killed":
+            w.kill("", 0.0)
+        w.add_stray_file(ahead, size, 0.0)
+        w.commit("insert", 1)
+        w.start()
+        w.wait()
+
+
+@pytest.mark.parametrize("meanwhile", ["running", "killed"])
+@pytest.mark.parametrize("pick", [0, 1], ids=["newest", "older"])
+def test_a_file_of_the_replica_is_cut(pick: int, meanwhile: str) -> None:
+    """The file is still here, in another size: it is sent again."""
+    with world() as w:
+        fill(w)
+        for n in range(3):
+            w.commit("insert", n)
+            w.wait()
+        if meanwhile == "killed":
+            w.kill("", 0.0)
+        w.lose_replica_file(pick, 100, 0.0)
+        w.commit("insert", 1)
+        w.start()
+        w.wait()
