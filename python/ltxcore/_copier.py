@@ -102,24 +102,22 @@ class Copier:
         finally:
             path.unlink(missing_ok=True)
 
-    def run(self, *, thorough: bool = True) -> None:
+    def run(self, *, is_awaited: bool) -> None:
         """One pass: upload what is new; before that, compare the replica with the local files where it has changed.
 
         Args:
-            thorough: look also for changes that cost something to find, if it is time to.
+            is_awaited: somebody waits for it. Only then, or after an upload, is the replica listed without a reason.
         """
         if self._is_gone() or self._engine.page_size is None:
             return
         with self._under_way:
             self._snapshots.clean()
-            local = TXID(self._engine.pos[0])
+            local, sent = TXID(self._engine.pos[0]), self._sent
             if self.survey.is_settled():
                 self._send_new(local)
             else:
                 self._reconcile(local)
-            if not thorough:
-                return
-            if self.survey.is_due():
+            if (is_awaited or self._sent != sent) and self.survey.is_due():
                 self._reconcile(local)
             known = self.survey.known
             if known is not None:
@@ -140,20 +138,16 @@ class Copier:
         self._progress()
 
     def _send_new(self, local: TXID) -> None:
-        reason = self._wanted_snapshot(local)
-        if reason is not None:
-            self._heal(reason)
-            self.survey.settle()
-        gone: TXID | None = None
+        """Upload the local files that are new; what is out of the ordinary takes a comparison of everything."""
+        is_plain = self._wanted_snapshot(local) is None
         for number in range(self._sent + 1, local + 1):
-            if os.path.exists(self._engine.local_path(number)):
-                self._send(TXID(number))
-            else:
-                gone = gone or TXID(number)
+            is_plain = is_plain and (0, number, number) not in self.survey.files.damaged
+            if not is_plain or not os.path.exists(self._engine.local_path(number)):
+                self.survey.forget()
+                self._reconcile(local)
+                return
+            self._send(TXID(number))
             self._sent = TXID(number)
-        if gone is not None:
-            self._heal(f"local file of {gone} is gone")
-            self.survey.settle()
         self._progress()
 
     def _send(self, txid: TXID) -> None:

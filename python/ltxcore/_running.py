@@ -52,7 +52,7 @@ class Running:
             path,
             remote_txid=self.uploader.remote_txid if self.uploader else TXID,
             notify=self.uploader.notify if self.uploader else _nothing,
-            adopt=self.uploader.adopt_chain if self.uploader else TXID,
+            adopt=self.uploader.adopt_chain if self.uploader else _nothing,
             interval=options["monitor_interval"],
             logger=logger,
         )
@@ -170,5 +170,5 @@ def _time_or_none(millis: int | None) -> datetime | None:
     return from_millis(millis) if millis else None
 
 
-def _nothing() -> None:
+def _nothing(*_arguments: object) -> None:
     return None

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from ltxcore.clients import ReplicaClient
     from ltxcore.errors import Error
 
-#: Listing takes at most one part in so many of the time: in a directory, where that finds files changed in place,
+#: A directory that is listed within this time, in seconds, is listed before every answer.
+_CHEAP = 0.001
+#: Otherwise listing takes at most one part in so many of the time: in a directory, where a token tells of files that come
+#: and go, and a listing finds those that were changed in place;
 _DIRECTORY_SHARE = 100
 #: and elsewhere, where a listing is ten requests, and the only way to find anything.
-_REQUEST_SHARE = 1000
+_REQUEST_SHARE = 300
 #: The least and the most time between two listings by request, in seconds.
 _SHORTEST, _LONGEST = 1.0, 60.0
-#: A listing that takes longer is not waited for where a token says that no file has come or gone, in seconds.
-_CHEAP = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Survey:
         self._token: object | None = None
         self._listed_at = float("-inf")
         self._seen_at = float("-inf")
-        self._listing_took = 0.0
+        self._listing_takes = float("inf")
         # How often somebody said that everything has to be compared again, now and at the last look.
         self._doubts = self._doubts_seen = 0
 
@@ -70,21 +71,18 @@ class Survey:
         """Whether it is time to list the files although nothing hints at a change."""
         since = time.monotonic() - self._listed_at
         if self._token is None:
-            return since >= min(max(self._listing_took * _REQUEST_SHARE, _SHORTEST), _LONGEST)
-        return since >= min(self._listing_took * _DIRECTORY_SHARE, _LONGEST)
+            return since >= min(max(self._listing_takes * _REQUEST_SHARE, _SHORTEST), _LONGEST)
+        return self._is_cheap() or since >= min(self._listing_takes * _DIRECTORY_SHARE, _LONGEST)
 
-    def is_confirmed(self, since: float, *, may_ask: bool) -> bool:
-        """Whether what is known was true at or after ``since``, on the monotonic clock, or cannot cheaply be known better.
-
-        ``may_ask`` is false where the storage had better not be asked anything by the caller's thread.
-        """
+    def is_confirmed(self, since: float) -> bool:
+        """Whether what is known was true at or after ``since``, on the monotonic clock, or cannot cheaply be known better."""
         if self._known is None:
             return False
         if self._seen_at >= since:
             return True
-        if self.is_due() and (self._token is None or self._listing_took <= _CHEAP):
+        if self._is_cheap() or (self._token is None and self.is_due()):
             return False
-        return self._token is None or (may_ask and self.client.change_token() == self._token)
+        return self.is_settled()
 
     def look(self) -> Inventory | None:
         """List the files. What they were before, or ``None`` if nothing is different.
@@ -98,7 +96,8 @@ class Survey:
         token = self.client.change_token()
         began = time.monotonic()
         files = Inventory.of(self.client)
-        self._listing_took = time.monotonic() - began
+        # One that took long for once says little about the next.
+        self._listing_takes = min(time.monotonic() - began, self._listing_takes * 1.5)
         before, self.files = self.files, files
         files.damaged.update(
             key for key in before.damaged if key in files.sizes and files.sizes[key] == before.sizes[key]
@@ -143,13 +142,18 @@ class Survey:
         self.files.damaged.discard(key)
         if undisturbed:
             self._token = self.client.change_token()
-            self._seen_at = time.monotonic()
+            if not self._is_cheap():
+                self._seen_at = time.monotonic()
 
     def extend(self, txid: TXID) -> None:
         """The file of ``txid`` alone, which continues what was known, is in the replica now."""
         known = self._known
         if known is not None and known.reach + 1 == txid:
             self._publish(txid, known.obstacle)
+
+    def _is_cheap(self) -> bool:
+        # The times in a token are too coarse to tell two changes within some milliseconds from one.
+        return self._token is not None and self._listing_takes <= _CHEAP
 
     def _publish(self, reach: TXID, obstacle: Error | None) -> None:
         if self._bound is not None:

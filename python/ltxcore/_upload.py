@@ -71,7 +71,6 @@ class Uploader:
         self._survey = self._copier.survey
         self._lock = threading.Lock()
         # Everything below is guarded by it.
-        self._is_thorough = True
         self._pending = False
         self._passes = 0
         self._waiting = 0
@@ -116,11 +115,10 @@ class Uploader:
         If that has to be found out, the thread is told to.
         """
         known = self._survey.known
-        if known is None or not known.holds(txid) or self._hangs():
+        if known is None or not known.holds(txid):
             return False
-        with contextlib.suppress(Exception):
-            if self._survey.is_settled():
-                return True
+        if self._confirms(self._survey.is_settled):
+            return True
         self.notify()
         return False
 
@@ -161,6 +159,9 @@ class Uploader:
             while True:
                 version = self._wakeup.version
                 if self._is_durable(txid, began):
+                    return
+                if deadline is not None and time.monotonic() >= deadline and self.is_current(txid):
+                    # There was no time for a better look.
                     return
                 self._check_wait(txid, passes, deadline)
                 # Never so long that a thread which is not there any more is not noticed.
@@ -208,10 +209,18 @@ class Uploader:
         known = self._survey.known
         if known is None or not known.holds(txid):
             return False
-        with contextlib.suppress(Exception):
-            if self._survey.is_confirmed(began, may_ask=not self._hangs()):
-                return True
+        if self._confirms(lambda: self._survey.is_confirmed(began)):
+            return True
         self.notify()
+        return False
+
+    def _confirms(self, ask: Callable[[], bool]) -> bool:
+        busy_for = self._copier.busy_for
+        if busy_for is not None and busy_for > _HANGS_AFTER:
+            return False
+        # What the storage fails with now, the thread will find, and report.
+        with contextlib.suppress(Exception):
+            return ask()
         return False
 
     def _check_wait(self, txid: TXID, passes: int, deadline: float | None) -> None:
@@ -240,10 +249,6 @@ class Uploader:
             hint=getattr(error, "hint", None),
         )
 
-    def _hangs(self) -> bool:
-        busy_for = self._copier.busy_for
-        return busy_for is not None and busy_for > _HANGS_AFTER
-
     def _main(self) -> None:
         try:
             while self._turn():
@@ -263,7 +268,7 @@ class Uploader:
         try:
             if not self._next_pass():
                 return False
-            self._copier.run(thorough=self._is_thorough)
+            self._copier.run(is_awaited=self._is_urgent())
             self._backoff.succeeded()
         except BaseException as error:
             self._survey.forget()
@@ -280,7 +285,6 @@ class Uploader:
                     return False
                 left = self._due() - time.monotonic()
                 if left <= 0:
-                    self._is_thorough = self._pending or self._is_urgent()
                     self._pending = False
                     return True
             self._wakeup.wait(version, left)
