@@ -52,21 +52,26 @@ MODULES: dict[str, set[str]] = {
 }
 TOP = {"__init__", "__main__", "cli"}
 # Everything may use these, and they use nothing of ours but each other and the errors.
-LOWEST = {"_backoff", "_ltxcore", "_runtime", "_sqlite_lock", "_time"}
+LOWEST = {"_backoff", "_log", "_ltxcore", "_runtime", "_sqlite_lock", "_time", "_wakeup", "_watchdog"}
 # Private modules that are part of a public one and stand where it stands.
 PARTS = {
     "_config_check": "config",
     "_config_text": "config",
+    "_copier": "db",
     "_follow": "db",
     "_followed": "follow",
     "_followed_file": "follow",
     "_history": "follow",
+    "_inventory": "replica",
     "_pending": "follow",
     "_position": "follow",
     "_reader": "vfs",
+    "_reconcile": "db",
     "_running": "db",
+    "_snapshot": "db",
     "_sqlite": "vfs",
     "_status": "db",
+    "_survey": "db",
     "_upload": "db",
 }
 

@@ -7,8 +7,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ltxcore._backoff import Backoff
-from ltxcore.errors import PreviousIOError
+from ltxcore._backoff import Backoff, as_exception
+from ltxcore._log import Log
+from ltxcore._wakeup import Wakeup
+from ltxcore.errors import InternalError, NotReadyError, PreviousIOError, ReplicaTimeoutError
 from ltxcore.ltx import TXID
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from ltxcore import _ltxcore
 
 #: follow() returns by itself after so many seconds; commits and interrupt() end it at once.
-_FOLLOW_SECONDS = 30.0
+_FOLLOW_SECONDS = 10.0
 
 
 class Follower:
@@ -26,12 +28,12 @@ class Follower:
 
     Args:
         engine: the native database.
-        path: the database file, for messages.
-        remote_txid: asks for the highest TXID in the replica, when the database is about to be opened.
+        path: the database file.
+        remote_txid: asks where the replica ends, when the database is about to be opened.
         notify: called when there are new local L0 files.
         adopt: called with a TXID of the replica when nothing is known of the pages there: gives their checksums to the engine.
         interval: the first pause after a failure, in seconds.
-        logger: where failures go.
+        logger: where failures go, and what the engine has to say.
     """
 
     def __init__(
@@ -45,21 +47,25 @@ class Follower:
         interval: float,
         logger: logging.Logger,
     ) -> None:
-        #: Set once the first attempt is over, whether or not it worked.
-        self.attempted = threading.Event()
         self._engine = engine
         self._path = os.fspath(path)
         self._remote_txid = remote_txid
         self._notify = notify
         self._adopt = adopt
-        self._backoff = Backoff("following", path, interval, logger)
+        self._log = Log(logger)
+        self._backoff = Backoff("following", path, interval, logger, is_local=True)
         self._opening = threading.Lock()
         self._is_open = False
+        #: Whether the database file has ever been there, and whether its absence was told.
+        self._was_there = False
+        self._told_gone = False
         self._seen = 0
-        self._stop = threading.Event()
-        self._wake = threading.Event()
+        self._death: BaseException | None = None
+        self._wakeup = Wakeup()
+        self._has_tried = self._has_ended = False
+        self._is_stopping = self._is_late = False
         self._thread = threading.Thread(
-            target=self._run, name=f"ltxcore-follow {os.path.basename(self._path)}", daemon=True
+            target=self._main, name=f"ltxcore-follow {os.path.basename(self._path)}", daemon=True
         )
 
     @property
@@ -68,54 +74,123 @@ class Follower:
         return self._engine.page_size is not None
 
     @property
+    def death(self) -> BaseException | None:
+        """What ended the thread, if it did not end because it was told to."""
+        return self._death
+
+    @property
     def error(self) -> BaseException | None:
         """What the latest attempt failed with, or ``None``."""
-        return self._backoff.error
+        if self._death is None and self.is_gone():
+            return self.gone()
+        return self._death or self._backoff.error
+
+    def is_gone(self) -> bool:
+        """Whether the database file was there, and is not any more."""
+        return self._was_there and not os.path.exists(self._path)
+
+    def gone(self) -> NotReadyError:
+        """The error that says so."""
+        return NotReadyError(
+            f"the database is gone: {self._path}",
+            op="sync",
+            path=self._path,
+            hint="its replica was left as it was; restore the database from there, or make a new one",
+        )
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def sync(self) -> None:
+    def wait_attempt(self, timeout: float) -> None:
+        """Wait until the first attempt is over, whether or not it worked."""
+        deadline = time.monotonic() + timeout
+        while not self._has_tried and (left := deadline - time.monotonic()) > 0:
+            version = self._wakeup.version
+            if not self._has_tried:
+                self._wakeup.wait(version, left)
+
+    def sync(self, timeout: float | None = None) -> None:
         """Turn all that is committed now into local L0 files, from any thread.
 
+        Args:
+            timeout: how long to wait until another thread has opened the database, in seconds.
+
         Raises:
-            NotReadyError: there is no database file yet.
+            NotReadyError: there is no database file.
             DatabaseError: it cannot be read.
+            ReplicaTimeoutError: the replica, which is asked first, has not answered that thread.
         """
-        self._ensure_open()
-        self._engine.sync()
+        try:
+            self._ensure_open(timeout)
+            self._engine.sync()
+        except NotReadyError as error:
+            if self.is_gone():
+                raise self.gone() from error
+            raise
+        except PreviousIOError as error:
+            self._forget(error)
+            raise
+        finally:
+            self._report_notices()
+        self._was_there = True
         self._backoff.succeeded()
         # Whatever kept the thread from following is over, so it need not sit out its pause.
-        self._wake.set()
+        self._wakeup.notify()
         self._notify()
 
     def stop(self, timeout: float) -> bool:
-        """End the thread, and wait up to ``timeout`` seconds for it; false if it is still busy then."""
-        self._stop.set()
-        self._wake.set()
+        """End the thread, and wait up to ``timeout`` seconds for it.
+
+        Returns:
+            Whether it has ended. If it has not, it lets the engine go when it does.
+        """
+        self._is_stopping = True
+        self._wakeup.notify()
         deadline = time.monotonic() + timeout
-        while self._thread.is_alive() and time.monotonic() < deadline:
+        while not self._has_ended and (left := deadline - time.monotonic()) > 0:
+            version = self._wakeup.version
             # More than once, since it may have been between two waits when it was told.
             self._engine.interrupt()
-            self._thread.join(0.05)
-        return not self._thread.is_alive()
+            if not self._has_ended:
+                self._wakeup.wait(version, min(left, 0.05))
+        self._is_late = not self._has_ended
+        return self._has_ended
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            delay = 0.0
-            try:
-                self._step()
-                self._backoff.succeeded()
-            except BaseException as error:
-                delay = self._backoff.failed(error)
-                self._forget(error)
-            self.attempted.set()
-            self._wake.wait(delay)
-            self._wake.clear()
+    def _main(self) -> None:
+        try:
+            while not self._is_stopping:
+                self._turn()
+        except BaseException as error:
+            self._death = InternalError(
+                f"the thread that follows {self._path} has ended: {error!r}", op="follow", path=self._path
+            )
+            self._death.__cause__ = error
+        finally:
+            self._has_tried = self._has_ended = True
+            self._wakeup.notify()
+            if self._is_late:
+                self._engine.abandon()
+
+    def _turn(self) -> None:
+        delay, version = 0.0, self._wakeup.version
+        try:
+            self._step()
+            self._backoff.succeeded()
+        except BaseException as error:
+            delay = self._backoff.failed(as_exception(error))
+            self._forget(error)
+        self._report_notices()
+        self._report_presence()
+        if not self._has_tried:
+            self._has_tried = True
+            self._wakeup.notify()
+            version = self._wakeup.version
+        if delay and not self._is_stopping:
+            self._wakeup.wait(version, delay)
 
     def _step(self) -> None:
-        if self._ensure_open():
+        if self._ensure_open(None):
             if self.is_ready:
                 self.sync()
             return
@@ -126,15 +201,21 @@ class Follower:
             self._seen = txid
             self._notify()
 
-    def _ensure_open(self) -> bool:
+    def _ensure_open(self, timeout: float | None) -> bool:
         """Open the database; true if that had still to be done."""
-        with self._opening:
+        if not self._opening.acquire(timeout=-1 if timeout is None else timeout):
+            raise ReplicaTimeoutError(
+                f"the replica of {self._path} has not answered yet", op="open", path=self._path
+            )
+        try:
             if self._is_open:
                 return False
             self._engine.open(self._remote_txid())
             self._adopt_chain()
             self._is_open = True
             return True
+        finally:
+            self._opening.release()
 
     def _adopt_chain(self) -> None:
         wanted = self._engine.chain_wanted
@@ -151,3 +232,19 @@ class Follower:
             with self._opening:
                 self._is_open = False
                 self._engine.abandon()
+
+    def _report_notices(self) -> None:
+        for notice in self._engine.take_notices():
+            self._log.warning("%s", notice)
+
+    def _report_presence(self) -> None:
+        """Say once that the database file is gone, and that it is there again."""
+        self._was_there = self._was_there or self.is_ready
+        is_gone = self.is_gone()
+        if is_gone and not self._told_gone:
+            self._log.warning("the database is gone, nothing is replicated until it is back: %s", self._path)
+        elif self._told_gone and self.is_ready:
+            self._log.info("the database is there again: %s", self._path)
+        elif self._told_gone:
+            return
+        self._told_gone = is_gone

@@ -11,9 +11,8 @@ from ltxcore import _ltxcore
 from ltxcore._follow import Follower
 from ltxcore._status import SyncStatus
 from ltxcore._time import from_millis
-from ltxcore._upload import RETRY_INTERVAL, Uploader
-from ltxcore.clients.file import native
-from ltxcore.errors import FormatError, NotReadyError, RestoreError
+from ltxcore._upload import LEAST_ATTEMPT, RETRY_INTERVAL, Uploader
+from ltxcore.errors import DatabaseError, NotReadyError
 from ltxcore.ltx import TXID, Checksum, Pos
 
 if TYPE_CHECKING:
@@ -41,21 +40,22 @@ class Running:
         logger: logging.Logger,
     ) -> None:
         self.engine = _ltxcore.Database(os.fspath(path), meta_path=os.fspath(meta_path), **options)
-        self.path = path
+        self._path = path
+        self._is_over = False
         self.uploader: Uploader | None = None
         if replica is not None:
-            self.uploader = Uploader(self.engine, replica, path, meta_path, logger)
+            self.uploader = Uploader(
+                self.engine, replica, path, meta_path, is_gone=lambda: self.follower.is_gone(), logger=logger
+            )
         self.follower = Follower(
             self.engine,
             path,
             remote_txid=self.uploader.remote_txid if self.uploader else TXID,
             notify=self.uploader.notify if self.uploader else _nothing,
-            adopt=self._adopt_chain,
+            adopt=self.uploader.adopt_chain if self.uploader else _nothing,
             interval=options["monitor_interval"],
             logger=logger,
         )
-        self._meta_path = meta_path
-        self._logger = logger
 
     @property
     def pos(self) -> Pos:
@@ -68,87 +68,86 @@ class Running:
     def start(self) -> None:
         """Start both threads and raise what their first attempts failed with."""
         deadline = time.monotonic() + _FIRST_ATTEMPT
-        for leftover in self._meta_path.glob("snapshot-*.tmp"):
-            leftover.unlink(missing_ok=True)
         if self.uploader is not None:
-            self.uploader.replica.client.init()
             self.uploader.start()
         self.follower.start()
-        self.follower.attempted.wait(_FIRST_ATTEMPT)
+        self.follower.wait_attempt(_FIRST_ATTEMPT)
         if self.follower.error is not None:
             raise self.follower.error
         if self.uploader is not None and self.follower.is_ready:
             self.uploader.wait_pass(max(deadline - time.monotonic(), 0.0))
-            if self.uploader.error is not None:
-                raise self.uploader.error
+            if self.uploader.failure is not None:
+                raise self.uploader.failure
 
     def abort(self) -> None:
         """Stop without a last attempt."""
-        self.follower.stop(1.0)
-        if self.uploader is not None:
-            self.uploader.abandon()
-        self.engine.abandon()
+        self._abandon_upload()
+        if self.follower.stop(1.0):
+            self.engine.abandon()
 
     def stop(self, timeout: float) -> None:
-        """Sync and upload for the last time, within ``timeout`` seconds, and let go."""
+        """Sync and upload for the last time, within ``timeout`` seconds, and let go.
+
+        If it is interrupted, another call goes on with what is left.
+        """
         deadline = time.monotonic() + timeout
-        failure: BaseException | None = None
-        self.follower.stop(timeout)
-        try:
-            _insist(self._last_sync, deadline)
-        except Exception as error:
-            failure = error
-        if self.uploader is not None and not self.follower.is_ready:
-            self.uploader.abandon()
-        elif self.uploader is not None:
-            failure = self.uploader.finish(max(deadline - time.monotonic(), 0.0)) or failure
-        if failure is not None:
-            self.engine.abandon()
-            raise failure
+        if not self._is_over:
+            failure = self._finish(deadline)
+            self._is_over = True
+            if failure is not None:
+                self.engine.abandon()
+                raise failure
         self.engine.close()
 
     def status(self) -> SyncStatus:
         """What the threads and the engine know of themselves."""
         facts = self.engine.status()
-        uploader = self.uploader
-        known = None if uploader is None else uploader.known_txid
-        pos = self.pos
+        follower, uploader, pos = self.follower, self.uploader, self.pos
         return SyncStatus(
             pos=pos,
-            replica_txid=known,
-            is_ready=self.follower.is_ready,
-            is_current=known is not None and known >= pos.txid,
+            replica_txid=None if uploader is None else uploader.known_txid,
+            is_ready=follower.is_ready,
+            is_current=follower.is_ready and uploader is not None and uploader.is_current(pos.txid),
             wal_size=facts["wal_size"],
             last_sync=_time_or_none(facts["last_sync_ms"]),
             last_upload=None if uploader is None else _time_or_none(uploader.last_upload_ms),
-            last_error=self.follower.error or (None if uploader is None else uploader.error),
+            last_error=follower.error or (None if uploader is None else uploader.error),
             full_syncs=facts["full_syncs"],
             diff_syncs=facts["diff_syncs"],
             incremental_syncs=facts["incremental_syncs"],
             reason=facts["reason"],
             restarts=facts["restarts"],
             checkpoints=facts["checkpoints"],
+            uploading_for=None if uploader is None else uploader.busy_for,
         )
 
-    def _adopt_chain(self, txid: TXID) -> None:
-        """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""
-        if self.uploader is None:
-            return
-        path = self._meta_path / "ltxcore" / "chain-checksums.tmp"
-        path.unlink(missing_ok=True)
-        client = native(self.uploader.replica.client)
-        try:
-            page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
-            self.engine.adopt(os.fspath(path), page_size, txid)
-        except (FormatError, RestoreError) as error:
-            self._logger.warning(
-                "replica of %s cannot be restored at %s, so every page is uploaded: %s",
-                self.path,
-                txid,
-                error,
+    def _finish(self, deadline: float) -> BaseException | None:
+        """End both threads after a last attempt of each; the error that it ended with."""
+        if not self.follower.stop(max(deadline - time.monotonic(), LEAST_ATTEMPT)):
+            self._abandon_upload()
+            raise DatabaseError(
+                f"{self._path} could not be closed in time: the thread that follows it is busy",
+                op="close",
+                path=os.fspath(self._path),
             )
-        finally:
-            path.unlink(missing_ok=True)
+        if self.follower.is_gone():
+            self._abandon_upload()
+            return self.follower.gone()
+        failure: BaseException | None = self.follower.death
+        try:
+            _insist(self._last_sync, deadline)
+        except Exception as error:
+            failure = error
+        if self.uploader is None:
+            return failure
+        if not self.follower.is_ready:
+            self.uploader.abandon()
+            return failure
+        return self.uploader.finish(max(deadline - time.monotonic(), 0.0)) or failure
+
+    def _abandon_upload(self) -> None:
+        if self.uploader is not None:
+            self.uploader.abandon()
 
     def _last_sync(self) -> None:
         # A file that never came leaves nothing to replicate.
@@ -171,5 +170,5 @@ def _time_or_none(millis: int | None) -> datetime | None:
     return from_millis(millis) if millis else None
 
 
-def _nothing() -> None:
+def _nothing(*_arguments: object) -> None:
     return None

@@ -34,16 +34,19 @@ class SyncStatus:
     """How replication is going.
 
     * ``pos``: the newest position that is in a local L0 file.
-    * ``replica_txid``: the newest TXID that is durable in the replica; ``None`` as long as that is not known.
+    * ``replica_txid``: the newest TXID that a restore from the replica contains; ``None`` as long as that is not known.
     * ``is_ready``: the database file exists and is being followed.
-    * ``is_current``: all that was turned into L0 files is in the replica too.
+    * ``is_current``: a restore from the replica, as it is now, contains all that was turned into L0 files. A directory is
+      looked at for that; elsewhere it is what the last look has shown.
     * ``wal_size``: bytes of the WAL.
     * ``last_sync``, ``last_upload``: when something was last turned into an L0 file, and uploaded.
-    * ``last_error``: what the latest attempt failed with; ``None`` after a success.
+    * ``last_error``: what the latest attempt failed with, or what keeps the replica from being restored; ``None`` if all
+      is well.
     * ``full_syncs``, ``diff_syncs``, ``incremental_syncs``: L0 files with every page, with the pages that differ
       from the last known state, and with what the WAL added.
     * ``reason``: why the last full or diff sync was necessary.
     * ``restarts``, ``checkpoints``: how often the WAL began anew, and how often we wrote it back.
+    * ``uploading_for``: for how many seconds the file that is being uploaded has been; ``None`` while nothing is.
     """
 
     pos: Pos
@@ -60,3 +63,4 @@ class SyncStatus:
     reason: str | None
     restarts: int
     checkpoints: int
+    uploading_for: float | None

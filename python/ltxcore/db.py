@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -12,7 +13,7 @@ from ltxcore import _runtime
 from ltxcore._running import Running
 from ltxcore._status import CheckpointMode, CheckpointResult, SyncStatus
 from ltxcore._time import seconds
-from ltxcore.errors import ConfigError, NotOpenError, NotReadyError
+from ltxcore.errors import ConfigError, Error, NotOpenError, NotReadyError
 from ltxcore.ltx import TXID, FileInfo, Pos
 from ltxcore.replica import Replica
 
@@ -82,6 +83,8 @@ class DB:
         self._lock = threading.Lock()
         self._generation = _runtime.generation()
         self._running: Running | None = None
+        #: A close has begun, and may have been interrupted.
+        self._is_closing = False
 
     def __repr__(self) -> str:
         return f"DB({os.fspath(self.path)!r}, replica={self.replica!r})"
@@ -107,8 +110,12 @@ class DB:
         """
         _runtime.check(self._generation)
         with self._lock:
-            if self._running is not None:
+            if self._running is not None and not self._is_closing:
                 return self
+            if self._running is not None:
+                # A close that was interrupted; what it could not upload is in local files.
+                self._running.abort()
+                self._running = None
             if _runtime.shutting_down():
                 raise NotOpenError("the interpreter is shutting down", op="open", path=os.fspath(self.path))
             running = Running(self.path, self.meta_path, self._options, self.replica, self._logger)
@@ -117,12 +124,14 @@ class DB:
             except BaseException:
                 running.abort()
                 raise
-            self._running = running
+            self._running, self._is_closing = running, False
             _runtime.register(self)
         return self
 
     def close(self, *, timeout: float | None = 30.0) -> None:
         """Bring what is committed into the replica, and stop. Does nothing if it is closed already.
+
+        If it is interrupted, by Ctrl-C for example, another call goes on with it, and so does the end of the process.
 
         Args:
             timeout: for so many seconds the last sync and upload are tried again; 0 tries once, ``None`` for ever.
@@ -133,11 +142,15 @@ class DB:
         """
         _runtime.check(self._generation)
         with self._lock:
-            running, self._running = self._running, None
-            if running is None:
+            if self._running is None:
                 return
-            _runtime.unregister(self)
-            running.stop(float("inf") if timeout is None else timeout)
+            self._is_closing = True
+            try:
+                self._running.stop(float("inf") if timeout is None else timeout)
+            except Exception:
+                self._let_go()
+                raise
+            self._let_go()
 
     @property
     def pos(self) -> Pos:
@@ -171,7 +184,10 @@ class DB:
         return running.pos
 
     def wait(self, txid: int | None = None, timeout: float | None = None) -> Pos:
-        """Wait until a transaction, or all that is committed now, is durable in the replica.
+        """Wait until a restore from the replica contains a transaction, or all that is committed now.
+
+        That is said of the replica as it is: a directory is looked at before, any other storage is listed once in a
+        while. Files that it lost are sent again, or it gets a snapshot.
 
         While someone waits, uploads do not wait for their interval, and failed ones are repeated every half second.
 
@@ -185,10 +201,15 @@ class DB:
         Raises:
             ReplicaTimeoutError: it was not durable in time; the cause is what the last attempt failed with.
             ConfigError: there is no replica.
-            Error: as for :meth:`sync`, or whatever an upload failed with.
+            Error: as for :meth:`sync`, whatever an upload failed with, or what keeps the replica from being restored.
         """
-        uploader = self._uploader()
-        uploader.wait(self.sync().txid if txid is None else TXID(txid), timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        uploader, running = self._uploader(), self._require()
+        if txid is None:
+            running.follower.sync(timeout)
+        if running.follower.death is not None:
+            raise running.follower.death
+        uploader.wait(running.pos.txid if txid is None else TXID(txid), deadline)
         return uploader.replica.pos
 
     async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
@@ -233,18 +254,28 @@ class DB:
             FormatError: a file in the replica is damaged.
             ReplicaError: the storage failed.
         """
-        return self._uploader().replica.compact(level)
+        uploader = self._uploader()
+        try:
+            return uploader.replica.compact(level)
+        except Error:
+            # It may have found that files are missing.
+            uploader.look_again()
+            raise
 
     def status(self) -> SyncStatus:
-        """How replication is going. Asks neither the database nor the replica."""
+        """How replication is going. Neither the database is read for that nor the replica listed."""
         return self._require().status()
 
     def _require(self) -> Running:
         _runtime.check(self._generation)
         running = self._running
-        if running is None:
+        if running is None or self._is_closing:
             raise NotOpenError(f"not open: {self.path}", path=os.fspath(self.path))
         return running
+
+    def _let_go(self) -> None:
+        self._running = None
+        _runtime.unregister(self)
 
     def _ready(self) -> Running:
         running = self._require()

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
+from ltxcore._inventory import Inventory
 from ltxcore._time import seconds
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
@@ -43,17 +44,17 @@ class Replica:
 
     @property
     def pos(self) -> Pos:
-        """The highest TXID in the replica; it is looked up once and then kept current by uploads.
+        """How far a restore comes; it is looked up once and then kept current by uploads.
 
         Raises:
             ReplicaError: the storage cannot be listed.
         """
         if self._txid is None:
-            self._txid = max((file.max_txid for file in self.files()), default=TXID(0))
+            self._txid = Inventory.of(self.client).reach()[0]
         return Pos(self._txid, Checksum(0))
 
-    def advance(self, txid: TXID | None) -> None:
-        """Note that all up to ``txid`` has been uploaded, or with ``None`` that nothing is known any more."""
+    def advance(self, txid: TXID) -> None:
+        """Note that a restore comes to ``txid``."""
         self._txid = txid
 
     def files(self, level: int | None = None) -> Iterator[FileInfo]:

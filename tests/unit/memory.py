@@ -81,15 +81,22 @@ def page(fill: int) -> bytes:
     return bytes([fill]) * PAGE_SIZE
 
 
-def ltx_file(pages: dict[int, bytes], *, commit: int, min_txid: int, max_txid: int | None = None) -> bytes:
-    """One LTX file of these pages, created as many seconds after EPOCH as its last TXID."""
+def ltx_file(
+    pages: dict[int, bytes],
+    *,
+    commit: int,
+    min_txid: int,
+    max_txid: int | None = None,
+    timestamp: datetime | None = None,
+) -> bytes:
+    """One LTX file of these pages, by default created as many seconds after EPOCH as its last TXID."""
     last = min_txid if max_txid is None else max_txid
     header = ltx.Header(
         page_size=PAGE_SIZE,
         commit=commit,
         min_txid=min_txid,
         max_txid=last,
-        timestamp=EPOCH + timedelta(seconds=last),
+        timestamp=timestamp or EPOCH + timedelta(seconds=last),
     )
     out = io.BytesIO()
     encoder = ltx.Encoder(out, header)

@@ -84,6 +84,16 @@ class ReplicaClient(ABC):
     def init(self) -> None:  # noqa: B027 - an optional step, not a forgotten one
         """Connect and check access. May be called often; does nothing the second time."""
 
+    def change_token(self) -> object | None:
+        """A value that is another one once LTX files have come or gone, or ``None`` where that costs a request.
+
+        It is asked for before every answer about what is durable. Without one, the files are listed again now and then.
+
+        Raises:
+            ReplicaError: the place is not reachable any more.
+        """
+        return None
+
     def read_ltx_file(
         self, level: int, min_txid: TXID, max_txid: TXID, *, offset: int = 0, size: int | None = None
     ) -> bytes:

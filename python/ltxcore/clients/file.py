@@ -12,7 +12,7 @@ from ltxcore import _ltxcore
 from ltxcore._time import from_millis
 from ltxcore.clients import ReplicaClient
 from ltxcore.errors import ConfigError, LTXFileNotFoundError, ReplicaError, ReplicaPermissionError
-from ltxcore.ltx import TXID, FileInfo, format_filename
+from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, format_filename
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +30,10 @@ class FileClient(ReplicaClient):
     type: ClassVar[str] = "file"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        # As it is now: the process may change its directory later.
+        self.path = Path(path).absolute()
+        self._levels = [os.fspath(self.path / "ltx" / str(level)) for level in range(SNAPSHOT_LEVEL + 1)]
+        self._mount_point: str | None = None
         self._native = _ltxcore.FileClient(os.fspath(self.path))
 
     def __repr__(self) -> str:
@@ -98,16 +101,54 @@ class FileClient(ReplicaClient):
         Raises:
             ReplicaError: it cannot be created.
         """
+        if self._mount_point is not None:
+            self.change_token()
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            kind = ReplicaPermissionError if isinstance(error, PermissionError) else ReplicaError
-            raise kind(
-                f"cannot create the directory {self.path}: {error.strerror}",
-                op="init",
-                path=os.fspath(self.path),
-            ) from error
+            raise _refused("init", "create the directory", os.fspath(self.path), error) from error
         self._native.init()
+        self._mount_point = _mount_point(self.path)
+
+    def change_token(self) -> object:
+        """See :meth:`ReplicaClient.change_token`: which directories the levels are, and when each last changed.
+
+        Raises:
+            ReplicaError: the file system that :meth:`init` found there is not mounted any more. What is written to the
+                directory below would be hidden when it comes back.
+        """
+        mount_point = self._mount_point
+        if mount_point is not None and not os.path.ismount(mount_point):
+            raise ReplicaError(
+                f"the file system of the replica {self.path} is not mounted: {mount_point}",
+                op="list",
+                path=os.fspath(self.path),
+                hint=f"mount {mount_point} again",
+            )
+        return tuple(map(_directory_token, self._levels))
+
+
+def _directory_token(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _refused("list", "look at", path, error) from error
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _refused(op: str, what: str, path: str, error: OSError) -> ReplicaError:
+    kind = ReplicaPermissionError if isinstance(error, PermissionError) else ReplicaError
+    return kind(f"cannot {what} {path}: {error.strerror}", op=op, path=path)
+
+
+def _mount_point(path: Path) -> str:
+    """The directory at or above ``path`` where its file system is mounted."""
+    at = os.path.realpath(path)
+    while not os.path.ismount(at):
+        at = os.path.dirname(at)
+    return at
 
 
 def native(client: ReplicaClient) -> ReplicaClient | _ltxcore.FileClient:

@@ -1,0 +1,219 @@
+"""Copying the local L0 files of one database into its replica, one pass after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+from ltxcore import _ltxcore
+from ltxcore._inventory import Key, file_of
+from ltxcore._log import Log
+from ltxcore._reconcile import Reconciler, position
+from ltxcore._snapshot import Snapshots
+from ltxcore._survey import Survey
+from ltxcore._watchdog import WatchedCall
+from ltxcore.clients.file import native
+from ltxcore.errors import FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
+from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, parse_filename
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ltxcore.replica import Replica
+
+
+class Copier:
+    """Copies the local files, in order, and finds out what of them can be restored.
+
+    One thread runs the passes; the other methods are for all threads.
+
+    Args:
+        engine: the native database.
+        replica: where to.
+        path: the database file.
+        meta_path: the directory of the local files.
+        is_gone: whether the database file was there and is not any more. Nothing is written for it then.
+        advanced: called whenever more is known to be in the replica.
+        logger: where it is reported what the replica lost.
+    """
+
+    def __init__(
+        self,
+        engine: _ltxcore.Database,
+        replica: Replica,
+        path: Path,
+        meta_path: Path,
+        *,
+        is_gone: Callable[[], bool],
+        advanced: Callable[[], None],
+        logger: logging.Logger,
+    ) -> None:
+        self.last_upload_ms: int | None = None
+        #: Set when what is under way is no longer waited for: no further file is begun.
+        self.is_abandoned = False
+        self.survey = Survey(replica.client)
+        self._log = Log(logger)
+        self._under_way = WatchedCall(f"upload of {path} has not finished a file for", self._log)
+        self._engine = engine
+        self._replica = replica
+        self._path = path
+        self._meta_path = meta_path
+        self._is_gone = is_gone
+        self._advanced = advanced
+        self._snapshots = Snapshots(engine, meta_path)
+        self._reconciler = Reconciler(
+            engine, self.survey, path, is_gone=is_gone, send=self._send, heal=self._heal, log=self._log
+        )
+        # Where the replica ended when the database was opened, and the last local file that it has got.
+        self._baseline = self._sent = TXID(0)
+
+    @property
+    def busy_for(self) -> float | None:
+        """For how many seconds the file that is being uploaded has been; ``None`` while nothing is."""
+        return self._under_way.seconds
+
+    def remote_txid(self) -> TXID:
+        """The TXID after which the local history has to continue, as the replica is now."""
+        with WatchedCall(f"listing of the replica of {self._path} has not ended for", self._log):
+            self._replica.client.init()
+            self._baseline = position(self._replica.client, self._newest_local())
+        self.survey.forget()
+        return self._baseline
+
+    def adopt_chain(self, txid: TXID) -> None:
+        """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""
+        path = self._meta_path / "ltxcore" / "chain-checksums.tmp"
+        path.unlink(missing_ok=True)
+        client = native(self._replica.client)
+        try:
+            page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
+            self._engine.adopt(os.fspath(path), page_size, txid)
+        except (FormatError, RestoreError) as error:
+            self._log.warning(
+                "replica of %s cannot be restored at %s, so every page is uploaded: %s",
+                self._path,
+                txid,
+                error,
+            )
+        finally:
+            path.unlink(missing_ok=True)
+
+    def run(self, *, is_awaited: bool) -> None:
+        """One pass: upload what is new; before that, compare the replica with the local files where it has changed.
+
+        Args:
+            is_awaited: somebody waits for it. Only then, or after an upload, is the replica listed without a reason.
+        """
+        if self._is_gone() or self._engine.page_size is None:
+            return
+        with self._under_way:
+            self._snapshots.clean()
+            local, sent = TXID(self._engine.pos[0]), self._sent
+            if self.survey.is_settled():
+                self._send_new(local)
+            else:
+                self._reconcile(local)
+            if (is_awaited or self._sent != sent) and self.survey.is_due():
+                self._reconcile(local)
+            known = self.survey.known
+            if known is not None:
+                self._engine.enforce_l0_retention(min(self._sent, known.reach))
+
+    def snapshot(self) -> FileInfo:
+        """Upload the whole database as one file of level 9."""
+        stored = self._snapshots.make(
+            lambda txid, path: self._replica.client.write_ltx_path(SNAPSHOT_LEVEL, TXID(1), txid, path)
+        )
+        self.survey.expire()
+        return stored
+
+    def _reconcile(self, local: TXID) -> None:
+        wanted = self._wanted_snapshot(local)
+        if self._reconciler.run(local, sent=self._sent, baseline=self._baseline, snapshot_first=wanted):
+            self._sent = local
+        self._progress()
+
+    def _send_new(self, local: TXID) -> None:
+        """Upload the local files that are new; what is out of the ordinary takes a comparison of everything."""
+        is_plain = self._wanted_snapshot(local) is None
+        for number in range(self._sent + 1, local + 1):
+            is_plain = is_plain and (0, number, number) not in self.survey.files.damaged
+            if not is_plain or not os.path.exists(self._engine.local_path(number)):
+                self.survey.forget()
+                self._reconcile(local)
+                return
+            self._send(TXID(number))
+            self._sent = TXID(number)
+        self._progress()
+
+    def _send(self, txid: TXID) -> None:
+        """Upload the local L0 file of one TXID, in place of a damaged one."""
+        if self.is_abandoned:
+            raise ReplicaTimeoutError("not all was uploaded when the time was over", op="close")
+        key, files = (0, txid, txid), self.survey.files
+        if key in files.damaged:
+            # At level 0 no client may replace a file; this one is known to be none.
+            self._log.warning(
+                "replica of %s has a damaged %s, replacing it", self._path, file_of(key, 0).name
+            )
+            self._replica.client.delete_ltx_files([file_of(key, files.sizes[key])])
+        self._store(key, self._engine.local_path(txid))
+        self.survey.extend(txid)
+        self._progress()
+
+    def _heal(self, why: str) -> None:
+        self._log.warning("replica of %s gets a snapshot: %s", self._path, why)
+        self._snapshots.make(lambda txid, path: self._store((SNAPSHOT_LEVEL, 1, txid), path))
+        self._limit_survey()
+        self._progress()
+
+    def _store(self, key: Key, path: str | os.PathLike[str]) -> FileInfo:
+        """Upload one file; what the client answers has to be the whole of it."""
+        level, min_txid, max_txid = key
+        size = os.stat(path).st_size
+        with self.survey.storing(key, size):
+            stored = self._replica.client.write_ltx_path(level, TXID(min_txid), TXID(max_txid), path)
+            if stored.size != size:
+                raise ReplicaError(
+                    f"the replica of {self._path} stored {stored.size} of {size} bytes of {stored.name}",
+                    op="write",
+                    level=level,
+                    min_txid=TXID(min_txid),
+                    max_txid=TXID(max_txid),
+                )
+        self.last_upload_ms = time.time_ns() // 1_000_000
+        return stored
+
+    def _progress(self) -> None:
+        self._under_way.advance()
+        known = self.survey.known
+        if known is not None:
+            self._replica.advance(known.reach)
+        self._advanced()
+
+    def _wanted_snapshot(self, local: TXID) -> str | None:
+        """Why a snapshot has to come before the next local file, if it has to."""
+        wanted = self._limit_survey()
+        if wanted is None or wanted > local:
+            return None
+        return f"nothing from {wanted} on can be restored without one"
+
+    def _limit_survey(self) -> TXID | None:
+        """From where on nothing can be restored without a snapshot, as the engine knows; noted in the survey."""
+        wanted = self._engine.status()["snapshot_wanted"]
+        bound = None if wanted is None else TXID(wanted)
+        self.survey.limit(bound)
+        return bound
+
+    def _newest_local(self) -> TXID:
+        """By the names of the local files: the engine, which knows better, is not open yet."""
+        newest = TXID(0)
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._meta_path / "ltx" / "0"):
+                with contextlib.suppress(FormatError):
+                    newest = max(newest, parse_filename(name)[1])
+        return newest

@@ -1,0 +1,37 @@
+"""The application's log, as our threads write to it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+
+class Log:
+    """A logger whose handlers and filters may raise: that ends nothing of ours.
+
+    The traceback goes to stderr, as it does for an error inside one of the handlers of :mod:`logging`.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def info(self, message: str, *args: object) -> None:
+        """See :meth:`logging.Logger.info`."""
+        self._emit(logging.INFO, message, args)
+
+    def warning(self, message: str, *args: object) -> None:
+        """See :meth:`logging.Logger.warning`."""
+        self._emit(logging.WARNING, message, args)
+
+    def error(self, message: str, *args: object) -> None:
+        """See :meth:`logging.Logger.error`."""
+        self._emit(logging.ERROR, message, args)
+
+    def _emit(self, level: int, message: str, args: tuple[object, ...]) -> None:
+        try:
+            self._logger.log(level, message, *args, stacklevel=3)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            if logging.raiseExceptions:
+                traceback.print_exc()

@@ -1,0 +1,307 @@
+"""Comparing a replica with the local files: what is missing there is sent again, or covered by a snapshot."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, BinaryIO
+
+from ltxcore import ltx
+from ltxcore._inventory import Inventory, Key
+from ltxcore.errors import (
+    BehindReplicaError,
+    Error,
+    FormatError,
+    LTXFileExistsError,
+    LTXFileNotFoundError,
+    ReplicaError,
+)
+from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TRAILER_SIZE, TXID, format_filename
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ltxcore import _ltxcore
+    from ltxcore._log import Log
+    from ltxcore._survey import Survey
+    from ltxcore.clients import ReplicaClient
+
+#: After a loss the replica has to stay the same for so long, in seconds; and if it is empty, for so long.
+_REST, _LONG_REST = 0.2, 1.0
+#: It does not get more time for that, in seconds.
+_RESTLESS = 10.0
+#: A TXID from here on is no history that could be continued: it is a name that somebody made up.
+_FAR_AWAY = 1 << 63
+
+
+class Reconciler:
+    """Brings the replica to hold what the local files hold.
+
+    Args:
+        engine: the native database.
+        survey: what is known of the replica.
+        path: the database file, for messages.
+        is_gone: whether the database file is not there any more.
+        send: uploads the local file of one TXID.
+        heal: uploads a snapshot, for the reason given.
+        log: where it is said what was lost.
+    """
+
+    def __init__(
+        self,
+        engine: _ltxcore.Database,
+        survey: Survey,
+        path: Path,
+        *,
+        is_gone: Callable[[], bool],
+        send: Callable[[TXID], None],
+        heal: Callable[[str], None],
+        log: Log,
+    ) -> None:
+        self._engine = engine
+        self._survey = survey
+        self._path = path
+        self._is_gone = is_gone
+        self._send = send
+        self._heal = heal
+        self._log = log
+
+    def run(self, local: TXID, *, sent: TXID, baseline: TXID, snapshot_first: str | None) -> bool:
+        """List the replica, and deal with what is different.
+
+        Args:
+            local: the newest position here.
+            sent: up to where the replica has had the local files already.
+            baseline: where the replica ended when the database was opened.
+            snapshot_first: why the replica needs a snapshot before any of the local files, if it does.
+
+        Returns:
+            Whether anything was different.
+
+        Raises:
+            BehindReplicaError: the replica continues the history of this database, and we have not written that.
+            LTXFileExistsError: the replica has another file under one of our TXIDs.
+        """
+        before = self._look()
+        if before is None:
+            return False
+        files = self._survey.files
+        mine = {row[1]: row[2] for row in self._engine.local_files() if row[1] <= local}
+        ahead = newest_sound(self._survey.client, files, max(local, baseline))
+        if ahead is not None and files.sound_reach() > max(local, baseline):
+            raise self._behind(ahead, local)
+        self._find_damaged(before, mine)
+        self._refuse_other_content(mine)
+        if snapshot_first is not None:
+            self._heal(snapshot_first)
+        self._send_missing(mine, sent)
+        reach, obstacle = files.reach()
+        if reach < local:
+            self._heal(f"its files lead to {reach} only: {obstacle or 'nothing else is there'}")
+        self._survey.settle(self._behind(ahead, local) if ahead is not None else self._in_the_way(files))
+        return True
+
+    def _look(self) -> Inventory | None:
+        """List the replica. What it held before, or ``None`` if nothing is different.
+
+        Where files are lost, they may be lost because somebody is deleting them, and whatever is written meanwhile is in the
+        way; or the whole storage is away for a moment. So nothing is done before that is over.
+        """
+        survey = self._survey
+        before = survey.look()
+        if before is None or not before.sizes.keys() - survey.files.sizes.keys():
+            return before
+        deadline = time.monotonic() + _RESTLESS
+        while True:
+            seen = survey.files.sizes
+            time.sleep(_REST if seen else _LONG_REST)
+            if self._is_gone():
+                return None
+            survey.look()
+            if survey.files.sizes == seen:
+                return before
+            if time.monotonic() >= deadline:
+                raise ReplicaError(f"the files in the replica of {self._path} keep changing", op="list")
+
+    def _behind(self, ahead: Key, local: TXID) -> BehindReplicaError:
+        return BehindReplicaError(
+            f"the replica of {self._path} holds {format_filename(*ahead[1:])}, but the local history ends at {local}",
+            op="upload",
+            path=os.fspath(self._path),
+            level=ahead[0],
+            min_txid=TXID(ahead[1]),
+            max_txid=TXID(ahead[2]),
+            hint="another process may be writing to the same destination",
+        )
+
+    def _in_the_way(self, files: Inventory) -> Error | None:
+        """A file that is damaged keeps every restore from the newest state also where it only lies beyond a hole."""
+        reach, obstacle = files.reach()
+        beyond = [key for key in files.damaged if key[1] > reach]
+        if obstacle is None or isinstance(obstacle, FormatError) or not beyond:
+            return obstacle
+        level, low, high = min(beyond, key=lambda key: key[1])
+        name = format_filename(low, high)
+        return FormatError(
+            f"the replica of {self._path} holds a file that is no part of its history: level {level}, {name}",
+            op="list",
+            level=level,
+            min_txid=TXID(low),
+            max_txid=TXID(high),
+            hint=f"delete ltx/{level}/{name} from the replica",
+        )
+
+    def _find_damaged(self, before: Inventory, mine: dict[int, int]) -> None:
+        """LTX files never change: one with another size than it had, or than the local one has, is damaged or not ours."""
+        files = self._survey.files
+        for key, size in files.sizes.items():
+            level, low, high = key
+            is_mine = level == 0 and low == high and high in mine
+            expected = mine[high] if is_mine else before.sizes.get(key, size)
+            if size == expected or key in files.damaged:
+                continue
+            if is_mine:
+                self._settle_difference(key)
+            elif not _is_whole_there(self._survey.client, key):
+                files.damaged.add(key)
+            elif level < SNAPSHOT_LEVEL:
+                raise self._other_file(key)
+
+    def _refuse_other_content(self, mine: dict[int, int]) -> None:
+        """Compare the newest file that is here and there by its checksum: going on from another would break the chain."""
+        files = self._survey.files
+        both = [
+            high for high in mine if (0, high, high) in files.sizes and (0, high, high) not in files.damaged
+        ]
+        if not both:
+            return
+        newest = TXID(max(both))
+        size = files.sizes[0, newest, newest]
+        theirs = self._survey.client.read_ltx_file(
+            0, newest, newest, offset=max(size - TRAILER_SIZE, 0), size=TRAILER_SIZE
+        )
+        if _end(self._engine.local_path(newest)) != theirs:
+            self._settle_difference((0, newest, newest))
+
+    def _settle_difference(self, key: Key) -> None:
+        """A file is not the local one of its name: which of them is a whole LTX file?"""
+        if not self._is_whole_here(key[2]):
+            return
+        if _is_whole_there(self._survey.client, key):
+            raise self._other_file(key)
+        self._survey.files.damaged.add(key)
+
+    def _other_file(self, key: Key) -> LTXFileExistsError:
+        level, low, high = key
+        return LTXFileExistsError(
+            f"the replica of {self._path} has another file for {TXID(high)}",
+            op="upload",
+            path=os.fspath(self._path),
+            level=level,
+            min_txid=TXID(low),
+            max_txid=TXID(high),
+            hint="another history was written to the same destination; use one that is empty",
+        )
+
+    def _send_missing(self, mine: dict[int, int], sent: TXID) -> None:
+        """Send the local files that the replica does not have, and say so if it has had them."""
+        files = self._survey.files
+        had = max([sent, *(key[2] for key in files.sizes if key not in files.damaged)])
+        missing = [TXID(txid) for txid in _uncovered(files, mine)]
+        lost = [txid for txid in missing if txid <= had]
+        if lost:
+            names = [format_filename(txid, txid) for txid in (lost[0], lost[-1])]
+            if len(lost) == 1:
+                self._log.warning("replica of %s lost %s, sending it again", self._path, names[0])
+            else:
+                message = "replica of %s lost %d files, %s to %s, sending them again"
+                self._log.warning(message, self._path, len(lost), *names)
+        for txid in missing:
+            if self._is_whole_here(txid):
+                self._send(txid)
+            else:
+                self._log.warning("local file of %s, %s, is damaged and cannot be sent", self._path, txid)
+
+    def _is_whole_here(self, txid: int) -> bool:
+        try:
+            with open(self._engine.local_path(txid), "rb") as file:
+                return _is_whole(file, txid, txid)
+        except FileNotFoundError:
+            return False
+
+
+def position(client: ReplicaClient, local: TXID) -> TXID:
+    """Where a history goes on whose newest local file is ``local``, listed now: after the last TXID of the replica.
+
+    What a restore reaches counts, and what lies beyond a hole as well, if it is what its name says: under its TXIDs
+    there must be no other files ever.
+    """
+    files = Inventory.of(client)
+    ahead = newest_sound(client, files, local)
+    return max(files.sound_reach(), TXID(ahead[2] if ahead is not None else 0))
+
+
+def newest_sound(client: ReplicaClient, files: Inventory, above: TXID) -> Key | None:
+    """The newest file that ends after ``above`` and is what its name says; those that are not are noted as damaged."""
+    for key in sorted(files.sizes, key=lambda key: (key[2], key[1], key[0]), reverse=True):
+        if key[2] <= above:
+            return None
+        if key in files.damaged:
+            continue
+        if key[2] < _FAR_AWAY and _has_its_header(client, key):
+            return key
+        files.damaged.add(key)
+    return None
+
+
+def _has_its_header(client: ReplicaClient, key: Key) -> bool:
+    level, low, high = key
+    try:
+        header = ltx.Header.parse(client.read_ltx_file(level, TXID(low), TXID(high), size=HEADER_SIZE))
+    except (FormatError, LTXFileNotFoundError):
+        return False
+    return (header.min_txid, header.max_txid) == (low, high)
+
+
+def _is_whole_there(client: ReplicaClient, key: Key) -> bool:
+    level, low, high = key
+    try:
+        with client.open_ltx_file(level, TXID(low), TXID(high)) as file:
+            return _is_whole(file, low, high)
+    except LTXFileNotFoundError:
+        return False
+
+
+def _is_whole(file: BinaryIO, low: int, high: int) -> bool:
+    try:
+        decoder = ltx.open(file)
+        for _page in decoder:
+            pass
+        decoder.finish()
+    except FormatError:
+        return False
+    return (decoder.header.min_txid, decoder.header.max_txid) == (low, high)
+
+
+def _end(path: str | os.PathLike[str]) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - TRAILER_SIZE, 0))
+        return file.read()
+
+
+def _uncovered(files: Inventory, mine: dict[int, int]) -> list[int]:
+    """Local TXIDs that no file in the replica covers, or whose own file there is damaged, in order.
+
+    Snapshots do not count: states between them do.
+    """
+    ranges = sorted(key[1:] for key in files.sizes if key[0] < SNAPSHOT_LEVEL and key not in files.damaged)
+    missing: list[int] = []
+    covered, at = 0, 0
+    for txid in sorted(mine):
+        while at < len(ranges) and ranges[at][0] <= txid:
+            covered = max(covered, ranges[at][1])
+            at += 1
+        if covered < txid or (0, txid, txid) in files.damaged:
+            missing.append(txid)
+    return missing

@@ -1,0 +1,161 @@
+"""What is known of a replica: the files it held at the last look, and whether that may have changed since."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ltxcore._inventory import Inventory, Key
+from ltxcore.ltx import TXID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ltxcore.clients import ReplicaClient
+    from ltxcore.errors import Error
+
+#: A directory that is listed within this time, in seconds, is listed before every answer.
+_CHEAP = 0.001
+#: Otherwise listing takes at most one part in so many of the time: in a directory, where a token tells of files that come
+#: and go, and a listing finds those that were changed in place;
+_DIRECTORY_SHARE = 100
+#: and elsewhere, where a listing is ten requests, and the only way to find anything.
+_REQUEST_SHARE = 300
+#: The least and the most time between two listings by request, in seconds.
+_SHORTEST, _LONGEST = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How far a restore from the replica comes, and what keeps it from coming further, if anything does."""
+
+    reach: TXID
+    obstacle: Error | None
+
+    def holds(self, txid: TXID) -> bool:
+        """Whether a restore of the newest state works, and contains ``txid``."""
+        return self.obstacle is None and txid <= self.reach
+
+
+class Survey:
+    """The files of a replica as one thread, which alone lists and writes them, knows them.
+
+    Other threads may ask what is known, whether that is still true, and may tell that it is not.
+    """
+
+    def __init__(self, client: ReplicaClient) -> None:
+        self.client = client
+        self.files = Inventory({})
+        self._bound: TXID | None = None
+        self._known: Known | None = None
+        self._settled = False
+        self._token: object | None = None
+        self._listed_at = float("-inf")
+        self._seen_at = float("-inf")
+        self._listing_takes = float("inf")
+        # How often somebody said that everything has to be compared again, now and at the last look.
+        self._doubts = self._doubts_seen = 0
+
+    @property
+    def known(self) -> Known | None:
+        """What is known; ``None`` before the first look, and where something has failed or changed since."""
+        return self._known
+
+    def is_settled(self) -> bool:
+        """Whether what was known at the end of the last pass is still true, as far as that can be told for nothing."""
+        return self._settled and (self._token is None or self.client.change_token() == self._token)
+
+    def is_due(self) -> bool:
+        """Whether it is time to list the files although nothing hints at a change."""
+        since = time.monotonic() - self._listed_at
+        if self._token is None:
+            return since >= min(max(self._listing_takes * _REQUEST_SHARE, _SHORTEST), _LONGEST)
+        return self._is_cheap() or since >= min(self._listing_takes * _DIRECTORY_SHARE, _LONGEST)
+
+    def is_confirmed(self, since: float) -> bool:
+        """Whether what is known was true at or after ``since``, on the monotonic clock, or cannot cheaply be known better."""
+        if self._known is None:
+            return False
+        if self._seen_at >= since:
+            return True
+        if self._is_cheap() or (self._token is None and self.is_due()):
+            return False
+        return self.is_settled()
+
+    def look(self) -> Inventory | None:
+        """List the files. What they were before, or ``None`` if nothing is different.
+
+        If something is, nothing counts as known until it is settled.
+
+        Raises:
+            ReplicaError: the storage cannot be listed.
+        """
+        self._doubts_seen = self._doubts
+        token = self.client.change_token()
+        began = time.monotonic()
+        files = Inventory.of(self.client)
+        # One that took long for once says little about the next.
+        self._listing_takes = min(time.monotonic() - began, self._listing_takes * 1.5)
+        before, self.files = self.files, files
+        files.damaged.update(
+            key for key in before.damaged if key in files.sizes and files.sizes[key] == before.sizes[key]
+        )
+        self._token = token
+        self._listed_at = self._seen_at = began
+        if self._settled and files.sizes == before.sizes:
+            return None
+        self._settled, self._known = False, None
+        return before
+
+    def settle(self, obstacle: Error | None = None) -> None:
+        """What was found has been dealt with; ``obstacle`` says better what is left in the way, if anything is."""
+        reach, found = self.files.reach()
+        if self._doubts == self._doubts_seen:
+            self._publish(reach, None if found is None else obstacle or found)
+            self._settled = True
+
+    def forget(self) -> None:
+        """What is known may be wrong: everything has to be compared again. From any thread."""
+        self._doubts += 1
+        self._settled = False
+        self._known = None
+
+    def expire(self) -> None:
+        """It is time to list the files. From any thread."""
+        self._listed_at = float("-inf")
+
+    def limit(self, bound: TXID | None) -> None:
+        """From ``bound`` on nothing can be restored without a snapshot that is not there yet, as the engine knows."""
+        if self._bound != bound:
+            self._bound = bound
+            if self._settled:
+                self.settle(self._known.obstacle if self._known is not None else None)
+
+    @contextlib.contextmanager
+    def storing(self, key: Key, size: int) -> Iterator[None]:
+        """Around a write of ours: the file is known afterwards, and its coming is not taken for a change by others."""
+        undisturbed = self._token is not None and self.client.change_token() == self._token
+        yield
+        self.files.sizes[key] = size
+        self.files.damaged.discard(key)
+        if undisturbed:
+            self._token = self.client.change_token()
+            if not self._is_cheap():
+                self._seen_at = time.monotonic()
+
+    def extend(self, txid: TXID) -> None:
+        """The file of ``txid`` alone, which continues what was known, is in the replica now."""
+        known = self._known
+        if known is not None and known.reach + 1 == txid:
+            self._publish(txid, known.obstacle)
+
+    def _is_cheap(self) -> bool:
+        # The times in a token are too coarse to tell two changes within some milliseconds from one.
+        return self._token is not None and self._listing_takes <= _CHEAP
+
+    def _publish(self, reach: TXID, obstacle: Error | None) -> None:
+        if self._bound is not None:
+            reach = min(reach, TXID(self._bound - 1))
+        self._known = Known(reach, obstacle)
