@@ -163,6 +163,16 @@ fn a_damaged_input_leaves_no_output_and_is_named() {
 }
 
 #[test]
+fn a_damaged_file_above_is_not_in_the_way() {
+    let client = MemoryClient::default();
+    ten(&client);
+    let made = compact_level(&client, 1).unwrap().unwrap();
+    delta(512, 12, 11, 11, &[(1, 11)]).store(&client, 0);
+    client.put(made.key(), vec![0; made.size as usize], 0);
+    assert_eq!(compact_level(&client, 1).unwrap().unwrap().min_txid, txid(11));
+}
+
+#[test]
 fn another_writer_is_never_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let client = FileClient::new(dir.path());
