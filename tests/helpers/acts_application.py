@@ -128,14 +128,17 @@ class Application(Recorded):
         for pragma in pragmas:
             self._ask_app("run", sql=f"PRAGMA {pragma}")
 
+    def _start_app(self) -> None:
+        if self.app is None or not self.app.alive():
+            self.app = Pool.take(APPLICATION)
+
     def _connect(self) -> None:
         """The application starts; it finds what it left, or what the operator put there."""
         if not self.connected:
             self._patiently(self._connect_once)
 
     def _connect_once(self) -> None:
-        if self.app is None or not self.app.alive():
-            self.app = Pool.take(APPLICATION)
+        self._start_app()
         birth = not self.db.exists()
         setting = self.setting
         pragmas = (

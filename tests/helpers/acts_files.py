@@ -134,7 +134,7 @@ class Saved:
 
 
 def ltx_files(folder: Path) -> Iterator[Path]:
-    """All LTX files below a directory, oldest and lowest level first."""
+    """All LTX files below a directory, lowest level and oldest first."""
     yield from sorted(folder.glob("ltx/?/*.ltx"))
 
 
@@ -145,8 +145,8 @@ def write_over(source: Path, target: Path) -> None:
 
 
 def cut(path: Path, size: int) -> bool:
-    """Makes a file shorter; whether it was longer."""
-    longer = path.stat().st_size > size
-    if longer:
-        os.truncate(path, size)
-    return longer
+    """Makes a file shorter; false if it is gone, or not longer than that."""
+    if not path.exists() or path.stat().st_size <= size:
+        return False
+    os.truncate(path, size)
+    return True

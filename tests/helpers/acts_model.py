@@ -37,13 +37,13 @@ class Content:
 def content(connection: sqlite3.Connection) -> Content:
     """Tables of Litestream do not count: it adds them to every database that it replicates."""
     try:
-        verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        verdict = connection.execute("PRAGMA integrity_check").fetchall()[0][0]
         if verdict != "ok":
             return Content(str(verdict).splitlines()[-1])
         found = hashlib.blake2b()
         for table, rows in tables(connection).items():
             found.update(repr((table, rows)).encode())
-        tick = connection.execute("SELECT n FROM tick").fetchone()[0]
+        tick = connection.execute("SELECT n FROM tick").fetchall()[0][0]
     except sqlite3.DatabaseError as error:
         return Content(str(error))
     return Content("ok", found.hexdigest(), tick)

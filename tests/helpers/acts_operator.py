@@ -16,7 +16,7 @@ from typing import Any
 from tests.helpers import acts_files, replicators
 from tests.helpers.acts_base import Setting, act
 from tests.helpers.acts_files import Saved, beside, cut, remove_sidecars
-from tests.helpers.acts_model import Model
+from tests.helpers.acts_model import Content, Model
 from tests.helpers.acts_world import World
 from tests.helpers.process import ChildError
 
@@ -30,6 +30,12 @@ def at_rest(world: Any) -> bool:
 
 def has_saved(world: Any) -> bool:
     return bool(world.saved) and not world.split
+
+
+def picked(folder: Path, pick: int) -> list[Path]:
+    """One of the LTX files below a directory, or none if there are none."""
+    files = [*acts_files.ltx_files(folder)][::-1]
+    return files and [files[pick % len(files)]]
 
 
 class Operator(World):
@@ -78,18 +84,18 @@ class Operator(World):
 
     @act(has_saved)
     def put_backup(self, pick: int, how: str, remove: str, form: str, pause: float) -> None:
-        """A backup comes over the database, by `cp` (same inode) or `mv`; which sidecars go with the old one is `remove`.
-
-        A WAL that stays is an empty one: the application was stopped in good order.
-        """
+        """A backup comes over the database, by `cp` (same inode) or `mv`; the old WAL is removed, or `both` sidecars."""
         saved = self._pick_saved(pick)
-        if remove in ("shm", "none") and not self._drained():
-            return
         self._stop_app()
-        self._put_backup(saved, how, form)
-        remove_sidecars(self.db, remove)
-        self.expect([saved.model.clone()])
-        self.disturb(pause)
+        self._put_backup(saved, how, remove, form, pause)
+
+    @act(has_saved)
+    def put_backup_over_idle(self, pick: int, how: str, remove: str, form: str, pause: float) -> None:
+        """The same with a WAL that stays: it is empty, since the application was stopped in good order."""
+        saved = self._pick_saved(pick)
+        if self._drained():
+            self._stop_app()
+            self._put_backup(saved, how, remove, form, pause)
 
     @act(has_saved)
     def put_backup_only(self, pick: int, how: str, form: str, pause: float) -> None:
@@ -99,17 +105,20 @@ class Operator(World):
         """
         saved = self._pick_saved(pick)
         self._stop_app()
-        self._put_backup(saved, how, form)
+        self._copy_backup(saved, how, form)
         self.mark()
         time.sleep(pause)
         if not self._goes_on_with_whatever_is_there():
             self._stop_app()
-            self._put_backup(saved, how, form)
-            remove_sidecars(self.db, "both")
-            self.expect([saved.model.clone()])
-            self.disturb(max(pause, 0.2))
+            self._put_backup(saved, how, "both", form, max(pause, 0.2))
 
-    def _put_backup(self, saved: Saved, how: str, form: str) -> None:
+    def _put_backup(self, saved: Saved, how: str, remove: str, form: str, pause: float) -> None:
+        self._copy_backup(saved, how, form)
+        remove_sidecars(self.db, remove)
+        self.expect([saved.model.clone()])
+        self.disturb(pause)
+
+    def _copy_backup(self, saved: Saved, how: str, form: str) -> None:
         backup = saved.backup(form)
         if how == "cp":
             acts_files.write_over(backup, self.db)
@@ -119,26 +128,22 @@ class Operator(World):
 
     def _goes_on_with_whatever_is_there(self) -> bool:
         """A commit begins the WAL anew or continues it: from then on every reader sees the same."""
-        known = self.models
+        self._start_app()
         try:
             self._ask_app("connect", path=str(self.db), pragmas=["journal_mode = wal"], schema=())
-            _, _, tick = self._ask_app("content")
-            self._ask_app("transact", statements=[], tick=tick)
-            verdict, digest, _ = self._ask_app("content")
+            self._ask_app("transact", statements=[], tick=self._ask_app("content")[2])
+            seen = Content(*self._ask_app("content"))
         except ChildError:
-            verdict = "cannot be used"
+            return False
         finally:
             with contextlib.suppress(ChildError):
                 self._ask_app("close")
-        if verdict != "ok":
-            return False
         copy = self.scratch / "whatever"
         acts_files.copy_database(self.db, copy)
         acts_files.as_one_file(copy)
-        self.expect([Model.of(copy)])
-        if self.model.content.digest != digest:
-            self.expect(known)
+        if seen.verdict != "ok" or acts_files.content_of(copy) != seen:
             return False
+        self.expect([Model.of(copy)])
         return True
 
     @act(at_rest)
@@ -225,36 +230,36 @@ class Operator(World):
         self.disturb(pause)
 
     @act(lambda world: not world.split and not world.cut_files)
-    def lose_local_file(self, pick: int, size: int, pause: float) -> None:
-        """0 is the newest; gone, or cut to `size` bytes."""
-        files = [*acts_files.ltx_files(self.meta)][::-1]
-        if not files:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            self._lose(files[pick % len(files)], size)
-        self.disturb(pause)
+    def lose_local_file(self, pick: int, pause: float) -> None:
+        """One is gone; 0 is the newest."""
+        for path in picked(self.meta, pick):
+            path.unlink(missing_ok=True)
+            self.disturb(pause)
 
-    def _lose(self, path: Path, size: int) -> None:
-        if size < 0:
-            path.unlink()
-        else:
+    @act(lambda world: not world.split and not world.cut_files)
+    def cut_local_file(self, pick: int, size: int, pause: float) -> None:
+        """One is damaged, as a crash may leave it."""
+        for path in picked(self.meta, pick):
             cut(path, size)
+            self.disturb(pause)
 
     # --- the replica -------------------------------------------------------------------------------------------------
 
     @act(at_rest)
-    def lose_replica_file(self, pick: int, size: int, pause: float) -> None:
-        """0 is the newest; gone, or cut to `size` bytes. Only what is still here can be compared; others are cut to a stump."""
-        files = [*acts_files.ltx_files(self.replica)][::-1]
-        if not files:
-            return
-        path = files[pick % len(files)]
-        if size >= 0:
-            is_here = (self.meta / path.relative_to(self.replica)).exists()
-            size = size if is_here else min(size, STUMP)
-            self.cut_files[path] = size
-        self._lose(path, size)
-        self.damage_replica(pause)
+    def lose_replica_file(self, pick: int, pause: float) -> None:
+        for path in picked(self.replica, pick):
+            path.unlink()
+            self.damage_replica(pause)
+
+    @act(at_rest)
+    def cut_replica_file(self, pick: int, size: int, pause: float) -> None:
+        """Only what is still here can be compared, so of other files nothing is left that could be an LTX file."""
+        for path in picked(self.replica, pick):
+            if not (self.meta / path.relative_to(self.replica)).exists():
+                size = min(size, STUMP)
+            if cut(path, size):
+                self.cut_files[path] = size
+                self.damage_replica(pause)
 
     @act(at_rest)
     def empty_replica(self, folder_too: bool, pause: float) -> None:
@@ -282,7 +287,7 @@ class Operator(World):
     def _is_foreign(self, saved: Saved) -> bool:
         return all(now > then for now, then in zip(self.went_back.values(), saved.reuse))
 
-    @act(at_rest)
+    @act(lambda world: not world.split and not any("stray" in name for name in world.remedies))
     def add_stray_file(self, ahead: int, size: int, pause: float) -> None:
         """A file that no replicator made, `ahead` of the newest or, with 0, at the last TXID there is. It may be refused."""
         newest = max((int(path.stem[-16:], 16) for path in acts_files.ltx_files(self.replica)), default=0)

@@ -57,7 +57,7 @@ def test_a_backup_of_the_same_size_is_copied_over_an_idle_database(meanwhile: st
         w.wait()
         if meanwhile == "killed":
             w.kill("", 0.0)
-        w.put_backup(1, "cp", "none", "wal", 0.2)
+        w.put_backup_over_idle(1, "cp", "none", "wal", 0.2)
         if meanwhile == "killed afterwards":
             w.kill("", 0.0)
         w.start()
@@ -90,7 +90,7 @@ def test_the_newest_local_file_is_lost_before_its_upload(end: str) -> None:
         w.checkpoint("TRUNCATE")
         if end == "killed":
             w.kill("", 0.0)
-        w.lose_local_file(0, -1, 0.0)
+        w.lose_local_file(0, 0.0)
         w.commit("insert", 1)
         w.start()
         w.wait()
@@ -110,7 +110,7 @@ def test_the_replica_loses_files_while_it_is_written(how: str) -> None:
         elif how == "rolled back":
             w.put_back_replica(1, 0.0)
         else:
-            w.lose_replica_file(1, -1, 0.0)
+            w.lose_replica_file(1, 0.0)
         w.commit("insert", 3)
         w.wait()
 
@@ -125,7 +125,7 @@ def test_another_database_comes_over_while_the_wal_stays(how: str, drained: bool
         w.commit("touch", 3)
         w.wait()
         if drained:
-            w.put_backup(1, how, "none", "wal", 0.3)
+            w.put_backup_over_idle(1, how, "none", "wal", 0.3)
         else:
             w.put_backup_only(1, how, "wal", 0.3)
         w.wait()
@@ -218,7 +218,7 @@ def test_a_file_of_the_replica_is_cut(pick: int, meanwhile: str) -> None:
             w.wait()
         if meanwhile == "killed":
             w.kill("", 0.0)
-        w.lose_replica_file(pick, 100, 0.0)
+        w.cut_replica_file(pick, 100, 0.0)
         w.commit("insert", 1)
         w.start()
         w.wait()
