@@ -28,7 +28,7 @@ impl PageForm {
     /// Gives a page that was taken from a frame the form it has in the database file.
     pub(crate) fn complete(self, page: &mut [u8]) {
         if self.reserves && self.has_checksums {
-            osvfs::seal_page(page);
+            osvfs::page_checksum::seal(page);
         }
     }
 }
@@ -42,7 +42,7 @@ impl View {
         }
         let mut in_file = vec![0; self.page_size.bytes()];
         let read = self.files.db.read_at(&mut in_file, 0).context("read", path)?;
-        let has_checksums = read == in_file.len() && osvfs::has_page_checksums(&in_file);
+        let has_checksums = read == in_file.len() && osvfs::page_checksum::has_page_checksums(&in_file);
         let mut source =
             PageSource::new(&self.files.db, &self.files.wal, self.overlay.as_ref(), self.page_size)
                 .context("read", path)?;
@@ -60,7 +60,7 @@ impl Live {
             self.form.reserves = reserves(&page_1);
         }
         let read = self.files.db.read_at(&mut page_1, 0).context("read", &self.options.path)?;
-        self.form.has_checksums = read == page_1.len() && osvfs::has_page_checksums(&page_1);
+        self.form.has_checksums = read == page_1.len() && osvfs::page_checksum::has_page_checksums(&page_1);
         if self.form.reserves && self.form.has_checksums && !before.has_checksums {
             self.lose("page checksums were switched on");
         }

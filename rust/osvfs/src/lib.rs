@@ -36,7 +36,9 @@ mod shm;
 mod temp;
 mod vfs;
 
-pub use checksums::{has_page_checksums, seal_page, write_checksums};
+/// The form of page checksums, which those need as well who handle pages.
+pub use ::vfs::page_checksum;
+pub use checksums::write_checksums;
 pub use choice::{LockMode, SyncMode};
 pub use exclusive::Exclusive;
 pub use fd_pool::{FileId, LockBytes, LockedBy, PooledFile};

@@ -23,21 +23,20 @@ use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use ltx::{Decoder, Header, PageCount, PageIndex, PageSize, Pgno, ReadAt, TxId, WriteAt};
+use ltx::{Decoder, Header, PageCount, PageIndex, PageSize, Pgno, ReadAt, TxId};
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
 use crate::file_client::sync_dir;
+use crate::first_page;
 use crate::merge::merge_into;
 use crate::range::RetryPolicy;
 use crate::stage::create_unique;
 use journal::Journal;
 use live_file::LiveFile;
 
-/// Offset of the two bytes that say which versions may write and read; 1 means a rollback journal, 2 a WAL.
-const VERSIONS_AT: u64 = 18;
 /// Offset of the change counter, four bytes.
-const COUNTER_AT: u64 = 24;
+const COUNTER_AT: usize = 24;
 /// What is read of a database header: all up to the change counter.
 const HEAD: usize = 28;
 
@@ -143,8 +142,14 @@ impl Followed {
             Decoder::new(io::BufReader::new(merged)).and_then(|decoder| ltx::apply(decoder, &*self.file));
         pages.map_err(|error| self.format(error))?;
         if step.header.commit.get() > 0 {
-            self.put(&counter.to_be_bytes(), COUNTER_AT)?;
-            self.put(&[1, 1], VERSIONS_AT)?;
+            let own = |page: &mut [u8]| {
+                first_page::use_rollback_journal(page);
+                if let Some(field) = page.get_mut(COUNTER_AT..HEAD) {
+                    field.copy_from_slice(&counter.to_be_bytes());
+                }
+            };
+            first_page::edit(&self.file, step.header.page_size, own)
+                .map_err(|source| self.error("write", source))?;
         }
         self.file.sync_all().map_err(|source| self.error("sync", source))
     }
@@ -156,10 +161,6 @@ impl Followed {
     pub fn commit(&self) -> Result<()> {
         fs::remove_file(journal::path(&self.path)).map_err(|source| self.error("commit", source))?;
         self.sync_names()
-    }
-
-    fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        WriteAt::write_all_at(&*self.file, bytes, offset).map_err(|source| self.error("write", source))
     }
 
     /// An empty database takes any page size, `otherwise` so.

@@ -19,6 +19,7 @@ mod client;
 mod compact;
 mod error;
 mod file_client;
+mod first_page;
 mod follow;
 mod listing;
 mod merge;

@@ -26,6 +26,7 @@ mod fork;
 mod guard;
 mod io_methods;
 mod name;
+pub mod page_checksum;
 mod registry;
 mod traits;
 

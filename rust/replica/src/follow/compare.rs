@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use ltx::{Decoder, Header, Pgno, ReadAt};
+use vfs::page_checksum;
 
 use super::{Followed, Step};
 use crate::client::{FileInfo, ReplicaClient};
@@ -72,9 +73,13 @@ impl Followed {
     }
 }
 
-/// Makes pages 1 alike in what is not compared.
+/// Makes pages 1 alike in what is not compared. A checksum of the page, which covers that, is computed anew.
 fn blank(page: &mut [u8]) {
+    let has_checksums = page_checksum::has_page_checksums(page);
     for (start, len) in OWN {
         page.iter_mut().skip(start).take(len).for_each(|byte| *byte = 0);
+    }
+    if has_checksums {
+        page_checksum::seal(page);
     }
 }

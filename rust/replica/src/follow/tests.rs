@@ -131,7 +131,7 @@ fn a_journal_that_is_there_is_not_overwritten() {
 fn another_page_size_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let followed = database(dir.path(), 2);
-    followed.put(&[4, 0], 16).unwrap();
+    ltx::WriteAt::write_all_at(&*followed.file, &[4, 0], 16).unwrap();
     let (client, files) = replica(dir.path(), &[(2, &[1], 1)]);
     let step = followed.merge(&client, &files).unwrap();
     let error = followed.save(&step, &dir.path().join("twin")).unwrap_err();
@@ -211,7 +211,7 @@ fn what_a_follower_changes_in_page_1_makes_no_difference() {
     for (at, expected) in [(18, None), (24, None), (92, None), (99, None), (28, Some(1)), (100, Some(1))] {
         let dir = tempfile::tempdir().unwrap();
         let followed = database(dir.path(), 3);
-        followed.put(&[1], at).unwrap();
+        ltx::WriteAt::write_all_at(&*followed.file, &[1], at).unwrap();
         assert_eq!(difference(dir.path(), &followed, &[(3, &[1, 2, 3], 9)], false), expected, "byte {at}");
     }
 }
@@ -220,7 +220,7 @@ fn what_a_follower_changes_in_page_1_makes_no_difference() {
 fn a_whole_database_may_bring_another_page_size() {
     let dir = tempfile::tempdir().unwrap();
     let followed = database(dir.path(), 4);
-    followed.put(&[4, 0], 16).unwrap();
+    ltx::WriteAt::write_all_at(&*followed.file, &[4, 0], 16).unwrap();
     let client = FileClient::new(dir.path().join("replica"));
     let file = write(&client, TxId::FIRST, 2, &[1, 2], 3);
     let step = followed.merge(&client, &[file]).unwrap();

@@ -11,6 +11,7 @@ use ltx::{PageCount, PageSize, Pgno};
 
 use crate::error::{Error, Result};
 use crate::file_client::ensure_dir;
+use crate::first_page;
 use crate::stage::create_unique;
 
 /// Access rights of a new database before the umask, as SQLite and Litestream have them.
@@ -23,9 +24,7 @@ const WRITEBACK: u64 = 64 << 20;
 /// have come: written early, they cost the disk one request and the file system one extent each.
 const BULK: usize = 64 << 10;
 
-/// Where a database says how it is written and read (SQLite file format, section 1.3.3).
-const VERSIONS_AT: u64 = 18;
-const ROLLBACK: u8 = 1;
+/// The version of a database in WAL mode (SQLite file format, section 1.3.3).
 const WAL: u8 = 2;
 
 /// Appends to the last component of a path.
@@ -118,8 +117,10 @@ impl Output {
     /// Makes the database one with a rollback journal, if it is one with a WAL.
     pub(crate) fn use_rollback_journal(&self) -> Result<()> {
         let mut versions = [0; 2];
-        match self.file.read_exact_at(&mut versions, VERSIONS_AT) {
-            Ok(()) if versions.contains(&WAL) => self.file.write_all_at(&[ROLLBACK; 2], VERSIONS_AT),
+        match self.file.read_exact_at(&mut versions, first_page::VERSIONS_AT as u64) {
+            Ok(()) if versions.contains(&WAL) => {
+                first_page::edit(&self.file, self.page_size, first_page::use_rollback_journal)
+            }
             // A database without a page has no mode.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
             read => read,
