@@ -62,6 +62,7 @@ PARTS = {
     "_followed": "follow",
     "_inventory": "replica",
     "_pending": "follow",
+    "_places": "db",
     "_reader": "vfs",
     "_reconcile": "db",
     "_running": "db",

@@ -146,6 +146,8 @@ class Follower:
             Whether it has ended. If it has not, it lets the engine go when it does.
         """
         self._is_stopping = True
+        if self._thread.ident is None:
+            return True  # never started
         self._wakeup.notify()
         deadline = time.monotonic() + timeout
         while not self._has_ended and (left := deadline - time.monotonic()) > 0:

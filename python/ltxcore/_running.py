@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltxcore import _ltxcore
 from ltxcore._follow import Follower
+from ltxcore._places import Place, check_apart, give_back, take
 from ltxcore._status import SyncStatus
 from ltxcore._time import from_millis
 from ltxcore._upload import LEAST_ATTEMPT, RETRY_INTERVAL, Uploader
@@ -41,7 +42,9 @@ class Running:
     ) -> None:
         self.engine = _ltxcore.Database(os.fspath(path), meta_path=os.fspath(meta_path), **options)
         self._path = path
+        self._meta_path = meta_path
         self._is_over = False
+        self._place: Place | None = None
         self.uploader: Uploader | None = None
         if replica is not None:
             self.uploader = Uploader(
@@ -67,6 +70,10 @@ class Running:
 
     def start(self) -> None:
         """Start both threads and raise what their first attempts failed with."""
+        if self.uploader is not None:
+            client = self.uploader.replica.client
+            check_apart(client, self._meta_path)
+            self._place = take(client, self._path)
         deadline = time.monotonic() + _FIRST_ATTEMPT
         if self.uploader is not None:
             self.uploader.start()
@@ -84,6 +91,7 @@ class Running:
         self._abandon_upload()
         if self.follower.stop(1.0):
             self.engine.abandon()
+        self.leave()
 
     def stop(self, timeout: float) -> None:
         """Sync and upload for the last time, within ``timeout`` seconds, and let go.
@@ -98,6 +106,11 @@ class Running:
                 self.engine.abandon()
                 raise failure
         self.engine.close()
+
+    def leave(self) -> None:
+        """Let another database have the replica."""
+        place, self._place = self._place, None
+        give_back(place)
 
     def status(self) -> SyncStatus:
         """What the threads and the engine know of themselves."""
