@@ -63,6 +63,7 @@ PARTS = {
     "_inventory": "replica",
     "_pending": "follow",
     "_places": "db",
+    "_presence": "db",
     "_reader": "vfs",
     "_reconcile": "db",
     "_running": "db",

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ltxcore import _ltxcore
 from ltxcore._follow import Follower
+from ltxcore._log import Log
 from ltxcore._places import Place, check_apart, give_back, take
+from ltxcore._presence import Presence
 from ltxcore._status import SyncStatus
 from ltxcore._time import from_millis
 from ltxcore._upload import LEAST_ATTEMPT, RETRY_INTERVAL, Uploader
@@ -42,17 +44,17 @@ class Running:
     ) -> None:
         self.engine = _ltxcore.Database(os.fspath(path), meta_path=os.fspath(meta_path), **options)
         self._path = path
+        self._presence = Presence(path, Log(logger))
         self._meta_path = meta_path
         self._is_over = False
         self._place: Place | None = None
         self.uploader: Uploader | None = None
         if replica is not None:
-            self.uploader = Uploader(
-                self.engine, replica, path, meta_path, is_gone=lambda: self.follower.is_gone(), logger=logger
-            )
+            self.uploader = Uploader(self.engine, replica, path, meta_path, self._presence, logger)
         self.follower = Follower(
             self.engine,
             path,
+            self._presence,
             remote_txid=self.uploader.remote_txid if self.uploader else TXID,
             notify=self.uploader.notify if self.uploader else _nothing,
             adopt=self.uploader.adopt_chain if self.uploader else _nothing,
@@ -143,9 +145,9 @@ class Running:
                 op="close",
                 path=os.fspath(self._path),
             )
-        if self.follower.is_gone():
+        if self._presence.is_gone():
             self._abandon_upload()
-            return self.follower.gone()
+            return self._presence.error("close")
         failure: BaseException | None = self.follower.death
         try:
             _insist(self._last_sync, deadline)

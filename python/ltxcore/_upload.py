@@ -12,7 +12,7 @@ from ltxcore._backoff import Backoff, as_exception
 from ltxcore._copier import Copier
 from ltxcore._wakeup import Wakeup
 from ltxcore.clients.file import FileClient
-from ltxcore.errors import InternalError, NotReadyError, ReplicaTimeoutError
+from ltxcore.errors import InternalError, ReplicaTimeoutError
 
 if TYPE_CHECKING:
     import logging
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ltxcore import _ltxcore
+    from ltxcore._presence import Presence
     from ltxcore.ltx import TXID, FileInfo
     from ltxcore.replica import Replica
 
@@ -45,7 +46,7 @@ class Uploader:
         replica: where to.
         path: the database file.
         meta_path: the directory of the local files.
-        is_gone: whether the database file was there and is not any more. Nothing is written for it then.
+        presence: whether the database file is there.
         logger: where failures, and what was lost, are reported.
     """
 
@@ -55,18 +56,17 @@ class Uploader:
         replica: Replica,
         path: Path,
         meta_path: Path,
-        *,
-        is_gone: Callable[[], bool],
+        presence: Presence,
         logger: logging.Logger,
     ) -> None:
         self.replica = replica
         self._path = path
-        self._is_gone = is_gone
+        self._presence = presence
         self._is_local = isinstance(replica.client, FileClient)
         self._backoff = Backoff("upload", path, replica.sync_interval, logger, is_local=self._is_local)
         self._wakeup = Wakeup()
         self._copier = Copier(
-            engine, replica, path, meta_path, is_gone=is_gone, advanced=self._wakeup.notify, logger=logger
+            engine, replica, path, meta_path, presence, advanced=self._wakeup.notify, logger=logger
         )
         self._survey = self._copier.survey
         self._lock = threading.Lock()
@@ -229,10 +229,8 @@ class Uploader:
             self._death = InternalError(f"the upload thread of {self._path} is not running", op="wait")
         if self._death is not None:
             raise self._death
-        if self._is_gone():
-            raise NotReadyError(
-                f"the database is gone: {self._path}", op="wait", path=os.fspath(self._path), max_txid=txid
-            )
+        if self._presence.is_gone():
+            raise self._presence.error("wait")
         error = self.error
         if deadline is None and error is not None and self._passes > passes:
             raise error

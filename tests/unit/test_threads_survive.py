@@ -1,9 +1,11 @@
 """The threads of a DB outlive whatever handlers, clients and signals raise in them; and if one ends, everybody hears of it."""
 
 import ctypes
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -133,7 +135,8 @@ def end_upload_thread(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def end_follower(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     assert db._running is not None
-    monkeypatch.setattr(db._running.follower, "_report_presence", lambda: 1 / 0)
+    for step in ("_step", "_forget"):
+        monkeypatch.setattr(db._running.follower, step, lambda *_error: 1 / 0)
     db._running.engine.interrupt()
 
 
@@ -323,6 +326,19 @@ def test_what_the_engine_has_to_say_is_logged(
     said = [record.getMessage() for record in caplog.records if "ahead" in record.getMessage()]
     assert len(said) == 1
     assert str(top) in said[0]
+
+
+def test_a_database_that_is_closed_lets_go_at_once(database: Path, client: MemoryClient) -> None:
+    """Not when garbage is collected: there are descriptors and threads behind it."""
+    gc.disable()
+    try:
+        db = DB(database, replica=client).open()
+        db.wait(timeout=10)
+        running = weakref.ref(db._running)  # type: ignore[arg-type]  # it is open
+        db.close()
+        assert running() is None
+    finally:
+        gc.enable()
 
 
 # --- leftovers ---------------------------------------------------------------------------------------------------------
