@@ -89,7 +89,8 @@ class Copier:
         path.unlink(missing_ok=True)
         client = native(self._replica.client)
         try:
-            page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
+            with WatchedCall(f"reading of the replica of {self._path} has not ended for", self._log):
+                page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
             self._engine.adopt(os.fspath(path), page_size, txid)
         except (FormatError, RestoreError) as error:
             self._log.warning(

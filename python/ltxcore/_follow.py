@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: follow() returns by itself after so many seconds; commits and interrupt() end it at once.
 _FOLLOW_SECONDS = 5.0
+#: What was abandoned and is gone as well is looked for so often.
+_ABSENT_SECONDS = 1.0
 
 
 class Follower:
@@ -165,7 +167,10 @@ class Follower:
     def _turn(self) -> None:
         delay, version = 0.0, self._wakeup.version
         try:
-            self._step()
+            if not self._is_open and self._presence.is_gone():
+                delay = _ABSENT_SECONDS
+            else:
+                self._step()
             self._backoff.succeeded()
         except BaseException as error:
             delay = self._backoff.failed(as_exception(error))
@@ -202,6 +207,8 @@ class Follower:
         try:
             if self._is_open:
                 return False
+            if self._presence.is_gone():
+                raise self._presence.error("open")
             self._engine.open(self._remote_txid())
             self._adopt_chain()
             self._is_open = True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ltxcore import ltx
 from ltxcore._inventory import Inventory, Key
+from ltxcore.clients.file import FileClient
 from ltxcore.errors import (
     BehindReplicaError,
     Error,
@@ -97,7 +98,7 @@ class Reconciler:
         if ahead is not None and files.sound_reach() > max(local, baseline):
             raise self._behind(ahead, local)
         self._find_damaged(before, mine)
-        self._refuse_other_content(mine)
+        self._refuse_other_content(mine, is_first_look=not before.sizes)
         if snapshot_first is not None:
             heal(snapshot_first)
         self._send_missing(mine, sent, send)
@@ -173,21 +174,22 @@ class Reconciler:
             elif level < SNAPSHOT_LEVEL:
                 raise self._other_file(key)
 
-    def _refuse_other_content(self, mine: dict[int, int]) -> None:
-        """Compare the newest file that is here and there by its checksum: going on from another would break the chain."""
-        files = self._survey.files
-        both = [
-            high for high in mine if (0, high, high) in files.sizes and (0, high, high) not in files.damaged
-        ]
-        if not both:
-            return
-        newest = TXID(max(both))
-        size = files.sizes[0, newest, newest]
-        theirs = self._survey.client.read_ltx_file(
-            0, newest, newest, offset=max(size - TRAILER_SIZE, 0), size=TRAILER_SIZE
-        )
-        if _end(self._engine.local_path(newest)) != theirs:
-            self._settle_difference((0, newest, newest))
+    def _refuse_other_content(self, mine: dict[int, int], *, is_first_look: bool) -> None:
+        """Compare files that are here and there by their ends: going on from other ones would break the chain.
+
+        The newest; and before anything else is done, all of them, where that takes no requests.
+        """
+        files, client = self._survey.files, self._survey.client
+        keys = {(0, txid, txid) for txid in mine} & files.sizes.keys() - files.damaged
+        if keys and not (is_first_look and isinstance(client, FileClient)):
+            keys = {max(keys)}
+        for key in sorted(keys):
+            txid, size = TXID(key[2]), files.sizes[key]
+            theirs = client.read_ltx_file(
+                0, txid, txid, offset=max(size - TRAILER_SIZE, 0), size=TRAILER_SIZE
+            )
+            if _end(self._engine.local_path(txid)) != theirs:
+                self._settle_difference(key)
 
     def _settle_difference(self, key: Key) -> None:
         """A file is not the local one of its name: which of them is a whole LTX file?"""
