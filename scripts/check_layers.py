@@ -65,6 +65,8 @@ PARTS = {
     "_inventory": "replica",
     "_pending": "follow",
     "_position": "follow",
+    "_places": "db",
+    "_presence": "db",
     "_reader": "vfs",
     "_reconcile": "db",
     "_running": "db",

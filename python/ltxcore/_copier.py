@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ltxcore._presence import Presence
     from ltxcore.replica import Replica
 
 
@@ -36,7 +37,7 @@ class Copier:
         replica: where to.
         path: the database file.
         meta_path: the directory of the local files.
-        is_gone: whether the database file was there and is not any more. Nothing is written for it then.
+        presence: whether the database file is there. Nothing is written for one that is gone.
         advanced: called whenever more is known to be in the replica.
         logger: where it is reported what the replica lost.
     """
@@ -47,8 +48,8 @@ class Copier:
         replica: Replica,
         path: Path,
         meta_path: Path,
+        presence: Presence,
         *,
-        is_gone: Callable[[], bool],
         advanced: Callable[[], None],
         logger: logging.Logger,
     ) -> None:
@@ -62,12 +63,10 @@ class Copier:
         self._replica = replica
         self._path = path
         self._meta_path = meta_path
-        self._is_gone = is_gone
+        self._presence = presence
         self._advanced = advanced
         self._snapshots = Snapshots(engine, meta_path)
-        self._reconciler = Reconciler(
-            engine, self.survey, path, is_gone=is_gone, send=self._send, heal=self._heal, log=self._log
-        )
+        self._reconciler = Reconciler(engine, self.survey, path, presence, self._log)
         # Where the replica ended when the database was opened, and the last local file that it has got.
         self._baseline = self._sent = TXID(0)
 
@@ -90,7 +89,8 @@ class Copier:
         path.unlink(missing_ok=True)
         client = native(self._replica.client)
         try:
-            page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
+            with WatchedCall(f"reading of the replica of {self._path} has not ended for", self._log):
+                page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
             self._engine.adopt(os.fspath(path), page_size, txid)
         except (FormatError, RestoreError) as error:
             self._log.warning(
@@ -108,7 +108,7 @@ class Copier:
         Args:
             is_awaited: somebody waits for it. Only then, or after an upload, is the replica listed without a reason.
         """
-        if self._is_gone() or self._engine.page_size is None:
+        if self._presence.is_gone() or self._engine.page_size is None:
             return
         with self._under_way:
             self._snapshots.clean()
@@ -133,7 +133,15 @@ class Copier:
 
     def _reconcile(self, local: TXID) -> None:
         wanted = self._wanted_snapshot(local)
-        if self._reconciler.run(local, sent=self._sent, baseline=self._baseline, snapshot_first=wanted):
+        differs = self._reconciler.run(
+            local,
+            sent=self._sent,
+            baseline=self._baseline,
+            snapshot_first=wanted,
+            send=self._send,
+            heal=self._heal,
+        )
+        if differs:
             self._sent = local
         self._progress()
 

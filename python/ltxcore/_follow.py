@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ltxcore import _ltxcore
+    from ltxcore._presence import Presence
 
 #: follow() returns by itself after so many seconds; commits and interrupt() end it at once.
-_FOLLOW_SECONDS = 10.0
+_FOLLOW_SECONDS = 5.0
+#: What was abandoned and is gone as well is looked for so often.
+_ABSENT_SECONDS = 1.0
 
 
 class Follower:
@@ -29,6 +32,7 @@ class Follower:
     Args:
         engine: the native database.
         path: the database file.
+        presence: notes whether it is there.
         remote_txid: asks where the replica ends, when the database is about to be opened.
         notify: called when there are new local L0 files.
         adopt: called with a TXID of the replica when nothing is known of the pages there: gives their checksums to the engine.
@@ -40,6 +44,7 @@ class Follower:
         self,
         engine: _ltxcore.Database,
         path: str | os.PathLike[str],
+        presence: Presence,
         *,
         remote_txid: Callable[[], TXID],
         notify: Callable[[], None],
@@ -49,6 +54,7 @@ class Follower:
     ) -> None:
         self._engine = engine
         self._path = os.fspath(path)
+        self._presence = presence
         self._remote_txid = remote_txid
         self._notify = notify
         self._adopt = adopt
@@ -56,9 +62,6 @@ class Follower:
         self._backoff = Backoff("following", path, interval, logger, is_local=True)
         self._opening = threading.Lock()
         self._is_open = False
-        #: Whether the database file has ever been there, and whether its absence was told.
-        self._was_there = False
-        self._told_gone = False
         self._seen = 0
         self._death: BaseException | None = None
         self._wakeup = Wakeup()
@@ -81,22 +84,9 @@ class Follower:
     @property
     def error(self) -> BaseException | None:
         """What the latest attempt failed with, or ``None``."""
-        if self._death is None and self.is_gone():
-            return self.gone()
+        if self._death is None and self._presence.is_gone():
+            return self._presence.error("follow")
         return self._death or self._backoff.error
-
-    def is_gone(self) -> bool:
-        """Whether the database file was there, and is not any more."""
-        return self._was_there and not os.path.exists(self._path)
-
-    def gone(self) -> NotReadyError:
-        """The error that says so."""
-        return NotReadyError(
-            f"the database is gone: {self._path}",
-            op="sync",
-            path=self._path,
-            hint="its replica was left as it was; restore the database from there, or make a new one",
-        )
 
     def start(self) -> None:
         """Start the thread."""
@@ -125,15 +115,15 @@ class Follower:
             self._ensure_open(timeout)
             self._engine.sync()
         except NotReadyError as error:
-            if self.is_gone():
-                raise self.gone() from error
+            if self._presence.is_gone():
+                raise self._presence.error("sync") from error
             raise
         except PreviousIOError as error:
             self._forget(error)
             raise
         finally:
             self._report_notices()
-        self._was_there = True
+        self._presence.note()
         self._backoff.succeeded()
         # Whatever kept the thread from following is over, so it need not sit out its pause.
         self._wakeup.notify()
@@ -146,6 +136,8 @@ class Follower:
             Whether it has ended. If it has not, it lets the engine go when it does.
         """
         self._is_stopping = True
+        if self._thread.ident is None:
+            return True  # never started
         self._wakeup.notify()
         deadline = time.monotonic() + timeout
         while not self._has_ended and (left := deadline - time.monotonic()) > 0:
@@ -175,13 +167,18 @@ class Follower:
     def _turn(self) -> None:
         delay, version = 0.0, self._wakeup.version
         try:
-            self._step()
+            if not self._is_open and self._presence.is_gone():
+                delay = _ABSENT_SECONDS
+            else:
+                self._step()
             self._backoff.succeeded()
         except BaseException as error:
             delay = self._backoff.failed(as_exception(error))
             self._forget(error)
         self._report_notices()
-        self._report_presence()
+        if self.is_ready:
+            self._presence.note()
+        self._presence.report()
         if not self._has_tried:
             self._has_tried = True
             self._wakeup.notify()
@@ -210,6 +207,8 @@ class Follower:
         try:
             if self._is_open:
                 return False
+            if self._presence.is_gone():
+                raise self._presence.error("open")
             self._engine.open(self._remote_txid())
             self._adopt_chain()
             self._is_open = True
@@ -236,15 +235,3 @@ class Follower:
     def _report_notices(self) -> None:
         for notice in self._engine.take_notices():
             self._log.warning("%s", notice)
-
-    def _report_presence(self) -> None:
-        """Say once that the database file is gone, and that it is there again."""
-        self._was_there = self._was_there or self.is_ready
-        is_gone = self.is_gone()
-        if is_gone and not self._told_gone:
-            self._log.warning("the database is gone, nothing is replicated until it is back: %s", self._path)
-        elif self._told_gone and self.is_ready:
-            self._log.info("the database is there again: %s", self._path)
-        elif self._told_gone:
-            return
-        self._told_gone = is_gone

@@ -65,17 +65,19 @@ class Inventory:
         Files beyond a hole are such an obstacle, and so is a damaged file that the restore would need.
         """
         obstacle: Error | None = None
+        keys = list(self.sizes)
         try:
-            chain = _chain(self.sizes)
+            chain = _chain(keys)
         except NoSnapshotError as error:
-            return TXID(0), error if self.sizes else None
+            return TXID(0), error if keys else None
         except RestoreError as error:
-            obstacle, beyond = error, error.min_txid or 0
-            chain = _chain(key for key in self.sizes if key[1] < beyond)
+            # Of the file behind the hole, which is the first that leads no further.
+            obstacle, beyond = error, error.min_txid or TXID(1)
+            chain = _chain(key for key in keys if key[1] < beyond) if beyond > 1 else []
         for at, key in enumerate(chain):
             if key in self.damaged:
                 return TXID(chain[at - 1][2] if at else 0), damage(key, self.sizes[key])
-        return TXID(chain[-1][2]), obstacle
+        return TXID(chain[-1][2] if chain else 0), obstacle
 
     def sound_reach(self) -> TXID:
         """The TXID that a restore would come to if the damaged files, and all beyond a hole, were not there."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ltxcore import ltx
 from ltxcore._inventory import Inventory, Key
+from ltxcore.clients.file import FileClient
 from ltxcore.errors import (
     BehindReplicaError,
     Error,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ltxcore import _ltxcore
     from ltxcore._log import Log
+    from ltxcore._presence import Presence
     from ltxcore._survey import Survey
     from ltxcore.clients import ReplicaClient
 
@@ -42,9 +44,7 @@ class Reconciler:
         engine: the native database.
         survey: what is known of the replica.
         path: the database file, for messages.
-        is_gone: whether the database file is not there any more.
-        send: uploads the local file of one TXID.
-        heal: uploads a snapshot, for the reason given.
+        presence: whether the database file is there.
         log: where it is said what was lost.
     """
 
@@ -53,21 +53,25 @@ class Reconciler:
         engine: _ltxcore.Database,
         survey: Survey,
         path: Path,
-        *,
-        is_gone: Callable[[], bool],
-        send: Callable[[TXID], None],
-        heal: Callable[[str], None],
+        presence: Presence,
         log: Log,
     ) -> None:
         self._engine = engine
         self._survey = survey
         self._path = path
-        self._is_gone = is_gone
-        self._send = send
-        self._heal = heal
+        self._presence = presence
         self._log = log
 
-    def run(self, local: TXID, *, sent: TXID, baseline: TXID, snapshot_first: str | None) -> bool:
+    def run(
+        self,
+        local: TXID,
+        *,
+        sent: TXID,
+        baseline: TXID,
+        snapshot_first: str | None,
+        send: Callable[[TXID], None],
+        heal: Callable[[str], None],
+    ) -> bool:
         """List the replica, and deal with what is different.
 
         Args:
@@ -75,6 +79,8 @@ class Reconciler:
             sent: up to where the replica has had the local files already.
             baseline: where the replica ended when the database was opened.
             snapshot_first: why the replica needs a snapshot before any of the local files, if it does.
+            send: uploads the local file of one TXID.
+            heal: uploads a snapshot, for the reason given.
 
         Returns:
             Whether anything was different.
@@ -92,13 +98,13 @@ class Reconciler:
         if ahead is not None and files.sound_reach() > max(local, baseline):
             raise self._behind(ahead, local)
         self._find_damaged(before, mine)
-        self._refuse_other_content(mine)
+        self._refuse_other_content(mine, is_first_look=not before.sizes)
         if snapshot_first is not None:
-            self._heal(snapshot_first)
-        self._send_missing(mine, sent)
+            heal(snapshot_first)
+        self._send_missing(mine, sent, send)
         reach, obstacle = files.reach()
         if reach < local:
-            self._heal(f"its files lead to {reach} only: {obstacle or 'nothing else is there'}")
+            heal(f"its files lead to {reach} only: {obstacle or 'nothing else is there'}")
         self._survey.settle(self._behind(ahead, local) if ahead is not None else self._in_the_way(files))
         return True
 
@@ -116,7 +122,7 @@ class Reconciler:
         while True:
             seen = survey.files.sizes
             time.sleep(_REST if seen else _LONG_REST)
-            if self._is_gone():
+            if self._presence.is_gone():
                 return None
             survey.look()
             if survey.files.sizes == seen:
@@ -168,21 +174,22 @@ class Reconciler:
             elif level < SNAPSHOT_LEVEL:
                 raise self._other_file(key)
 
-    def _refuse_other_content(self, mine: dict[int, int]) -> None:
-        """Compare the newest file that is here and there by its checksum: going on from another would break the chain."""
-        files = self._survey.files
-        both = [
-            high for high in mine if (0, high, high) in files.sizes and (0, high, high) not in files.damaged
-        ]
-        if not both:
-            return
-        newest = TXID(max(both))
-        size = files.sizes[0, newest, newest]
-        theirs = self._survey.client.read_ltx_file(
-            0, newest, newest, offset=max(size - TRAILER_SIZE, 0), size=TRAILER_SIZE
-        )
-        if _end(self._engine.local_path(newest)) != theirs:
-            self._settle_difference((0, newest, newest))
+    def _refuse_other_content(self, mine: dict[int, int], *, is_first_look: bool) -> None:
+        """Compare files that are here and there by their ends: going on from other ones would break the chain.
+
+        The newest; and before anything else is done, all of them, where that takes no requests.
+        """
+        files, client = self._survey.files, self._survey.client
+        keys = {(0, txid, txid) for txid in mine} & files.sizes.keys() - files.damaged
+        if keys and not (is_first_look and isinstance(client, FileClient)):
+            keys = {max(keys)}
+        for key in sorted(keys):
+            txid, size = TXID(key[2]), files.sizes[key]
+            theirs = client.read_ltx_file(
+                0, txid, txid, offset=max(size - TRAILER_SIZE, 0), size=TRAILER_SIZE
+            )
+            if _end(self._engine.local_path(txid)) != theirs:
+                self._settle_difference(key)
 
     def _settle_difference(self, key: Key) -> None:
         """A file is not the local one of its name: which of them is a whole LTX file?"""
@@ -204,7 +211,7 @@ class Reconciler:
             hint="another history was written to the same destination; use one that is empty",
         )
 
-    def _send_missing(self, mine: dict[int, int], sent: TXID) -> None:
+    def _send_missing(self, mine: dict[int, int], sent: TXID, send: Callable[[TXID], None]) -> None:
         """Send the local files that the replica does not have, and say so if it has had them."""
         files = self._survey.files
         had = max([sent, *(key[2] for key in files.sizes if key not in files.damaged)])
@@ -219,7 +226,7 @@ class Reconciler:
                 self._log.warning(message, self._path, len(lost), *names)
         for txid in missing:
             if self._is_whole_here(txid):
-                self._send(txid)
+                send(txid)
             else:
                 self._log.warning("local file of %s, %s, is damaged and cannot be sent", self._path, txid)
 

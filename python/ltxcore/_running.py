@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ltxcore import _ltxcore
 from ltxcore._follow import Follower
+from ltxcore._log import Log
+from ltxcore._places import Place, check_apart, give_back, take
+from ltxcore._presence import Presence
 from ltxcore._status import SyncStatus
 from ltxcore._time import from_millis
 from ltxcore._upload import LEAST_ATTEMPT, RETRY_INTERVAL, Uploader
@@ -41,15 +44,17 @@ class Running:
     ) -> None:
         self.engine = _ltxcore.Database(os.fspath(path), meta_path=os.fspath(meta_path), **options)
         self._path = path
+        self._presence = Presence(path, Log(logger))
+        self._meta_path = meta_path
         self._is_over = False
+        self._place: Place | None = None
         self.uploader: Uploader | None = None
         if replica is not None:
-            self.uploader = Uploader(
-                self.engine, replica, path, meta_path, is_gone=lambda: self.follower.is_gone(), logger=logger
-            )
+            self.uploader = Uploader(self.engine, replica, path, meta_path, self._presence, logger)
         self.follower = Follower(
             self.engine,
             path,
+            self._presence,
             remote_txid=self.uploader.remote_txid if self.uploader else TXID,
             notify=self.uploader.notify if self.uploader else _nothing,
             adopt=self.uploader.adopt_chain if self.uploader else _nothing,
@@ -67,6 +72,10 @@ class Running:
 
     def start(self) -> None:
         """Start both threads and raise what their first attempts failed with."""
+        if self.uploader is not None:
+            client = self.uploader.replica.client
+            check_apart(client, self._meta_path)
+            self._place = take(client, self._path)
         deadline = time.monotonic() + _FIRST_ATTEMPT
         if self.uploader is not None:
             self.uploader.start()
@@ -84,6 +93,7 @@ class Running:
         self._abandon_upload()
         if self.follower.stop(1.0):
             self.engine.abandon()
+        self.leave()
 
     def stop(self, timeout: float) -> None:
         """Sync and upload for the last time, within ``timeout`` seconds, and let go.
@@ -98,6 +108,11 @@ class Running:
                 self.engine.abandon()
                 raise failure
         self.engine.close()
+
+    def leave(self) -> None:
+        """Let another database have the replica."""
+        place, self._place = self._place, None
+        give_back(place)
 
     def status(self) -> SyncStatus:
         """What the threads and the engine know of themselves."""
@@ -130,9 +145,9 @@ class Running:
                 op="close",
                 path=os.fspath(self._path),
             )
-        if self.follower.is_gone():
+        if self._presence.is_gone():
             self._abandon_upload()
-            return self.follower.gone()
+            return self._presence.error("close")
         failure: BaseException | None = self.follower.death
         try:
             _insist(self._last_sync, deadline)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: A directory that is listed within this time, in seconds, is listed before every answer.
 _CHEAP = 0.001
-#: Otherwise listing takes at most one part in so many of the time: in a directory, where a token tells of files that come
+#: Listing without a reason takes one part in so many of the time: in a directory, where a token tells of files that come
 #: and go, and a listing finds those that were changed in place;
 _DIRECTORY_SHARE = 100
 #: and elsewhere, where a listing is ten requests, and the only way to find anything.
@@ -72,17 +72,19 @@ class Survey:
         since = time.monotonic() - self._listed_at
         if self._token is None:
             return since >= min(max(self._listing_takes * _REQUEST_SHARE, _SHORTEST), _LONGEST)
-        return self._is_cheap() or since >= min(self._listing_takes * _DIRECTORY_SHARE, _LONGEST)
+        return since >= min(self._listing_takes * _DIRECTORY_SHARE, _LONGEST)
 
     def is_confirmed(self, since: float) -> bool:
         """Whether what is known was true at or after ``since``, on the monotonic clock, or cannot cheaply be known better."""
-        if self._known is None:
-            return False
-        if self._seen_at >= since:
+        if self._token is None:
+            return self._seen_at >= since or not self.is_due()
+        if self._listing_takes > _CHEAP:
+            return self._seen_at >= since or self.is_settled()
+        # The times in a token are too coarse to tell two changes within some milliseconds from one.
+        if Inventory.of(self.client).sizes == self.files.sizes:
             return True
-        if self._is_cheap() or (self._token is None and self.is_due()):
-            return False
-        return self.is_settled()
+        self.expire()
+        return False
 
     def look(self) -> Inventory | None:
         """List the files. What they were before, or ``None`` if nothing is different.
@@ -102,12 +104,12 @@ class Survey:
         files.damaged.update(
             key for key in before.damaged if key in files.sizes and files.sizes[key] == before.sizes[key]
         )
+        is_as_known = self._settled and files.sizes == before.sizes
+        if not is_as_known:
+            self._settled, self._known = False, None
         self._token = token
         self._listed_at = self._seen_at = began
-        if self._settled and files.sizes == before.sizes:
-            return None
-        self._settled, self._known = False, None
-        return before
+        return None if is_as_known else before
 
     def settle(self, obstacle: Error | None = None) -> None:
         """What was found has been dealt with; ``obstacle`` says better what is left in the way, if anything is."""
@@ -142,18 +144,13 @@ class Survey:
         self.files.damaged.discard(key)
         if undisturbed:
             self._token = self.client.change_token()
-            if not self._is_cheap():
-                self._seen_at = time.monotonic()
+            self._seen_at = time.monotonic()
 
     def extend(self, txid: TXID) -> None:
         """The file of ``txid`` alone, which continues what was known, is in the replica now."""
         known = self._known
         if known is not None and known.reach + 1 == txid:
             self._publish(txid, known.obstacle)
-
-    def _is_cheap(self) -> bool:
-        # The times in a token are too coarse to tell two changes within some milliseconds from one.
-        return self._token is not None and self._listing_takes <= _CHEAP
 
     def _publish(self, reach: TXID, obstacle: Error | None) -> None:
         if self._bound is not None:

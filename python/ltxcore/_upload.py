@@ -12,7 +12,7 @@ from ltxcore._backoff import Backoff, as_exception
 from ltxcore._copier import Copier
 from ltxcore._wakeup import Wakeup
 from ltxcore.clients.file import FileClient
-from ltxcore.errors import InternalError, NotReadyError, ReplicaTimeoutError
+from ltxcore.errors import InternalError, ReplicaTimeoutError
 
 if TYPE_CHECKING:
     import logging
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ltxcore import _ltxcore
+    from ltxcore._presence import Presence
     from ltxcore.ltx import TXID, FileInfo
     from ltxcore.replica import Replica
 
@@ -33,8 +34,8 @@ _IDLE_INTERVAL = 30.0
 LEAST_ATTEMPT = 2.0
 #: Whoever waits looks whether the thread is still there every so many seconds.
 _CHECK_INTERVAL = 5.0
-#: A look at the replica is not taken beside a call that has lasted so long: it might not return either.
-_HANGS_AFTER = 1.0
+#: What has lasted so long may never return, and nor may whatever else looks at the same directory.
+_HANGS_AFTER = 5.0
 
 
 class Uploader:
@@ -45,7 +46,7 @@ class Uploader:
         replica: where to.
         path: the database file.
         meta_path: the directory of the local files.
-        is_gone: whether the database file was there and is not any more. Nothing is written for it then.
+        presence: whether the database file is there.
         logger: where failures, and what was lost, are reported.
     """
 
@@ -55,18 +56,17 @@ class Uploader:
         replica: Replica,
         path: Path,
         meta_path: Path,
-        *,
-        is_gone: Callable[[], bool],
+        presence: Presence,
         logger: logging.Logger,
     ) -> None:
         self.replica = replica
         self._path = path
-        self._is_gone = is_gone
+        self._presence = presence
         self._is_local = isinstance(replica.client, FileClient)
         self._backoff = Backoff("upload", path, replica.sync_interval, logger, is_local=self._is_local)
         self._wakeup = Wakeup()
         self._copier = Copier(
-            engine, replica, path, meta_path, is_gone=is_gone, advanced=self._wakeup.notify, logger=logger
+            engine, replica, path, meta_path, presence, advanced=self._wakeup.notify, logger=logger
         )
         self._survey = self._copier.survey
         self._lock = threading.Lock()
@@ -114,13 +114,7 @@ class Uploader:
 
         If that has to be found out, the thread is told to.
         """
-        known = self._survey.known
-        if known is None or not known.holds(txid):
-            return False
-        if self._confirms(self._survey.is_settled):
-            return True
-        self.notify()
-        return False
+        return self._holds(txid, self._survey.is_settled)
 
     def remote_txid(self) -> TXID:
         """The TXID after which the local history has to continue, as the replica is now."""
@@ -153,12 +147,12 @@ class Uploader:
         with self._lock:
             self._waiting += 1
         try:
-            if self._is_durable(txid, began):
+            if self._holds(txid, lambda: self._survey.is_confirmed(began)):
                 return
             self.notify()
             while True:
                 version = self._wakeup.version
-                if self._is_durable(txid, began):
+                if self._holds(txid, lambda: self._survey.is_confirmed(began)):
                     return
                 if deadline is not None and time.monotonic() >= deadline and self.is_current(txid):
                     # There was no time for a better look.
@@ -205,23 +199,24 @@ class Uploader:
         self._survey.expire()
         self.notify()
 
-    def _is_durable(self, txid: TXID, began: float) -> bool:
+    def _holds(self, txid: TXID, is_confirmed: Callable[[], bool]) -> bool:
         known = self._survey.known
         if known is None or not known.holds(txid):
             return False
-        if self._confirms(lambda: self._survey.is_confirmed(began)):
-            return True
+        if self._may_ask():
+            # What the storage fails with now, the thread will find, and report.
+            with contextlib.suppress(Exception):
+                if is_confirmed():
+                    # Meanwhile the thread may have found the opposite.
+                    known = self._survey.known
+                    return known is not None and known.holds(txid)
         self.notify()
         return False
 
-    def _confirms(self, ask: Callable[[], bool]) -> bool:
+    def _may_ask(self) -> bool:
+        """Whether a thread that waits may look at a directory itself: not beside a call that seems to hang there."""
         busy_for = self._copier.busy_for
-        if busy_for is not None and busy_for > _HANGS_AFTER:
-            return False
-        # What the storage fails with now, the thread will find, and report.
-        with contextlib.suppress(Exception):
-            return ask()
-        return False
+        return not self._is_local or busy_for is None or busy_for < _HANGS_AFTER
 
     def _check_wait(self, txid: TXID, passes: int, deadline: float | None) -> None:
         """Raise what ends a wait, if anything does."""
@@ -229,10 +224,8 @@ class Uploader:
             self._death = InternalError(f"the upload thread of {self._path} is not running", op="wait")
         if self._death is not None:
             raise self._death
-        if self._is_gone():
-            raise NotReadyError(
-                f"the database is gone: {self._path}", op="wait", path=os.fspath(self._path), max_txid=txid
-            )
+        if self._presence.is_gone():
+            raise self._presence.error("wait")
         error = self.error
         if deadline is None and error is not None and self._passes > passes:
             raise error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from ltxcore import _runtime
+from ltxcore._places import check_apart
 from ltxcore._running import Running
 from ltxcore._status import CheckpointMode, CheckpointResult, SyncStatus
 from ltxcore._time import seconds
@@ -71,6 +72,8 @@ class DB:
         self.path = Path(path).absolute()
         self.meta_path = _meta_path(self.path, meta_path)
         self.replica = replica if isinstance(replica, Replica | None) else Replica(replica)
+        if self.replica is not None:
+            check_apart(self.replica.client, self.meta_path)
         self._options: dict[str, Any] = {
             "monitor_interval": seconds(monitor_interval, "monitor_interval"),
             "checkpoint_interval": seconds(checkpoint_interval, "checkpoint_interval"),
@@ -104,6 +107,7 @@ class DB:
         should be noticed on the first day. A database file that does not exist is no failure; it is waited for.
 
         Raises:
+            ConfigError: the replica is that of another database, or where the local files are.
             ReplicaError: the replica cannot be listed or written.
             DatabaseError: the database cannot be read, or not be switched to WAL mode.
             ForkedError: the object comes from the parent process.
@@ -274,6 +278,8 @@ class DB:
         return running
 
     def _let_go(self) -> None:
+        if self._running is not None:
+            self._running.leave()
         self._running = None
         _runtime.unregister(self)
 

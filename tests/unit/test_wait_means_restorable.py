@@ -489,6 +489,22 @@ def test_a_cut_file_is_replaced_by_the_local_one(
     assert rows(replica, tmp_path) == [1, 2, 3, 4]
 
 
+def test_files_that_were_preallocated_and_never_filled_are_replaced(
+    database: Path, replica: Path, tmp_path: Path
+) -> None:
+    """As a copy leaves them that was interrupted: the size is right, and there are zeros."""
+    db = DB(database, replica=replica)
+    with db:
+        for value in (1, 2, 3):
+            insert(database, value)
+            db.wait(timeout=10)
+    for path in sorted((replica / "ltx/0").iterdir())[1:]:
+        path.write_bytes(bytes(path.stat().st_size))
+    with db:
+        db.wait(timeout=10)
+    assert rows(replica, tmp_path) == [1, 2, 3]
+
+
 def test_a_sound_file_of_somebody_else_is_never_replaced(
     database: Path, replica: Path, tmp_path: Path
 ) -> None:

@@ -65,14 +65,18 @@ class Events:
         self.asked = True
         self._queue.put(Signalled(number))
 
-    def next(self) -> Signalled | Finished:
-        """Wait for what happens next."""
+    def next(self, check: Callable[[], float | None] = lambda: None) -> Signalled | Finished:
+        """Wait for what happens next.
+
+        `check` is called before, and again after as many seconds as it returns, if it does not return `None`.
+        """
         while True:
             try:
                 return self._queue.get_nowait()
             except queue.Empty:
-                select.select([self._reader], [], [])
-                os.read(self._reader, 4096)
+                ready, _, _ = select.select([self._reader], [], [], check())
+                if ready:
+                    os.read(self._reader, 4096)
 
     def start(self, work: Callable[[], Any]) -> None:
         """Run `work` in a thread of its own; its end is an event."""

@@ -141,28 +141,57 @@ def serve(database: DB, url: str, arguments: list[str] | None, shutdown_timeout:
     """Replicate until a signal, or until the command ends; then sync and close. The exit code."""
     with Events() as events:  # before the database is opened: an end that is asked for early is orderly, too
         database.open()
-        note(f"replicating {database.path} to {url}")
+        start = Start(database, url)
+        start.check()
         code, asked = 0, False
         try:
-            code, asked = look_after(events, Child(arguments)) if arguments else (0, wait_for_signal(events))
+            if arguments:
+                code, asked = look_after(events, Child(arguments), start)
+            else:
+                asked = wait_for_signal(events, start)
         finally:
             close(database, shutdown_timeout, events, asked)
     return code
 
 
-def wait_for_signal(events: Events) -> bool:
+class Start:
+    """Says that a database is replicated, or first what is waited for."""
+
+    INTERVAL = 0.5
+
+    def __init__(self, database: DB, url: str) -> None:
+        self._path, self._url = database.path, url
+        self._said: str | None = None
+
+    def check(self) -> float | None:
+        """Say what is new; in how many seconds there may be more to say."""
+        if self._said == "replicating":
+            return None
+        if self._path.exists():
+            self._say("replicating", f"replicating {self._path} to {self._url}")
+            return None
+        self._say("waiting", f"waiting for {self._path}: there is no such file yet")
+        return self.INTERVAL
+
+    def _say(self, what: str, message: str) -> None:
+        if what != self._said:
+            self._said = what
+            note(message)
+
+
+def wait_for_signal(events: Events, start: Start) -> bool:
     """Wait until somebody asks for an end; true."""
-    while not isinstance(events.next(), Signalled):
+    while not isinstance(events.next(start.check), Signalled):
         pass
     return True
 
 
-def look_after(events: Events, child: Child) -> tuple[int, bool]:
+def look_after(events: Events, child: Child, start: Start) -> tuple[int, bool]:
     """Wait for the command; its exit code, and whether a signal asked for an end."""
     asked = False
     events.start(child.wait)
     while True:
-        event = events.next()
+        event = events.next(start.check)
         if isinstance(event, Finished):
             return int(event.result), asked
         asked = True
