@@ -14,8 +14,6 @@ from tests.helpers.forks import run_forking
 
 pytestmark = pytest.mark.process
 
-FOREVER = "time.sleep(60)"
-
 
 def rows(replica: Path, out: Path) -> list[int]:
     """What a restore holds."""
@@ -43,12 +41,13 @@ def test_the_parent_opens_it_again_beside_a_living_worker(tmp_path: Path) -> Non
     )
 
 
-@pytest.mark.parametrize("end", ["sys.exit", "os._exit", "lambda status: os.kill(os.getpid(), signal.SIGKILL)"])
+@pytest.mark.parametrize("end", ["exit", "_exit", "kill"])
 @pytest.mark.parametrize("generations", [1, 2])
 def test_a_child_opens_its_own_when_the_parent_has_ended(tmp_path: Path, end: str, generations: int) -> None:
     run_forking(
         tmp_path,
-        f"""
+        """
+        ends = {"exit": sys.exit, "_exit": os._exit, "kill": lambda status: os.kill(os.getpid(), signal.SIGKILL)}
         make()
         reader, writer = os.pipe()
 
@@ -66,13 +65,15 @@ def test_a_child_opens_its_own_when_the_parent_has_ended(tmp_path: Path, end: st
         def own():
             owner.value = os.getpid()
             db().open().wait(timeout=15)
-            fork(lambda: heir({generations}))
+            fork(lambda: heir(int(sys.argv[3])))
 
-        pid = fork(own, end={end})
+        pid = fork(own, end=ends[sys.argv[2]])
         os.waitpid(pid, 0)
         os.close(writer)
         assert os.read(reader, 1000) == b"opened"
         """,
+        end,
+        generations,
     )
 
 
