@@ -23,9 +23,10 @@ FULL_HINT = (
     "free space on the file system, or raise max_page_count; if the store is to be emptied and that fails too, remove "
     "fewer blobs at a time, and close blobs that are open for reading"
 )
-#: The same for a store that several objects share in memory.
+#: The same for a store in memory.
 MEMORY_HINT = (
-    "lower the capacity, or use a file: a shared store in memory has at most 1 GiB with all its overhead"
+    "lower the capacity, raise max_page_count, or use a file: a shared store in memory has at most 1 GiB with all its "
+    "overhead"
 )
 MOVED_HINT = (
     "nothing was written; close the store, put its file back, or remove what is left of it, the -wal and -shm files too, "

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from ltxcore.blob_store._failures import MOVED_HINT
+from ltxcore.blob_store._failures import MOVED_HINT, code
+from ltxcore.blob_store._options import pragma
+from ltxcore.blob_store._schema import APPLICATION_ID
 from ltxcore.errors import StoreMovedError
 
 #: Seconds between two looks of readers, and between two at the WAL.
@@ -119,17 +121,26 @@ class Place:
         raise self._lost("the file of the open store was overwritten by another program")
 
     def _version_in_file(self) -> Version | None:
-        """What the file says without the WAL; ``None`` if it is no store."""
+        """What the file says without the WAL; ``None`` if it is no store. What cannot be read is taken to be unchanged.
+
+        That may be a lot in the middle of a checkpoint, or after one that found the disk full, but never the first page.
+        """
         uri = f"file://{quote(os.fsencode(self._real))}?mode=ro&immutable=1"
         if self._vfs is not None:
             uri += f"&vfs={quote(self._vfs)}"
+        schema, clock = self._version
         try:
             with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-                schema = connection.execute("PRAGMA schema_version").fetchone()
-                clock = connection.execute("SELECT clock FROM meta").fetchone()
-        except sqlite3.Error:
-            return None
-        return None if clock is None else Version(schema[0], clock[0])
+                # Or SQLite refuses a file that is shorter than its first page says.
+                connection.execute("PRAGMA writable_schema=ON")
+                if pragma(connection, "application_id") != APPLICATION_ID:
+                    return None
+                schema = int(pragma(connection, "schema_version") or 0)
+                clock = connection.execute("SELECT clock FROM meta").fetchone()[0]
+        except (sqlite3.Error, TypeError) as error:
+            if isinstance(error, sqlite3.Error) and code(error) == sqlite3.SQLITE_NOTADB:
+                return None
+        return Version(schema, clock)
 
     def _lost(self, message: str) -> StoreMovedError:
         return StoreMovedError(f"{self.path}: {message}", path=str(self.path), hint=MOVED_HINT)

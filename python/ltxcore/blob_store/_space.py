@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from typing import TYPE_CHECKING
 
 from ltxcore.errors import StoreFullError
@@ -51,8 +52,11 @@ class Space:
 
     def _check(self, transaction: Transaction, weight: int, file_bytes: int) -> None:
         wanted = transaction.execute("PRAGMA page_count").fetchone()[0] * self._page_size
-        growth = max(wanted - file_bytes, 0) + int(weight * OVERHEAD)
-        needed = growth + max(RESERVE, int(wanted * RESERVE_SHARE))
+        growth = max(wanted - file_bytes, 0)
+        needed = growth + int(weight * OVERHEAD)
+        if growth:
+            # Without growth, what the WAL takes is given back by a checkpoint.
+            needed += max(RESERVE, int(wanted * RESERVE_SHARE))
         free = free_bytes(self._place.directory)
         self._is_tight = free < needed + 8 * STEP
         if free < needed:
@@ -65,8 +69,10 @@ class Space:
 
 
 def free_bytes(directory: str) -> int:
-    """What this process may still use of a file system."""
+    """What this process may still use of a file system; without end if the file system does not say."""
     found = os.statvfs(directory)
+    if not found.f_blocks:
+        return sys.maxsize
     return found.f_frsize * (found.f_bavail if os.geteuid() else found.f_bfree)
 
 
