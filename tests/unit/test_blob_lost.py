@@ -190,9 +190,12 @@ def test_another_file_is_copied_over_it(path: Path, tmp_path: Path, source: str)
 def test_checkpoints_of_others_are_no_loss(path: Path) -> None:
     with opened(path) as store, opened(path) as other:
         for number in range(50):
+            if number == 10:
+                descriptors = len(os.listdir("/proc/self/fd"))
             store[f"a{number}"] = b"first"
             other[f"b{number}"] = b"second"
             (store if number % 2 else other)._engine._connection.execute("PRAGMA wal_checkpoint").fetchall()
+        assert len(os.listdir("/proc/self/fd")) == descriptors
         assert len(store) == 100
 
 
