@@ -45,6 +45,7 @@
     |   |-- ChunkGapError
     |   |-- StoreBusyError(TimeoutError)
     |   |-- StoreFullError(OSError)
+    |   |-- StoreMovedError
     |   |-- StoreCorruptError
     |   |-- StoreReadOnlyError(PermissionError)
     |   `-- StoreClosedError(ValueError)
@@ -105,6 +106,7 @@ __all__ = [
     "StoreClosedError",
     "StoreCorruptError",
     "StoreFullError",
+    "StoreMovedError",
     "StoreReadOnlyError",
     "TXIDNotAvailableError",
     "TruncatedError",
@@ -363,6 +365,10 @@ class StoreBusyError(BlobStoreError, TimeoutError):
 
 class StoreFullError(BlobStoreError, OSError):
     """The device is full, the file has ``max_page_count`` pages, or the policy is to evict nothing."""
+
+
+class StoreMovedError(BlobStoreError):
+    """The file of the open store was removed, renamed, or replaced by another one."""
 
 
 class StoreCorruptError(BlobStoreError):
