@@ -154,7 +154,7 @@ impl Live {
             return Ok(Some((view(None), None, 0)));
         }
         let Some(header) = self.files.wal_header()?.filter(|header| header.salt == index.salt) else {
-            return Ok(None);
+            return Ok(self.without_wal(index, view(None)));
         };
         if header.page_size != self.page_size {
             let what = "the page size of the wal is another one";
@@ -164,6 +164,17 @@ impl Live {
         let end = Cursor { header, offset, checksum: index.frame_checksum };
         let overlay = self.overlay(header, index.backfilled, end)?;
         Ok(overlay.map(|overlay| (view(Some(overlay)), Some(end), index.backfilled)))
+    }
+
+    /// The database of a wal-index whose WAL was removed. If every frame is in the database file, as after a rest, that is all
+    /// there is, and what is committed next goes on from what the index says.
+    fn without_wal(&self, index: &WalIndex, view: View) -> Option<Pinned> {
+        if index.backfilled < index.mx_frame {
+            return None;
+        }
+        let header = WalHeader::new(index.byte_order, self.page_size, 0, index.salt);
+        let offset = wal_size(index.mx_frame.into(), self.page_size);
+        Some((view, Some(Cursor { header, offset, checksum: index.frame_checksum }), index.backfilled))
     }
 
     /// The frames up to `end` that are not in the database file yet; `None` when they do not lead there.
