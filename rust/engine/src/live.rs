@@ -134,7 +134,10 @@ impl Live {
                 }
             }
             if Instant::now() >= deadline {
-                return Err(Error::Busy { path: self.path().to_owned() });
+                return match self.end_without_wal()? {
+                    Some(_) => Ok(self.lose("the wal was removed")),
+                    None => Err(Error::Busy { path: self.path().to_owned() }),
+                };
             }
             // Whoever writes the index may have lost the processor in the middle of it.
             std::thread::sleep(INDEX_WAIT);

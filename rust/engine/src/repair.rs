@@ -154,7 +154,7 @@ impl Live {
             return Ok(Some((view(None), None, 0)));
         }
         let Some(header) = self.files.wal_header()?.filter(|header| header.salt == index.salt) else {
-            return Ok(self.without_wal(index, view(None)));
+            return Ok(self.end_of(index).map(|end| (view(None), Some(end), index.backfilled)));
         };
         if header.page_size != self.page_size {
             let what = "the page size of the wal is another one";
@@ -166,15 +166,21 @@ impl Live {
         Ok(overlay.map(|overlay| (view(Some(overlay)), Some(end), index.backfilled)))
     }
 
-    /// The database of a wal-index whose WAL was removed. If every frame is in the database file, as after a rest, that is all
-    /// there is, and what is committed next goes on from what the index says.
-    fn without_wal(&self, index: &WalIndex, view: View) -> Option<Pinned> {
-        if index.backfilled < index.mx_frame {
+    /// Where the WAL ends, if it was removed while the wal-index is in use and every frame is in the database file, as after a
+    /// rest: what is committed next goes on from what the index says.
+    pub(crate) fn end_without_wal(&self) -> Result<Option<Cursor>> {
+        let Some(index) = self.files.wal_index()? else { return Ok(None) };
+        let is_here = self.files.wal_header()?.is_some_and(|header| header.salt == index.salt);
+        Ok(if is_here { None } else { self.end_of(&index) })
+    }
+
+    fn end_of(&self, index: &WalIndex) -> Option<Cursor> {
+        if index.mx_frame == 0 || index.backfilled < index.mx_frame {
             return None;
         }
         let header = WalHeader::new(index.byte_order, self.page_size, 0, index.salt);
         let offset = wal_size(index.mx_frame.into(), self.page_size);
-        Some((view, Some(Cursor { header, offset, checksum: index.frame_checksum }), index.backfilled))
+        Some(Cursor { header, offset, checksum: index.frame_checksum })
     }
 
     /// The frames up to `end` that are not in the database file yet; `None` when they do not lead there.

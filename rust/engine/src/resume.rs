@@ -119,7 +119,10 @@ impl Live {
             Some(cursor) => self.go_on_at(Some(cursor), header.commit),
             // The database file is what the L0 files hold, and nothing was moved into it since: what came after is in the WAL, and
             // what is in the WAL came after, or does no harm when it is read once more.
-            None if place.is_whole => self.go_on_at(None, header.commit),
+            None if place.is_whole => {
+                let cursor = self.end_without_wal()?;
+                self.go_on_at(cursor, header.commit)
+            }
             None => {
                 self.position.lost = Some("the wal does not continue the newest L0 file");
                 Ok(())
