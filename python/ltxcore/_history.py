@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 #: Files applied as one transaction.
 BATCH = 256
+#: The same where only a comparison can prove anything: another follower may have applied some of them before it died.
+UNPROVED_BATCH = 2048
 #: How often files are listed in a row because one of them was gone when it was read.
 LISTINGS = 3
 #: For so many seconds a comparison that has found a difference is not repeated.
@@ -102,12 +104,13 @@ class History:
         return Ready(step, found, self._file.shape())
 
     def _next_step(self, position: Position, watch: Watch, thorough: bool) -> Ready | Position:
-        files = pending(self._client, position.txid, thorough=thorough)[:BATCH]
+        files = pending(self._client, position.txid, thorough=thorough)
         seen = self._look_for_mark(position)
+        is_proved = seen is Seen.SAME and self._file.shape() == position.shape
         self._stay_refused(position, seen)
         if not files:
             return self._proved(position, seen, watch)
-        step, found = self._merged(files)
+        step, found = self._merged(files[: BATCH if is_proved else UNPROVED_BATCH])
         # Once more, since all of the step has been read now: while the mark is there, this is what continues it.
         seen = self._look_for_mark(position)
         shape = self._file.shape()

@@ -155,6 +155,25 @@ def test_a_position_of_litestream_in_another_history(source: Source, output: Pat
         begun(other, output)
 
 
+def test_litestream_died_while_it_applied_many_files(
+    source: Source, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes its position when it has applied all: pages of files that are far ahead are no other history."""
+    monkeypatch.setattr("ltxcore._history.BATCH", 2)
+    begun(source, output)
+    Path(f"{output}-ltxcore").unlink()
+    for n in range(5):
+        update(source, n)
+    source.sql("UPDATE account SET body = 'late' WHERE id = 20")
+    source.commit()
+    data = source.path.read_bytes()
+    with open(output, "r+b") as file:
+        file.seek(512)
+        file.write(data[512:])
+    begun(source, output)
+    assert content(output) == content(source.path)
+
+
 def test_no_snapshot_to_compare_with(source: Source, output: Path) -> None:
     """The replica continues, but holds no whole database any more: nothing proves anything."""
     begun(source, output)
