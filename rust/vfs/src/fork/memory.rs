@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-use libc::{MAP_ANON, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE};
+use libc::{MAP_ANON, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE};
 
 use super::install;
 
@@ -92,9 +92,8 @@ impl Range {
             SPARE.fetch_sub(1, Ordering::SeqCst);
             return Ok(spare);
         }
-        let flags = MAP_PRIVATE | MAP_ANON | MAP_NORESERVE;
         // SAFETY: no address is asked for, so no mapping that exists is touched.
-        let address = unsafe { libc::mmap(ptr::null_mut(), len, PROT_NONE, flags, -1, 0) };
+        let address = unsafe { libc::mmap(ptr::null_mut(), len, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -120,7 +119,7 @@ impl Range {
     /// Nobody relies on what is mapped there now.
     unsafe fn map_nothing(&self, protection: i32) -> bool {
         let address = self.address.load(Ordering::SeqCst);
-        let flags = MAP_PRIVATE | MAP_ANON | MAP_NORESERVE | MAP_FIXED;
+        let flags = MAP_PRIVATE | MAP_ANON | MAP_FIXED;
         // SAFETY: the addresses are ours as long as they are in the range, and by the caller's promise nobody misses what
         // was there.
         !address.is_null()
