@@ -114,7 +114,16 @@ class Uploader:
 
         If that has to be found out, the thread is told to.
         """
-        return self._holds(txid, self._survey.is_settled)
+        if not self._is_known_to_hold(txid):
+            return False
+        busy_for = self._copier.busy_for
+        if not self._is_local or busy_for is None or busy_for < _HANGS_AFTER:
+            # What the storage fails with now, the thread will find, and report.
+            with contextlib.suppress(Exception):
+                if self._survey.is_settled():
+                    return True
+        self.notify()
+        return False
 
     def remote_txid(self) -> TXID:
         """The TXID after which the local history has to continue, as the replica is now."""
@@ -147,12 +156,12 @@ class Uploader:
         with self._lock:
             self._waiting += 1
         try:
-            if self._holds(txid, lambda: self._survey.is_confirmed(began)):
+            if self._is_durable(txid, began):
                 return
             self.notify()
             while True:
                 version = self._wakeup.version
-                if self._holds(txid, lambda: self._survey.is_confirmed(began)):
+                if self._is_durable(txid, began):
                     return
                 if deadline is not None and time.monotonic() >= deadline and self.is_current(txid):
                     # There was no time for a better look.
@@ -199,24 +208,19 @@ class Uploader:
         self._survey.expire()
         self.notify()
 
-    def _holds(self, txid: TXID, is_confirmed: Callable[[], bool]) -> bool:
+    def _is_known_to_hold(self, txid: TXID) -> bool:
         known = self._survey.known
-        if known is None or not known.holds(txid):
+        return known is not None and known.holds(txid)
+
+    def _is_durable(self, txid: TXID, began: float) -> bool:
+        """Whether it was seen after the wait began that a restore contains ``txid``; no storage is asked for that."""
+        if not self._is_known_to_hold(txid):
             return False
-        if self._may_ask():
-            # What the storage fails with now, the thread will find, and report.
-            with contextlib.suppress(Exception):
-                if is_confirmed():
-                    # Meanwhile the thread may have found the opposite.
-                    known = self._survey.known
-                    return known is not None and known.holds(txid)
+        if self._survey.is_confirmed(began):
+            # Meanwhile the thread may have found the opposite.
+            return self._is_known_to_hold(txid)
         self.notify()
         return False
-
-    def _may_ask(self) -> bool:
-        """Whether a thread that waits may look at a directory itself: not beside a call that seems to hang there."""
-        busy_for = self._copier.busy_for
-        return not self._is_local or busy_for is None or busy_for < _HANGS_AFTER
 
     def _check_wait(self, txid: TXID, passes: int, deadline: float | None) -> None:
         """Raise what ends a wait, if anything does."""
