@@ -113,7 +113,7 @@ class Copier:
         with self._under_way:
             self._snapshots.clean()
             local, sent = TXID(self._engine.pos[0]), self._sent
-            if self.survey.check():
+            if self.survey.is_settled():
                 self._send_new(local)
             else:
                 self._reconcile(local)

@@ -67,14 +67,6 @@ class Survey:
         """Whether what was known at the end of the last pass is still true, as far as that can be told for nothing."""
         return self._settled and (self._token is None or self.client.change_token() == self._token)
 
-    def check(self) -> bool:
-        """The same, for the thread that lists and writes: it is remembered when that was so."""
-        now = time.monotonic()
-        is_settled = self.is_settled()
-        if is_settled and self._is_telling():
-            self._seen_at = now
-        return is_settled
-
     def is_due(self) -> bool:
         """Whether it is time to list the files although nothing hints at a change."""
         since = time.monotonic() - self._listed_at
@@ -83,8 +75,15 @@ class Survey:
         return self._is_cheap() or since >= min(self._listing_takes * _DIRECTORY_SHARE, _LONGEST)
 
     def is_confirmed(self, since: float) -> bool:
-        """Whether what is known was seen to be true after ``since``, on the monotonic clock; lately, where that costs requests."""
-        return self._seen_at >= since or (self._token is None and not self.is_due())
+        """Whether what is known was seen to be true after ``since``, on the monotonic clock.
+
+        Or lately, where looking costs requests; or a token says so now, where that is all there is.
+        """
+        if self._seen_at >= since:
+            return True
+        if self._token is None:
+            return not self.is_due()
+        return self._is_telling() and self.is_settled()
 
     def look(self) -> Inventory | None:
         """List the files. What they were before, or ``None`` if nothing is different.

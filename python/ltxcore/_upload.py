@@ -114,16 +114,7 @@ class Uploader:
 
         If that has to be found out, the thread is told to.
         """
-        if not self._is_known_to_hold(txid):
-            return False
-        busy_for = self._copier.busy_for
-        if not self._is_local or busy_for is None or busy_for < _HANGS_AFTER:
-            # What the storage fails with now, the thread will find, and report.
-            with contextlib.suppress(Exception):
-                if self._survey.is_settled():
-                    return True
-        self.notify()
-        return False
+        return self._holds(txid, self._survey.is_settled)
 
     def remote_txid(self) -> TXID:
         """The TXID after which the local history has to continue, as the replica is now."""
@@ -156,12 +147,12 @@ class Uploader:
         with self._lock:
             self._waiting += 1
         try:
-            if self._is_durable(txid, began):
+            if self._holds(txid, lambda: self._survey.is_confirmed(began)):
                 return
             self.notify()
             while True:
                 version = self._wakeup.version
-                if self._is_durable(txid, began):
+                if self._holds(txid, lambda: self._survey.is_confirmed(began)):
                     return
                 if deadline is not None and time.monotonic() >= deadline and self.is_current(txid):
                     # There was no time for a better look.
@@ -208,19 +199,23 @@ class Uploader:
         self._survey.expire()
         self.notify()
 
+    def _holds(self, txid: TXID, is_confirmed: Callable[[], bool]) -> bool:
+        """Whether a restore contains ``txid``, and that is confirmed; if only that is not, the thread has to find out."""
+        if not self._is_known_to_hold(txid):
+            return False
+        busy_for = self._copier.busy_for
+        if not self._is_local or busy_for is None or busy_for < _HANGS_AFTER:
+            # What the storage fails with now, the thread will find, and report.
+            with contextlib.suppress(Exception):
+                if is_confirmed():
+                    # Meanwhile the thread may have found the opposite.
+                    return self._is_known_to_hold(txid)
+        self.notify()
+        return False
+
     def _is_known_to_hold(self, txid: TXID) -> bool:
         known = self._survey.known
         return known is not None and known.holds(txid)
-
-    def _is_durable(self, txid: TXID, began: float) -> bool:
-        """Whether it was seen after the wait began that a restore contains ``txid``; no storage is asked for that."""
-        if not self._is_known_to_hold(txid):
-            return False
-        if self._survey.is_confirmed(began):
-            # Meanwhile the thread may have found the opposite.
-            return self._is_known_to_hold(txid)
-        self.notify()
-        return False
 
     def _check_wait(self, txid: TXID, passes: int, deadline: float | None) -> None:
         """Raise what ends a wait, if anything does."""
