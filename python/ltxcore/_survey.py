@@ -72,19 +72,18 @@ class Survey:
         since = time.monotonic() - self._listed_at
         if self._token is None:
             return since >= min(max(self._listing_takes * _REQUEST_SHARE, _SHORTEST), _LONGEST)
-        return since >= min(self._listing_takes * _DIRECTORY_SHARE, _LONGEST)
+        return self._is_cheap() or since >= min(self._listing_takes * _DIRECTORY_SHARE, _LONGEST)
 
     def is_confirmed(self, since: float) -> bool:
-        """Whether what is known was true at or after ``since``, on the monotonic clock, or cannot cheaply be known better."""
-        if self._token is None:
-            return self._seen_at >= since or not self.is_due()
-        if self._listing_takes > _CHEAP:
-            return self._seen_at >= since or self.is_settled()
-        # The times in a token are too coarse to tell two changes within some milliseconds from one.
-        if Inventory.of(self.client).sizes == self.files.sizes:
+        """Whether what is known was seen to be true after ``since``, on the monotonic clock.
+
+        Or lately, where looking costs requests; or a token says so now, where that is all there is.
+        """
+        if self._seen_at >= since:
             return True
-        self.expire()
-        return False
+        if self._token is None:
+            return not self.is_due()
+        return self._is_telling() and self.is_settled()
 
     def look(self) -> Inventory | None:
         """List the files. What they were before, or ``None`` if nothing is different.
@@ -144,13 +143,21 @@ class Survey:
         self.files.damaged.discard(key)
         if undisturbed:
             self._token = self.client.change_token()
-            self._seen_at = time.monotonic()
+            if self._is_telling():
+                self._seen_at = time.monotonic()
 
     def extend(self, txid: TXID) -> None:
         """The file of ``txid`` alone, which continues what was known, is in the replica now."""
         known = self._known
         if known is not None and known.reach + 1 == txid:
             self._publish(txid, known.obstacle)
+
+    def _is_cheap(self) -> bool:
+        return self._token is not None and self._listing_takes <= _CHEAP
+
+    def _is_telling(self) -> bool:
+        """Whether the token is all there is: its times are too coarse to tell two changes within milliseconds from one."""
+        return self._token is not None and not self._is_cheap()
 
     def _publish(self, reach: TXID, obstacle: Error | None) -> None:
         if self._bound is not None:

@@ -200,23 +200,22 @@ class Uploader:
         self.notify()
 
     def _holds(self, txid: TXID, is_confirmed: Callable[[], bool]) -> bool:
-        known = self._survey.known
-        if known is None or not known.holds(txid):
+        """Whether a restore contains ``txid``, and that is confirmed; if only that is not, the thread has to find out."""
+        if not self._is_known_to_hold(txid):
             return False
-        if self._may_ask():
+        busy_for = self._copier.busy_for
+        if not self._is_local or busy_for is None or busy_for < _HANGS_AFTER:
             # What the storage fails with now, the thread will find, and report.
             with contextlib.suppress(Exception):
                 if is_confirmed():
                     # Meanwhile the thread may have found the opposite.
-                    known = self._survey.known
-                    return known is not None and known.holds(txid)
+                    return self._is_known_to_hold(txid)
         self.notify()
         return False
 
-    def _may_ask(self) -> bool:
-        """Whether a thread that waits may look at a directory itself: not beside a call that seems to hang there."""
-        busy_for = self._copier.busy_for
-        return not self._is_local or busy_for is None or busy_for < _HANGS_AFTER
+    def _is_known_to_hold(self, txid: TXID) -> bool:
+        known = self._survey.known
+        return known is not None and known.holds(txid)
 
     def _check_wait(self, txid: TXID, passes: int, deadline: float | None) -> None:
         """Raise what ends a wait, if anything does."""
