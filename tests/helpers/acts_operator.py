@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import acts_files, replicators
+from tests.helpers import acts_files, litestream, replicators
 from tests.helpers.acts_base import Setting, act
 from tests.helpers.acts_files import Saved, beside, cut, remove_sidecars
 from tests.helpers.acts_model import Content, Model
@@ -120,6 +120,7 @@ class Operator(World):
 
     def _copy_backup(self, saved: Saved, how: str, form: str) -> None:
         backup = saved.backup(form)
+        beside(self.db, "-journal").unlink(missing_ok=True)  # of an application that was killed
         if how == "cp":
             acts_files.write_over(backup, self.db)
         else:
@@ -189,6 +190,7 @@ class Operator(World):
         """The database is deleted, and the application makes a new one."""
         self._stop_app()
         self.db.unlink()
+        beside(self.db, "-journal").unlink(missing_ok=True)
         remove_sidecars(self.db, "both")
         self.mark()
         time.sleep(pause)
@@ -270,7 +272,7 @@ class Operator(World):
     def _empty_replica(self, folder_too: bool = True) -> None:
         shutil.rmtree(self.replica, ignore_errors=True)
         if not folder_too:
-            self.replica.mkdir()
+            self.replica.mkdir(exist_ok=True)
         self.cut_files.clear()
 
     @act(has_saved)
@@ -321,7 +323,7 @@ class Operator(World):
         assert self.clock is not None
         self.clock.set(offset)
 
-    @act(lambda world: not world.split and not world.held)
+    @act(lambda world: not world.split and not world.held and litestream.program() is not None)
     def litestream(self, gap: bool, n: int, mode: str) -> None:
         """Litestream takes over for a while, perhaps with a gap while the application goes on. Its errors do not count."""
         if self.running:
