@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Operator(World):
 
     def _new_saved(self, model: Model) -> Saved:
         folder = Path(tempfile.mkdtemp(prefix="saved-", dir=self.root))
-        return Saved(folder, model, tuple(self.went_back.values()))
+        return Saved(folder, model, dict(self.went_back))
 
     def _other_database(self) -> Saved:
         """One of somebody else: other rows, other tables, another page size."""
@@ -180,8 +181,7 @@ class Operator(World):
         remove_sidecars(self.db, "both")
         acts_files.copy_database(saved.db, self.db)
         if with_meta:
-            self.went_back["meta"] += 1
-            acts_files.replace_tree(saved.meta, self.meta)
+            self._put_back_meta(saved, over=False)
         self.expect([saved.model.clone()])
         self.disturb()
 
@@ -225,11 +225,16 @@ class Operator(World):
     def put_back_meta(self, pick: int, over: bool, pause: float) -> None:
         """As it once was: instead of what is there, or copied over it, file by file into the same inodes."""
         saved = self._pick_saved(pick)
-        if not saved.meta.exists() or (over and self._is_foreign(saved)):
-            return
+        if saved.meta.exists() and not (over and self._went_back_since(saved, "meta")):
+            self._put_back_meta(saved, over)
+            self.disturb(pause)
+
+    def _put_back_meta(self, saved: Saved, over: bool) -> None:
+        """Files that were never uploaded may be missing from it, and others have their TXIDs by now: then it may be refused."""
+        if self._went_back_since(saved, "meta"):
+            self.remedies["foreign notes"] = partial(shutil.rmtree, self.meta, ignore_errors=True)
         self.went_back["meta"] += 1
         (acts_files.copy_tree if over else acts_files.replace_tree)(saved.meta, self.meta)
-        self.disturb(pause)
 
     @act(lambda world: not world.split and not world.cut_files)
     def lose_local_file(self, pick: int, pause: float) -> None:
@@ -279,15 +284,15 @@ class Operator(World):
     def put_back_replica(self, pick: int, pause: float) -> None:
         """As it once was. If TXIDs were used again since, it is of another history, and may be refused until it is emptied."""
         saved = self._pick_saved(pick)
-        if self._is_foreign(saved):
-            self.remedies["foreign"] = self._empty_replica
+        if self._went_back_since(saved, "replica") and self._went_back_since(saved, "meta"):
+            self.remedies["foreign replica"] = self._empty_replica
         self.went_back["replica"] += 1
         self.cut_files.clear()
         acts_files.replace_tree(saved.replica, self.replica)
         self.damage_replica(pause)
 
-    def _is_foreign(self, saved: Saved) -> bool:
-        return all(now > then for now, then in zip(self.went_back.values(), saved.reuse))
+    def _went_back_since(self, saved: Saved, what: str) -> bool:
+        return self.went_back[what] > saved.went_back[what]
 
     @act(lambda world: not world.split and not any("stray" in name for name in world.remedies))
     def add_stray_file(self, ahead: int, size: int, pause: float) -> None:
