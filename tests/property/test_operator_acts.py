@@ -9,7 +9,6 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.helpers import litestream
 from tests.helpers.acts_base import TALLY, Fault, Setting
 from tests.helpers.acts_machine import machine
 from tests.helpers.acts_operator import Operator, world
@@ -68,7 +67,6 @@ def test_a_backup_of_the_same_size_is_copied_over_an_idle_database(meanwhile: st
 
 
 @pytest.mark.interop
-@pytest.mark.skipif(litestream.program() is None, reason="needs the real Litestream")
 def test_litestream_left_a_gap_and_we_take_over() -> None:
     """Rows that Litestream missed never reached a restore, since its newest file was taken for proof."""
     with world(Setting(autocheckpoint=0)) as w:
