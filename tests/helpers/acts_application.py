@@ -95,7 +95,9 @@ class Application(Recorded):
 
     @act(lambda world: world.connected)
     def read(self, on: bool) -> None:
-        """A reader of the application that goes on, or its end."""
+        """A reader of the application that goes on, or its end. In rollback mode it would keep the application from writing."""
+        if on and self._ask_app("run", sql="PRAGMA journal_mode") != [["wal"]]:
+            return
         self._patiently(lambda: self._ask_app("read", on=on))
         self.reads = on
 

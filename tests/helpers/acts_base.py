@@ -33,6 +33,7 @@ class Setting:
         return f"Setting({', '.join(f'{name}={value!r}' for name, value, usual in given if value != usual)})"
 
 
+#: The name of an act, and what it was called with.
 Call = tuple[str, tuple[Any, ...]]
 
 

@@ -109,7 +109,7 @@ class Saved:
 
     folder: Path
     model: Model
-    reuse: tuple[int, int] = (0, 0)  # how often the replica, and the notes of the replicator, had gone back
+    went_back: dict[str, int]  # how often the replica, and the meta directory, had been put back until then
 
     @property
     def db(self) -> Path:

@@ -149,10 +149,18 @@ class World(Application):
             return problem, said
         untruth = self.untruth()
         if untruth and time.monotonic() > self.notice_until:
-            raise Fault(f"wait() returned, and {untruth}")
+            raise Fault(f"wait() returned, and {untruth} ({self._how_long()})")
         if untruth and not self.held:
             self.commit("touch", 1)  # the application goes on
         return untruth, False
+
+    def _how_long(self) -> str:
+        """Whether what is wrong with a restore is still wrong a little later."""
+        time.sleep(1.0)
+        with contextlib.suppress(ChildError, Fault):
+            self._asked("wait", within=WAIT)
+            return "and stays so" if self.untruth() else "but not for long"
+        return "then there were errors"
 
     @act(lambda world: world.running and not world.split)
     def close(self) -> None:

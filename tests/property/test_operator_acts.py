@@ -6,12 +6,14 @@ First single sequences, each of a fault that was found once; then random ones. `
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
-from tests.helpers import litestream
-from tests.helpers.acts_base import Setting
+from tests.helpers.acts_base import TALLY, Fault, Setting
+from tests.helpers.acts_machine import machine
 from tests.helpers.acts_operator import Operator, world
 from tests.helpers.acts_processes import Pool
-from tests.helpers.profiles import marks
+from tests.helpers.profiles import marks, sized
 
 pytestmark = [pytest.mark.process, *marks(60, 600)]
 
@@ -65,7 +67,6 @@ def test_a_backup_of_the_same_size_is_copied_over_an_idle_database(meanwhile: st
 
 
 @pytest.mark.interop
-@pytest.mark.skipif(litestream.program() is None, reason="needs the real Litestream")
 def test_litestream_left_a_gap_and_we_take_over() -> None:
     """Rows that Litestream missed never reached a restore, since its newest file was taken for proof."""
     with world(Setting(autocheckpoint=0)) as w:
@@ -222,3 +223,22 @@ def test_a_file_of_the_replica_is_cut(pick: int, meanwhile: str) -> None:
         w.commit("insert", 1)
         w.start()
         w.wait()
+
+
+@pytest.mark.timeout(sized(300, 14_400))
+def test_random_acts() -> None:
+    """50 worlds of 40 acts each, 1,250 in the slow profile. A failure shows the acts that led there, as a program.
+
+    `python -m tests.helpers.acceptance operator-acts` makes such a program shorter, and goes on after a failure.
+    """
+    limits = settings(max_examples=sized(50, 1250), stateful_step_count=40, phases=[Phase.generate])
+    before = sum(TALLY.acts.values())
+    TALLY.broken.clear()
+    try:
+        run_state_machine_as_test(machine(), settings=limits)
+    except Exception:
+        # Hypothesis plays the acts again, which need not go wrong in the same way.
+        if not TALLY.broken:
+            raise
+        raise Fault(f"{TALLY.broken[0].problem}\n{TALLY.broken[0].script}") from None
+    assert sum(TALLY.acts.values()) - before >= sized(1900, 48_000)
