@@ -53,11 +53,6 @@ impl Stamp {
             size: metadata.len(),
         }
     }
-
-    /// Whether the content is the same; losing a name changes only the other time.
-    fn has_content_of(&self, other: &Self) -> bool {
-        (self.modified_ns, self.size) == (other.modified_ns, other.size)
-    }
 }
 
 /// What checkpoints leave in the wal-index.
@@ -217,15 +212,19 @@ impl Live {
         Ok(None)
     }
 
-    /// Before everything is let go because something changed underneath. What was committed can still be read from the WAL
-    /// that is open here. Nothing is written into the database file: its content may be another one by now. The generation of
-    /// the WAL is returned whose frames may belong to another file than the one beside them.
+    /// Before everything is let go because something changed underneath. Nothing is written into the database file: its content
+    /// may be another one by now. The generation of the WAL is returned whose frames may belong to another file than the one
+    /// beside them.
     pub(crate) fn let_go(&mut self) -> Option<Salt> {
-        if self.position.lost.is_none() {
+        let is_ours = self.has_own_content().unwrap_or(false);
+        let is_gone = self.files.names().db == Name::Gone;
+        if self.position.lost.is_none() && (is_ours || is_gone) {
+            // What was committed can still be read from the WAL that is open here. Beside another database file its frames may
+            // be those of that one already.
             let _ = self.catch_up().and_then(|_| self.emit_read());
         }
         let _ = self.empty_stale_wal();
-        if self.has_own_content().unwrap_or(false) { self.distrusted } else { self.unproved_frames() }
+        if is_ours { self.distrusted } else { self.unproved_frames() }
     }
 
     /// Whether the name still means the file that is open here, with nothing in it that SQLite has not written.
@@ -245,14 +244,11 @@ impl Live {
             return Ok(());
         }
         self.turns.rollback()?;
-        if names.db != Name::Same && self.observed.stamp.has_content_of(&self.files.stamp()?) {
-            // The file that we have open is the one that the frames belong to, under whatever name.
-            self.turns.move_frames()?;
-        }
-        let is_drained = |index: WalIndex| {
-            index.mx_frame > 0 && index.backfilled >= index.mx_frame && !self.is_opened_anew()
-        };
-        if self.files.wal_index()?.is_some_and(is_drained) {
+        // A frame that has come since may be of the database that has the name now, and must not be moved into ours.
+        let is_as_before =
+            self.files.checkpoints()?.is_some_and(|now| Some(now) == self.observed.checkpoints);
+        let is_drained = |index: WalIndex| index.mx_frame > 0 && index.backfilled >= index.mx_frame;
+        if is_as_before && self.files.wal_index()?.is_some_and(is_drained) && !self.is_opened_anew() {
             self.turns.empty_wal()?;
         }
         Ok(())

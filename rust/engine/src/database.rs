@@ -144,7 +144,11 @@ impl Database {
     /// # Errors
     /// As [`Database::sync`], and what `out` answers.
     pub fn snapshot<W: Write>(&self, out: W) -> Result<Header> {
-        let snapshot = self.on_live(&mut self.state(), Live::begin_snapshot)?;
+        let mut state = self.state();
+        let snapshot = self.on_live(&mut state, Live::begin_snapshot)?;
+        if snapshot.is_independent() {
+            drop(state);
+        }
         snapshot.write(out)
     }
 

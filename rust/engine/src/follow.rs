@@ -161,6 +161,8 @@ impl Live {
             self.emit()?;
             return Ok(Look { busy: true, ..Look::default() });
         }
+        // Once more: between the last time and the reading another database may have come to have the name.
+        self.verify_files()?;
         *job = self.take_job()?;
         Ok(Look { busy: true, ..Look::default() })
     }
