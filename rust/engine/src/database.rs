@@ -106,6 +106,7 @@ impl Database {
         let mut state = self.state();
         self.on_live(&mut state, |live| {
             live.verify_files()?;
+            live.verify_chain()?;
             live.leap()?;
             // Once more: until the transaction had begun, what was there could still be exchanged.
             live.verify_files()?;
