@@ -78,7 +78,7 @@ RULES = (
     Rule("save", weight=2),
     Rule("put_backup", (picks, hows, st.sampled_from(("both", "wal")), forms, pauses)),
     Rule("put_backup_over_idle", (picks, hows, st.sampled_from(("none", "shm")), forms, starts)),
-    Rule("put_backup_only", (picks, hows, forms, pauses)),
+    Rule("put_backup_only", (picks, hows, forms, starts)),
     Rule("remove_sidecars", (st.sampled_from(("both", "wal", "shm")), pauses)),
     Rule("remove_shm_under_app", (pauses,)),
     Rule("put_back_volume", (picks, st.booleans()), 2),
