@@ -94,7 +94,7 @@ RULES = (
     Rule("add_stray_file", (st.sampled_from((0, 1, 1, 7)), st.sampled_from((0, 300)), pauses)),
     Rule("fork", (st.sampled_from(("sleep", "exit", "use")),)),
     Rule("set_clock", (st.sampled_from(("+0", "+1d", "-1d", "-3600", "+400")),)),
-    Rule("litestream", (st.booleans(), numbers, modes), 2),
+    Rule("litestream", (st.booleans(), numbers, modes), 3),
 )
 ACTS = frozenset(each.act for each in RULES)
 #: What every world has; of the other acts each has a few.
@@ -116,7 +116,7 @@ class Machine(RuleBasedStateMachine):
         chosen=st.frozensets(st.integers(0, 99), min_size=2, max_size=9),
         setting=settings_of_worlds,
         rows=st.integers(0, 6),
-        starts=st.sampled_from((True, True, True, False)),
+        starts=st.booleans(),
     )
     def begin(self, chosen: frozenset[int], setting: Setting, rows: int, starts: bool) -> None:
         others = sorted(self.wanted - ALWAYS) or [""]
