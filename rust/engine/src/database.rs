@@ -111,6 +111,7 @@ impl Database {
             // Once more: until the transaction had begun, what was there could still be exchanged.
             live.verify_files()?;
             live.emit()?;
+            live.save_nameless_wal()?;
             live.settle_doubt()?;
             Ok(live.pos())
         })
