@@ -216,8 +216,8 @@ impl Live {
         Ok(None)
     }
 
-    /// Before everything is let go because something changed underneath. Nothing is written into the database file: its content
-    /// may be another one by now. The generation of the WAL is returned whose frames may belong to another file than the one
+    /// Before everything is let go because something changed underneath. Nothing is written into the database file unless it is
+    /// proved to be the one that the frames belong to. The generation of the WAL is returned whose frames may belong to another file than the one
     /// beside them.
     pub(crate) fn let_go(&mut self) -> Option<Salt> {
         let is_ours = self.has_own_content().unwrap_or(false);
@@ -227,7 +227,7 @@ impl Live {
             // be those of that one already.
             let _ = self.catch_up().and_then(|_| self.emit_read());
         }
-        let _ = self.empty_stale_wal();
+        let _ = if is_ours { self.save_replaced_wal() } else { self.empty_stale_wal() };
         if is_ours { self.distrusted } else { self.unproved_frames() }
     }
 
@@ -238,6 +238,22 @@ impl Live {
             return Ok(false);
         }
         Ok(self.files.stamp()? == self.observed.stamp || self.is_by_checkpoint(checkpoints)?)
+    }
+
+    /// The WAL that we have open has lost its name to another one, the wal-index has not: who opens the database now is told of
+    /// frames that only we can read. Once they are in the database file nobody needs them.
+    fn save_replaced_wal(&mut self) -> Result<()> {
+        let names = self.files.names();
+        let index = self.files.wal_index()?;
+        let has_read_all = self.position.cursor.zip(index).is_some_and(|(cursor, index)| {
+            cursor.header.salt == index.salt && cursor.frames() == u64::from(index.mx_frame)
+        });
+        if names.wal == Name::Same || names.shm != Name::Same || !has_read_all || self.position.lost.is_some()
+        {
+            return Ok(());
+        }
+        self.turns.rollback()?;
+        self.turns.move_frames()
     }
 
     /// Frames that are in the database file already would be applied once more, to whatever has its name by then, when the

@@ -67,6 +67,11 @@ impl Turns {
         self.conns.iter().try_for_each(Conn::rollback)
     }
 
+    /// Moves what can be moved into the database file, waiting for nobody. Both transactions must have ended.
+    pub(crate) fn move_frames(&self) -> Result<()> {
+        self.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO).map(drop)
+    }
+
     /// Empties a WAL whose frames are all in the database file. Both transactions must have ended.
     pub(crate) fn empty_wal(&self) -> Result<()> {
         self.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO).map(drop)
