@@ -71,6 +71,7 @@ PARTS = {
     "_reconcile": "db",
     "_running": "db",
     "_snapshot": "db",
+    "_soundness": "db",
     "_sqlite": "vfs",
     "_status": "db",
     "_survey": "db",

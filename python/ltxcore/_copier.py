@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from ltxcore import _ltxcore
 from ltxcore._inventory import Key, file_of
 from ltxcore._log import Log
-from ltxcore._reconcile import Reconciler, position
+from ltxcore._reconcile import Reconciler
 from ltxcore._snapshot import Snapshots
+from ltxcore._soundness import position
 from ltxcore._survey import Survey
 from ltxcore._watchdog import WatchedCall
 from ltxcore.clients.file import native
-from ltxcore.errors import FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
+from ltxcore.errors import Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, parse_filename
 
 if TYPE_CHECKING:
@@ -128,7 +129,19 @@ class Copier:
         stored = self._snapshots.make(
             lambda txid, path: self._replica.client.write_ltx_path(SNAPSHOT_LEVEL, TXID(1), txid, path)
         )
-        self.survey.expire()
+        self.survey.note(stored)
+        return stored
+
+    def compact(self, level: int) -> FileInfo | None:
+        """Merge new files of the level below into one of ``level``."""
+        try:
+            stored = self._replica.compact(level)
+        except Error:
+            # It may have found that files are missing.
+            self.survey.expire()
+            raise
+        if stored is not None:
+            self.survey.note(stored)
         return stored
 
     def _reconcile(self, local: TXID) -> None:

@@ -59,25 +59,34 @@ class Inventory:
                 sizes.update((key_of(file), file.size) for file in directory.ltx_files(level))
         return cls(sizes)
 
+    def chain(self) -> tuple[list[Key], Error | None]:
+        """The files that a restore of the newest state reads, in order, and what keeps it from coming further."""
+        keys = list(self.sizes)
+        try:
+            return _plan(keys), None
+        except NoSnapshotError as error:
+            return [], error if keys else None
+        except RestoreError as error:
+            # It names the first file behind the hole.
+            beyond = error.min_txid or TXID(1)
+            return _plan(key for key in keys if key[1] < beyond) if beyond > 1 else [], error
+
     def reach(self) -> tuple[TXID, Error | None]:
         """The TXID that a restore of the newest state comes to, and what keeps it from coming further, if anything does.
 
         Files beyond a hole are such an obstacle, and so is a damaged file that the restore would need.
         """
-        obstacle: Error | None = None
-        keys = list(self.sizes)
-        try:
-            chain = _chain(keys)
-        except NoSnapshotError as error:
-            return TXID(0), error if keys else None
-        except RestoreError as error:
-            # Of the file behind the hole, which is the first that leads no further.
-            obstacle, beyond = error, error.min_txid or TXID(1)
-            chain = _chain(key for key in keys if key[1] < beyond) if beyond > 1 else []
+        chain, obstacle = self.chain()
         for at, key in enumerate(chain):
             if key in self.damaged:
                 return TXID(chain[at - 1][2] if at else 0), damage(key, self.sizes[key])
         return TXID(chain[-1][2] if chain else 0), obstacle
+
+    def would_reach(self, txid: TXID) -> bool:
+        """Whether a snapshot up to ``txid`` would let a restore come there."""
+        added = Inventory(self.sizes | {(SNAPSHOT_LEVEL, 1, txid): MIN_FILE_SIZE})
+        added.damaged |= self.damaged - {(SNAPSHOT_LEVEL, 1, txid)}
+        return added.reach()[0] >= txid
 
     def sound_reach(self) -> TXID:
         """The TXID that a restore would come to if the damaged files, and all beyond a hole, were not there."""
@@ -139,7 +148,6 @@ class _Listing:
         return iter(self._levels[level])
 
 
-def _chain(keys: Iterable[Key]) -> list[Key]:
-    """The files that a restore of the newest state would read, in order."""
+def _plan(keys: Iterable[Key]) -> list[Key]:
     rows, _ = _ltxcore.restore_plan(cast("ReplicaClient", _Listing(keys)))
     return [(level, min_txid, max_txid) for level, min_txid, max_txid, _, _ in rows]

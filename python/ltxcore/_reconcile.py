@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from ltxcore import ltx
 from ltxcore._inventory import Inventory, Key
+from ltxcore._soundness import has_its_end, is_whole, is_whole_there, newest_sound
 from ltxcore.clients.file import FileClient
-from ltxcore.errors import (
-    BehindReplicaError,
-    Error,
-    FormatError,
-    LTXFileExistsError,
-    LTXFileNotFoundError,
-    ReplicaError,
-)
-from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TRAILER_SIZE, TXID, format_filename
+from ltxcore.errors import BehindReplicaError, Error, FormatError, LTXFileExistsError, ReplicaError
+from ltxcore.ltx import SNAPSHOT_LEVEL, TRAILER_SIZE, TXID, format_filename
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +20,11 @@ if TYPE_CHECKING:
     from ltxcore._log import Log
     from ltxcore._presence import Presence
     from ltxcore._survey import Survey
-    from ltxcore.clients import ReplicaClient
 
 #: After a loss the replica has to stay the same for so long, in seconds; and if it is empty, for so long.
 _REST, _LONG_REST = 0.2, 1.0
 #: It does not get more time for that, in seconds.
 _RESTLESS = 10.0
-#: A TXID from here on is no history that could be continued: it is a name that somebody made up.
-_FAR_AWAY = 1 << 63
 
 
 class Reconciler:
@@ -98,12 +88,15 @@ class Reconciler:
         if ahead is not None and files.sound_reach() > max(local, baseline):
             raise self._behind(ahead, local)
         self._find_damaged(before, mine)
-        self._refuse_other_content(mine, is_first_look=not before.sizes)
+        is_first_look = not before.sizes and isinstance(self._survey.client, FileClient)
+        if is_first_look:
+            self._look_into_chain()
+        self._refuse_other_content(mine, all_of_them=is_first_look)
         if snapshot_first is not None:
             heal(snapshot_first)
         self._send_missing(mine, sent, send)
         reach, obstacle = files.reach()
-        if reach < local:
+        if reach < local and files.would_reach(local):
             heal(f"its files lead to {reach} only: {obstacle or 'nothing else is there'}")
         self._survey.settle(self._behind(ahead, local) if ahead is not None else self._in_the_way(files))
         return True
@@ -169,19 +162,23 @@ class Reconciler:
                 continue
             if is_mine:
                 self._settle_difference(key)
-            elif not _is_whole_there(self._survey.client, key):
+            elif not is_whole_there(self._survey.client, key):
                 files.damaged.add(key)
             elif level < SNAPSHOT_LEVEL:
                 raise self._other_file(key)
 
-    def _refuse_other_content(self, mine: dict[int, int], *, is_first_look: bool) -> None:
-        """Compare files that are here and there by their ends: going on from other ones would break the chain.
+    def _look_into_chain(self) -> None:
+        """Merged files and snapshots are not here, and what their sizes should be nobody knows: do their ends fit?"""
+        files, client = self._survey.files, self._survey.client
+        for key in files.chain()[0]:
+            if key[0] > 0 and key not in files.damaged and not has_its_end(client, key):
+                files.damaged.add(key)
 
-        The newest; and before anything else is done, all of them, where that takes no requests.
-        """
+    def _refuse_other_content(self, mine: dict[int, int], *, all_of_them: bool) -> None:
+        """Compare files that are here and there by their ends, the newest at least: going on from others breaks the chain."""
         files, client = self._survey.files, self._survey.client
         keys = {(0, txid, txid) for txid in mine} & files.sizes.keys() - files.damaged
-        if keys and not (is_first_look and isinstance(client, FileClient)):
+        if keys and not all_of_them:
             keys = {max(keys)}
         for key in sorted(keys):
             txid, size = TXID(key[2]), files.sizes[key]
@@ -195,7 +192,7 @@ class Reconciler:
         """A file is not the local one of its name: which of them is a whole LTX file?"""
         if not self._is_whole_here(key[2]):
             return
-        if _is_whole_there(self._survey.client, key):
+        if is_whole_there(self._survey.client, key):
             raise self._other_file(key)
         self._survey.files.damaged.add(key)
 
@@ -233,62 +230,9 @@ class Reconciler:
     def _is_whole_here(self, txid: int) -> bool:
         try:
             with open(self._engine.local_path(txid), "rb") as file:
-                return _is_whole(file, txid, txid)
+                return is_whole(file, txid, txid)
         except FileNotFoundError:
             return False
-
-
-def position(client: ReplicaClient, local: TXID) -> TXID:
-    """Where a history goes on whose newest local file is ``local``, listed now: after the last TXID of the replica.
-
-    What a restore reaches counts, and what lies beyond a hole as well, if it is what its name says: under its TXIDs
-    there must be no other files ever.
-    """
-    files = Inventory.of(client)
-    ahead = newest_sound(client, files, local)
-    return max(files.sound_reach(), TXID(ahead[2] if ahead is not None else 0))
-
-
-def newest_sound(client: ReplicaClient, files: Inventory, above: TXID) -> Key | None:
-    """The newest file that ends after ``above`` and is what its name says; those that are not are noted as damaged."""
-    for key in sorted(files.sizes, key=lambda key: (key[2], key[1], key[0]), reverse=True):
-        if key[2] <= above:
-            return None
-        if key in files.damaged:
-            continue
-        if key[2] < _FAR_AWAY and _has_its_header(client, key):
-            return key
-        files.damaged.add(key)
-    return None
-
-
-def _has_its_header(client: ReplicaClient, key: Key) -> bool:
-    level, low, high = key
-    try:
-        header = ltx.Header.parse(client.read_ltx_file(level, TXID(low), TXID(high), size=HEADER_SIZE))
-    except (FormatError, LTXFileNotFoundError):
-        return False
-    return (header.min_txid, header.max_txid) == (low, high)
-
-
-def _is_whole_there(client: ReplicaClient, key: Key) -> bool:
-    level, low, high = key
-    try:
-        with client.open_ltx_file(level, TXID(low), TXID(high)) as file:
-            return _is_whole(file, low, high)
-    except LTXFileNotFoundError:
-        return False
-
-
-def _is_whole(file: BinaryIO, low: int, high: int) -> bool:
-    try:
-        decoder = ltx.open(file)
-        for _page in decoder:
-            pass
-        decoder.finish()
-    except FormatError:
-        return False
-    return (decoder.header.min_txid, decoder.header.max_txid) == (low, high)
 
 
 def _end(path: str | os.PathLike[str]) -> bytes:

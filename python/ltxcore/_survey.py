@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ltxcore._inventory import Inventory, Key
-from ltxcore.ltx import TXID
+from ltxcore._inventory import Inventory, Key, key_of
+from ltxcore.ltx import TXID, FileInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +57,8 @@ class Survey:
         self._listing_takes = float("inf")
         # How often somebody said that everything has to be compared again, now and at the last look.
         self._doubts = self._doubts_seen = 0
+        # What other threads have stored since the last look.
+        self._stored: dict[Key, int] = {}
 
     @property
     def known(self) -> Known | None:
@@ -99,6 +101,7 @@ class Survey:
         files = Inventory.of(self.client)
         # One that took long for once says little about the next.
         self._listing_takes = min(time.monotonic() - began, self._listing_takes * 1.5)
+        stored, self._stored = self._stored, {}
         before, self.files = self.files, files
         files.damaged.update(
             key for key in before.damaged if key in files.sizes and files.sizes[key] == before.sizes[key]
@@ -108,7 +111,10 @@ class Survey:
             self._settled, self._known = False, None
         self._token = token
         self._listed_at = self._seen_at = began
-        return None if is_as_known else before
+        if is_as_known:
+            return None
+        before.sizes.update(stored)
+        return before
 
     def settle(self, obstacle: Error | None = None) -> None:
         """What was found has been dealt with; ``obstacle`` says better what is left in the way, if anything is."""
@@ -122,6 +128,11 @@ class Survey:
         self._doubts += 1
         self._settled = False
         self._known = None
+
+    def note(self, file: FileInfo) -> None:
+        """A file was stored by another thread, so it is time to list the files. From any thread."""
+        self._stored[key_of(file)] = file.size
+        self.expire()
 
     def expire(self) -> None:
         """It is time to list the files. From any thread."""

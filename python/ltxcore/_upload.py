@@ -190,14 +190,17 @@ class Uploader:
 
     def snapshot(self) -> FileInfo:
         """Upload the whole database as one file of level 9."""
-        stored = self._copier.snapshot()
-        self.look_again()
-        return stored
+        try:
+            return self._copier.snapshot()
+        finally:
+            self.notify()
 
-    def look_again(self) -> None:
-        """The replica has changed, or may have, without the thread."""
-        self._survey.expire()
-        self.notify()
+    def compact(self, level: int) -> FileInfo | None:
+        """Merge new files of the level below into one of ``level``."""
+        try:
+            return self._copier.compact(level)
+        finally:
+            self.notify()
 
     def _holds(self, txid: TXID, is_confirmed: Callable[[], bool]) -> bool:
         """Whether a restore contains ``txid``, and that is confirmed; if only that is not, the thread has to find out."""

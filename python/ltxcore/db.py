@@ -14,7 +14,7 @@ from ltxcore._places import check_apart
 from ltxcore._running import Running
 from ltxcore._status import CheckpointMode, CheckpointResult, SyncStatus
 from ltxcore._time import seconds
-from ltxcore.errors import ConfigError, Error, NotOpenError, NotReadyError
+from ltxcore.errors import ConfigError, NotOpenError, NotReadyError
 from ltxcore.ltx import TXID, FileInfo, Pos
 from ltxcore.replica import Replica
 
@@ -258,13 +258,7 @@ class DB:
             FormatError: a file in the replica is damaged.
             ReplicaError: the storage failed.
         """
-        uploader = self._uploader()
-        try:
-            return uploader.replica.compact(level)
-        except Error:
-            # It may have found that files are missing.
-            uploader.look_again()
-            raise
+        return self._uploader().compact(level)
 
     def status(self) -> SyncStatus:
         """How replication is going. Neither the database is read for that nor the replica listed."""

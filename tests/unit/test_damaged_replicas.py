@@ -91,6 +91,20 @@ def test_a_file_at_the_end_of_all_numbers_does_not_move_the_position(
     assert rows(replica, tmp_path) == [1, 2]
 
 
+def test_no_snapshot_is_made_where_none_would_help(live: DB, replica: Path) -> None:
+    """A stray file counts as the newest snapshot, whatever else is there."""
+    stray = ltx_path(replica, 9, 1, LAST)
+    stray.parent.mkdir()
+    stray.touch()
+    for value in (4, 5):
+        insert(live.path, value)
+        with pytest.raises(FormatError, match="ffffffffffffffff"):
+            live.wait()
+    assert list(stray.parent.iterdir()) == [stray]
+    stray.unlink()
+    live.wait(timeout=10)
+
+
 def test_a_history_with_a_hole_is_not_begun_again_in_the_middle(
     database: Path, replica: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +119,29 @@ def test_a_history_with_a_hole_is_not_begun_again_in_the_middle(
     with db:
         assert db.wait(timeout=10).txid > top
     assert not ltx_path(replica, 0, 2).exists()
+    assert rows(replica, tmp_path) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("level", [1, 9])
+@pytest.mark.parametrize("change", [-200, 10])
+def test_a_merged_file_that_was_cut_while_nobody_replicated(
+    database: Path, replica: Path, tmp_path: Path, level: int, change: int
+) -> None:
+    """What its size should be nobody knows, but its end is not that of an LTX file: a snapshot takes its place."""
+    db = DB(database, replica=replica)
+    with db:
+        for value in (1, 2, 3):
+            insert(database, value)
+            db.wait(timeout=10)
+        merged = db.compact(1) if level == 1 else db.snapshot()
+        assert merged is not None
+    for path in (replica / "ltx/0").iterdir():
+        path.unlink()
+    path = ltx_path(replica, level, 1, merged.max_txid)
+    os.truncate(path, merged.size + change)
+    with db:
+        insert(database, 4)
+        db.wait(timeout=10)
     assert rows(replica, tmp_path) == [1, 2, 3, 4]
 
 

@@ -1,0 +1,81 @@
+"""Whether files of a replica are what their names say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from ltxcore import ltx
+from ltxcore._inventory import Inventory, Key
+from ltxcore.errors import FormatError, LTXFileNotFoundError
+from ltxcore.ltx import HEADER_SIZE, TXID
+
+if TYPE_CHECKING:
+    from ltxcore.clients import ReplicaClient
+
+#: A TXID from here on is no history that could be continued: it is a name that somebody made up.
+_FAR_AWAY = 1 << 63
+
+
+def position(client: ReplicaClient, local: TXID) -> TXID:
+    """Where a history goes on whose newest local file is ``local``, listed now: after the last TXID of the replica.
+
+    What a restore reaches counts, and what lies beyond a hole as well, if it is what its name says: under its TXIDs
+    there must be no other files ever.
+    """
+    files = Inventory.of(client)
+    ahead = newest_sound(client, files, local)
+    return max(files.sound_reach(), TXID(ahead[2] if ahead is not None else 0))
+
+
+def newest_sound(client: ReplicaClient, files: Inventory, above: TXID) -> Key | None:
+    """The newest file that ends after ``above`` and is what its name says; those that are not are noted as damaged."""
+    beyond = [key for key in files.sizes if key[2] > above and key not in files.damaged]
+    for key in sorted(beyond, key=lambda key: (key[2], key[1], key[0]), reverse=True):
+        if key[2] < _FAR_AWAY and has_its_header(client, key):
+            return key
+        files.damaged.add(key)
+    return None
+
+
+def has_its_header(client: ReplicaClient, key: Key) -> bool:
+    """Whether a file begins with the header of an LTX file of these TXIDs."""
+    level, low, high = key
+    try:
+        header = ltx.Header.parse(client.read_ltx_file(level, TXID(low), TXID(high), size=HEADER_SIZE))
+    except (FormatError, LTXFileNotFoundError):
+        return False
+    return (header.min_txid, header.max_txid) == (low, high)
+
+
+def is_whole_there(client: ReplicaClient, key: Key) -> bool:
+    """Whether a file is a whole and sound LTX file of these TXIDs; all of it is read."""
+    level, low, high = key
+    try:
+        with client.open_ltx_file(level, TXID(low), TXID(high)) as file:
+            return is_whole(file, low, high)
+    except LTXFileNotFoundError:
+        return False
+
+
+def is_whole(file: BinaryIO, low: int, high: int) -> bool:
+    """Whether an open file is a whole and sound LTX file of these TXIDs."""
+    try:
+        decoder = ltx.open(file)
+        for _page in decoder:
+            pass
+        decoder.finish()
+    except FormatError:
+        return False
+    return (decoder.header.min_txid, decoder.header.max_txid) == (low, high)
+
+
+def has_its_end(client: ReplicaClient, key: Key) -> bool:
+    """Whether a file ends with the index of its pages, as far as its client lets it be read from the end."""
+    level, low, high = key
+    try:
+        with client.open_ltx_file(level, TXID(low), TXID(high)) as file:
+            if file.seekable():
+                ltx.read_page_index(file)
+    except (FormatError, LTXFileNotFoundError):
+        return False
+    return True
