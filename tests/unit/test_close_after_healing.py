@@ -12,7 +12,7 @@ import ltxcore
 
 @pytest.mark.parametrize("act", ["cut", "touched", "removed"])
 def test_close_uploads_although_the_replica_looked_different(tmp_path: Path, act: str) -> None:
-    """A replica that looked different and was not was taken for one that has everything: close() returned, a commit was missing."""
+    """A replica that only looked different was taken for one that has everything: a commit was missing after close()."""
     path, replica = tmp_path / "app.db", tmp_path / "replica"
     with closing(sqlite3.connect(path, isolation_level=None)) as application:
         application.execute("PRAGMA journal_mode = wal")
