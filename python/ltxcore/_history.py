@@ -17,7 +17,13 @@ from ltxcore._pending import RESTORE_AGAIN, DivergedError, Seen, look_for, mark,
 from ltxcore._position import Mark, Position, Shape
 from ltxcore._time import to_millis
 from ltxcore.clients.file import file_info, native
-from ltxcore.errors import FormatError, LTXFileNotFoundError, RestoreError, TXIDNotAvailableError
+from ltxcore.errors import (
+    FormatError,
+    LTXFileNotFoundError,
+    PageSizeChangedError,
+    RestoreError,
+    TXIDNotAvailableError,
+)
 from ltxcore.ltx import TXID, FileInfo
 
 if TYPE_CHECKING:
@@ -125,7 +131,7 @@ class History:
         found = mark(self._client, files[-1])
         try:
             return self._file.native.merge(self._native, [_row(file) for file in files]), found
-        except FormatError as error:
+        except (FormatError, PageSizeChangedError) as error:
             first = error.min_txid
             before = [] if first is None else [file for file in files if file.max_txid < first]
             if not before:

@@ -16,7 +16,7 @@ import ltxcore
 from ltxcore import TXID, FileClient, FileInfo, Replica
 from ltxcore.errors import FormatError, LTXFileNotFoundError, TruncatedError
 
-from tests.unit.memory import history, ltx_file, merge, page
+from tests.unit.memory import history, merge
 
 
 @pytest.mark.parametrize("at", range(5))
@@ -34,22 +34,6 @@ def test_files_that_are_merged_while_they_are_read_are_planned_again(tmp_path: P
     result = ltxcore.restore(client, tmp_path / "out.db")
     assert (result.pos.txid, result.files[-1].level) == (5, 1)
     assert os.listdir(tmp_path) == ["out.db"]
-
-
-def test_a_follower_begins_with_the_state_that_was_restored(tmp_path: Path) -> None:
-    """It had planned for a transaction, which was merged with the next ones before it was read."""
-    client = history(5)
-
-    def merge_once(_key: tuple[int, int, int]) -> None:
-        client.before_read = lambda _key: None
-        client.files[0, 6, 6] = ltx_file({1: page(6)}, commit=2, min_txid=6)
-        merge(client)
-
-    client.before_read = merge_once
-    with ltxcore.follow(client, tmp_path / "out.db", interval=30) as followed:
-        assert followed.txid == 6
-        assert (tmp_path / "out.db-txid").read_text() == f"{TXID(6)}\n"
-        assert (tmp_path / "out.db").read_bytes()[0] == 6
 
 
 def test_a_replica_that_changes_all_the_time_is_given_up(tmp_path: Path) -> None:
