@@ -115,10 +115,12 @@ class Copier:
         with self._under_way:
             self._snapshots.clean()
             local, sent = TXID(self._engine.pos[0]), self._sent
-            if self.survey.is_settled():
-                self._send_new(local)
-            else:
+            if not self.survey.is_settled():
                 self._reconcile(local)
+                if self._presence.is_gone():
+                    return
+            # What the replica never had is no difference.
+            self._send_new(local)
             if (is_awaited or self._sent != sent) and self.survey.is_due():
                 self._reconcile(local)
             known = self.survey.known

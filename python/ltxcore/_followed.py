@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
-from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from ltxcore import _ltxcore, _runtime
+from ltxcore import _runtime
 from ltxcore._backoff import Backoff
-from ltxcore._pending import Sidecar, pending, sync_dir
-from ltxcore._sqlite_lock import FOLLOWER_BYTE, StoppedError, exclusive, try_lock, unlock
-from ltxcore._time import to_millis
-from ltxcore.clients.file import native
-from ltxcore.errors import DatabaseError, NotOpenError, ReplicaTimeoutError, RestoreError
-from ltxcore.ltx import TXID, FileInfo
+from ltxcore._followed_file import FollowedFile
+from ltxcore._history import History, Ready, quietly
+from ltxcore._pending import DivergedError
+from ltxcore._position import Position, Sidecars
+from ltxcore._sqlite_lock import StoppedError, exclusive
+from ltxcore.errors import DatabaseError, NoSnapshotError, NotOpenError, ReplicaTimeoutError
+from ltxcore.ltx import TXID
 from ltxcore.replica import Replica
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
+    from pathlib import Path
 
     from ltxcore.clients import ReplicaClient
     from ltxcore.restore import RestoreResult
 
-#: Files applied as one transaction.
-BATCH = 256
+#: What to do when the replica does not continue the database.
+OnDivergence = Literal["error", "restore"]
+
 #: Every so many passes, other levels are searched although level 0 has simply nothing new.
 THOROUGH_EVERY = 10
 #: After so many seconds of waiting for readers this is worth a warning, and then again.
 SLOW_READER = 30.0
-
-#: Files that are followed by this process, by device and inode: the lock below is one for the whole process.
-_in_use: set[tuple[int, int]] = set()
-_in_use_lock = threading.Lock()
+#: For so many seconds a replica has to be diverged in the same way: one that is being deleted is shorter at every look.
+SETTLING = 5.0
+#: Not to restore all the time beside a program that writes to the database, in seconds.
+START_OVER_INTERVAL = 60.0
+#: The longest pause after trouble with the database file itself, in seconds: to look at it costs nothing.
+LOCAL_DELAY = 5.0
 
 
 class FollowedDatabase:
     """A database that a background thread keeps up with a replica; :func:`ltxcore.follow` makes one.
 
     Read it with any SQLite, in any process; each change of state is one transaction to readers. Nobody may write to
-    it. It is in rollback-journal mode, whatever its original is in.
+    it, or set its ``journal_mode``. It is in rollback-journal mode, whatever its original is in.
 
     Attributes:
         path: the database.
@@ -53,32 +56,39 @@ class FollowedDatabase:
         self,
         client: ReplicaClient,
         path: Path,
-        txid: TXID,
+        position: Position,
         restored: RestoreResult | None,
         *,
         interval: float,
+        on_divergence: OnDivergence,
         logger: logging.Logger,
     ) -> None:
         self.path = path
         self.restored = restored
         self._client = client
-        self._txid = txid
+        self._position = self._saved = position
+        self._txid = position.txid
         self._interval = interval
+        self._on_divergence = on_divergence
         self._logger = logger
-        self._sidecar = Sidecar(path)
-        # SQLite resolves links before it looks for a journal.
-        self._real = path.resolve()
-        self._journal = Path(f"{self._real}-journal")
-        self._file = _ltxcore.Followed(self._real)
+        self._sidecars = Sidecars(path)
+        self._local = FollowedFile(path)
+        self._file = self._local.native
+        self._history = History(client, self._local, logger)
+        self._ready: Ready | None = None
         self._passes = 0
+        self._diverged = "", 0.0
+        self._start_over_from = 0.0
         self._warned_at = 0.0
+        self._kept_waiting: DatabaseError | None = None
+        self._ended: BaseException | None = None
         self._backoff = Backoff("following", path, interval, logger)
         self._moved = threading.Condition()
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._generation = _runtime.generation()
         self._thread = threading.Thread(target=self._run, name=f"ltxcore-apply {path.name}", daemon=True)
-        self._claim()
+        self._local.claim()
 
     def __repr__(self) -> str:
         return f"FollowedDatabase({os.fspath(self.path)!r}, txid={self._txid})"
@@ -87,7 +97,9 @@ class FollowedDatabase:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.close()
+        # A child that was forked inside the block leaves it too, and has nothing to close.
+        if not _runtime.is_inherited(self._generation):
+            self.close()
 
     @property
     def txid(self) -> TXID:
@@ -96,8 +108,8 @@ class FollowedDatabase:
 
     @property
     def error(self) -> BaseException | None:
-        """What the latest attempt failed with, or ``None``. Attempts are repeated for ever."""
-        return self._backoff.error
+        """What the latest attempt failed with, or what keeps it waiting; otherwise ``None``. Attempts are repeated for ever."""
+        return self._ended or self._backoff.error or self._kept_waiting
 
     def wait(self, txid: int | None = None, timeout: float | None = None) -> TXID:
         """Wait until the database is at a transaction or beyond; by default, the newest in the replica now.
@@ -105,6 +117,7 @@ class FollowedDatabase:
         Raises:
             ReplicaTimeoutError: it was not in time; the cause is what the last attempt failed with.
             NotOpenError: it is closed.
+            DatabaseError: the thread that follows has ended.
         """
         _runtime.check(self._generation)
         wanted = Replica(self._client).pos.txid if txid is None else TXID(txid)
@@ -114,6 +127,8 @@ class FollowedDatabase:
             while self._txid < wanted:
                 if self._stop.is_set():
                     raise NotOpenError(f"not followed any more: {self.path}", path=os.fspath(self.path))
+                if self._ended is not None:
+                    raise self._thread_ended() from self._ended
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise ReplicaTimeoutError(
@@ -122,13 +137,21 @@ class FollowedDatabase:
                 self._moved.wait(left)
         return self._txid
 
+    def join(self) -> None:
+        """Wait until nothing follows with the database any more: it was closed, or its thread has ended with :attr:`error`."""
+        self._thread.join()
+
     def close(self, *, timeout: float | None = 30.0) -> None:
         """Stop following. The database stays where it is, and can be continued later. Does nothing the second time.
 
         Args:
             timeout: how long to wait for a step that is under way, in seconds; ``None`` for ever.
+
+        Raises:
+            DatabaseError: the thread that follows had ended before.
         """
         _runtime.check(self._generation)
+        is_first = not self._stop.is_set()
         self._stop.set()
         self._wake.set()
         with self._moved:
@@ -137,119 +160,137 @@ class FollowedDatabase:
             self._thread.join(timeout)
         _runtime.unregister(self)
         if not self._thread.is_alive():
-            self._release()
+            self._local.release()
+        if is_first and self._ended is not None:
+            raise self._thread_ended() from self._ended
 
-    def start(self) -> None:
-        """Start the thread; :func:`ltxcore.follow` has done it."""
-        self._recover()
+    def start(self, watch: Callable[[int, int], None]) -> None:
+        """Prove that the replica continues the database, and start the thread; :func:`ltxcore.follow` has done it."""
         # Raised here, not in the background: a history that is not there will hardly come back.
-        pending(self._client, self._txid)
+        self._look_after_file()
+        self._ready = self._next_step(watch, thorough=True)
         _runtime.register(self)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            delay = self._interval
-            try:
-                self._pass()
-                self._backoff.succeeded()
-            except StoppedError:
-                return
-            except BaseException as error:
-                delay = self._backoff.failed(error)
-            self._wake.wait(delay)
-            self._wake.clear()
+        try:
+            while not self._stop.is_set():
+                self._wake.wait(self._attempt())
+                self._wake.clear()
+        except BaseException as error:
+            self._ended = error
+        finally:
+            with self._moved:
+                self._moved.notify_all()
+            if self._stop.is_set():
+                self._local.release()
+
+    def _attempt(self) -> float:
+        """One pass; how long to wait until the next one, in seconds."""
+        try:
+            self._pass()
+        except StoppedError:
+            return 0.0
+        except BaseException as error:
+            return self._failed(error)
+        quietly(self._backoff.succeeded)
+        return self._interval
+
+    def _failed(self, error: BaseException) -> float:
+        delay = quietly(self._backoff.failed, error)
+        if delay is None or isinstance(error, DatabaseError):
+            return min(delay or LOCAL_DELAY, LOCAL_DELAY)
+        return delay
 
     def _pass(self) -> None:
+        self._look_after_file()
         thorough = self._passes % THOROUGH_EVERY == 0
         self._passes += 1
-        files = pending(self._client, self._txid, thorough=thorough)
-        for start in range(0, len(files), BATCH):
-            if self._stop.is_set():
+        while not self._stop.is_set():
+            ready, self._ready = self._ready, None
+            ready = ready or self._next_step(self._watch, thorough=thorough)
+            if ready is None:
                 return
-            self._apply(files[start : start + BATCH])
+            self._apply(ready)
 
-    def _apply(self, files: list[FileInfo]) -> None:
-        self._check_place()
-        self._recover()
-        step = self._file.merge(native(self._client), [_row(file) for file in files])
-        txid = TXID(step.txid)
-        self._sidecar.stage(txid)
-        if self._sidecar.path.parent.resolve() != self._real.parent:
-            sync_dir(self._sidecar.path.parent)
-        with exclusive(self._file.fileno(), self._stop, self._waiting):
-            self._check_alone()
-            self._file.save(step, self._sidecar.staged)
-            self._file.write(step)
-            self._file.commit()
+    def _look_after_file(self) -> None:
+        self._local.check_place()
+        self._position = self._local.recover(self._position)
+        self._sidecars.twin.unlink(missing_ok=True)
+        self._local.leave_wal()
+        self._save()
+
+    def _next_step(self, watch: Callable[[int, int], None], *, thorough: bool) -> Ready | None:
+        try:
+            found = self._history.next_step(self._position, watch, thorough=thorough)
+        except DivergedError as error:
+            if self._on_divergence == "error":
+                raise
+            found = self._start_over(error, 0.0 if self._thread.ident is None else SETTLING)
+        if isinstance(found, Ready):
+            return found
+        self._position = found
+        self._save()
+        return None
+
+    def _start_over(self, diverged: DivergedError, settling: float) -> Ready:
+        """Restore in place, unless the replica may still be changing, or that has just been done."""
+        now, seen = time.monotonic(), str(diverged)
+        if self._diverged[0] != seen:
+            self._diverged = seen, now
+        if now < max(self._diverged[1] + settling, self._start_over_from):
+            raise diverged
+        try:
+            ready = self._history.start_over()
+        except NoSnapshotError as error:
+            raise diverged from error
+        self._start_over_from = time.monotonic() + START_OVER_INTERVAL
+        quietly(self._logger.warning, "restoring %s where it is: %s", self.path, diverged)
+        return ready
+
+    def _apply(self, ready: Ready) -> None:
+        try:
+            with exclusive(self._file.fileno(), self._stop, self._waiting):
+                self._local.check_alone(ready.shape)
+                self._file.save(ready.step, self._sidecars.twin)
+                self._file.write(ready.step)
+                shape = self._local.shape()
+                self._file.commit()
+        finally:
+            self._kept_waiting = None
+        self._sidecars.twin.unlink(missing_ok=True)
+        self._position = Position(TXID(ready.step.txid), ready.mark, shape)
         # Last: a position that lags only means that the same pages are written once more.
-        self._sidecar.publish()
+        self._save()
+
+    def _save(self) -> None:
+        """Keep the position if it has changed, and tell those who wait for it."""
+        if self._position != self._saved:
+            self._sidecars.write(self._position)
+            self._saved = self._position
         with self._moved:
-            self._txid = txid
+            self._txid = self._position.txid
             self._moved.notify_all()
 
-    def _recover(self) -> None:
-        """Let SQLite undo what an earlier process, or a failure, left half done."""
-        if not self._journal.exists():
-            return
-        with closing(sqlite3.connect(f"{self._real.as_uri()}?mode=rw", uri=True)) as connection:
-            connection.execute("PRAGMA schema_version").fetchone()
-
-    def _check_place(self) -> None:
-        if _identity(self._real) != _identity(self._file.fileno()):
-            raise self._error(f"another file has taken the place of {self.path}", "follow it anew")
-
-    def _check_alone(self) -> None:
-        """Writers are locked out here; make sure that none has been there before."""
-        wal = Path(f"{self._real}-wal")
-        if wal.exists() and wal.stat().st_size > 0:
-            raise self._error(
-                f"somebody wrote to {self.path}: {wal} is not empty",
-                "nobody may write to a followed database; delete it and its -txid, and restore anew",
-            )
-        # Not hot, or SQLite would have rolled it back: a left-over of journal_mode PERSIST or TRUNCATE.
-        if self._journal.exists() and _first_byte(self._journal) in (b"", b"\0"):
-            self._journal.unlink()
+    def _watch(self, _done: int, _total: int) -> None:
+        if self._stop.is_set():
+            raise StoppedError
 
     def _waiting(self, passed: float) -> None:
+        if self._local.is_wal():
+            raise self._local.in_wal_mode()
         if passed < self._warned_at:
             self._warned_at = 0.0
         if passed - self._warned_at >= SLOW_READER:
             self._warned_at = passed
-            self._logger.warning(
-                "%s has been kept from changing for %.0f s by a transaction that reads it", self.path, passed
+            self._kept_waiting = self._local.error(
+                f"{self.path} has been kept from changing for {passed:.0f} s by a transaction that reads it",
+                "end that transaction, or close its connection",
             )
+            quietly(self._logger.warning, "%s", self._kept_waiting)
 
-    def _claim(self) -> None:
-        with _in_use_lock:
-            mine = _identity(self._file.fileno())
-            if mine in _in_use or not try_lock(self._file.fileno(), FOLLOWER_BYTE, 1):
-                raise self._error(f"already followed: {self.path}", "one process a database")
-            _in_use.add(mine)
-
-    def _release(self) -> None:
-        with _in_use_lock:
-            mine = _identity(self._file.fileno())
-            if mine in _in_use:
-                _in_use.discard(mine)
-                unlock(self._file.fileno(), FOLLOWER_BYTE, 1)
-
-    def _error(self, message: str, hint: str) -> DatabaseError:
-        return DatabaseError(message, op="follow", path=os.fspath(self.path), hint=hint)
-
-
-def _first_byte(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(1)
-
-
-def _identity(file: int | Path) -> tuple[int, int]:
-    try:
-        found = os.stat(file)
-    except FileNotFoundError as error:
-        raise RestoreError(f"the followed database is gone: {file}", op="follow") from error
-    return found.st_dev, found.st_ino
-
-
-def _row(file: FileInfo) -> tuple[int, int, int, int, int]:
-    return file.level, file.min_txid, file.max_txid, file.size, to_millis(file.created_at)
+    def _thread_ended(self) -> DatabaseError:
+        return self._local.error(
+            f"the thread that follows with {self.path} has ended: {self._ended!r}",
+            "close it and follow again",
+        )

@@ -119,6 +119,10 @@ def damage(key: Key, size: int) -> FormatError:
     )
 
 
+#: Files that are too short have been left out already, and of the others the size does not matter.
+_SOUND_SIZE = 1 << 10
+
+
 class _File(NamedTuple):
     """What a restore plan asks of a file."""
 
@@ -137,7 +141,7 @@ class _Listing:
     def __init__(self, keys: Iterable[Key]) -> None:
         self._levels: list[list[_File]] = [[] for _ in range(SNAPSHOT_LEVEL + 1)]
         for level, min_txid, max_txid in keys:
-            self._levels[level].append(_File(level, TXID(min_txid), TXID(max_txid), 0, _NO_TIME))
+            self._levels[level].append(_File(level, TXID(min_txid), TXID(max_txid), _SOUND_SIZE, _NO_TIME))
 
     def ltx_files(self, level: int, **_options: object) -> Iterator[_File]:
         """The files of one level."""

@@ -443,15 +443,19 @@ def restore(
     timestamp_ms: int | None = None,
     parallelism: int = 8,
     overwrite: bool = False,
+    rollback_journal: bool = False,
     progress: Callable[[int, int, int, int], None] | None = None,
     verify: Callable[[pathlib.Path], None] | None = None,
-) -> tuple[int, int, int, int, list[_Row], int, bool]:
+    prepare: Callable[[pathlib.Path], None] | None = None,
+) -> tuple[int, int, int, int, list[_Row], int, bool, int, bool]:
     """Rebuild a database; see ``ltxcore.restore``.
 
-    ``verify`` gets the path of the new database while it has a temporary name; an exception from it calls the restore off.
+    ``verify`` gets the path of the new database while it has a temporary name, and ``prepare`` when only its name is left to be
+    given; an exception from either calls the restore off. ``rollback_journal`` takes a database out of WAL mode.
 
     ``progress`` gets bytes done, bytes in all, files done, files in all. The result is TXID, checksum, page size,
-    pages, files, bytes read, and whether the time asked for is later than all there is.
+    pages, files, bytes read, whether the time asked for is later than all there is, the time of the last transaction in
+    milliseconds, and whether no further transactions may be from before the time asked for.
     """
 
 def chain_checksums(client: _Client, path: _Path, *, txid: int) -> tuple[int, int]:
@@ -474,6 +478,10 @@ class Step:
     @property
     def txid(self) -> int:
         """The transaction that it leads to."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has every page of the database, so that nothing of what was there stays."""
 
 @final
 class Followed:
@@ -501,8 +509,21 @@ class Followed:
             ReplicaError: the storage failed.
         """
 
-    def save(self, step: Step, marker: _Path) -> None:
-        """Save the pages that will change in a journal, which is in force while the file ``marker`` exists.
+    def first_difference(
+        self, client: _Client, files: Sequence[_Row], step: Step | None, watch: Callable[[int, int], None]
+    ) -> int | None:
+        """The first page that differs from what ``files`` restore, or ``None``.
+
+        Pages of ``step`` are left out, so that the answer is about the database after it. ``watch`` is called with the
+        number of pages compared and of all; an exception from it ends the comparison. No lock is taken.
+
+        Raises:
+            FormatError: a file is damaged.
+            ReplicaError: the storage failed.
+        """
+
+    def save(self, step: Step, twin: _Path) -> None:
+        """Save the pages that will change in a journal. Whoever truncates ``twin``, its second name, makes it void.
 
         Raises:
             RestoreError: the page size has changed, or there is a journal already.

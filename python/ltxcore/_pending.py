@@ -1,20 +1,85 @@
-"""Which files of a replica lead on from a transaction, and where the position of a followed database is kept."""
+"""Which files of a replica lead on from a transaction, and whether it still is the history that a database stands on."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import deque
-from pathlib import Path
+from enum import Enum
 from typing import TYPE_CHECKING
 
-from ltxcore.errors import FormatError, RestoreError
+from ltxcore._position import Mark
+from ltxcore.errors import LTXFileNotFoundError, RestoreError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ltxcore.clients import ReplicaClient
+
+#: What to do about a replica that does not lead on from where a database is.
+RESTORE_AGAIN = (
+    "restore again, to another path or over this one (overwrite=True, --force); "
+    "on_divergence='restore' (--on-divergence restore) does it where the database is"
+)
+
+
+class DivergedError(RestoreError):
+    """The replica does not lead on from where the database is: only another restore can help."""
+
+
+class Seen(Enum):
+    """What is under the name of a file that is known."""
+
+    SAME = "same"
+    OTHER = "other"
+    GONE = "gone"
+
+
+def mark(client: ReplicaClient, file: FileInfo) -> Mark:
+    """What tells a file from every other one of its name.
+
+    Raises:
+        LTXFileNotFoundError: it is not there any more as it was listed.
+    """
+    checksum = _checksum(client, file)
+    if checksum is None:
+        raise LTXFileNotFoundError(
+            f"replaced since it was listed: {file.name} of level {file.level}",
+            op="follow",
+            level=file.level,
+            min_txid=file.min_txid,
+            max_txid=file.max_txid,
+        )
+    return Mark(file.level, file.min_txid, file.max_txid, file.size, checksum)
+
+
+def mark_at_end(client: ReplicaClient, file: FileInfo) -> Mark:
+    """The mark of where a file ends: of the file of level 0, which stays while it is the newest, or else of the file itself.
+
+    Raises:
+        LTXFileNotFoundError: as for :func:`mark`.
+    """
+    listed = client.ltx_files(0, seek=file.max_txid)
+    return mark(client, next((each for each in listed if each.max_txid == file.max_txid), file))
+
+
+def look_for(client: ReplicaClient, known: Mark) -> Seen:
+    """Whether a file is still there.
+
+    A snapshot may be written once more for the same transaction, so another one of its name proves nothing.
+    """
+    try:
+        if _checksum(client, known) == known.checksum:
+            return Seen.SAME
+    except LTXFileNotFoundError:
+        return Seen.GONE
+    return Seen.GONE if known.level == SNAPSHOT_LEVEL else Seen.OTHER
+
+
+def _checksum(client: ReplicaClient, file: FileInfo | Mark) -> int | None:
+    """The last 8 bytes of a file, the checksum over all before; ``None`` if it has another size."""
+    at = max(file.size - 8, 0)
+    found = client.read_ltx_file(file.level, file.min_txid, file.max_txid, offset=at, size=9)
+    return int.from_bytes(found, "big") if len(found) == 8 else None
 
 
 def pending(client: ReplicaClient, txid: TXID, *, thorough: bool = True) -> list[FileInfo]:
@@ -29,7 +94,7 @@ def pending(client: ReplicaClient, txid: TXID, *, thorough: bool = True) -> list
         thorough: look into the other levels even if level 0 simply has nothing new.
 
     Raises:
-        RestoreError: there are later transactions but none that continues, or the replica ends before ``txid``.
+        DivergedError: there are later transactions but none that continues, or the replica ends before ``txid``.
         ReplicaError: the storage cannot be listed.
     """
     # From `txid` itself on: the newest L0 file always stays, so that an idle replica is told from an empty one.
@@ -67,70 +132,16 @@ def _check_history(files: list[FileInfo], txid: TXID) -> None:
     if newest == txid:
         return
     if newest < txid:
-        raise RestoreError(
+        raise DivergedError(
             f"the database is at TXID {txid}, but the replica ends at {newest}",
             op="follow",
-            hint="another history may have begun there; restore anew, to another path or over this one",
+            hint=RESTORE_AGAIN,
         )
+    if any(file.min_txid <= txid + 1 and file.max_txid > txid for file in files):
+        return  # it came while the levels were listed
     later = min(file.min_txid for file in files if file.min_txid > txid)
-    raise RestoreError(
+    raise DivergedError(
         f"the database is at TXID {txid}, and the replica goes on only at {later}",
         op="follow",
-        hint="what lies between is not in the replica any more; restore anew, or wait for a snapshot",
+        hint=f"wait for a snapshot, or {RESTORE_AGAIN}",
     )
-
-
-class Sidecar:
-    """The file ``<database>-txid`` beside a followed database: 16 digits, as Litestream writes and reads it."""
-
-    def __init__(self, database: Path) -> None:
-        self.path = Path(f"{database}-txid")
-        #: The next version, before it has its name.
-        self.staged = Path(f"{self.path}.tmp")
-
-    def read(self) -> TXID | None:
-        """The position, or ``None`` if there is no such file.
-
-        Raises:
-            RestoreError: it says something else.
-        """
-        try:
-            text = self.path.read_text("ascii", errors="replace")
-        except FileNotFoundError:
-            return None
-        with contextlib.suppress(FormatError):
-            if txid := TXID.parse(text.strip()):
-                return txid
-        raise RestoreError(
-            f"not a transaction id: {self.path}: {text[:40]!r}",
-            op="follow",
-            path=os.fspath(self.path),
-            hint="restore anew, to another path or over this one",
-        )
-
-    def stage(self, txid: TXID) -> None:
-        """Write the next version, durably but for its name."""
-        with open(self.staged, "w", encoding="ascii") as file:
-            file.write(f"{txid}\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def publish(self) -> None:
-        """Let the next version take the place of this one."""
-        os.replace(self.staged, self.path)
-        sync_dir(self.path.parent)
-
-    def remove(self) -> None:
-        """Delete both."""
-        self.path.unlink(missing_ok=True)
-        self.staged.unlink(missing_ok=True)
-        sync_dir(self.path.parent)
-
-
-def sync_dir(path: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

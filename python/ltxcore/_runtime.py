@@ -42,13 +42,18 @@ def shutting_down() -> bool:
     return _state.shutting_down
 
 
+def is_inherited(opened_in: int) -> bool:
+    """Whether an object was opened before a fork, by a parent of this process."""
+    return opened_in != _state.generation
+
+
 def check(opened_in: int) -> None:
     """Refuse an object that was opened before a fork.
 
     Raises:
         ForkedError: this process is a child of the one that opened it.
     """
-    if opened_in != _state.generation:
+    if is_inherited(opened_in):
         raise ForkedError(
             "opened by the parent process, and cannot be used after a fork",
             hint="open a DB of its own in the child, or start children with the spawn method",
@@ -83,7 +88,7 @@ def _close_all() -> None:
 
 def _after_fork_in_child() -> None:
     _state.generation += 1
-    # Kept for the life of the child: to take them apart would release locks and remove files of the parent.
+    # Kept for the life of the child: they own files of the parent, and threads that do not exist here.
     _inherited.extend(_open)
     _open.clear()
 

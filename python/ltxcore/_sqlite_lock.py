@@ -49,7 +49,7 @@ def exclusive(fd: int, stop: threading.Event, waiting: Callable[[float], None]) 
     Args:
         fd: the database.
         stop: ends the wait.
-        waiting: told after every vain attempt for how many seconds this has been going on.
+        waiting: told after every vain attempt for how many seconds this has been going on; what it raises ends the wait.
 
     Raises:
         StoppedError: ``stop`` was set.
@@ -65,6 +65,18 @@ def exclusive(fd: int, stop: threading.Event, waiting: Callable[[float], None]) 
     finally:
         unlock(fd, SHARED_FIRST, SHARED_SIZE)
         unlock(fd, PENDING_BYTE, 1)
+
+
+@contextlib.contextmanager
+def exclusive_now(fd: int) -> Iterator[bool]:
+    """As :func:`exclusive`, without waiting; false if somebody has the database open in a transaction, or in WAL mode."""
+    locked = _acquire(fd, 0)
+    try:
+        yield locked
+    finally:
+        if locked:
+            unlock(fd, SHARED_FIRST, SHARED_SIZE)
+            unlock(fd, PENDING_BYTE, 1)
 
 
 def try_lock(fd: int, start: int, length: int) -> bool:

@@ -96,7 +96,9 @@ class DB:
         return self.open()
 
     def __exit__(self, *exc_info: object) -> None:
-        self.close()
+        # A child that was forked inside the block leaves it too, and has nothing to close.
+        if not _runtime.is_inherited(self._generation):
+            self.close()
 
     def open(self) -> Self:
         """Begin to replicate. Does nothing if that is going on already.

@@ -19,12 +19,15 @@
     |   |-- NoSnapshotError
     |   |-- TXIDNotAvailableError
     |   |-- OutputExistsError(FileExistsError)
+    |   |-- OutputInUseError
+    |   |-- PageSizeChangedError
     |   |-- IntegrityCheckError
     |   `-- RestoreCancelledError
     |-- DatabaseError
     |   |-- NotOpenError
     |   |-- NotReadyError
     |   |-- BehindReplicaError
+    |   |-- DatabaseBusyError
     |   |-- DiskFullError(OSError)
     |   `-- PreviousIOError
     |-- VFSError
@@ -43,6 +46,7 @@
     |   |-- ChunkGapError
     |   |-- StoreBusyError(TimeoutError)
     |   |-- StoreFullError(OSError)
+    |   |-- StoreMovedError
     |   |-- StoreCorruptError
     |   |-- StoreReadOnlyError(PermissionError)
     |   `-- StoreClosedError(ValueError)
@@ -57,6 +61,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ltxcore.ltx import TXID, Checksum, Pos
 
 __all__ = [
@@ -70,6 +76,7 @@ __all__ = [
     "ChecksumMismatchError",
     "ChunkGapError",
     "ConfigError",
+    "DatabaseBusyError",
     "DatabaseError",
     "DiskFullError",
     "Error",
@@ -86,6 +93,8 @@ __all__ = [
     "NotReadyError",
     "OptionMismatchError",
     "OutputExistsError",
+    "OutputInUseError",
+    "PageSizeChangedError",
     "PositionError",
     "PreviousIOError",
     "ReplicaError",
@@ -99,6 +108,7 @@ __all__ = [
     "StoreClosedError",
     "StoreCorruptError",
     "StoreFullError",
+    "StoreMovedError",
     "StoreReadOnlyError",
     "TXIDNotAvailableError",
     "TruncatedError",
@@ -209,7 +219,13 @@ class RestoreError(Error):
 
 
 class NoSnapshotError(RestoreError):
-    """The replica holds nothing from which a database could be rebuilt, at the time asked for or at all."""
+    """The replica holds nothing from which a database could be rebuilt, at the time asked for or at all.
+
+    If only the time asked for is too early, ``earliest_txid`` and ``earliest_time`` say what the earliest state is.
+    """
+
+    earliest_txid: TXID | None = None
+    earliest_time: datetime | None = None
 
 
 class TXIDNotAvailableError(RestoreError):
@@ -220,7 +236,15 @@ class TXIDNotAvailableError(RestoreError):
 
 
 class OutputExistsError(RestoreError, FileExistsError):
-    """The output path exists and overwriting it was not asked for."""
+    """The output path exists and overwriting it was not asked for, or it is not a file."""
+
+
+class OutputInUseError(RestoreError):
+    """A program has the database open that should be replaced. Nothing was changed."""
+
+
+class PageSizeChangedError(RestoreError):
+    """The page size changed between two LTX files, and no snapshot from after the change leads past it."""
 
 
 class IntegrityCheckError(RestoreError):
@@ -251,6 +275,10 @@ class BehindReplicaError(DatabaseError):
 
 class DiskFullError(DatabaseError, OSError):
     """No space is left on the device, or a quota is used up."""
+
+
+class DatabaseBusyError(DatabaseError):
+    """An application holds a lock on the database. Replication begins, or goes on, when the lock is released."""
 
 
 class PreviousIOError(DatabaseError):
@@ -343,6 +371,10 @@ class StoreBusyError(BlobStoreError, TimeoutError):
 
 class StoreFullError(BlobStoreError, OSError):
     """The device is full, the file has ``max_page_count`` pages, or the policy is to evict nothing."""
+
+
+class StoreMovedError(BlobStoreError):
+    """The file of the open store was removed, renamed, or replaced by another one."""
 
 
 class StoreCorruptError(BlobStoreError):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ltxcore import _ltxcore
-from ltxcore._followed import FollowedDatabase
-from ltxcore._pending import Sidecar
+from ltxcore._followed import FollowedDatabase, OnDivergence
+from ltxcore._history import listed_again
+from ltxcore._pending import mark_at_end
+from ltxcore._position import Position, Shape, Sidecars
 from ltxcore._time import seconds
 from ltxcore.clients import as_client
-from ltxcore.clients.file import native
+from ltxcore.clients.file import file_info, native
 from ltxcore.errors import OutputExistsError
-from ltxcore.ltx import TXID
 from ltxcore.restore import RestoreProgress, RestoreResult, restore_prepared
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def follow(
     parallelism: int = 8,
     overwrite: bool = False,
     integrity_check: Literal["none", "quick", "full"] = "none",
+    on_divergence: OnDivergence = "error",
     progress: Callable[[RestoreProgress], None] | None = None,
     logger: logging.Logger | None = None,
 ) -> FollowedDatabase:
@@ -42,6 +45,9 @@ def follow(
     The position is kept in ``<output>-txid``, as Litestream keeps it: either program continues what the other began. A process
     that dies leaves the database at a transaction, or one that SQLite takes back to it.
 
+    Before anything is applied, the replica has to prove that it continues the database: by the file that ends where the
+    database is, which ``<output>-ltxcore`` remembers, or else by a comparison of every page, which reads as much as a restore.
+
     Args:
         source: a replica client, a URL, or the path of a directory.
         output: where the database goes, or is.
@@ -49,13 +55,16 @@ def follow(
         parallelism: see :func:`ltxcore.restore`; so are ``integrity_check`` and ``progress``.
         overwrite: restore anew, over whatever is there.
         integrity_check: let SQLite check what is restored.
-        progress: called while it is restored.
+        on_divergence: what to do when the replica has begun another history, has lost what continues the database, or
+            somebody has written to the database: ``"error"`` leaves it alone, ``"restore"`` replaces its content, in one
+            transaction, by what is newest in the replica.
+        progress: called while it is restored, or compared; an exception from it calls that off.
         logger: where to report trouble; the logger ``ltxcore``, if left out.
 
     Raises:
         OutputExistsError: ``output`` exists without a ``-txid`` file.
-        RestoreError: the replica does not lead on from where the database is.
-        DatabaseError: it is being followed already.
+        RestoreError: the replica does not continue the database.
+        DatabaseError: it is being followed already, or a reader has switched it to WAL mode.
         Error: as for :func:`ltxcore.restore`.
     """
     client = as_client(source)
@@ -63,32 +72,50 @@ def follow(
     every = seconds(interval, "interval")
     if not every:
         raise ValueError("interval must be more than 0")
-    found = None if overwrite or not path.exists() else _saved(path)
+    if on_divergence not in ("error", "restore"):
+        raise ValueError(f"on_divergence must be 'error' or 'restore': {on_divergence!r}")
+    position = None if overwrite or not path.exists() else _saved(path)
     restored = None
-    if found is None:
-        restored = _restore(client, path, parallelism, overwrite, integrity_check, progress)
-        found = restored.pos.txid
+    if position is None:
+        restored, position = _restore(client, path, parallelism, overwrite, integrity_check, progress)
     followed = FollowedDatabase(
-        client, path, found, restored, interval=every, logger=logger or logging.getLogger("ltxcore")
+        client,
+        path,
+        position,
+        restored,
+        interval=every,
+        on_divergence=on_divergence,
+        logger=logger or logging.getLogger("ltxcore"),
     )
     try:
-        followed.start()
+        followed.start(_watch(path, progress))
     except BaseException:
         followed.close()
         raise
     return followed
 
 
-def _saved(path: Path) -> TXID:
-    txid = Sidecar(path).read()
-    if txid is None:
+def _watch(path: Path, progress: Callable[[RestoreProgress], None] | None) -> Callable[[int, int], None]:
+    """Report the pages that have been compared, in bytes of the database."""
+    size = path.stat().st_size
+
+    def watch(done: int, total: int) -> None:
+        if progress is not None:
+            progress(RestoreProgress(size * done // total, size, 0, 0))
+
+    return watch
+
+
+def _saved(path: Path) -> Position:
+    position = Sidecars(path).read()
+    if position is None:
         raise OutputExistsError(
             f"{path} exists, but {path}-txid does not: it cannot be continued",
             op="follow",
             path=os.fspath(path),
-            hint="restore to another path, or over it",
+            hint="restore to another path, or over it with overwrite=True (--force)",
         )
-    return txid
+    return position
 
 
 def _restore(
@@ -98,41 +125,56 @@ def _restore(
     overwrite: bool,
     integrity_check: Literal["none", "quick", "full"],
     progress: Callable[[RestoreProgress], None] | None,
-) -> RestoreResult:
-    """The first restore. The sidecar is there before the database, unless an old database is there."""
+) -> tuple[RestoreResult, Position]:
+    """The first restore."""
+    return listed_again(
+        lambda: _restore_once(client, path, parallelism, overwrite, integrity_check, progress)
+    )
+
+
+def _restore_once(
+    client: ReplicaClient,
+    path: Path,
+    parallelism: int,
+    overwrite: bool,
+    integrity_check: Literal["none", "quick", "full"],
+    progress: Callable[[RestoreProgress], None] | None,
+) -> tuple[RestoreResult, Position]:
+    """The sidecars are there before the database; those of an old database are gone before it is."""
     files, _ = _ltxcore.restore_plan(native(client))
-    txid, sidecar, replaced = TXID(files[-1][2]), Sidecar(path), path.exists()
+    last = file_info(files[-1])
+    # Before anything is read: should the replica be replaced meanwhile, this is not the mark of what it has then.
+    position = Position(last.max_txid, mark_at_end(client, last))
+    sidecars, replaced = Sidecars(path), path.exists()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sidecar.remove()
 
     def prepare(new: Path) -> None:
-        _use_rollback_journal(new)
+        nonlocal position
+        position = replace(position, shape=_shape(new))
+        sidecars.remove()
         if not replaced:
-            sidecar.stage(txid)
-            sidecar.publish()
+            sidecars.write(position)
 
     result = restore_prepared(
         client,
         path,
         prepare=prepare,
-        txid=txid,
+        txid=last.max_txid,
         parallelism=parallelism,
         overwrite=overwrite,
         integrity_check=integrity_check,
+        # Readers of a database in WAL mode keep their lock between transactions, and nothing could ever be applied.
+        journal_mode="delete",
         progress=progress,
     )
     if replaced:
-        sidecar.stage(txid)
-        sidecar.publish()
-    return result
+        sidecars.write(position)
+    return result, position
 
 
-def _use_rollback_journal(new: Path) -> None:
-    """Readers of a database in WAL mode keep their lock between transactions, and nothing could ever be applied."""
-    fd = os.open(new, os.O_RDWR)  # under a temporary name: nobody else has it open
+def _shape(new: Path) -> Shape:
+    fd = os.open(new, os.O_RDONLY)  # under a temporary name: nobody else has it open
     try:
-        if os.pread(fd, 2, 18) == b"\2\2":
-            os.pwrite(fd, b"\1\1", 18)
-            os.fsync(fd)
+        return Shape.of(fd)
     finally:
         os.close(fd)

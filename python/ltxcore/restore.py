@@ -38,8 +38,11 @@ class RestoreResult:
     """What a restore made.
 
     ``page_count`` pages of ``page_size`` bytes are at ``path``, the database as it was at ``pos``, from ``files``
-    of ``bytes_read`` bytes together. ``clamped`` is true if the time asked for is later than all that the replica
-    holds, so that the newest state was restored.
+    of ``bytes_read`` bytes together. Its last transaction was committed at ``created_at``.
+
+    ``clamped`` is true if the time asked for is later than all that the replica holds, so that the newest state was
+    restored. ``exact`` is false if further transactions are, or may be, from before the time asked for: they have been
+    merged with later ones, so that the states between can no longer be restored.
     """
 
     path: Path
@@ -49,6 +52,8 @@ class RestoreResult:
     files: tuple[FileInfo, ...]
     bytes_read: int
     clamped: bool
+    created_at: datetime | None = None
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -68,29 +73,38 @@ def restore(
     parallelism: int = 8,
     overwrite: bool = False,
     integrity_check: Literal["none", "quick", "full"] = "none",
+    journal_mode: Literal["keep", "delete"] = "keep",
     progress: Callable[[RestoreProgress], None] | None = None,
 ) -> RestoreResult:
     """Rebuild a database from a replica, at its newest state or at an earlier one.
 
     Every byte of every file is verified before the database appears at ``output``, under that name and whole, or not
-    at all. Ctrl-C interrupts it within a moment.
+    at all. Ctrl-C interrupts it within a moment. If files are merged and deleted in the replica meanwhile, the restore
+    is planned again, up to five times.
 
     Args:
         source: a replica client, a URL, or the path of a directory.
         output: where the database goes.
         txid: the last transaction to be restored, a number or 16 hexadecimal digits.
-        timestamp: restore what was committed before this time, an aware datetime or ISO 8601 text with a zone.
+        timestamp: restore the newest state from before this time, an aware datetime or ISO 8601 text with a zone. If the
+            state right before it has been merged with later ones, ``exact`` is false in the result.
         parallelism: how many files or parts of files are read and decoded at once, 1 to 12.
-        overwrite: replace a database that is there already, with its WAL, once the new one is whole.
+        overwrite: replace a database that is there already, with its WAL, once the new one is whole. Owner and access
+            rights are kept. No program may have it open; one that has a lock on it is noticed.
         integrity_check: let SQLite check the new database: not at all, with ``PRAGMA quick_check``, or with
             ``PRAGMA integrity_check``.
+        journal_mode: leave the journal mode as the database has it (``"keep"``), or change a database in WAL mode to
+            ``"delete"``, a rollback journal. Use ``"delete"`` for a database whose readers cannot write to its
+            directory: in WAL mode SQLite has to create files beside it even to read.
         progress: called about twenty times a second, in the calling thread. An exception from it calls the restore off.
 
     Raises:
         OutputExistsError: ``output`` exists and ``overwrite`` is false.
-        NoSnapshotError: the replica holds nothing that could be restored.
+        OutputInUseError: a program has the database open that should be replaced.
+        NoSnapshotError: the replica is empty, or holds nothing from before ``timestamp``.
         TXIDNotAvailableError: no chain of files ends at ``txid``.
-        RestoreError: files of the chain are missing.
+        PageSizeChangedError: files before and after a change of page size would have to be mixed.
+        RestoreError: transactions are missing from the replica.
         IntegrityCheckError: SQLite found the result damaged; what was at ``output`` before is still there.
         FormatError: a file is damaged.
         ReplicaError: the storage failed.
@@ -104,6 +118,7 @@ def restore(
         parallelism=parallelism,
         overwrite=overwrite,
         integrity_check=integrity_check,
+        journal_mode=journal_mode,
         progress=progress,
     )
 
@@ -117,31 +132,33 @@ def restore_prepared(
     parallelism: int = 8,
     overwrite: bool = False,
     integrity_check: Literal["none", "quick", "full"] = "none",
+    journal_mode: Literal["keep", "delete"] = "keep",
     progress: Callable[[RestoreProgress], None] | None = None,
     prepare: Callable[[Path], None] | None = None,
 ) -> RestoreResult:
     """:func:`restore`, with a last step of the caller's.
 
-    ``prepare`` gets the path of the database when it is whole, before it is checked and gets its name.
+    ``prepare`` gets the path of the new database when only its name is left to be given: an old database is locked then.
     """
     if integrity_check not in ("none", "quick", "full"):
         raise ValueError(f"integrity_check is none, quick or full: {integrity_check!r}")
+    if journal_mode not in ("keep", "delete"):
+        raise ValueError(f"journal_mode is keep or delete: {journal_mode!r}")
 
     def verify(new: Path) -> None:
-        if prepare is not None:
-            prepare(new)
-        if integrity_check != "none":
-            _check(new, path, integrity_check)
+        _check(new, path, integrity_check)
 
-    txid_, checksum, page_size, page_count, files, bytes_read, clamped = _ltxcore.restore(
+    txid_, checksum, page_size, page_count, files, bytes_read, clamped, created_ms, exact = _ltxcore.restore(
         native(client),
         os.fspath(path),
         txid=txid,
         timestamp_ms=None if timestamp is None else millis_bound(parse_time(timestamp)),
         parallelism=parallelism,
         overwrite=overwrite,
+        rollback_journal=journal_mode == "delete",
         progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
-        verify=verify if prepare is not None or integrity_check != "none" else None,
+        verify=None if integrity_check == "none" else verify,
+        prepare=prepare,
     )
     return RestoreResult(
         path=path,
@@ -151,6 +168,8 @@ def restore_prepared(
         files=tuple(map(file_info, files)),
         bytes_read=bytes_read,
         clamped=clamped,
+        created_at=from_millis(created_ms),
+        exact=exact,
     )
 
 

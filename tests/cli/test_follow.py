@@ -1,6 +1,7 @@
 """`restore --follow`: what it refuses, what it prints, and how it ends."""
 
 import json
+import shutil
 import signal
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from ltxcore.cli import _keep_up
 from ltxcore.cli._child import Events
-from ltxcore.errors import RestoreCancelledError
+from ltxcore.errors import DatabaseError, RestoreCancelledError
 
 from tests.helpers.process import until
 from tests.helpers.replicas import Source, content
@@ -86,3 +87,46 @@ def test_a_signal_calls_the_restore_off(source, tmp_path, monkeypatch):
     with pytest.raises(RestoreCancelledError):
         _keep_up.watched(None, Asked())(None)
     assert _keep_up.keep_up(source.client, "x", tmp_path / "out.db", 1.0, settings, nullcontext) is None
+
+
+def test_a_thread_that_ends_ends_the_command(source, tmp_path, monkeypatch):
+    """The process stayed, followed nothing, and said nothing."""
+    monkeypatch.setattr(_keep_up, "start_log", lambda level: None)
+
+    def fail(self: object) -> float:
+        raise MemoryError
+
+    monkeypatch.setattr("ltxcore.FollowedDatabase._attempt", fail)
+    settings = {"overwrite": False, "parallelism": 1, "integrity_check": "none"}
+    with pytest.raises(DatabaseError, match="has ended: MemoryError"):
+        _keep_up.keep_up(source.client, "x", tmp_path / "out.db", 1.0, settings, nullcontext)
+
+
+@pytest.mark.process
+def test_another_history(ltxcore, source, tmp_path):
+    """It is refused with exit code 1, or replaces what is there when that was asked for."""
+    output = tmp_path / "out.db"
+    arguments = ("restore", "-f", "--follow-interval", "20ms", "-o", output, source.replica)
+
+    def run_until(txid: int, *options: str) -> None:
+        process, sidecar = ltxcore.start(*arguments, *options), Path(f"{output}-txid")
+        until(
+            lambda: sidecar.exists() and sidecar.read_text() == f"{txid:016x}\n",
+            what=f"TXID {txid}",
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20) and process.returncode == 0
+
+    run_until(2)
+    before = output.read_bytes()
+    shutil.rmtree(source.replica)
+    source.path.unlink()
+    other = Source(source.path.parent)
+    other.move()
+    other.move()
+    refused = ltxcore.start(*arguments)
+    _, err = refused.communicate(timeout=20)
+    assert refused.returncode == 1 and "another history" in err and "--on-divergence restore" in err
+    assert output.read_bytes() == before
+    run_until(3, "--on-divergence", "restore")
+    assert content(output) == content(other.path)

@@ -11,6 +11,7 @@
     python -m tests.helpers.acceptance blob-load --minutes 10
     python -m tests.helpers.acceptance blob-replicated --minutes 1
     python -m tests.helpers.acceptance blob-model
+    python -m tests.helpers.acceptance operator-acts --steps 50000 [--only put_backup,kill] [--without litestream]
 
 LTXCORE_TEST_SUBJECT=litestream runs them against the real Litestream instead.
 """
@@ -28,7 +29,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import acceptance_blob, acceptance_vfs, gap, history, kill9, memory, profiles, replicators
+from tests.helpers import (
+    acceptance_acts,
+    acceptance_blob,
+    acceptance_vfs,
+    gap,
+    history,
+    kill9,
+    memory,
+    profiles,
+    replicators,
+)
 from tests.helpers.process import ChildError
 from tests.helpers.replicators import RestoreRefused
 from tests.helpers.site import Site
@@ -141,15 +152,18 @@ MEMORY: dict[str, Callable[[Site, int], None]] = {
 }
 
 
+OTHERS = acceptance_vfs.COMMANDS | acceptance_blob.COMMANDS | acceptance_acts.COMMANDS
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.helpers.acceptance", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True)
 
-    def command(name: str, run: Callable[[Any], bool], *options: tuple[str, int]) -> None:
+    def command(name: str, run: Callable[[Any], bool], *options: tuple[str, int | str]) -> None:
         made = commands.add_parser(name)
         for option, default in options:
-            made.add_argument(option, type=int, default=default)
+            made.add_argument(option, type=type(default), default=default)
         made.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
         made.set_defaults(run=run)
 
@@ -157,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command("kill9", kills, ("--times", 200))
     command("histories", histories, ("--count", 500))
     command("memory", memory_table, ("--scale", 1))
-    for name, (run, *options) in (acceptance_vfs.COMMANDS | acceptance_blob.COMMANDS).items():
+    for name, (run, *options) in OTHERS.items():
         command(name, run, *options)
     arguments = parser.parse_args(argv)
     print(f"subject {replicators.SUBJECT}, seed {arguments.seed}", flush=True)

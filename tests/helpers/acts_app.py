@@ -84,7 +84,9 @@ class Application:
             self.reader.execute("SELECT count(*) FROM entry").fetchone()
 
     def content(self) -> list[Any]:
-        found = acts_model.content(self.opened())
+        """As a connection of its own sees it: after an integrity check SQLite 3.40 keeps a lock if the page size changes."""
+        with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT)) as connection:
+            found = acts_model.content(connection)
         return [found.verdict, found.digest, found.tick]
 
     def _tick(self) -> int:

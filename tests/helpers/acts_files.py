@@ -72,7 +72,10 @@ def content_of(path: Path) -> Content:
 
 def difference(expected: Path, found: Path) -> str:
     """Which rows are missing from a database, and which are too many, in one line; "" if none."""
-    with contextlib.closing(sqlite3.connect(expected)) as one, contextlib.closing(sqlite3.connect(found)) as other:
+    with (
+        contextlib.closing(sqlite3.connect(expected)) as one,
+        contextlib.closing(sqlite3.connect(found)) as other,
+    ):
         try:
             wanted, there = tables(one), tables(other)
         except sqlite3.DatabaseError as error:
@@ -106,7 +109,7 @@ class Saved:
 
     folder: Path
     model: Model
-    reuse: tuple[int, int] = (0, 0)  # how often the replica, and the notes of the replicator, had gone back
+    went_back: dict[str, int]  # how often the replica, and the meta directory, had been put back until then
 
     @property
     def db(self) -> Path:
@@ -131,7 +134,7 @@ class Saved:
 
 
 def ltx_files(folder: Path) -> Iterator[Path]:
-    """All LTX files below a directory, oldest and lowest level first."""
+    """All LTX files below a directory, lowest level and oldest first."""
     yield from sorted(folder.glob("ltx/?/*.ltx"))
 
 
@@ -142,8 +145,8 @@ def write_over(source: Path, target: Path) -> None:
 
 
 def cut(path: Path, size: int) -> bool:
-    """Makes a file shorter; whether it was longer."""
-    longer = path.stat().st_size > size
-    if longer:
-        os.truncate(path, size)
-    return longer
+    """Makes a file shorter; false if it is gone, or not longer than that."""
+    if not path.exists() or path.stat().st_size <= size:
+        return False
+    os.truncate(path, size)
+    return True

@@ -37,13 +37,13 @@ class Content:
 def content(connection: sqlite3.Connection) -> Content:
     """Tables of Litestream do not count: it adds them to every database that it replicates."""
     try:
-        verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        verdict = connection.execute("PRAGMA integrity_check").fetchall()[0][0]
         if verdict != "ok":
             return Content(str(verdict).splitlines()[-1])
         found = hashlib.blake2b()
         for table, rows in tables(connection).items():
             found.update(repr((table, rows)).encode())
-        tick = connection.execute("SELECT n FROM tick").fetchone()[0]
+        tick = connection.execute("SELECT n FROM tick").fetchall()[0][0]
     except sqlite3.DatabaseError as error:
         return Content(str(error))
     return Content("ok", found.hexdigest(), tick)
@@ -52,7 +52,9 @@ def content(connection: sqlite3.Connection) -> Content:
 def tables(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
     """Every row of every table, the schema, and the version that the application gives it."""
     own = "name NOT LIKE '!_litestream!_%' ESCAPE '!'"
-    schema = connection.execute(f"SELECT type, name, sql FROM sqlite_schema WHERE {own} ORDER BY name").fetchall()
+    schema = connection.execute(
+        f"SELECT type, name, sql FROM sqlite_schema WHERE {own} ORDER BY name"
+    ).fetchall()
     found = {"sqlite_schema": schema, "user_version": connection.execute("PRAGMA user_version").fetchall()}
     for kind, name, _ in schema:
         if kind == "table":
@@ -118,14 +120,18 @@ class Model:
 
 def insert(_model: Model, n: int) -> list[list[Statement]]:
     """A few transactions of one row each."""
-    row = f"INSERT INTO entry (more, body) VALUES ({n % 7}, printf('%d-%0*d', {_NOW}, {n * 37 % 900 + 1}, {n}))"
+    row = (
+        f"INSERT INTO entry (more, body) VALUES ({n % 7}, printf('%d-%0*d', {_NOW}, {n * 37 % 900 + 1}, {n}))"
+    )
     return [[row]] * (n % 4 + 1)
 
 
 def many(_model: Model, n: int) -> list[list[Statement]]:
     """One transaction of many rows."""
     body = f"printf('%d-%0*d', {_NOW}, {n * 53 % 500 + 1}, n)"
-    return [[f"INSERT INTO entry (more, body) {_NUMBERS.format(n * 11 % 150 + 2)} SELECT n % 9, {body} FROM i"]]
+    return [
+        [f"INSERT INTO entry (more, body) {_NUMBERS.format(n * 11 % 150 + 2)} SELECT n % 9, {body} FROM i"]
+    ]
 
 
 def blob(_model: Model, n: int) -> list[list[Statement]]:
@@ -167,7 +173,13 @@ def schema(model: Model, n: int) -> list[list[Statement]]:
     if model.connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone():
         return [[f"DROP TABLE {name}"]]
     made = f"CREATE TABLE {name} (a INTEGER PRIMARY KEY, b, c)"
-    return [[made, f"CREATE INDEX {name}_b ON {name} (b)", f"INSERT INTO {name} SELECT * FROM entry LIMIT {n % 60}"]]
+    return [
+        [
+            made,
+            f"CREATE INDEX {name}_b ON {name} (b)",
+            f"INSERT INTO {name} SELECT * FROM entry LIMIT {n % 60}",
+        ]
+    ]
 
 
 def version(_model: Model, n: int) -> list[list[Statement]]:

@@ -1,216 +1,36 @@
-"""What an operator does to a database and its replica: puts copies over them, removes, cuts and puts back what belongs to them.
-
-The application is stopped first, as an operator would, but for the few acts whose outcome is clear nevertheless.
-"""
+"""What an operator does to a replica, and to what a replicator keeps beside a database; `world` is the whole world of acts."""
 
 import contextlib
-import os
 import shutil
-import sqlite3
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import acts_files, replicators
-from tests.helpers.acts_files import Saved, beside, cut, remove_sidecars
-from tests.helpers.acts_model import SCHEMA, Model
-from tests.helpers.acts_world import Fault, Setting, World, act
+from tests.helpers import acts_files, litestream, replicators
+from tests.helpers.acts_backups import Backups, at_rest, has_saved
+from tests.helpers.acts_base import Setting, act
+from tests.helpers.acts_files import cut
 from tests.helpers.process import ChildError
 
 #: What no L0 file can be: it is shorter than a header and a trailer.
 STUMP = 100
 
 
-def at_rest(world: Any) -> bool:
-    return not world.split
+def picked(folder: Path, pick: int, *, but: Collection[Path] = ()) -> list[Path]:
+    """One of the LTX files below a directory, counted from the newest, or none if there are none."""
+    files = [path for path in acts_files.ltx_files(folder) if path not in but][::-1]
+    return files and [files[pick % len(files)]]
 
 
-def has_saved(world: Any) -> bool:
-    return bool(world.saved) and not world.split
-
-
-class Operator(World):
+class Operator(Backups):
     """A world with an operator in it. `pause` is how long the operator looks away after an act, in seconds."""
-
-    def __init__(self, root: Path, setting: Setting) -> None:
-        super().__init__(root, setting)
-        # How often the replica went back, and how often what the replicator keeps: after both, a TXID may be used twice.
-        self.went_back = {"replica": 0, "meta": 0}
-        # Files of the replica that were cut, and to what size; whoever loses the local file as well cannot know it.
-        self.cut_files: dict[Path, int] = {}
-        self.saved.append(self._other_database())
-
-    # --- older copies ------------------------------------------------------------------------------------------------
-
-    @act(lambda world: not world.held and not world.split and len(world.saved) < 6)
-    def save(self) -> None:
-        """A copy of everything, file by file, for later."""
-        saved = self._new_saved(self.model.clone())
-        acts_files.copy_database(self.db, saved.db)
-        acts_files.copy_tree(self.meta, saved.meta)
-        acts_files.copy_tree(self.replica, saved.replica)
-        self.saved.append(saved)
-
-    def _new_saved(self, model: Model) -> Saved:
-        folder = Path(tempfile.mkdtemp(prefix="saved-", dir=self.root))
-        return Saved(folder, model, tuple(getattr(self, "went_back", {}).values()) or (0, 0))
-
-    def _other_database(self) -> Saved:
-        """One of somebody else: other rows, other tables, another page size."""
-        model = Model.born()
-        for kind, n in (("schema", 1), ("many", 30), ("keys", 20), ("insert", 3)):
-            for statements in model.work(kind, n):
-                model.transact(statements)
-        saved = self._new_saved(model)
-        with contextlib.closing(sqlite3.connect(saved.db)) as made:
-            made.execute(f"PRAGMA page_size = {1024 if self.setting.page_size == 4096 else 4096}")
-            made.execute("VACUUM")
-            model.connection.backup(made)
-        return saved
-
-    def _pick_saved(self, pick: int) -> Saved:
-        return self.saved[pick % len(self.saved)]
-
-    # --- the database ------------------------------------------------------------------------------------------------
-
-    @act(has_saved)
-    def put_backup(self, pick: int, how: str, remove: str, form: str, pause: float) -> None:
-        """A backup comes over the database, by `cp` (same inode) or `mv`; which sidecars go with the old one is `remove`.
-
-        A WAL that stays is an empty one: the application was stopped in good order.
-        """
-        saved = self._pick_saved(pick)
-        if remove in ("shm", "none") and not self._drained():
-            return
-        self._stop_app()
-        self._put_backup(saved, how, form)
-        remove_sidecars(self.db, remove)
-        self.expect([saved.model.clone()])
-        self.disturb(pause)
-
-    @act(has_saved)
-    def put_backup_only(self, pick: int, how: str, form: str, pause: float) -> None:
-        """The same by mistake: a WAL with frames stays, and what the database is then nobody can tell beforehand.
-
-        The application looks and goes on with what it finds. If that is damaged, the operator does it once more, and properly.
-        """
-        saved = self._pick_saved(pick)
-        self._stop_app()
-        self._put_backup(saved, how, form)
-        self.disturbed = self.disturbed or time.monotonic()
-        time.sleep(pause)
-        if not self._goes_on_with_whatever_is_there():
-            self._stop_app()
-            self._put_backup(saved, how, form)
-            remove_sidecars(self.db, "both")
-            self.expect([saved.model.clone()])
-            self.disturb(max(pause, 0.2))
-
-    def _put_backup(self, saved: Saved, how: str, form: str) -> None:
-        backup = saved.backup(form)
-        if how == "cp":
-            acts_files.write_over(backup, self.db)
-        else:
-            shutil.copyfile(backup, beside(self.db, "-new"))
-            os.replace(beside(self.db, "-new"), self.db)
-
-    def _goes_on_with_whatever_is_there(self) -> bool:
-        """A commit begins the WAL anew or continues it: from then on every reader sees the same."""
-        known = self.models
-        try:
-            self._ask_app("connect", path=str(self.db), pragmas=["journal_mode = wal"], schema=())
-            _, _, tick = self._ask_app("content")
-            self._ask_app("transact", statements=[], tick=tick)
-            verdict, digest, _ = self._ask_app("content")
-        except ChildError:
-            verdict = "cannot be used"
-        finally:
-            with contextlib.suppress(ChildError):
-                self._ask_app("close")
-        if verdict != "ok":
-            return False
-        copy = self.scratch / "whatever"
-        acts_files.copy_database(self.db, copy)
-        acts_files.as_one_file(copy)
-        self.expect([Model.of(copy)])
-        if self.model.content.digest != digest:
-            self.expect(known)
-            return False
-        return True
-
-    @act(at_rest)
-    def remove_sidecars(self, which: str, pause: float) -> None:
-        """The WAL goes, or the wal-index, or both. Whoever still has the WAL open may bring its commits into the database, or not."""
-        self._stop_app()
-        models = [*self.models]
-        if which != "shm":
-            alone = self.scratch / "alone"
-            shutil.copyfile(self.db, alone)
-            if acts_files.content_of(alone).verdict != "ok":
-                return  # a checkpoint that was not finished: without its WAL the database is damaged
-            models = [Model.of(alone), *(models if self.running else ())]
-        remove_sidecars(self.db, which)
-        self.expect(models)
-        self.disturb(pause)
-
-    @act(lambda world: world.running and world.connected and not world.split)
-    def remove_shm_under_app(self, pause: float) -> None:
-        """The application does not notice: it goes on as before, and loses nothing. Nobody else may connect until it has ended."""
-        remove_sidecars(self.db, "shm")
-        self.split = True
-        self.remedies["split"] = self.close_app
-        self.disturb(pause)
-
-    @act(lambda world: has_saved(world) and not world.running)
-    def put_back_volume(self, pick: int, with_meta: bool) -> None:
-        """The database with its WAL as it once was, and perhaps what the replicator kept beside it. The replica is ahead then."""
-        saved = self._pick_saved(pick)
-        if with_meta and (self.cut_files or not saved.meta.exists()):
-            return
-        self._stop_app()
-        remove_sidecars(self.db, "both")
-        acts_files.copy_database(saved.db, self.db)
-        if with_meta:
-            self.went_back["meta"] += 1
-            acts_files.replace_tree(saved.meta, self.meta)
-        self.expect([saved.model.clone()])
-        self.disturb()
-
-    @act(at_rest)
-    def begin_anew(self, pause: float) -> None:
-        """The database is deleted, and the application makes a new one."""
-        self._stop_app()
-        self.db.unlink()
-        remove_sidecars(self.db, "both")
-        self.disturbed = self.disturbed or time.monotonic()
-        time.sleep(pause)
-        self.expect([Model.born()])
-        self._connect()
-
-    def _stop_app(self) -> None:
-        self.close_app()
-
-    def _drained(self) -> bool:
-        """The application is stopped in good order, so that nothing is left in the WAL."""
-        self.read(False)
-        if self.held:
-            self.finish_transaction("ROLLBACK")
-        wal = beside(self.db, "-wal")
-        for _ in range(20):
-            self.checkpoint("TRUNCATE")
-            if not wal.exists() or wal.stat().st_size == 0:
-                return True
-            time.sleep(0.05)
-        return False
 
     # --- what the replicator keeps beside the database ----------------------------------------------------------------
 
     @act(lambda world: not world.split and not world.cut_files)
     def remove_meta(self, pause: float) -> None:
         self.went_back["meta"] += 1
-        self.scarred = True
         shutil.rmtree(self.meta, ignore_errors=True)
         self.disturb(pause)
 
@@ -218,73 +38,70 @@ class Operator(World):
     def put_back_meta(self, pick: int, over: bool, pause: float) -> None:
         """As it once was: instead of what is there, or copied over it, file by file into the same inodes."""
         saved = self._pick_saved(pick)
-        if not saved.meta.exists() or (over and self._is_foreign(saved)):
-            return
-        self.went_back["meta"] += 1
-        self.scarred = True
-        (acts_files.copy_tree if over else acts_files.replace_tree)(saved.meta, self.meta)
-        self.disturb(pause)
+        if saved.meta.exists() and not (over and self._went_back_since(saved, "meta")):
+            self._put_back_meta(saved, over)
+            self.disturb(pause)
 
     @act(lambda world: not world.split and not world.cut_files)
-    def lose_local_file(self, pick: int, size: int, pause: float) -> None:
-        """0 is the newest; gone, or cut to `size` bytes."""
-        files = [*acts_files.ltx_files(self.meta)][::-1]
-        if not files:
-            return
-        self.scarred = True
-        with contextlib.suppress(FileNotFoundError):
-            self._lose(files[pick % len(files)], size)
-        self.disturb(pause)
+    def lose_local_file(self, pick: int, pause: float) -> None:
+        """One is gone; 0 is the newest."""
+        for path in picked(self.meta, pick):
+            path.unlink(missing_ok=True)
+            self.disturb(pause)
 
-    def _lose(self, path: Path, size: int) -> None:
-        if size < 0:
-            path.unlink()
-        else:
+    @act(lambda world: not world.split and not world.cut_files)
+    def cut_local_file(self, pick: int, size: int, pause: float) -> None:
+        """One is damaged, as a crash may leave it."""
+        for path in picked(self.meta, pick):
             cut(path, size)
+            self.disturb(pause)
 
     # --- the replica -------------------------------------------------------------------------------------------------
 
     @act(at_rest)
-    def lose_replica_file(self, pick: int, size: int, pause: float) -> None:
-        """0 is the newest; gone, or cut to `size` bytes. Only what is still here can be compared: others are cut so that it shows."""
-        files = [*acts_files.ltx_files(self.replica)][::-1]
-        if not files:
-            return
-        path = files[pick % len(files)]
-        if size >= 0:
-            is_here = (self.meta / path.relative_to(self.replica)).exists()
-            size = size if is_here else min(size, STUMP)
-            self.cut_files[path] = size
-        self._lose(path, size)
-        self.damage_replica(pause)
+    def lose_replica_file(self, pick: int, pause: float) -> None:
+        for path in picked(self.replica, pick, but=self.strays):
+            path.unlink()
+            self.cut_files.pop(path, None)
+            self.damage_replica(pause)
+
+    @act(at_rest)
+    def cut_replica_file(self, pick: int, size: int, pause: float) -> None:
+        """Only what is still here can be compared, so of other files nothing is left that could be an LTX file."""
+        for path in picked(self.replica, pick, but=self.strays):
+            if not (self.meta / path.relative_to(self.replica)).exists():
+                size = min(size, STUMP)
+            if cut(path, size):
+                self.cut_files[path] = size
+                self.damage_replica(pause)
 
     @act(at_rest)
     def empty_replica(self, folder_too: bool, pause: float) -> None:
-        self.went_back["replica"] += 1
         self._empty_replica(folder_too)
         self.damage_replica(pause)
 
     def _empty_replica(self, folder_too: bool = True) -> None:
+        self._forget_replica()
         shutil.rmtree(self.replica, ignore_errors=True)
         if not folder_too:
-            self.replica.mkdir()
+            self.replica.mkdir(exist_ok=True)
+
+    def _forget_replica(self) -> None:
+        self.went_back["replica"] += 1
         self.cut_files.clear()
+        self.strays.clear()
 
     @act(has_saved)
     def put_back_replica(self, pick: int, pause: float) -> None:
-        """As it once was. If its numbers were given twice since, it is of another history, and may be refused until it is emptied."""
+        """As it once was. If TXIDs were used again since, it is of another history, and may be refused until it is emptied."""
         saved = self._pick_saved(pick)
-        if self._is_foreign(saved):
-            self.remedies["foreign"] = self._empty_replica
-        self.went_back["replica"] += 1
-        self.cut_files.clear()
+        if self._went_back_since(saved, "replica") and self._went_back_since(saved, "meta"):
+            self.remedies["foreign replica"] = self._empty_replica
+        self._forget_replica()
         acts_files.replace_tree(saved.replica, self.replica)
         self.damage_replica(pause)
 
-    def _is_foreign(self, saved: Saved) -> bool:
-        return all(now > then for now, then in zip(self.went_back.values(), saved.reuse))
-
-    @act(at_rest)
+    @act(lambda world: not world.split and not world.strays)
     def add_stray_file(self, ahead: int, size: int, pause: float) -> None:
         """A file that no replicator made, `ahead` of the newest or, with 0, at the last TXID there is. It may be refused."""
         newest = max((int(path.stem[-16:], 16) for path in acts_files.ltx_files(self.replica)), default=0)
@@ -293,15 +110,16 @@ class Operator(World):
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        stray = bytes(size)
-        path.write_bytes(stray)
-
-        def remove() -> None:
-            if path.exists() and path.read_bytes() == stray:
-                path.unlink()
-
-        self.remedies[f"stray {txid}"] = remove
+        path.write_bytes(bytes(size))
+        self.strays.add(path)
+        self.remedies["stray"] = self._remove_stray_files
         self.damage_replica(pause)
+
+    def _remove_stray_files(self) -> None:
+        for path in self.strays:
+            if path.exists() and not any(path.read_bytes()):  # it may have been replaced by a file of ours
+                path.unlink()
+        self.strays.clear()
 
     # --- processes ---------------------------------------------------------------------------------------------------
 
@@ -318,12 +136,13 @@ class Operator(World):
         assert self.clock is not None
         self.clock.set(offset)
 
-    @act(lambda world: not world.split and not world.held)
+    @act(lambda world: not world.split and not world.held and litestream.program() is not None)
     def litestream(self, gap: bool, n: int, mode: str) -> None:
-        """Litestream takes over for a while, with a restart in between while the application goes on. What it says is its own affair."""
+        """Litestream takes over for a while, perhaps with a gap while the application goes on. Its errors do not count."""
         if self.running:
             self.close()
-        self.disturbed, self.scarred, self.promise = self.disturbed or time.monotonic(), True, None
+        self.mark()
+        self.promise = None
         other = replicators.replicator(self.db, self.replica, kind="litestream")
         try:
             self._run_litestream(other, n)
@@ -363,6 +182,3 @@ def world(setting: Setting | None = None) -> Iterator[Operator]:
             made.finish()
         finally:
             made.end()
-
-
-__all__ = ["SCHEMA", "Fault", "Operator", "Setting", "world"]

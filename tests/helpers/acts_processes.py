@@ -1,4 +1,4 @@
-"""The processes of a world of acts. Each kind keeps one warm that nobody uses yet: an interpreter takes longer to start than most acts."""
+"""The processes of a world of acts. One of each kind is kept warm: an interpreter takes longer to start than most acts."""
 
 import glob
 import json

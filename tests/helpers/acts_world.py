@@ -1,29 +1,26 @@
 """One replicated database with an application and a replicator, each a process, and what must be true of them.
 
-Every act is a method that writes itself down, and does nothing where it is not possible; so any sequence can be played again, and
-any shorter one too. The rules:
+Every act is a method that writes itself down, and does nothing where it is not possible; so any sequence can be played again,
+and any shorter one too. The rules:
 
 * When `wait` or `close` returns, a restore from the replica is the database: the same rows, and sound.
 * The database is what the application committed, or what the operator put there. `acts_model.Model` knows.
-* An act that disturbs (a file lost, replaced, put back) may make replication answer with errors of ours, for `HEAL` seconds at
-  most. An act that leaves a `remedy` behind may do so until the operator does that.
-* Where the replica was damaged under a running replicator, `wait` may be wrong for `NOTICE` seconds: that can only be found by looking.
+* After an act that disturbs (a file lost, replaced, put back) replication may answer with errors of ours, but not for longer
+  than `HEAL` seconds at a time. Where an act left a `remedy` behind, not for longer after the operator did that.
+* Where the replica was damaged under a running replicator, `wait` may be wrong for `NOTICE` seconds: only looking tells.
 """
 
 import contextlib
-import dataclasses
-import functools
 import os
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.helpers import acts_files, replicators
-from tests.helpers.acts_files import Saved
-from tests.helpers.acts_model import SCHEMA, Content, Model
+from tests.helpers.acts_application import Application
+from tests.helpers.acts_base import TALLY, Fault, Setting, act
 from tests.helpers.acts_processes import APPLICATION, REPLICATOR, Clock, Pool, Worker
 from tests.helpers.process import ChildError
 from tests.helpers.replicators import RestoreRefused
@@ -32,123 +29,23 @@ HEAL = 20.0
 NOTICE = 5.0
 #: How long one `wait` may take.
 WAIT = 10.0
-#: How long an application tries again whose files were just replaced.
-PATIENCE = 15.0
 
 
-class Fault(AssertionError):
-    """The promise was broken."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What a world is born with."""
-
-    page_size: int = 4096
-    auto_vacuum: str = "NONE"
-    autocheckpoint: int = 1000
-    asks_for_wal: bool = True  # the application itself, each time that it connects
-    sync_interval: float = 0.0
-    monitor_interval: float = 0.02
-    l0_retention: float = 300.0
-    min_checkpoint_page_n: int = 1000
-    clock: bool = False  # the replicator's time of day can be moved
-
-    def __repr__(self) -> str:
-        """Only what is not usual."""
-        given = ((field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self))
-        return f"Setting({', '.join(f'{name}={value!r}' for name, value, usual in given if value != usual)})"
-
-
-@dataclasses.dataclass
-class Tally:
-    """What all worlds of a run did together."""
-
-    worlds: int = 0
-    acts: Counter[str] = dataclasses.field(default_factory=Counter)
-    kept: int = 0  # promises that a restore has shown to be true
-    errors: int = 0  # answered while something had been disturbed
-    not_bytes: int = 0  # restores with the same content, but not the same bytes
-    slowest: float = 0.0  # from an act to the first promise after it
-
-
-TALLY = Tally()
-
-
-def act(when: Callable[[Any], bool] = lambda _world: True) -> Callable[..., Any]:
-    """Writes the call down and plays it, if `when` says that it is possible now."""
-
-    def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def played(world: "World", *arguments: Any) -> Any:
-            if world.playing:
-                return method(world, *arguments) if when(world) else None
-            world.script.append((method.__name__, arguments))
-            if not when(world):
-                return None
-            TALLY.acts[method.__name__] += 1
-            with world.played():
-                return method(world, *arguments)
-
-        played.when = when  # type: ignore[attr-defined]
-        return played
-
-    return decorate
-
-
-class World:
+class World(Application):
     """The application, the replicator, and the truth about them."""
 
     def __init__(self, root: Path, setting: Setting) -> None:
-        self.root, self.setting = root, setting
-        self.db, self.replica, self.meta = root / "db", root / "replica", root / ".db-litestream"
+        super().__init__(root, setting)
+        self.root, self.replica, self.meta = root, root / "replica", root / ".db-litestream"
         self.scratch = root / "scratch"
         self.scratch.mkdir()
-        self.script: list[tuple[str, tuple[Any, ...]]] = []
-        self.playing = self.failed = False
         self.clock = Clock(root) if setting.clock else None
-        # The database may be any of these; which, the next look at it tells.
-        self.models = [Model.born()]
-        self.saved: list[Saved] = []
-        self.app: Worker | None = None
-        self.connected = self.reads = self.running = self.split = False
-        self.held: list[str] = []
         self.driver: Worker | None = None
+        self.running = False
         self.children: list[int] = []
-        # What the last promise holds at least: that many transactions. None if the promise is not worth anything any more.
-        self.promise: int | None = None
-        self.disturbed, self.scarred = 0.0, False
         self.notice_until = 0.0
-        self.remedies: dict[str, Callable[[], None]] = {}
         TALLY.worlds += 1
         self._connect()
-
-    # --- a script of it ----------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def played(self) -> Any:
-        """Whatever goes wrong inside comes with the script that leads there."""
-        self.playing = True
-        try:
-            yield
-        except Exception as error:
-            self.failed = True
-            error.add_note(self.as_script())
-            if self.driver is not None and (said := self.driver.tail(1500)):
-                error.add_note(f"the replicator's log:\n{said}")
-            raise
-        finally:
-            self.playing = False
-
-    def as_script(self) -> str:
-        """What was done, as a program."""
-        calls = [f"    w.{name}({', '.join(map(repr, arguments))})" for name, arguments in self.script]
-        head = ["from tests.helpers.acts_operator import world", "from tests.helpers.acts_world import Setting", ""]
-        return "\n".join([*head, f"with world({self.setting!r}) as w:", *calls])
-
-    @property
-    def model(self) -> Model:
-        return self.models[0]
 
     def end(self) -> None:
         """Leave no process, whatever happened."""
@@ -163,147 +60,10 @@ class World:
             else:
                 Pool.give_back(kind, worker)
 
-    # --- the application ---------------------------------------------------------------------------------------------
-
-    @act(lambda world: not world.held)
-    def commit(self, kind: str, n: int) -> None:
-        """One transaction or a few, by an application that starts if it has to."""
-        self._connect()
-        for statements in self.model.work(kind, n):
-            tick = self.model.tick
-            self._patiently(lambda: self._ask_app("transact", statements=statements, tick=tick))
-            self.model.transact(statements)
-
-    @act(lambda world: not world.held)
-    def begin(self, kind: str, n: int) -> None:
-        """A transaction that stays open."""
-        self._connect()
-        statements, tick = self.model.work(kind, n)[0], self.model.tick
-        self._patiently(lambda: self._ask_app("begin", statements=statements, tick=tick))
-        self.held = statements
-        self.remedies["held"] = lambda: self.finish_transaction("ROLLBACK")
-
-    @act(lambda world: world.held)
-    def finish_transaction(self, how: str) -> None:
-        self.remedies.pop("held", None)
-        statements, self.held = self.held, []
-        self._ask_app("end", how=how)
-        if how == "COMMIT":
-            self.model.transact(statements)
-
-    @act(lambda world: not world.held)
-    def checkpoint(self, mode: str) -> None:
-        """By the application. That somebody is in the way is no failure."""
-        self._connect()
-        self._patiently(lambda: self._run("busy_timeout = 200", f"wal_checkpoint({mode})", "busy_timeout = 10000"))
-
-    @act(lambda world: not world.held and not world.reads)
-    def vacuum(self) -> None:
-        self._connect()
-        self._patiently(lambda: self._ask_app("run", sql="VACUUM"))
-
-    @act(lambda world: not world.held and not world.reads and not world.split)
-    def repage(self, size: int) -> None:
-        """Another page size, which SQLite refuses while somebody else is connected."""
-        self._connect()
-        with contextlib.suppress(ChildError):
-            self._run("busy_timeout = 20", "journal_mode = delete", f"page_size = {size}")
-            self._ask_app("run", sql="VACUUM")
-        self._patiently(lambda: self._run("busy_timeout = 10000", "journal_mode = wal"))
-
-    @act(lambda world: world.connected)
-    def read(self, on: bool) -> None:
-        """A reader of the application that goes on, or its end."""
-        self._patiently(lambda: self._ask_app("read", on=on))
-        self.reads = on
-
-    @act(lambda world: world.connected)
-    def close_app(self) -> None:
-        """What is not committed is rolled back. SQLite removes the WAL if nobody else is connected."""
-        self._ask_app("close")
-        self._app_has_gone()
-
-    @act(lambda world: world.connected)
-    def kill_app(self) -> None:
-        assert self.app is not None
-        self.app.kill()
-        self._app_has_gone()
-
-    def _app_has_gone(self) -> None:
-        self.connected = self.reads = False
-        self.held = []
-        self.remedies.pop("held", None)
-        if self.split:
-            self.split = False
-            self.remedies.pop("split", None)
-            self.disturb()
-
-    def _ask_app(self, command: str, **arguments: Any) -> Any:
-        assert self.app is not None
-        return self.app.ask(command, **arguments)
-
-    def _run(self, *pragmas: str) -> None:
-        for pragma in pragmas:
-            self._ask_app("run", sql=f"PRAGMA {pragma}")
-
-    def _connect(self) -> None:
-        """The application starts; it finds what it left, or what the operator put there."""
-        if not self.connected:
-            self._patiently(self._connect_once)
-
-    def _connect_once(self) -> None:
-        if self.app is None or not self.app.alive():
-            self.app = Pool.take(APPLICATION)
-        birth = not self.db.exists()
-        setting = self.setting
-        pragmas = [f"page_size = {setting.page_size}", f"auto_vacuum = {setting.auto_vacuum}"] if birth else []
-        pragmas += ["journal_mode = wal"] if birth or setting.asks_for_wal else []
-        pragmas += [f"wal_autocheckpoint = {setting.autocheckpoint}", "synchronous = NORMAL"]
-        self._ask_app("connect", path=str(self.db), pragmas=pragmas, schema=SCHEMA if birth else ())
-        self.connected = True
-        if self.disturbed or birth:
-            seen = Content(*self._ask_app("content"))
-            if not self.recognise(seen):
-                raise ChildError(f"the application finds {self.unlike(seen)}", kinds=("sqlite",))
-
-    def _patiently(self, call: Callable[[], object]) -> None:
-        """Right after an act of the operator an application may have to start again and again, but not for ever."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                call()
-                return
-            except ChildError as error:
-                if not self.disturbed or self.split or time.monotonic() > deadline or not error.kinds:
-                    raise Fault(f"the application cannot work: {error}") from error
-                time.sleep(0.1)
-                reads = self.reads
-                with contextlib.suppress(ChildError):
-                    self._ask_app("close")
-                self.connected = self.reads = False
-                if call != self._connect_once:
-                    self._connect()
-                    self.reads = reads and self._ask_app("read", on=True) is None
+    def log(self) -> str:
+        return f"the replicator's log:\n{self.driver.tail(1500)}" if self.driver is not None else ""
 
     # --- what is true ------------------------------------------------------------------------------------------------
-
-    def recognise(self, seen: Content, *, for_good: bool = True) -> bool:
-        """Whether that is what the database may hold."""
-        same = [model for model in self.models if model.content == seen]
-        if same and for_good:
-            self.models = same[:1]
-        return bool(same)
-
-    def unlike(self, seen: Content) -> str:
-        """What is wrong with something that is not recognised."""
-        if seen.verdict != "ok":
-            return f"a damaged database: {seen.verdict}"
-        return f"{seen.tick} transactions, expected {' or '.join(str(model.tick) for model in self.models)}"
-
-    def expect(self, models: Iterable[Model]) -> None:
-        """From now on the database is another one."""
-        self.models = list(models)
-        self.promise = None
 
     def look(self, *, for_good: bool = False) -> Path:
         """A copy of the database, which is what it has to be. No connection is opened, so nothing is changed by looking."""
@@ -337,13 +97,13 @@ class World:
         return acts_files.difference(source, output)
 
     def disturb(self, pause: float = 0.0) -> None:
-        """Something was done to the database or to what the replicator keeps; the database itself is as expected all the same."""
-        self.disturbed = self.disturbed or time.monotonic()
+        """An operator was here. The database is what is expected all the same, also after a while."""
+        self.mark()
         time.sleep(pause)
         self.look()
 
     def damage_replica(self, pause: float) -> None:
-        self.promise, self.scarred = None, True
+        self.promise = None
         if self.running:
             self.notice_until = time.monotonic() + NOTICE + pause
         self.disturb(pause)
@@ -370,7 +130,13 @@ class World:
         names = ("monitor_interval", "l0_retention", "min_checkpoint_page_n")
         options = {name: getattr(self.setting, name) for name in names}
         interval = self.setting.sync_interval
-        return self._asked("open", path=str(self.db), replica=f"file://{self.replica}", sync_interval=interval, options=options)
+        return self._asked(
+            "open",
+            path=str(self.db),
+            replica=f"file://{self.replica}",
+            sync_interval=interval,
+            options=options,
+        )
 
     @act(lambda world: world.running)
     def wait(self) -> None:
@@ -383,10 +149,18 @@ class World:
             return problem, said
         untruth = self.untruth()
         if untruth and time.monotonic() > self.notice_until:
-            raise Fault(f"wait() returned, and {untruth}")
+            raise Fault(f"wait() returned, and {untruth} ({self._how_long()})")
         if untruth and not self.held:
             self.commit("touch", 1)  # the application goes on
         return untruth, False
+
+    def _how_long(self) -> str:
+        """Whether what is wrong with a restore is still wrong a little later."""
+        time.sleep(1.0)
+        with contextlib.suppress(ChildError, Fault):
+            self._asked("wait", within=WAIT)
+            return "and stays so" if self.untruth() else "but not for long"
+        return "then there were errors"
 
     @act(lambda world: world.running and not world.split)
     def close(self) -> None:
@@ -415,12 +189,11 @@ class World:
 
     @act(lambda world: world.running)
     def snapshot(self) -> None:
-        self._asked("snapshot", tolerant=self.scarred)
+        self._asked("snapshot")
 
     @act(lambda world: world.running)
     def compact(self, level: int) -> None:
-        """What the replica lost may be what it needs."""
-        self._asked("compact", tolerant=self.scarred, level=level)
+        self._asked("compact", level=level)
 
     @act(lambda world: world.running)
     def checkpoint_replicator(self, mode: str) -> None:
@@ -433,11 +206,13 @@ class World:
         found = acts_files.content_of(output)
         assert self.promise is not None
         if found.verdict != "ok" or found.tick < self.promise:
-            raise Fault(f"{self.promise} transactions were promised, a restore gives {found.verdict}, {found.tick}")
+            raise Fault(
+                f"{self.promise} transactions were promised, a restore gives {found.verdict}, {found.tick}"
+            )
         if found.tick == self.model.tick and found != self.model.content:
             raise Fault(f"a restore of all {found.tick} transactions has another content")
 
-    def _asked(self, command: str, *, tolerant: bool = False, **arguments: Any) -> tuple[str, bool]:
+    def _asked(self, command: str, **arguments: Any) -> tuple[str, bool]:
         """What the replicator answered instead of doing it, and whether it said so with an error; ("", False) if it did it."""
         assert self.driver is not None
         try:
@@ -445,7 +220,7 @@ class World:
         except ChildError as error:
             if "Error" not in error.kinds or "InternalError" in error.kinds:
                 raise Fault(f"not an error of ours: {error}") from error
-            if not (self.disturbed or self.remedies or tolerant):
+            if not (self.scarred or self.remedies):
                 raise Fault(f"refused, though nothing had happened: {error}") from error
             TALLY.errors += 1
             return str(error), True

@@ -1,7 +1,9 @@
 """`litestream restore -f` and ours on the same output: each goes on where the other stopped, orderly or not."""
 
 import random
+import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -103,6 +105,47 @@ def test_they_repair_what_we_left_half_done(source: Source, output: Path, place:
         catch_up(follower, source, output)
         follower.terminate()
     assert content(output) == content(source.path)
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_they_repair_it_elsewhere(source: Source, tmp_path: Path, how: str) -> None:
+    """The journal that we left is void where Litestream goes on, also in another directory that has its hard link."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    argv = [sys.executable, "-m", "tests.helpers.follower", str(source.replica), str(old / "out.db"), "half"]
+    dying = Child(argv, tmp_path / "dying.log")
+    with ended(dying):
+        until(lambda: Path(f"{old / 'out.db'}-txid").exists(), what="restored")
+        source.move()
+        assert dying.wait(20) == 9, dying.tail()
+    old.rename(new) if how == "moved" else subprocess.run(["cp", "-a", old, new], check=True)
+    assert (new / "out.db-journal").exists()
+    source.move()
+    follower = theirs(source, new / "out.db")
+    with ended(follower):
+        catch_up(follower, source, new / "out.db")
+        follower.terminate()
+    assert content(new / "out.db") == content(source.path)
+
+
+def test_another_history_is_not_continued_from_where_they_are(source: Source, output: Path) -> None:
+    """Litestream keeps a TXID and nothing else: the pages have to prove that the replica continues them."""
+    follower = theirs(source, output)
+    with ended(follower):
+        source.move()
+        catch_up(follower, source, output)
+        follower.terminate()
+    before = output.read_bytes()
+    shutil.rmtree(source.replica)
+    source.path.unlink()
+    other = Source(source.path.parent)
+    while other.txid < 3:
+        other.move(1)
+    other.sql("UPDATE account SET value = 5 - value WHERE id <= 2")
+    other.commit(without_page_1=True)
+    with pytest.raises(ltxcore.errors.RestoreError, match="is not the replica's"):
+        ltxcore.follow(other.client, output)
+    assert output.read_bytes()[20:] == before[20:]
 
 
 def test_a_live_litestream_is_followed(site: Site, tmp_path: Path) -> None:

@@ -77,7 +77,11 @@ def test_whatever_it_dies_of_readers_see_a_state(source: Source, tmp_path: Path,
         with ltxcore.follow(source.client, path, interval=0.01) as running:
             running.wait(timeout=10)
         assert content(path) == content(source.path)
-        assert {each.name for each in path.parent.glob("out.db*")} == {"out.db", "out.db-txid"}
+        assert {each.name for each in path.parent.glob("out.db*")} == {
+            "out.db",
+            "out.db-ltxcore",
+            "out.db-txid",
+        }
 
 
 def test_killed_again_and_again(source: Source, tmp_path: Path) -> None:

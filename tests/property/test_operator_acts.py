@@ -1,16 +1,19 @@
-"""Whatever is killed, restarted, checkpointed or replaced: what `wait` reported is in a restore, and the database is left alone.
+"""Whatever is killed, restarted, checkpointed or replaced: what `wait` reported is in a restore; the database is left alone.
 
-First single sequences, each a fault that was found once; then random ones. `acts_world` has the rules, `acts_operator` the acts.
+First single sequences, each of a fault that was found once; then random ones. `tests.helpers.acts_world` has the rules.
 """
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
-from tests.helpers import litestream
-from tests.helpers.acts_operator import Operator, Setting, world
+from tests.helpers.acts_base import TALLY, Fault, Setting
+from tests.helpers.acts_machine import machine
+from tests.helpers.acts_operator import Operator, world
 from tests.helpers.acts_processes import Pool
-from tests.helpers.profiles import marks
+from tests.helpers.profiles import marks, sized
 
 pytestmark = [pytest.mark.process, *marks(60, 600)]
 
@@ -56,7 +59,7 @@ def test_a_backup_of_the_same_size_is_copied_over_an_idle_database(meanwhile: st
         w.wait()
         if meanwhile == "killed":
             w.kill("", 0.0)
-        w.put_backup(1, "cp", "none", "wal", 0.2)
+        w.put_backup_over_idle(1, "cp", "none", "wal", 0.2)
         if meanwhile == "killed afterwards":
             w.kill("", 0.0)
         w.start()
@@ -64,7 +67,6 @@ def test_a_backup_of_the_same_size_is_copied_over_an_idle_database(meanwhile: st
 
 
 @pytest.mark.interop
-@pytest.mark.skipif(litestream.program() is None, reason="needs the real Litestream")
 def test_litestream_left_a_gap_and_we_take_over() -> None:
     """Rows that Litestream missed never reached a restore, since its newest file was taken for proof."""
     with world(Setting(autocheckpoint=0)) as w:
@@ -89,7 +91,7 @@ def test_the_newest_local_file_is_lost_before_its_upload(end: str) -> None:
         w.checkpoint("TRUNCATE")
         if end == "killed":
             w.kill("", 0.0)
-        w.lose_local_file(0, -1, 0.0)
+        w.lose_local_file(0, 0.0)
         w.commit("insert", 1)
         w.start()
         w.wait()
@@ -97,7 +99,7 @@ def test_the_newest_local_file_is_lost_before_its_upload(end: str) -> None:
 
 @pytest.mark.parametrize("how", ["emptied", "rolled back", "one file"])
 def test_the_replica_loses_files_while_it_is_written(how: str) -> None:
-    """The replica was only looked at when it was opened: what came afterwards was said to be durable, and could not be restored."""
+    """The replica was only looked at when it was opened: later, what no restore could give was said to be durable."""
     with world() as w:
         fill(w)
         w.save()
@@ -109,7 +111,7 @@ def test_the_replica_loses_files_while_it_is_written(how: str) -> None:
         elif how == "rolled back":
             w.put_back_replica(1, 0.0)
         else:
-            w.lose_replica_file(1, -1, 0.0)
+            w.lose_replica_file(1, 0.0)
         w.commit("insert", 3)
         w.wait()
 
@@ -117,14 +119,14 @@ def test_the_replica_loses_files_while_it_is_written(how: str) -> None:
 @pytest.mark.parametrize("drained", [True, False])
 @pytest.mark.parametrize("how", ["mv", "cp"])
 def test_another_database_comes_over_while_the_wal_stays(how: str, drained: bool) -> None:
-    """What the application then finds is what a restore gives, or there is an error. The WAL of the old one is not written into it."""
+    """What the application then finds is what a restore gives. The WAL of the old one is not written into it."""
     with world(Setting(autocheckpoint=0)) as w:
         fill(w)
         w.save()
         w.commit("touch", 3)
         w.wait()
         if drained:
-            w.put_backup(1, how, "none", "wal", 0.3)
+            w.put_backup_over_idle(1, how, "none", "wal", 0.3)
         else:
             w.put_backup_only(1, how, "wal", 0.3)
         w.wait()
@@ -133,7 +135,7 @@ def test_another_database_comes_over_while_the_wal_stays(how: str, drained: bool
 
 
 def test_the_wal_index_is_removed_under_the_application() -> None:
-    """A second wal-index came beside the one in use: commits were passed over, and two kinds of checkpoints tore the database."""
+    """A second wal-index came beside the one in use: commits were passed over, and checkpoints by both tore the database."""
     with world() as w:
         fill(w)
         w.remove_shm_under_app(0.3)
@@ -217,7 +219,26 @@ def test_a_file_of_the_replica_is_cut(pick: int, meanwhile: str) -> None:
             w.wait()
         if meanwhile == "killed":
             w.kill("", 0.0)
-        w.lose_replica_file(pick, 100, 0.0)
+        w.cut_replica_file(pick, 100, 0.0)
         w.commit("insert", 1)
         w.start()
         w.wait()
+
+
+@pytest.mark.timeout(sized(300, 14_400))
+def test_random_acts() -> None:
+    """50 worlds of 40 acts each, 1,250 in the slow profile. A failure shows the acts that led there, as a program.
+
+    `python -m tests.helpers.acceptance operator-acts` makes such a program shorter, and goes on after a failure.
+    """
+    limits = settings(max_examples=sized(50, 1250), stateful_step_count=40, phases=[Phase.generate])
+    before = sum(TALLY.acts.values())
+    TALLY.broken.clear()
+    try:
+        run_state_machine_as_test(machine(), settings=limits)
+    except Exception:
+        # Hypothesis plays the acts again, which need not go wrong in the same way.
+        if not TALLY.broken:
+            raise
+        raise Fault(f"{TALLY.broken[0].problem}\n{TALLY.broken[0].script}") from None
+    assert sum(TALLY.acts.values()) - before >= sized(1900, 48_000)

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
-from ltxcore import TXID, FileInfo, ReplicaClient, ltx
+import ltxcore
+from ltxcore import TXID, FileInfo, Replica, ReplicaClient, ltx
 from ltxcore.errors import LTXFileNotFoundError
 
 Key = tuple[int, int, int]
@@ -112,6 +113,33 @@ def filled_client() -> MemoryClient:
     client.files[0, 2, 2] = ltx_file({2: page(3)}, commit=2, min_txid=2)
     client.files[0, 3, 3] = ltx_file({1: page(4), 3: page(5)}, commit=3, min_txid=3)
     return client
+
+
+def history(count: int) -> MemoryClient:
+    """Transactions of two pages, the first of which is another after each."""
+    client = MemoryClient()
+    client.files[0, 1, 1] = ltx_file({1: page(1), 2: page(0)}, commit=2, min_txid=1)
+    for number in range(2, count + 1):
+        client.files[0, number, number] = ltx_file({1: page(number)}, commit=2, min_txid=number)
+    return client
+
+
+def merge(client: MemoryClient, level: int = 1) -> None:
+    """Compaction and retention: what is merged is gone below."""
+    Replica(client).compact(level)
+    top = max(last for at, _, last in client.files if at == level)
+    for key in [key for key in client.files if key[0] == level - 1 and key[2] <= top]:
+        client.files.pop(key, None)
+
+
+def after(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
+
+
+def state(client: ReplicaClient, output: Path, **target: Any) -> int:
+    """What the first page is filled with after a restore."""
+    ltxcore.restore(client, output, overwrite=True, **target)
+    return output.read_bytes()[0]
 
 
 def run_sql(path: Path, *statements: str) -> None:

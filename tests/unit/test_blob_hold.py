@@ -128,7 +128,7 @@ def test_none_is_held(tmp_path: Path, options: dict[str, Any]) -> None:
         for _ in range(BURST * 10):
             store["name"]
         assert not store._engine.pool.hold.is_held
-        assert store._engine.pool.hold.due == NEVER
+        assert store._engine.pool.hold._thread is None
 
 
 def test_none_is_held_of_a_store_in_memory() -> None:

@@ -57,7 +57,11 @@ def test_new_files_are_applied(source: Source, output: Path, followed: FollowedD
     assert content(output) == content(source.path)
     assert output.stat().st_size == source.path.stat().st_size
     assert sidecar(output).read_bytes() == b"000000000000000a\n"
-    assert sorted(each.name for each in output.parent.iterdir()) == ["out.db", "out.db-txid"]
+    assert sorted(each.name for each in output.parent.iterdir()) == [
+        "out.db",
+        "out.db-ltxcore",
+        "out.db-txid",
+    ]
 
 
 def test_it_is_in_rollback_mode_from_the_start(output: Path, followed: FollowedDatabase) -> None:

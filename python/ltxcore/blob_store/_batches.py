@@ -12,12 +12,15 @@ from typing import Any, cast
 
 from ltxcore.blob_store._announcer import Announcer
 from ltxcore.blob_store._eviction import Gone, evict
-from ltxcore.blob_store._failures import copy_of, is_busy, translated
+from ltxcore.blob_store._failures import FULL_HINT, MEMORY_HINT, code, copy_of, is_busy, translated
 from ltxcore.blob_store._options import Options
+from ltxcore.blob_store._place import Place
 from ltxcore.blob_store._requests import Request
+from ltxcore.blob_store._space import Space, checkpoint
 from ltxcore.blob_store._stats import Stats
 from ltxcore.blob_store._transaction import Put, Transaction
 from ltxcore.blob_store._uses import Uses
+from ltxcore.errors import StoreFullError, StoreMovedError
 
 
 class LostError(Exception):
@@ -26,6 +29,16 @@ class LostError(Exception):
 
 class GroupError(Exception):
     """One of several puts failed."""
+
+
+class CrowdedError(Exception):
+    """What is to be committed would take the last space."""
+
+
+def is_full(error: Exception) -> bool:
+    """Whether SQLite has found the disk full."""
+    cause = error.__cause__ if isinstance(error, LostError) else error
+    return isinstance(cause, sqlite3.Error) and code(cause) == sqlite3.SQLITE_FULL
 
 
 class Batches:
@@ -38,6 +51,7 @@ class Batches:
         stats: Stats,
         guard: contextlib.AbstractContextManager[object],
         announcer: Announcer | None,
+        place: Place | None,
     ) -> None:
         self.uses = Uses()
         self.waiting: deque[Request[Any]] = deque()
@@ -51,12 +65,19 @@ class Batches:
         self._stats = stats
         self._guard = guard
         self._announcer = announcer
+        self._place = place
+        self._space = None if place is None else Space(place, connection)
+        self._full_hint = MEMORY_HINT if place is None else FULL_HINT
         self._transaction = Transaction(connection, options, self.uses)
         #: What the transaction is about, until it is answered.
         self._requests: list[Request[Any]] = []
         self._one_by_one = False
         self._only_puts = False
         self._has_failed = False
+        #: Payload of what was written one by one, in bytes.
+        self._weight = 0
+        #: Whether the WAL was emptied for what is being written, since the disk was full.
+        self._made_room = False
 
     def write(self, deadline: float | None = None) -> None:
         """Write what waits as one transaction, and answer. Others are waited for until ``deadline``, or as asked."""
@@ -65,7 +86,7 @@ class Batches:
         try:
             with self._guard:
                 self.recover()
-                self._one_by_one = self._has_failed = False
+                self._one_by_one = self._has_failed = self._made_room = False
                 # None of them changes much in one statement. A copy, since others add to it.
                 self._only_puts = all(isinstance(request.action, Put) for request in tuple(self.waiting))
                 while not self._attempt(deadline):
@@ -118,16 +139,19 @@ class Batches:
         """Try once, with the requests that were tried before, if any; False if it was in vain for now."""
         try:
             self._write()
-        except GroupError:
+        except (GroupError, CrowdedError) as error:
             self.uses.undo()
             self._roll_back()
-            self._one_by_one = True
+            if isinstance(error, GroupError) or not self._makes_room():
+                self._one_by_one = True
             return False
         except Exception as error:
             if self._is_committed() and not isinstance(error, sqlite3.Error):
                 return True  # raised by a signal handler, after the fact
             self.uses.undo()
             self._roll_back()
+            if is_full(error) and self._makes_room():
+                return False
             if isinstance(error, sqlite3.Error) and is_busy(error) and time.monotonic() < deadline:
                 self._stats.busy_retries += 1
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311
@@ -135,22 +159,43 @@ class Batches:
             # What cannot be written now is tried again when the next blob is read.
             self.flushes, self.flush_by = False, None
             self._gather_none()
-            self._fail(error)
+            self._fail(self._problem(error))
         return True
 
     def _write(self) -> None:
         transaction, requests = self._transaction, self._requests
         is_first = not requests
         transaction.begin(self._only_puts)
+        self._weight = 0
         self._apply_all(requests)
         if is_first:
             self._gather(requests)
         gone = evict(transaction)
         flushed = transaction.write_uses() if self.flushes else 0
+        self._check_place()
         transaction.commit()
         if self.flushes:
             self.flushes, self.flush_by = False, None
         self._count(requests, flushed, gone)
+
+    def _check_place(self) -> None:
+        """That what is to be committed goes where it is looked for, and leaves room to remove it again."""
+        if self._place is None or self._space is None:
+            return
+        size = self._place.check()
+        self._place.watch()
+        if not self._one_by_one:
+            try:
+                self._space.check(self._transaction, sum(request.weight for request in self._requests), size)
+            except StoreFullError as error:
+                raise CrowdedError from error
+
+    def _makes_room(self) -> bool:
+        """Give the WAL back, once; whether that was possible, and another attempt makes sense."""
+        if self._made_room or self._place is None:
+            return False
+        self._made_room = True
+        return checkpoint(self._connection)
 
     def _gather(self, requests: list[Request[Any]]) -> None:
         """Apply what waits, and what comes meanwhile, up to the limits of a batch."""
@@ -224,13 +269,16 @@ class Batches:
             request.run(transaction)
             if transaction.policy == "none":
                 transaction.refuse_overflow()
+            if self._one_by_one and self._space is not None and request.weight:
+                self._space.check_now(transaction, self._weight + request.weight)
+                self._weight += request.weight
         except Exception as error:
             if not self._connection.in_transaction:
                 raise LostError from error
             execute("ROLLBACK TO request")
             uses.undo(mark)
             transaction.capacity, transaction.policy = bound, policy
-            request.fail(translated(error) if isinstance(error, sqlite3.Error) else error)
+            request.fail(self._problem(error))
         execute("RELEASE request")
 
     def _roll_back(self) -> None:
@@ -240,11 +288,22 @@ class Batches:
 
     def _fail(self, error: Exception) -> None:
         self._stats.batch_errors += 1
-        cause = error.__cause__ if isinstance(error, LostError) and error.__cause__ is not None else error
         for request in self._requests:
             if request.error is None:
-                request.fail(copy_of(cause))
+                request.fail(copy_of(error))
         self._has_failed = True
+
+    def _problem(self, error: Exception) -> Exception:
+        """What callers are told: of a store that is not where it was SQLite only knows that something is wrong."""
+        cause = error.__cause__ if isinstance(error, LostError) else error
+        if not isinstance(cause, sqlite3.Error):
+            return cause if isinstance(cause, Exception) else error
+        try:
+            if self._place is not None:
+                self._place.check()
+        except StoreMovedError as moved:
+            return moved
+        return translated(cause, hint=self._full_hint)
 
     def _count(self, requests: list[Request[Any]], flushed: int, gone: list[Gone]) -> None:
         stats = self._stats

@@ -17,12 +17,13 @@ from ltxcore.blob_store._eviction import Evicted
 from ltxcore.blob_store._failures import code, translated
 from ltxcore.blob_store._options import EffectiveOptions, Options
 from ltxcore.blob_store._owners import Owner
+from ltxcore.blob_store._place import Place
 from ltxcore.blob_store._readers import FilePool, OnePool
 from ltxcore.blob_store._stats import Stats
 from ltxcore.blob_store._streams import Reader
 from ltxcore.blob_store._transaction import Transaction, drop_stage
 from ltxcore.blob_store._writer import Writer
-from ltxcore.errors import NotABlobStoreError, StoreBusyError, StoreReadOnlyError
+from ltxcore.errors import NotABlobStoreError, StoreBusyError, StoreMovedError, StoreReadOnlyError
 
 #: Free pages that are given back to the file system when a store is closed.
 VACUUM_ON_CLOSE = 4096
@@ -64,6 +65,8 @@ class Engine:
         self._connection = self._first_connection()
         try:
             self.effective: EffectiveOptions = _schema.describe(self._connection, self.path)
+            is_wal = self.effective.journal_mode == "wal"
+            self.place = None if self.path is None else Place(self.path, self._vfs, is_wal=is_wal)
             self.pool = self._make_pool()
             self._file = None if self.path is None else _forks.identity(self.path)
         except BaseException:
@@ -71,7 +74,9 @@ class Engine:
             raise
         self._writer: Writer | None = None
         if not self._readonly:
-            self._writer = Writer(self._connection, self.options, self.stats, self.pool.guard, on_evict)
+            self._writer = Writer(
+                self._connection, self.options, self.stats, self.pool.guard, on_evict, self.place
+            )
         _forks.watch(self)
         _runtime.register(self)
 
@@ -79,6 +84,12 @@ class Engine:
         return _schema.open_connection(
             self._source, self.options, self._vfs, readonly=self._readonly, create=create
         )
+
+    def _connect_again(self) -> sqlite3.Connection:
+        """A connection to the same file. One to another file of its name would take our WAL for that file's own."""
+        if self.place is not None:
+            self.place.check()
+        return self._connect()
 
     def _first_connection(self) -> sqlite3.Connection:
         try:
@@ -118,7 +129,7 @@ class Engine:
         if not self._is_shared:
             return OnePool(self._connection)
         is_wal = self.effective.journal_mode == "wal"
-        return FilePool(self._connect, self.options, is_wal=is_wal)
+        return FilePool(self._connect_again, self.options, self.place, is_wal=is_wal)
 
     @property
     def writer(self) -> Writer:
@@ -133,6 +144,11 @@ class Engine:
         if self._writer is None:
             raise StoreReadOnlyError("the store was opened to be read only")
         return self._writer
+
+    @property
+    def is_shared_memory(self) -> bool:
+        """Whether it is a store in memory that several objects share."""
+        return self._is_shared and self.path is None
 
     @property
     def can_write(self) -> bool:
@@ -223,8 +239,10 @@ class Engine:
         for reader in _forks.all_of(self._open):
             reader.let_go()
         self.pool.close()
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error, StoreMovedError):
             if self._writer is not None and self._is_shared:
+                if self.place is not None:
+                    self.place.check()
                 self._tidy(connection)
         connection.close()
         self._is_closed = True

@@ -15,8 +15,23 @@ from ltxcore.errors import (
     StoreBusyError,
     StoreCorruptError,
     StoreFullError,
+    StoreMovedError,
 )
 
+#: What to do when SQLite has found the disk full.
+FULL_HINT = (
+    "free space on the file system, or raise max_page_count; if the store is to be emptied and that fails too, remove "
+    "fewer blobs at a time, and close blobs that are open for reading"
+)
+#: The same for a store in memory.
+MEMORY_HINT = (
+    "lower the capacity, raise max_page_count, or use a file: a shared store in memory has at most 1 GiB with all its "
+    "overhead"
+)
+MOVED_HINT = (
+    "nothing was written; close the store, put its file back, or remove what is left of it, the -wal and -shm files too, "
+    "and open it again"
+)
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -30,8 +45,16 @@ def is_busy(error: sqlite3.Error) -> bool:
     return code(error) in _BUSY
 
 
-def translated(error: sqlite3.Error, where: Path | None = None) -> BlobStoreError | ConfigError:
-    """The error that a caller gets instead. A new one each time: it is raised in the thread that waited."""
+def translated(
+    error: sqlite3.Error, where: Path | None = None, hint: str = FULL_HINT
+) -> BlobStoreError | ConfigError:
+    """The error that a caller gets instead. A new one each time: it is raised in the thread that waited.
+
+    Args:
+        error: SQLite's.
+        where: the file, for the message.
+        hint: what to do if there is no space left.
+    """
     name = getattr(error, "sqlite_errorname", None)
     message = f"{error} ({name})" if name else str(error)
     path = None if where is None else str(where)
@@ -41,7 +64,13 @@ def translated(error: sqlite3.Error, where: Path | None = None) -> BlobStoreErro
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             made: BlobStoreError = StoreBusyError(f"another connection holds the store: {message}", path=path)
         case sqlite3.SQLITE_FULL:
-            made = StoreFullError(message, path=path)
+            made = StoreFullError(message, path=path, hint=hint)
+        case _ if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_DBMOVED:
+            made = StoreMovedError(
+                f"the file of the open store was removed, renamed or replaced: {message}",
+                path=path,
+                hint=MOVED_HINT,
+            )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             made = StoreCorruptError(message, path=path)
         case _ if "no such rowid" in str(error):
@@ -55,12 +84,12 @@ def translated(error: sqlite3.Error, where: Path | None = None) -> BlobStoreErro
 
 def copy_of(error: BaseException) -> BaseException:
     """An error of its own for every caller: each raises it in its own thread."""
-    if isinstance(error, sqlite3.Error):
-        return translated(error)
     try:
         made = type(error)(*error.args)
     except TypeError:
         made = BlobStoreError(str(error))
+    # Where it was, what to do about it.
+    made.__dict__.update(error.__dict__, __notes__=list(getattr(error, "__notes__", ())))
     made.__cause__ = error
     return made
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 from ltxcore.blob_store import _forks
 from ltxcore.blob_store._bell import Bell
+from ltxcore.errors import StoreMovedError
 
 #: As many reads within so many seconds, without a write among them, are close to one another.
 BURST = 64
@@ -39,10 +40,16 @@ class Hold(contextlib.AbstractContextManager[None]):
     only makes reads slower.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], seconds: float) -> None:
-        """``seconds`` is how long a transaction is kept; 0 is never."""
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        seconds: float,
+        look: Callable[[], None] | None = None,
+    ) -> None:
+        """``seconds`` is how long a transaction is kept; 0 is never. ``look`` is called before it is considered."""
         #: The number of reads at which :meth:`consider` is to be called.
-        self.due = 0 if seconds else NEVER
+        self.due = 0 if seconds or look else NEVER
+        self._look = look
         self._connect = connect
         self._seconds = seconds
         self._connection: sqlite3.Connection | None = None
@@ -65,6 +72,11 @@ class Hold(contextlib.AbstractContextManager[None]):
 
     def consider(self, reads: int) -> None:
         """Begin the transaction if reads are frequent; ``reads`` is how many there were."""
+        if self._look is not None:
+            self._look()
+        if not self._seconds:
+            self.due = reads + BURST
+            return
         with self._lock:
             now = time.monotonic()
             if now - self._since < BURST_SECONDS and now >= self._not_before and not self._is_writing:
@@ -88,6 +100,9 @@ class Hold(contextlib.AbstractContextManager[None]):
             self._begun.ring()
             self._connection.execute("BEGIN")
             self._version = self._data_version(self._connection)
+        except StoreMovedError:
+            self._let_go()
+            raise
         except (sqlite3.Error, RuntimeError):
             self._let_go()
             self._not_before = now + PAUSE

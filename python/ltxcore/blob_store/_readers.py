@@ -16,6 +16,7 @@ from ltxcore.blob_store._bell import Bell
 from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._hold import Hold
 from ltxcore.blob_store._options import Options
+from ltxcore.blob_store._place import Place
 from ltxcore.errors import ForkedError, StoreBusyError, StoreClosedError
 
 FORKED = "the store was opened by the parent process, and cannot be used after a fork"
@@ -33,6 +34,13 @@ class Pool(Protocol):
     #: Cursors of blobs that are open. If only those held them, and they became garbage, Python might close a cursor's
     #: connection first, and the blob give it back then.
     pinned: set[sqlite3.Cursor]
+
+    def look(self) -> None:
+        """Make sure, now and then, that the file still is where it was.
+
+        Raises:
+            StoreMovedError: it is not.
+        """
 
     def take(self) -> sqlite3.Cursor:
         """A cursor; IndexError if :meth:`wait` has to be asked for one."""
@@ -76,6 +84,7 @@ def let_go(pool: Pool, cursor: sqlite3.Cursor) -> None:
 @contextlib.contextmanager
 def reading(pool: Pool) -> Iterator[sqlite3.Cursor]:
     """A cursor for a while; what SQLite raises becomes ours."""
+    pool.look()
     cursor = take(pool)
     try:
         yield cursor
@@ -104,10 +113,18 @@ def snapshot(pool: Pool) -> Iterator[sqlite3.Cursor]:
 class FilePool:
     """A connection for everyone who reads at the same time."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], options: Options, *, is_wal: bool) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        options: Options,
+        place: Place | None,
+        *,
+        is_wal: bool,
+    ) -> None:
         self.has_snapshots = is_wal
+        self._place = place
         # Without a WAL it would keep everybody from writing.
-        self.hold = Hold(connect, options.hold_reads if is_wal else 0.0)
+        self.hold = Hold(connect, options.hold_reads if is_wal else 0.0, self.look if place else None)
         self.guard: contextlib.AbstractContextManager[object] = self.hold
         self._connect = connect
         self._options = options
@@ -122,6 +139,11 @@ class FilePool:
         self._is_forked = False
         #: The hot path: one call into C, and no lock.
         self.take = self._idle.pop
+
+    def look(self) -> None:
+        """See :class:`Pool`."""
+        if self._place is not None:
+            self._place.look()
 
     def wait(self) -> sqlite3.Cursor:
         """See :class:`Pool`."""
@@ -254,6 +276,9 @@ class OnePool:
             with contextlib.suppress(RuntimeError):
                 self._lock.release()
             raise
+
+    def look(self) -> None:
+        """See :class:`Pool`. There is no file."""
 
     def wait(self) -> sqlite3.Cursor:
         """See :class:`Pool`."""

@@ -212,6 +212,7 @@ class Reads:
         return file
 
     def _opened(self, name: str, locate: Callable[[sqlite3.Cursor], list[Part]]) -> io.BufferedReader:
+        self._pool.look()
         reader = Reader(name, self._pool, locate, self._engine.forget)
         reader.store = self
         self._engine.opened(reader)

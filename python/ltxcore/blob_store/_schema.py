@@ -167,6 +167,8 @@ def create_tables(connection: sqlite3.Connection, options: Options, path: Path |
             create_order(connection, policy)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={VERSION}")
+            # A number that SQLite only counts up tells this file from every other store: see _place.
+            connection.execute(f"PRAGMA schema_version={random.getrandbits(30)}")
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:

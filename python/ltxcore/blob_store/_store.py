@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: What SQLite can count to.
 MAX_CAPACITY = (1 << 63) - 1
+#: Payload that a shared store in memory can hold, in bytes: SQLite ends its "memdb" files at 1 GiB, pages without payload
+#: included, and only a program that configures SQLite before its first use could change that.
+SHARED_MEMORY = 1000 << 20
 
 
 class BlobStore(MappingFace):
@@ -101,6 +104,8 @@ class BlobStore(MappingFace):
         """
         if options is not None and options.vfs is not None:
             raise ConfigError("vfs: a store in memory has no files")
+        if shared_name is not None and capacity != "keep":
+            check_capacity(capacity, SHARED_MEMORY)
         uri = (
             None
             if shared_name is None
@@ -145,7 +150,7 @@ class BlobStore(MappingFace):
 
     @capacity.setter
     def capacity(self, value: int | None) -> None:
-        bound = check_capacity(value)
+        bound = check_capacity(value, SHARED_MEMORY if self._engine.is_shared_memory else None)
         self._engine.writer.call(lambda transaction: transaction.set_capacity(bound))
 
     def check(self, *, repair: bool = False) -> Report:
@@ -214,17 +219,22 @@ class BlobStore(MappingFace):
         return f"<{type(self).__name__} {where}>"
 
 
-def check_capacity(capacity: SupportsIndex | None) -> int | None:
-    """A capacity that can work.
+def check_capacity(capacity: SupportsIndex | None, largest: int | None = None) -> int | None:
+    """A capacity that can work; ``largest`` is how much such a store can hold.
 
     Raises:
-        ConfigError: it is no whole number, or not positive.
+        ConfigError: it is no whole number, not positive, or too large.
     """
     if capacity is None:
         return None
     # True would be one byte, and 1.5 too: too little to be what was meant, and all would be evicted for it.
     if not isinstance(capacity, bool):
         with contextlib.suppress(TypeError):
-            if 0 < (value := operator.index(capacity)) <= MAX_CAPACITY:
+            if 0 < (value := operator.index(capacity)) <= (largest or MAX_CAPACITY):
                 return value
+            if largest is not None and value > largest:
+                raise ConfigError(
+                    f"capacity: {value} bytes, but a shared store in memory holds at most {largest}",
+                    hint="use a file, or BlobStore.memory() without shared_name",
+                )
     raise ConfigError(f"capacity: {capacity!r} is not a positive number of bytes", hint="None is no bound")

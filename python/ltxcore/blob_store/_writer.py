@@ -23,6 +23,7 @@ from ltxcore.blob_store._bell import Bell
 from ltxcore.blob_store._eviction import Evicted
 from ltxcore.blob_store._failures import translated
 from ltxcore.blob_store._options import Options
+from ltxcore.blob_store._place import Place
 from ltxcore.blob_store._readers import FORKED
 from ltxcore.blob_store._requests import FlushRequest, FutureRequest, Request
 from ltxcore.blob_store._stats import Stats
@@ -48,6 +49,7 @@ class Writer:
         stats: Stats,
         guard: contextlib.AbstractContextManager[object],
         on_evict: Callable[[Evicted], None] | None,
+        place: Place | None,
     ) -> None:
         self._options = options
         self._guard = guard
@@ -67,7 +69,8 @@ class Writer:
         self._promised = 0
         self._announcer = None if on_evict is None else Announcer(on_evict)
         self._stats = stats
-        self._batches = Batches(connection, options, stats, guard, self._announcer)
+        self._batches = Batches(connection, options, stats, guard, self._announcer, place)
+        self._place = place
         self.uses = self._batches.uses
         self._waiting = self._batches.waiting
         self._threads = [threading.Thread(target=self._run, name="ltxcore-blob-writer", daemon=True)]
@@ -172,6 +175,8 @@ class Writer:
             try:
                 if self._is_done:
                     raise StoreClosedError("the store is closed")
+                if self._place is not None:
+                    self._place.check()
                 with self._guard:
                     yield self._batches.connection()
             except sqlite3.Error as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ltxcore
-from ltxcore.cli._child import Events, Signalled
+from ltxcore.cli._child import Events
 from ltxcore.cli._log import start_log
 from ltxcore.cli._output import note
 from ltxcore.errors import RestoreCancelledError
@@ -40,8 +40,9 @@ def keep_up(
             note("ended during the restore")
             return None
         announce(followed, source)
-        while not isinstance(events.next(), Signalled):
-            pass
+        events.start(followed.join)
+        # A signal, or the end of the thread, which close() then reports.
+        events.next()
         followed.close()
     note(f"{followed.path} is at TXID {followed.txid}")
     return followed.txid

@@ -19,9 +19,11 @@ from ltxcore.cli._types import DURATION, TIMESTAMP, TXID
 
 if TYPE_CHECKING:
     from ltxcore import Replica, RestoreProgress, RestoreResult
+    from ltxcore._followed import OnDivergence
     from ltxcore.ltx import FileInfo
 
 IntegrityCheck = Literal["none", "quick", "full"]
+JournalMode = Literal["keep", "delete"]
 
 
 @click.command("restore", cls=Command, context_settings=SETTINGS)
@@ -30,13 +32,17 @@ IntegrityCheck = Literal["none", "quick", "full"]
     "-o", "--output", type=click.Path(path_type=Path), help="Where the database goes [SOURCE, if it is one]."
 )
 @option("--txid", type=TXID, help="Restore up to this transaction (16 hexadecimal digits).")
-@option("--timestamp", type=TIMESTAMP, help="Restore what was committed before this time (RFC 3339).")
+@option("--timestamp", type=TIMESTAMP, help="Restore the newest state from before this time (RFC 3339).")
 @option(
     "--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Threads that decode."
 )
 @option("--if-db-not-exists", is_flag=True, help="Do nothing, with exit code 0, if the output exists.")
 @option("--if-replica-exists", is_flag=True, help="Do nothing, with exit code 0, if the replica is empty.")
-@option("--force", is_flag=True, help="Replace the output and its WAL once the new database is whole.")
+@option(
+    "--force",
+    is_flag=True,
+    help="Replace the output and its WAL once the new database is whole; no program may have it open.",
+)
 @option("--dry-run", is_flag=True, help="Only show which files would be read.")
 @option(
     "--integrity-check",
@@ -44,6 +50,13 @@ IntegrityCheck = Literal["none", "quick", "full"]
     default="none",
     show_default=True,
     help="Let SQLite check the result: PRAGMA quick_check or integrity_check.",
+)
+@option(
+    "--journal-mode",
+    type=click.Choice(["keep", "delete"]),
+    default="keep",
+    show_default=True,
+    help="Leave WAL mode on, or turn it off (delete) for readers that cannot write to the directory.",
 )
 @option(
     "-f",
@@ -58,6 +71,13 @@ IntegrityCheck = Literal["none", "quick", "full"]
     show_default=True,
     help="How often to look for new files.",
 )
+@option(
+    "--on-divergence",
+    type=click.Choice(["error", "restore"]),
+    default="error",
+    show_default=True,
+    help="If the replica does not continue the database: report an error, or replace its content.",
+)
 @config_options
 @json_option
 def command(
@@ -71,8 +91,10 @@ def command(
     force: bool,
     dry_run: bool,
     integrity_check: IntegrityCheck,
+    journal_mode: JournalMode,
     follow: bool,
     follow_interval: float,
+    on_divergence: OnDivergence,
     config: str | None,
     no_expand_env: bool,
     as_json: bool,
@@ -80,10 +102,12 @@ def command(
     """Rebuild a database from the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
     Without --txid or --timestamp it is the newest state. The database appears at its place whole and verified,
-    or not at all. A time later than everything in the replica restores the newest state and says so.
+    or not at all. A time later than everything in the replica restores the newest state and says so. If the state
+    right before the time can no longer be restored, the newest earlier one is, and the command says which.
 
-    With --follow the database is kept up with the replica until SIGINT or SIGTERM, for others to read. Nobody may
-    write to it. Its place in the history is kept in OUTPUT-txid, from where it or Litestream goes on the next time.
+    With --follow the database is kept up with the replica until SIGINT or SIGTERM, for others to read, in journal mode
+    delete. Nobody may write to it. Its place in the history is kept in OUTPUT-txid, from where it or Litestream goes
+    on the next time. A replica that does not continue the database, because it has begun another history, is refused.
     """
     if follow and (txid is not None or timestamp is not None or dry_run):
         raise click.UsageError("--follow excludes --txid, --timestamp and --dry-run")
@@ -103,14 +127,35 @@ def command(
         show_plan(source, origin, output, txid, timestamp, as_json)
         return
     if follow:
-        settings = {"overwrite": force, "parallelism": parallelism, "integrity_check": integrity_check}
-        keep_up(origin, source, output, follow_interval, settings, as_json)
+        settings = {
+            "overwrite": force,
+            "parallelism": parallelism,
+            "integrity_check": integrity_check,
+            "on_divergence": on_divergence,
+        }
+        with command_line_hints():
+            keep_up(origin, source, output, follow_interval, settings, as_json)
         return
     began = time.monotonic()
     options: dict[str, Any] = {"txid": txid, "timestamp": timestamp, "parallelism": parallelism}
-    with progress_bar() as progress:
+    if journal_mode != "keep":
+        options["journal_mode"] = journal_mode
+    with command_line_hints(), progress_bar() as progress:
         result = run(origin, output, progress, overwrite=force, integrity_check=integrity_check, **options)
     report(result, origin, time.monotonic() - began, integrity_check, as_json)
+
+
+@contextlib.contextmanager
+def command_line_hints() -> Iterator[None]:
+    """Let errors name an option where the library's hint names an argument."""
+    from ltxcore.errors import OutputExistsError
+
+    try:
+        yield
+    except OutputExistsError as error:
+        if error.path is None or not Path(error.path).is_dir():
+            error.hint = "use --force to replace it, or choose another path with --output"
+        raise
 
 
 def keep_up(
@@ -146,25 +191,32 @@ def report(
     """Say what was restored."""
     if result.clamped:
         note("The time is later than everything in the replica: this is its newest state.")
-    if as_json:
-        print_json(
-            {
-                "db_path": str(result.path),
-                "replica": origin.client.type,
-                "txid": str(result.pos.txid),
-                "duration_ms": round(seconds * 1000),
-                "integrity_check": integrity_check,
-                "page_size": result.page_size,
-                "page_count": result.page_count,
-                "files": len(result.files),
-                "bytes_read": result.bytes_read,
-                "clamped": result.clamped,
-            }
+    at = "" if result.created_at is None else f" of {format_time(result.created_at)}"
+    if not result.exact:
+        note(
+            "The states right before that time were merged with later ones. "
+            f"This is the newest earlier one: TXID {result.pos.txid}{at}."
         )
+    if as_json:
+        found = {
+            "db_path": str(result.path),
+            "replica": origin.client.type,
+            "txid": str(result.pos.txid),
+            "duration_ms": round(seconds * 1000),
+            "integrity_check": integrity_check,
+            "page_size": result.page_size,
+            "page_count": result.page_count,
+            "files": len(result.files),
+            "bytes_read": result.bytes_read,
+            "clamped": result.clamped,
+        }
+        if result.created_at is not None:
+            found |= {"timestamp": format_time(result.created_at), "exact": result.exact}
+        print_json(found)
         return
     checked = "" if integrity_check == "none" else f", {integrity_check} check ok"
     click.echo(
-        f"restored {result.path}: TXID {result.pos.txid}, {result.page_count} pages of {result.page_size} "
+        f"restored {result.path}: TXID {result.pos.txid}{at}, {result.page_count} pages of {result.page_size} "
         f"bytes from {len(result.files)} files in {seconds:.1f} s{checked}"
     )
 

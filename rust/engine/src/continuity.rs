@@ -53,11 +53,6 @@ impl Stamp {
             size: metadata.len(),
         }
     }
-
-    /// Whether the content is the same; losing a name changes only the other time.
-    fn has_content_of(&self, other: &Self) -> bool {
-        (self.modified_ns, self.size) == (other.modified_ns, other.size)
-    }
 }
 
 /// What checkpoints leave in the wal-index.
@@ -81,12 +76,14 @@ pub(crate) struct Observed {
     checkpoints: Option<Checkpoints>,
     /// The turn that was ours then, if it keeps every checkpoint from writing.
     quiet_turn: Option<u64>,
+    /// The WAL has no name any more: what is in it alone is in no database that anybody else could open.
+    wal_is_gone: bool,
 }
 
 impl Observed {
     /// Before the first look.
     pub(crate) fn nothing() -> Self {
-        Self { stamp: Stamp::default(), checkpoints: None, quiet_turn: None }
+        Self { stamp: Stamp::default(), checkpoints: None, quiet_turn: None, wal_is_gone: false }
     }
 }
 
@@ -139,7 +136,8 @@ impl Live {
     pub(crate) fn observe(&self) -> Result<Observed> {
         // In this order: a checkpoint that comes in between will be seen as one.
         let checkpoints = self.checkpoints_now()?;
-        Ok(Observed { stamp: self.files.stamp()?, checkpoints, quiet_turn: None })
+        let wal_is_gone = self.observed.wal_is_gone;
+        Ok(Observed { stamp: self.files.stamp()?, checkpoints, quiet_turn: None, wal_is_gone })
     }
 
     /// Whether everything is still what it was: the names, and the content of the database file but for checkpoints.
@@ -166,6 +164,7 @@ impl Live {
             stamp,
             checkpoints: checkpoints.or(self.observed.checkpoints),
             quiet_turn: self.quiet_turn(),
+            wal_is_gone: names.wal == Name::Gone,
         };
         self.tell_of_removed(names);
         Ok(())
@@ -217,15 +216,19 @@ impl Live {
         Ok(None)
     }
 
-    /// Before everything is let go because something changed underneath. What was committed can still be read from the WAL
-    /// that is open here. Nothing is written into the database file: its content may be another one by now. The generation of
-    /// the WAL is returned whose frames may belong to another file than the one beside them.
+    /// Before everything is let go because something changed underneath. Nothing is written into the database file unless it is
+    /// proved to be the one that the frames belong to. The generation of the WAL is returned whose frames may belong to another file than the one
+    /// beside them.
     pub(crate) fn let_go(&mut self) -> Option<Salt> {
-        if self.position.lost.is_none() {
+        let is_ours = self.has_own_content().unwrap_or(false);
+        let is_gone = self.files.names().db == Name::Gone;
+        if self.position.lost.is_none() && (is_ours || is_gone) {
+            // What was committed can still be read from the WAL that is open here. Beside another database file its frames may
+            // be those of that one already.
             let _ = self.catch_up().and_then(|_| self.emit_read());
         }
-        let _ = self.empty_stale_wal();
-        if self.has_own_content().unwrap_or(false) { self.distrusted } else { self.unproved_frames() }
+        let _ = if is_ours { self.save_replaced_wal() } else { self.empty_stale_wal() };
+        if is_ours { self.distrusted } else { self.unproved_frames() }
     }
 
     /// Whether the name still means the file that is open here, with nothing in it that SQLite has not written.
@@ -237,6 +240,22 @@ impl Live {
         Ok(self.files.stamp()? == self.observed.stamp || self.is_by_checkpoint(checkpoints)?)
     }
 
+    /// The WAL that we have open has lost its name to another one, the wal-index has not: who opens the database now is told of
+    /// frames that only we can read. Once they are in the database file nobody needs them.
+    fn save_replaced_wal(&mut self) -> Result<()> {
+        let names = self.files.names();
+        let index = self.files.wal_index()?;
+        let has_read_all = self.position.cursor.zip(index).is_some_and(|(cursor, index)| {
+            cursor.header.salt == index.salt && cursor.frames() == u64::from(index.mx_frame)
+        });
+        if names.wal == Name::Same || names.shm != Name::Same || !has_read_all || self.position.lost.is_some()
+        {
+            return Ok(());
+        }
+        self.turns.rollback()?;
+        self.turns.move_frames()
+    }
+
     /// Frames that are in the database file already would be applied once more, to whatever has its name by then, when the
     /// next connection rebuilds the wal-index. Emptying such a WAL writes to nothing else.
     fn empty_stale_wal(&mut self) -> Result<()> {
@@ -245,14 +264,11 @@ impl Live {
             return Ok(());
         }
         self.turns.rollback()?;
-        if names.db != Name::Same && self.observed.stamp.has_content_of(&self.files.stamp()?) {
-            // The file that we have open is the one that the frames belong to, under whatever name.
-            self.turns.move_frames()?;
-        }
-        let is_drained = |index: WalIndex| {
-            index.mx_frame > 0 && index.backfilled >= index.mx_frame && !self.is_opened_anew()
-        };
-        if self.files.wal_index()?.is_some_and(is_drained) {
+        // A frame that has come since may be of the database that has the name now, and must not be moved into ours.
+        let is_as_before =
+            self.files.checkpoints()?.is_some_and(|now| Some(now) == self.observed.checkpoints);
+        let is_drained = |index: WalIndex| index.mx_frame > 0 && index.backfilled >= index.mx_frame;
+        if is_as_before && self.files.wal_index()?.is_some_and(is_drained) && !self.is_opened_anew() {
             self.turns.empty_wal()?;
         }
         Ok(())
@@ -263,6 +279,14 @@ impl Live {
     fn unproved_frames(&self) -> Option<Salt> {
         let index = self.files.wal_index().ok().flatten()?;
         (index.backfilled < index.mx_frame).then_some(index.salt)
+    }
+
+    /// Moves what a WAL without a name holds into the database file, as its last connection would.
+    pub(crate) fn save_nameless_wal(&mut self) -> Result<()> {
+        if self.observed.wal_is_gone && !self.pace.wal_is_drained() && self.frames_are_trusted() {
+            self.move_frames()?;
+        }
+        Ok(())
     }
 
     /// Whether the frames of the WAL belong to the database file that we have open.

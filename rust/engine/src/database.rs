@@ -106,10 +106,12 @@ impl Database {
         let mut state = self.state();
         self.on_live(&mut state, |live| {
             live.verify_files()?;
+            live.verify_chain()?;
             live.leap()?;
             // Once more: until the transaction had begun, what was there could still be exchanged.
             live.verify_files()?;
             live.emit()?;
+            live.save_nameless_wal()?;
             live.settle_doubt()?;
             Ok(live.pos())
         })
@@ -144,7 +146,11 @@ impl Database {
     /// # Errors
     /// As [`Database::sync`], and what `out` answers.
     pub fn snapshot<W: Write>(&self, out: W) -> Result<Header> {
-        let snapshot = self.on_live(&mut self.state(), Live::begin_snapshot)?;
+        let mut state = self.state();
+        let snapshot = self.on_live(&mut state, Live::begin_snapshot)?;
+        if snapshot.is_independent() {
+            drop(state);
+        }
         snapshot.write(out)
     }
 
@@ -352,9 +358,6 @@ impl Live {
 
     /// Lets the database go as SQLite's last connection would, if we are the last one.
     fn close(mut self) -> Result<()> {
-        if self.frames_are_trusted() {
-            self.move_frames()?;
-        }
         let is_unchanged = self.verify_files().is_ok();
         self.flush_sums()?;
         let tidy = is_unchanged && self.frames_are_trusted();

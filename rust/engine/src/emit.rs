@@ -15,6 +15,7 @@ use crate::continuity::Stamp;
 use crate::error::{Context, Result};
 use crate::live::Live;
 use crate::meta_dir::{MetaDir, Staged};
+use crate::page_form::PageForm;
 use crate::page_sums::Place;
 use crate::pending::Pending;
 
@@ -26,6 +27,7 @@ pub(crate) struct Job {
     header: Header,
     pgnos: Vec<Pgno>,
     pages: Pending,
+    form: PageForm,
     meta: Arc<MetaDir>,
 }
 
@@ -43,7 +45,9 @@ impl Live {
         if self.position.lost.is_some() {
             return self.repair();
         }
-        let Some(job) = self.take_job()? else { return Ok(None) };
+        let Some(job) = self.take_job()? else {
+            return if self.position.lost.is_some() { self.repair() } else { Ok(None) };
+        };
         let written = job.write();
         self.finish_job(written).map(Some)
     }
@@ -64,13 +68,17 @@ impl Live {
             return Ok(None);
         }
         self.verify_chain()?;
+        self.see_form()?;
+        if self.position.lost.is_some() {
+            return Ok(None);
+        }
         let header = self.next_header(self.position.commit_read)?;
         self.keep_grown_pages()?;
         let pgnos = self.pending.pgnos(header.commit);
         let fresh = self.spare.take().unwrap_or_else(|| Pending::new(self.page_size, self.meta.own_dir()));
         let pages = std::mem::replace(&mut self.pending, fresh);
         self.position.begin_file();
-        Ok(Some(Job { header, pgnos, pages, meta: Arc::clone(&self.meta) }))
+        Ok(Some(Job { header, pgnos, pages, form: self.form, meta: Arc::clone(&self.meta) }))
     }
 
     /// Takes note of a file that was written, or could not be: then its pages are found again by comparing all of them.
@@ -220,6 +228,7 @@ impl Job {
         let mut changed = Vec::with_capacity(self.pgnos.len());
         for &pgno in &self.pgnos {
             self.pages.read(pgno, &mut page).context("read kept pages for", path)?;
+            self.form.complete(&mut page);
             encoder.write_page(pgno, &page).context("write", path)?;
             changed.push((pgno, ltx::page_checksum(pgno, &page)));
         }

@@ -148,6 +148,7 @@ impl Live {
     /// A file that is due is left in `job`, or made at once when that takes comparing every page.
     fn look(&mut self, now: Instant, job: &mut Option<Job>) -> Result<Look> {
         self.verify_files()?;
+        self.verify_chain()?;
         let read = self.catch_up()?;
         self.take_turns(now)?;
         let due = self.due(now);
@@ -161,6 +162,8 @@ impl Live {
             self.emit()?;
             return Ok(Look { busy: true, ..Look::default() });
         }
+        // Once more: between the last time and the reading another database may have come to have the name.
+        self.verify_files()?;
         *job = self.take_job()?;
         Ok(Look { busy: true, ..Look::default() })
     }

@@ -19,6 +19,7 @@ mod live;
 mod meta_dir;
 mod notices;
 mod options;
+mod page_form;
 mod page_sums;
 mod pending;
 mod repair;

@@ -14,6 +14,7 @@ use crate::files::{LiveFiles, Name, WalFile};
 use crate::meta_dir::MetaDir;
 use crate::notices::Notices;
 use crate::options::Options;
+use crate::page_form::PageForm;
 use crate::page_sums::PageSums;
 use crate::pending::Pending;
 use crate::seal::Pace;
@@ -62,6 +63,7 @@ pub(crate) struct Live {
     pub(crate) chain_wanted: Option<TxId>,
     pub(crate) reader: Option<WalReader<WalFile>>,
     pub(crate) page_size: PageSize,
+    pub(crate) form: PageForm,
     pub(crate) position: Position,
     pub(crate) pending: Pending,
     /// Memory of the last L0 file, for the pages after the next one.
@@ -132,7 +134,10 @@ impl Live {
                 }
             }
             if Instant::now() >= deadline {
-                return Err(Error::Busy { path: self.path().to_owned() });
+                return match self.end_without_wal()? {
+                    Some(_) => Ok(self.lose("the wal was removed")),
+                    None => Err(Error::Busy { path: self.path().to_owned() }),
+                };
             }
             // Whoever writes the index may have lost the processor in the middle of it.
             std::thread::sleep(INDEX_WAIT);

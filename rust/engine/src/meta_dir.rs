@@ -10,7 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use ltx::{Timestamp, TxId};
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use osvfs::LockFile;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::error::{Context, Error, Result};
 
@@ -57,7 +58,7 @@ pub(crate) struct MetaDir {
     level0: PathBuf,
     own: PathBuf,
     ownership: Ownership,
-    _lock: File,
+    _lock: LockFile,
 }
 
 impl MetaDir {
@@ -298,11 +299,9 @@ fn create(path: &Path, ownership: Ownership) -> io::Result<File> {
     Ok(file)
 }
 
-/// The kernel lets go of the lock when the process ends, however it ends.
-fn lock(path: &Path, ownership: Ownership) -> io::Result<File> {
-    let file = create(path, ownership)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
+/// The kernel lets go of the lock when the process ends, however it ends, and no child of it has the lock.
+fn lock(path: &Path, ownership: Ownership) -> io::Result<LockFile> {
+    LockFile::lock(|| create(path, ownership))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a directory, not a database")]

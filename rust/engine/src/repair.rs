@@ -116,6 +116,17 @@ impl Live {
     fn pin(&mut self) -> Result<Pinned> {
         self.pending.clear();
         self.leap()?;
+        let pinned = self.look_at_newest()?;
+        self.form = pinned.0.form()?;
+        Ok(pinned)
+    }
+
+    /// The database at its newest commit, to be looked at only while a transaction is held that began no later.
+    pub(crate) fn newest_view(&mut self) -> Result<View> {
+        self.look_at_newest().map(|(view, ..)| view)
+    }
+
+    fn look_at_newest(&mut self) -> Result<Pinned> {
         for attempt in 0..PIN_TRIES {
             if let Some(index) = self.files.wal_index()?
                 && let Some(pinned) = self.try_pin(&index)?
@@ -143,7 +154,7 @@ impl Live {
             return Ok(Some((view(None), None, 0)));
         }
         let Some(header) = self.files.wal_header()?.filter(|header| header.salt == index.salt) else {
-            return Ok(None);
+            return Ok(self.end_of(index).map(|end| (view(None), Some(end), index.backfilled)));
         };
         if header.page_size != self.page_size {
             let what = "the page size of the wal is another one";
@@ -153,6 +164,23 @@ impl Live {
         let end = Cursor { header, offset, checksum: index.frame_checksum };
         let overlay = self.overlay(header, index.backfilled, end)?;
         Ok(overlay.map(|overlay| (view(Some(overlay)), Some(end), index.backfilled)))
+    }
+
+    /// Where the WAL ends, if it was removed while the wal-index is in use and every frame is in the database file, as after a
+    /// rest: what is committed next goes on from what the index says.
+    pub(crate) fn end_without_wal(&self) -> Result<Option<Cursor>> {
+        let Some(index) = self.files.wal_index()? else { return Ok(None) };
+        let is_here = self.files.wal_header()?.is_some_and(|header| header.salt == index.salt);
+        Ok(if is_here { None } else { self.end_of(&index) })
+    }
+
+    fn end_of(&self, index: &WalIndex) -> Option<Cursor> {
+        if index.mx_frame == 0 || index.backfilled < index.mx_frame {
+            return None;
+        }
+        let header = WalHeader::new(index.byte_order, self.page_size, 0, index.salt);
+        let offset = wal_size(index.mx_frame.into(), self.page_size);
+        Some(Cursor { header, offset, checksum: index.frame_checksum })
     }
 
     /// The frames up to `end` that are not in the database file yet; `None` when they do not lead there.

@@ -15,6 +15,7 @@ use crate::live::{Live, Position};
 use crate::meta_dir::MetaDir;
 use crate::notices::Notices;
 use crate::options::Options;
+use crate::page_form::PageForm;
 use crate::page_sums::PageSums;
 use crate::pending::Pending;
 use crate::seal::Pace;
@@ -49,6 +50,7 @@ impl Live {
             turns,
             reader: None,
             page_size,
+            form: PageForm::default(),
             position: Position::unknown(remote),
             pending: Pending::new(page_size, meta.own_dir()),
             spare: None,
@@ -64,6 +66,7 @@ impl Live {
             meta: Arc::new(meta),
         };
         live.verify_opened()?;
+        live.form = live.newest_view()?.form()?;
         live.find_position(remote)?;
         Ok(live)
     }
@@ -116,7 +119,10 @@ impl Live {
             Some(cursor) => self.go_on_at(Some(cursor), header.commit),
             // The database file is what the L0 files hold, and nothing was moved into it since: what came after is in the WAL, and
             // what is in the WAL came after, or does no harm when it is read once more.
-            None if place.is_whole => self.go_on_at(None, header.commit),
+            None if place.is_whole => {
+                let cursor = self.end_without_wal()?;
+                self.go_on_at(cursor, header.commit)
+            }
             None => {
                 self.position.lost = Some("the wal does not continue the newest L0 file");
                 Ok(())
@@ -216,6 +222,7 @@ impl Live {
         let mut page = vec![0; self.page_size.bytes()];
         for (pgno, offset) in map.iter() {
             ltx::ReadAt::read_exact_at(&self.files.wal, &mut page, offset).context("read", self.path())?;
+            self.form.complete(&mut page);
             if sums.get(pgno)? != ltx::page_checksum(pgno, &page) {
                 return Ok(false);
             }

@@ -11,6 +11,7 @@ use wal::{PageMap, PageSource};
 
 use crate::error::{Context, Error, Result};
 use crate::files::LiveFiles;
+use crate::page_form::PageForm;
 use crate::page_sums::PageSums;
 
 /// Bytes of pages in one batch.
@@ -84,6 +85,7 @@ pub(crate) fn scan(
     wanted: Wanted<'_>,
     mut sink: impl FnMut(&Batch) -> Result<()>,
 ) -> Result<()> {
+    let form = view.form()?;
     let batch_pages = u32::try_from(BATCH_BYTES / view.page_size.bytes()).unwrap_or(1).max(1);
     let batches = view.commit.get().div_ceil(batch_pages);
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS) as u32;
@@ -92,7 +94,7 @@ pub(crate) fn scan(
             .map(|worker| {
                 let (sender, receiver) = sync_channel(QUEUE);
                 let mine = (worker..batches).step_by(workers as usize);
-                scope.spawn(move || work(view, wanted, mine, batch_pages, &sender));
+                scope.spawn(move || work(view, form, wanted, mine, batch_pages, &sender));
                 receiver
             })
             .collect();
@@ -111,6 +113,7 @@ pub(crate) fn scan(
 
 fn work(
     view: &View,
+    form: PageForm,
     wanted: Wanted<'_>,
     batches: impl Iterator<Item = u32>,
     batch_pages: u32,
@@ -125,7 +128,7 @@ fn work(
     for batch in batches {
         let first = batch * batch_pages + 1;
         let last = (first + (batch_pages - 1)).min(view.commit.get());
-        let made = make(view, wanted, first..=last, &mut source);
+        let made = make(view, form, wanted, first..=last, &mut source);
         let failed = made.is_err();
         if out.send(made).is_err() || failed {
             return;
@@ -135,6 +138,7 @@ fn work(
 
 fn make<D: ltx::ReadAt, W: ltx::ReadAt>(
     view: &View,
+    form: PageForm,
     wanted: Wanted<'_>,
     pgnos: std::ops::RangeInclusive<u32>,
     source: &mut PageSource<'_, D, W>,
@@ -146,12 +150,18 @@ fn make<D: ltx::ReadAt, W: ltx::ReadAt>(
         sums.read_run(first, &mut known)?;
     }
     let mut batch = Batch { sums: Vec::with_capacity(count), ..Batch::default() };
+    let mut completed = vec![0; view.page_size.bytes()];
     for (pgno, known) in pgnos.filter_map(Pgno::new).zip(known) {
         if pgno == view.page_size.lock_pgno() {
             batch.sums.push(Checksum::NONE);
             continue;
         }
-        let page = source.page(pgno).context("read", path)?;
+        let mut page = source.page(pgno).context("read", path)?;
+        if view.overlay.as_ref().is_some_and(|frames| frames.get(pgno).is_some()) {
+            completed.copy_from_slice(page);
+            form.complete(&mut completed);
+            page = &completed;
+        }
         let sum = ltx::page_checksum(pgno, page);
         batch.sums.push(sum);
         if matches!(wanted, Wanted::Every) || (matches!(wanted, Wanted::Differing(_)) && sum.get() != known) {

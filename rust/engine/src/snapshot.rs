@@ -39,8 +39,8 @@ impl Drop for Running {
 pub(crate) struct Snapshot {
     view: View,
     header: Header,
-    // Ends the transaction before the count goes down.
-    conn: Conn,
+    // Ends the transaction before the count goes down. Where no further connection can be had, the engine's own holds the WAL.
+    conn: Option<Conn>,
     _running: Running,
 }
 
@@ -48,9 +48,17 @@ impl Live {
     /// Fixes the database at its newest position.
     pub(crate) fn begin_snapshot(&mut self) -> Result<Snapshot> {
         let running = self.snapshots.begin();
-        let conn = self.connect()?;
-        conn.begin_read(self.options.busy_timeout)?;
-        self.catch_up()?;
+        let conn = match self.connect() {
+            Err(Error::IndexRemoved { .. }) => None,
+            conn => Some(conn?),
+        };
+        match &conn {
+            Some(conn) => {
+                conn.begin_read(self.options.busy_timeout)?;
+                self.catch_up()?;
+            }
+            None => drop(self.leap()?),
+        }
         self.emit()?;
         if self.position.txid.is_none() {
             return Err(Error::NotReady { path: self.path().to_owned() });
@@ -80,7 +88,12 @@ impl Snapshot {
         })?;
         let (mut out, _) = encoder.finish(Checksum::NONE).context("write a snapshot of", path)?;
         out.flush().context("write a snapshot of", path)?;
-        self.conn.rollback()?;
+        self.conn.as_ref().map_or(Ok(()), Conn::rollback)?;
         Ok(self.header)
+    }
+
+    /// Whether it is held by a connection of its own, so that replication can go on meanwhile.
+    pub(crate) fn is_independent(&self) -> bool {
+        self.conn.is_some()
     }
 }

@@ -13,14 +13,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use vfs::page_checksum::{MAGIC, SIZE, SMALLEST_PAGE, has_checksums, is_page, is_sound, seal};
 use vfs::{Code, Reply, Result};
 
 use crate::fd_pool::{Descriptor, OpenHow};
 
-/// Bytes of a checksum.
-const SIZE: usize = 8;
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-const SMALLEST_PAGE: usize = 512;
 /// Page size of a new database: SQLite's own default.
 const NEW_PAGE: usize = 4096;
 
@@ -138,38 +135,6 @@ pub fn write_checksums(database: &Path) -> io::Result<u64> {
     }
     file.sync_all()?;
     Ok(pages)
-}
-
-fn has_checksums(header: &[u8]) -> bool {
-    usize::from(header[20]) == SIZE
-}
-
-fn is_page(buf: &[u8]) -> bool {
-    buf.len() >= SMALLEST_PAGE && buf.len().is_power_of_two()
-}
-
-fn is_sound(page: &[u8]) -> bool {
-    let (content, checksum) = page.split_at(page.len() - SIZE);
-    checksum == checksum_of(content)
-}
-
-fn seal(page: &mut [u8]) {
-    let (content, checksum) = page.split_at_mut(page.len() - SIZE);
-    checksum.copy_from_slice(&checksum_of(content));
-}
-
-/// Two running sums over pairs of little-endian words.
-fn checksum_of(content: &[u8]) -> [u8; SIZE] {
-    let (mut s1, mut s2) = (0u32, 0u32);
-    for pair in content.chunks_exact(8) {
-        let [a, b, c, d, e, f, g, h] = *pair else { continue };
-        s1 = s1.wrapping_add(u32::from_le_bytes([a, b, c, d])).wrapping_add(s2);
-        s2 = s2.wrapping_add(u32::from_le_bytes([e, f, g, h])).wrapping_add(s1);
-    }
-    let mut checksum = [0; SIZE];
-    checksum[..4].copy_from_slice(&s1.to_le_bytes());
-    checksum[4..].copy_from_slice(&s2.to_le_bytes());
-    checksum
 }
 
 /// The one page of a database in which nothing was made yet (SQLite, "Database File Format", sections 1.3 and 1.6), except that it

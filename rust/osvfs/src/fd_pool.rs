@@ -9,6 +9,9 @@
 //! one way that cannot take a lock away: under a write lock of another open file description on every byte of the file. While it
 //! is held nobody has a lock there, in this process either, and nobody can get one; and it goes with the last descriptor, only
 //! after the kernel has dropped the locks of the process. A file without a name left is closed at once: nobody can open it again.
+//!
+//! A forked child keeps none of these descriptors ([`vfs::UnsharedFile`]), so that no lock outlives its owner. One that was opened while
+//! another thread forked may be shared with the child all the same. No lock is ever taken through it: it is parked at once.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -16,6 +19,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+
+use vfs::{ProcessLocal, UnsharedFile, open_unshared};
 
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::per_process::lock;
@@ -72,46 +77,40 @@ impl OpenHow {
 /// An open file of the pool.
 #[derive(Debug)]
 struct OpenFile {
-    file: File,
-    id: FileId,
+    file: UnsharedFile,
     is_writable: bool,
-    /// Another number now means that it was inherited through a fork, so that the parent uses the same description.
-    forks: u64,
 }
 
 impl OpenFile {
+    fn id(&self) -> FileId {
+        let (device, inode) = self.file.identity();
+        FileId { device, inode }
+    }
+
     /// A lock under which closing this descriptor takes no lock away.
-    ///
-    /// It is that of a description of its own: a child that was forked since this one was opened has this one too, and would
-    /// keep the lock for as long as it lives.
     fn closing_guard(&self) -> Guard {
         let is_free = || {
             fcntl::conflict(self.file.as_fd(), Owner::Description, Kind::Write, Range::ALL).ok() == Some(None)
         };
-        if !self.is_writable || !is_free() {
+        if !self.is_writable || vfs::is_forking() || !is_free() {
             return Guard::Refused(None);
         }
-        let again = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let Ok(file) = open_above_stderr(OpenOptions::new().read(true).write(true), Path::new(&again)) else {
-            return Guard::Refused(None);
-        };
-        if fcntl::set(file.as_fd(), Owner::Description, Kind::Write, Range::ALL).is_ok() {
+        let again = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
+        let open = || open_above_stderr(OpenOptions::new().read(true).write(true), Path::new(&again));
+        let Ok(file) = UnsharedFile::open(open) else { return Guard::Refused(None) };
+        if !file.is_shared() && fcntl::set(file.as_fd(), Owner::Description, Kind::Write, Range::ALL).is_ok()
+        {
             return Guard::Held(file);
         }
         // Somebody came in between. Now there are two that cannot be closed.
-        let (id, is_writable) = (self.id, self.is_writable);
-        Guard::Refused(Some(Self { file, id, is_writable, forks: vfs::fork_generation() }))
-    }
-
-    fn was_inherited(&self) -> bool {
-        self.forks != vfs::fork_generation()
+        Guard::Refused(Some(Self { file, is_writable: true }))
     }
 }
 
 /// Whether a descriptor may be closed.
 enum Guard {
     /// While this file is open, which is to be closed last.
-    Held(File),
+    Held(UnsharedFile),
     /// Not now; and neither may the descriptor that was opened to find out.
     Refused(Option<OpenFile>),
 }
@@ -126,16 +125,21 @@ impl Descriptor {
     /// # Errors
     /// What `stat` or `open` answers.
     pub(crate) fn open(path: &Path, how: OpenHow) -> io::Result<Self> {
-        lock(&POOL).open(path, how).map(Self)
+        if let Some(parked) = reuse(path, how) {
+            return Ok(Self(parked));
+        }
+        // Opened without the lock on the pool: some files make their opener wait.
+        let aside = |file| lock(POOL.get()).park(Arc::new(file));
+        open_file(path, how, aside).map(|file| Self(Arc::new(file)))
     }
 
     /// Device and inode of the file.
     pub(crate) fn id(&self) -> FileId {
-        self.0.id
+        self.0.id()
     }
 
     pub(crate) fn file(&self) -> &File {
-        &self.0.file
+        self.0.file.file()
     }
 }
 
@@ -147,7 +151,9 @@ impl AsFd for Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        lock(&POOL).park(Arc::clone(&self.0));
+        if !self.0.file.is_inherited() {
+            lock(POOL.get()).park(Arc::clone(&self.0));
+        }
     }
 }
 
@@ -239,35 +245,39 @@ pub enum LockedBy {
     Writer,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { parked: Vec::new() });
+static POOL: ProcessLocal<Mutex<Pool>> = ProcessLocal::new(Mutex::default);
 
+#[derive(Default)]
 struct Pool {
     /// Unlocked and out of use, the one that was parked first at the front.
     parked: Vec<Arc<OpenFile>>,
 }
 
+/// A parked descriptor of the file that `path` names now.
+fn reuse(path: &Path, how: OpenHow) -> Option<Arc<OpenFile>> {
+    if how.exclusive {
+        return None;
+    }
+    let wanted = FileId::of(path).ok()?;
+    let found = lock(POOL.get()).take(wanted, how.write)?;
+    if how.is_allowed(path) {
+        return Some(found);
+    }
+    lock(POOL.get()).parked.push(found);
+    None
+}
+
 impl Pool {
-    fn open(&mut self, path: &Path, how: OpenHow) -> io::Result<Arc<OpenFile>> {
-        self.forget_inherited();
-        if !how.exclusive
-            && let Ok(wanted) = FileId::of(path)
-            && let Some(found) =
-                self.parked.iter().position(|file| file.id == wanted && file.is_writable == how.write)
-            && how.is_allowed(path)
-        {
-            return Ok(self.parked.remove(found));
-        }
-        open_file(path, how).map(Arc::new)
+    fn take(&mut self, wanted: FileId, is_writable: bool) -> Option<Arc<OpenFile>> {
+        let fits = |file: &Arc<OpenFile>| {
+            file.id() == wanted && file.is_writable == is_writable && !file.file.is_shared()
+        };
+        self.parked.iter().position(fits).map(|found| self.parked.remove(found))
     }
 
     fn park(&mut self, file: Arc<OpenFile>) {
-        self.forget_inherited();
-        if file.was_inherited() {
-            std::mem::forget(file);
-            return;
-        }
         self.parked.push(file);
-        self.parked.retain(|file| file.file.metadata().map_or(true, |metadata| metadata.nlink() > 0));
+        self.parked.retain(|file| file.file.file().metadata().map_or(true, |metadata| metadata.nlink() > 0));
         let (mut surplus, mut place) = (self.parked.len().saturating_sub(MAX_PARKED), 0);
         while surplus > 0 && place < self.parked.len() {
             match self.parked[place].closing_guard() {
@@ -283,23 +293,22 @@ impl Pool {
             }
         }
     }
-
-    /// The parent's descriptions stay open in a forked child, out of use: to use one would be to use the parent's locks, and to
-    /// close one might drop locks of the child.
-    fn forget_inherited(&mut self) {
-        if self.parked.first().is_some_and(|file| file.was_inherited()) {
-            std::mem::take(&mut self.parked).into_iter().for_each(std::mem::forget);
-        }
-    }
 }
 
 /// The lowest descriptor that a database may have: a message that somebody prints must not land in it.
 const LOWEST: i32 = 3;
 
-fn open_file(path: &Path, how: OpenHow) -> io::Result<OpenFile> {
-    let file = open_above_stderr(&how.options(), path)?;
-    let id = FileId::from_metadata(&file.metadata()?);
-    Ok(OpenFile { file, id, is_writable: how.write, forks: vfs::fork_generation() })
+/// Opens a file that no child shares; `aside` gets what one may share, because another thread was forking.
+fn open_file(path: &Path, how: OpenHow, mut aside: impl FnMut(OpenFile)) -> io::Result<OpenFile> {
+    let made = |file| OpenFile { file, is_writable: how.write };
+    let mut now = how;
+    let open = || {
+        let file = open_above_stderr(&now.options(), path)?;
+        // If it has to be opened once more, it is there.
+        now = OpenHow { create: false, exclusive: false, ..how };
+        Ok(file)
+    };
+    open_unshared(open, |file| aside(made(file))).map(made)
 }
 
 /// Opens a file, live or not, under a descriptor of its own that is none of the standard ones.
@@ -337,85 +346,4 @@ impl OpenHow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whether some descriptor of this process is the file that has, or had, this name. Inodes are used again too soon to tell.
-    fn is_open(path: &Path) -> bool {
-        let deleted = format!("{} (deleted)", path.display());
-        fs::read_dir("/proc/self/fd").unwrap().flatten().any(|entry| {
-            fs::read_link(entry.path()).is_ok_and(|file| file == path || file == Path::new(&deleted))
-        })
-    }
-
-    #[test]
-    fn a_dropped_descriptor_stays_open_and_is_used_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, link) = (dir.path().join("db"), dir.path().join("link"));
-        fs::write(&path, b"page").unwrap();
-        fs::hard_link(&path, &link).unwrap();
-        let first = PooledFile::open(&path).unwrap();
-        let number = first.0.as_fd().as_raw_fd();
-        drop(first);
-        assert!(is_open(&path));
-        let again = PooledFile::open(&link).unwrap();
-        assert_eq!(again.0.as_fd().as_raw_fd(), number);
-        let other = PooledFile::open(&path).unwrap();
-        assert_ne!(other.0.as_fd().as_raw_fd(), number, "two users never share one");
-        let mut buf = [0; 8];
-        assert_eq!(again.read_at(&mut buf, 2).unwrap(), 2);
-        assert_eq!((&buf[..2], again.size().unwrap()), (&b"ge"[..], 4));
-    }
-
-    #[test]
-    fn a_replaced_file_is_another_file_and_an_unlinked_one_is_let_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("db");
-        fs::write(&path, b"old").unwrap();
-        let old = PooledFile::open(&path).unwrap();
-        fs::rename(&path, dir.path().join("gone")).unwrap();
-        fs::remove_file(dir.path().join("gone")).unwrap();
-        fs::write(&path, b"newer").unwrap();
-        let new = PooledFile::open(&path).unwrap();
-        assert_eq!((old.size().unwrap(), new.size().unwrap()), (3, 5));
-        assert!(is_open(&dir.path().join("gone")));
-        drop(old);
-        assert!(!is_open(&dir.path().join("gone")));
-        assert_eq!(FileId::of(&path).unwrap(), new.id());
-    }
-
-    #[test]
-    fn a_missing_file_is_not_found_and_an_existing_one_is_not_made_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("none");
-        assert_eq!(PooledFile::open(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
-        let anew = OpenHow { create: true, exclusive: true, ..OpenHow::WRITE };
-        drop(Descriptor::open(&path, anew).unwrap());
-        assert_eq!(Descriptor::open(&path, anew).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-    }
-
-    #[test]
-    fn beyond_the_limit_the_oldest_are_closed_unless_somebody_here_has_a_lock() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut pool = Pool { parked: Vec::new() };
-        let open = |name: &str| {
-            let path = dir.path().join(name);
-            fs::write(&path, b"page").unwrap();
-            Arc::new(open_file(&path, OpenHow::WRITE).unwrap())
-        };
-        let names: Vec<_> = (0..MAX_PARKED + 10).map(|n| format!("db{n}")).collect();
-        let locked = open("locked");
-        // What another SQLite library in this process would do: a lock of the process, through a descriptor of its own.
-        #[expect(clippy::disallowed_methods, reason = "this is what the pool has to live with")]
-        let theirs = OpenOptions::new().read(true).write(true).open(dir.path().join("locked")).unwrap();
-        fcntl::set(theirs.as_fd(), Owner::Process, Kind::Read, Range::new(0x4000_0002, 510)).unwrap();
-        pool.park(locked);
-        names.iter().for_each(|name| pool.park(open(name)));
-        assert_eq!(pool.parked.len(), MAX_PARKED);
-        assert!(is_open(&dir.path().join("locked")), "its lock would have been lost");
-        let open = names.iter().filter(|name| is_open(&dir.path().join(name))).count();
-        assert_eq!(open, MAX_PARKED - 1);
-        let kept = fcntl::conflict(theirs.as_fd(), Owner::Description, Kind::Write, Range::ALL).unwrap();
-        assert_eq!(kept, Some(Kind::Read), "the lock is still there");
-    }
-}
+mod tests;

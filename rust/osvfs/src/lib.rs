@@ -9,6 +9,8 @@
 //! * `lock` has the five lock levels, a state machine without a system call, and one file for each lock protocol.
 //! * `shm` has the shared memory of WAL mode: mapped and locked between processes, or on the heap of one.
 //! * [`fd_pool`] is the only code in the project that opens or closes a database or `-shm` file.
+//! * [`Exclusive`] holds all locks of a database that is to be replaced.
+//! * [`LockFile`] keeps other processes away from what is no database.
 //! * [`probe`] finds out what a directory can do.
 //!
 //! Unsafe code is in `fcntl`, `mmap`, `shm` and `atomic`.
@@ -18,10 +20,12 @@
 mod atomic;
 mod checksums;
 mod choice;
+mod exclusive;
 mod fcntl;
 pub mod fd_pool;
 mod file;
 mod lock;
+mod lock_file;
 mod mmap;
 mod mode;
 mod path;
@@ -32,10 +36,14 @@ mod shm;
 mod temp;
 mod vfs;
 
+/// The form of page checksums, which those need as well who handle pages.
+pub use ::vfs::page_checksum;
 pub use checksums::write_checksums;
 pub use choice::{LockMode, SyncMode};
+pub use exclusive::Exclusive;
 pub use fd_pool::{FileId, LockBytes, LockedBy, PooledFile};
 pub use lock::break_lock;
+pub use lock_file::LockFile;
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;
 pub use vfs::{OsVfs, register, register_all};

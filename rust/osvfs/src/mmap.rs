@@ -1,19 +1,25 @@
-//! Shared mappings: the only `mmap` of the crate. It hands out raw pointers, never references, since other processes write there.
+//! Memory for SQLite: shared with a file, or of this process alone. It hands out raw pointers, never references, since other
+//! processes write there.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use vfs::UnsharedMemory;
 
-/// A part of a file, mapped and shared with every process that maps it; unmapped when it is dropped.
+/// Memory that stays where it is until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Mapping {
-    address: NonNull<u8>,
-    len: usize,
+pub(crate) enum Mapping {
+    /// A part of a file, shared with every process that maps it, though not with a forked child.
+    Shared(UnsharedMemory),
+    Private {
+        address: NonNull<u8>,
+        len: usize,
+    },
 }
 
-// SAFETY: an address and a length. What is behind them is shared between processes anyway, and nothing here looks at it.
+// SAFETY: an address and a length. Nothing here looks at what is behind them.
 #[expect(unsafe_code, reason = "a raw pointer is not Send by itself")]
 unsafe impl Send for Mapping {}
 
@@ -24,11 +30,7 @@ impl Mapping {
     /// # Errors
     /// What `mmap` answers.
     pub(crate) fn new(fd: BorrowedFd<'_>, offset: u64, len: usize, is_writable: bool) -> io::Result<Self> {
-        let protection = if is_writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-        // SAFETY: no address is asked for, so no mapping that exists is touched.
-        #[expect(unsafe_code, reason = "the system call itself")]
-        let address = unsafe { mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, fd, offset) }?;
-        Self::of(address.cast(), len)
+        UnsharedMemory::map(fd, offset, len, is_writable).map(Self::Shared)
     }
 
     /// `len` bytes of zeros that only this process has.
@@ -41,25 +43,32 @@ impl Mapping {
         let address = unsafe {
             mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
         }?;
-        Self::of(address.cast(), len)
+        let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self::Private { address, len })
     }
 
-    fn of(address: *mut u8, len: usize) -> io::Result<Self> {
-        let address = NonNull::new(address).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { address, len })
+    fn len(&self) -> usize {
+        match self {
+            Self::Shared(memory) => memory.len(),
+            Self::Private { len, .. } => *len,
+        }
     }
 
     /// The address of byte `offset` of the mapping, which must be inside it.
     pub(crate) fn at(&self, offset: usize) -> *mut u8 {
-        debug_assert!(offset < self.len);
-        self.address.as_ptr().wrapping_add(offset)
+        debug_assert!(offset < self.len());
+        match self {
+            Self::Shared(memory) => memory.address(),
+            Self::Private { address, .. } => address.as_ptr(),
+        }
+        .wrapping_add(offset)
     }
 }
 
 /// Single bytes, for finding out whether memory is shared at all.
 impl Mapping {
     pub(crate) fn write_byte(&self, offset: usize, byte: u8) {
-        assert!(offset < self.len, "inside the mapping");
+        assert!(offset < self.len(), "inside the mapping");
         // SAFETY: inside a mapping that is there as long as `self`; only `probe` calls this, for a writable one of its own.
         #[expect(unsafe_code, reason = "memory that is shared is never a reference")]
         unsafe {
@@ -68,7 +77,7 @@ impl Mapping {
     }
 
     pub(crate) fn read_byte(&self, offset: usize) -> u8 {
-        assert!(offset < self.len, "inside the mapping");
+        assert!(offset < self.len(), "inside the mapping");
         // SAFETY: inside a mapping that is there as long as `self`.
         #[expect(unsafe_code, reason = "memory that is shared is never a reference")]
         unsafe {
@@ -79,10 +88,12 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new` with this length. SQLite has let go of every pointer into it: it calls `xShmUnmap`, or closes
-        // the file, only when it uses them no more.
-        #[expect(unsafe_code, reason = "the system call itself")]
-        let unmapped = unsafe { munmap(self.address.as_ptr().cast(), self.len) };
-        debug_assert!(unmapped.is_ok());
+        if let Self::Private { address, len } = *self {
+            // SAFETY: mapped in `private` with this length. SQLite has let go of every pointer into it: it calls `xShmUnmap`,
+            // or closes the file, only when it uses them no more.
+            #[expect(unsafe_code, reason = "the system call itself")]
+            let unmapped = unsafe { munmap(address.as_ptr().cast(), len) };
+            debug_assert!(unmapped.is_ok());
+        }
     }
 }

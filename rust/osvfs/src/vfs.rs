@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+#[cfg(any(test, feature = "linked"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vfs::{
     AccessKind, Code, Error, FileKind, FullPath, OpenFlags, OpenRequest, Opened, RegisterError, Result,
@@ -84,12 +86,15 @@ pub fn register_all(api: &SqliteApi) -> std::result::Result<(), RegisterError> {
 #[cfg(any(test, feature = "linked"))]
 pub fn register_linked() -> io::Result<&'static CStr> {
     const NAME: &CStr = c"ltx-os";
-    static DONE: std::sync::OnceLock<std::result::Result<(), String>> = std::sync::OnceLock::new();
-    let done = DONE.get_or_init(|| {
-        let api = SqliteApi::linked().map_err(|error| error.to_string())?;
-        register(&api, NAME, None, false).map_err(|error| error.to_string())
-    });
-    done.clone().map(|()| NAME).map_err(io::Error::other)
+    // Not a `Once`, which a forked child might find held by a thread that it does not have.
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if !IS_DONE.load(Ordering::Acquire) {
+        let api = SqliteApi::linked().map_err(io::Error::other)?;
+        register(&api, NAME, None, false).map_err(io::Error::other)?;
+        vfs::hold_linked_over_forks();
+        IS_DONE.store(true, Ordering::Release);
+    }
+    Ok(NAME)
 }
 
 impl Vfs for OsVfs {

@@ -4,12 +4,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use ltx::{Timestamp, TxId};
-use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyPermissionError};
+use pyo3::exceptions::{
+    PyAssertionError, PyAttributeError, PyException, PyFileNotFoundError, PyLookupError, PyNameError,
+    PyNotImplementedError, PyPermissionError, PyTypeError, PyValueError,
+};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
-use replica::{Error, FileInfo, ReplicaClient, Result};
+use replica::{Error, FileInfo, ForeignKind, ReplicaClient, Result};
 
 use crate::errors::detached;
 use crate::pyio::{BLOCK, PyReader};
@@ -65,14 +68,32 @@ impl<'a, 'py> FromPyObject<'a, 'py> for PyClient {
     }
 }
 
-/// What a client raised, as an error that a restore hands on. Storage trouble is worth another try, nothing else is.
+/// What a client raised, as an error that a restore hands on.
 fn foreign(error: PyErr) -> Error {
-    let transient = Python::attach(|py| {
-        error.is_instance_of::<PyOSError>(py)
-            && !error.is_instance_of::<PyFileNotFoundError>(py)
-            && !error.is_instance_of::<PyPermissionError>(py)
-    });
-    Error::foreign(error, transient)
+    let kind = Python::attach(|py| foreign_kind(py, &error));
+    Error::Foreign { kind, source: error.into() }
+}
+
+/// Libraries for storage raise what they like when a connection breaks, so only what is surely something else is not worth
+/// another try: refusals, mistakes in code, and what is no failure at all, such as Ctrl-C.
+fn foreign_kind(py: Python<'_>, error: &PyErr) -> ForeignKind {
+    let is_refusal = error.is_instance_of::<PyPermissionError>(py)
+        || error.is_instance_of::<PyValueError>(py)
+        || error.is_instance_of::<PyTypeError>(py)
+        || error.is_instance_of::<PyLookupError>(py)
+        || error.is_instance_of::<PyAttributeError>(py)
+        || error.is_instance_of::<PyNameError>(py)
+        || error.is_instance_of::<PyNotImplementedError>(py)
+        || error.is_instance_of::<PyAssertionError>(py);
+    if !error.is_instance_of::<PyException>(py) {
+        ForeignKind::Stop
+    } else if error.is_instance_of::<PyFileNotFoundError>(py) {
+        ForeignKind::NotFound
+    } else if is_refusal {
+        ForeignKind::Final
+    } else {
+        ForeignKind::Transient
+    }
 }
 
 fn file_info(file: &Bound<'_, PyAny>) -> PyResult<FileInfo> {
@@ -102,6 +123,11 @@ fn py_key<'py>(py: Python<'py>, info: &FileInfo) -> PyResult<Key<'py>> {
 impl ReplicaClient for PyClient {
     fn client_type(&self) -> &str {
         &self.client_type
+    }
+
+    fn location(&self) -> String {
+        let named = Python::attach(|py| self.object.bind(py).repr().map(|name| name.to_string()));
+        named.unwrap_or_else(|_| format!("{} replica", self.client_type))
     }
 
     fn init(&self) -> Result<()> {
@@ -170,6 +196,17 @@ fn unsupported(what: &str) -> Error {
 fn spool(data: &mut dyn Read) -> Result<Py<PyAny>> {
     let open = |py: Python<'_>| Ok(py.import("tempfile")?.call_method0("TemporaryFile")?.unbind());
     let file: Py<PyAny> = Python::attach(open).map_err(foreign)?;
+    match fill(&file, data) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            // The first error is the one to report; what is closed here holds nothing that anybody needs.
+            let _ = Python::attach(|py| file.call_method0(py, intern!(py, "close")).map(drop));
+            Err(error)
+        }
+    }
+}
+
+fn fill(file: &Py<PyAny>, data: &mut dyn Read) -> Result<()> {
     let mut block = vec![0; BLOCK];
     loop {
         let n = data
@@ -181,8 +218,7 @@ fn spool(data: &mut dyn Read) -> Result<Py<PyAny>> {
         })
         .map_err(foreign)?;
     }
-    Python::attach(|py| file.call_method1(py, intern!(py, "seek"), (0,)).map(drop)).map_err(foreign)?;
-    Ok(file)
+    Python::attach(|py| file.call_method1(py, intern!(py, "seek"), (0,)).map(drop)).map_err(foreign)
 }
 
 /// LTX files in a directory.

@@ -25,6 +25,7 @@ macro_rules! exceptions {
 
 exceptions!(
     ChecksumMismatchError,
+    DatabaseBusyError,
     DatabaseError,
     DiskFullError,
     FormatError,
@@ -36,6 +37,8 @@ exceptions!(
     NotOpenError,
     NotReadyError,
     OutputExistsError,
+    OutputInUseError,
+    PageSizeChangedError,
     PositionError,
     PreviousIOError,
     ReplicaError,

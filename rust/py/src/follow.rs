@@ -20,6 +20,12 @@ impl Step {
     fn txid(&self) -> u64 {
         self.0.txid().get()
     }
+
+    /// Whether it has every page.
+    #[getter]
+    fn is_whole(&self) -> bool {
+        self.0.is_whole()
+    }
 }
 
 /// The file of a database that follows a replica.
@@ -44,9 +50,32 @@ impl Followed {
         detached(py, || self.0.merge(client.as_dyn(), &files)).map(Step)
     }
 
+    /// The first page that differs from what the files restore, those of the step left out.
+    #[pyo3(signature = (client, files, step, watch))]
+    fn first_difference(
+        &self,
+        py: Python<'_>,
+        client: Client,
+        files: Vec<Row>,
+        step: Option<&Step>,
+        watch: Py<PyAny>,
+    ) -> PyResult<Option<u32>> {
+        let files: Vec<FileInfo> = files.into_iter().map(info).collect();
+        let mut watch = |done: u32, total: u32| {
+            let look = |py: Python<'_>| {
+                py.check_signals()?;
+                watch.call1(py, (done, total)).map(drop)
+            };
+            Python::attach(look).map_err(|error| replica::Error::foreign(error, false))
+        };
+        let step = step.map(|step| &step.0);
+        let found = detached(py, || self.0.first_difference(client.as_dyn(), &files, step, &mut watch))?;
+        Ok(found.map(ltx::Pgno::get))
+    }
+
     /// Saves what will change in a journal.
-    fn save(&self, py: Python<'_>, step: &Step, marker: PathBuf) -> PyResult<()> {
-        detached(py, || self.0.save(&step.0, &marker))
+    fn save(&self, py: Python<'_>, step: &Step, twin: PathBuf) -> PyResult<()> {
+        detached(py, || self.0.save(&step.0, &twin))
     }
 
     /// Writes the pages.

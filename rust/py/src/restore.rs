@@ -1,5 +1,7 @@
 //! Restores, what can be restored, and compaction, of native and of Python replica clients.
 
+use std::any::Any;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use ltx::{Timestamp, TxId};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use replica::{Plan, Progress, RestoreOptions, RestorePoint, Restored, Target};
+use replica::{Progress, RestoreOptions, RestorePoint, Target};
 
 use crate::client::{Client, Row, row};
 use crate::errors::detached;
@@ -50,11 +52,11 @@ pub(crate) fn compact_level(py: Python<'_>, client: Client, level: u8) -> PyResu
     Ok(written.as_ref().map(row))
 }
 
-type Outcome = (u64, u64, u32, u32, Vec<Row>, u64, bool);
+type Outcome = (u64, u64, u32, u32, Vec<Row>, u64, bool, i64, bool);
 
 /// Rebuilds a database.
 #[pyfunction]
-#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, progress=None, verify=None))]
+#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, rollback_journal=false, progress=None, verify=None, prepare=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments, one for each option")]
 pub(crate) fn restore(
     py: Python<'_>,
@@ -64,25 +66,32 @@ pub(crate) fn restore(
     timestamp_ms: Option<i64>,
     parallelism: usize,
     overwrite: bool,
+    rollback_journal: bool,
     progress: Option<Py<PyAny>>,
     verify: Option<Py<PyAny>>,
+    prepare: Option<Py<PyAny>>,
 ) -> PyResult<Outcome> {
     let target = target(txid, timestamp_ms)?;
-    let watcher = Watcher::new(progress, verify);
-    let done = detached(py, || -> replica::Result<(Plan, Restored)> {
-        let plan = replica::plan(client.as_dyn(), &target)?;
+    let watcher = Watcher { progress, verify, prepare, ..Watcher::default() };
+    let done = detached(py, || {
         let report = |progress: Progress| watcher.report(progress);
         let verify = |path: &Path| watcher.verify(path);
+        let prepare = |path: &Path| watcher.prepare(path);
         let options = RestoreOptions {
             parallelism,
             overwrite,
+            lock: Some(&lock_database),
+            rollback_journal,
             progress: Some(&report),
             verify: Some(&verify),
+            prepare: Some(&prepare),
             cancel: Some(&watcher.cancel),
             ..Default::default()
         };
-        let restored = replica::restore(client.as_dyn(), &plan, &output, &options)?;
-        Ok((plan, restored))
+        let client = client.as_dyn();
+        replica::with_plan(client, &target, &options, &mut |plan| {
+            replica::restore(client, plan, &output, &options)
+        })
     });
     let (plan, restored) = watcher.outcome(done)?;
     Ok((
@@ -93,7 +102,14 @@ pub(crate) fn restore(
         plan.files.iter().map(row).collect(),
         restored.bytes,
         plan.clamped,
+        restored.created_at.millis(),
+        plan.exact,
     ))
+}
+
+/// All locks of a database that is to be replaced.
+fn lock_database(path: &Path) -> io::Result<Option<Box<dyn Any>>> {
+    Ok(osvfs::Exclusive::try_lock(path)?.map(|locked| Box::new(locked) as Box<dyn Any>))
 }
 
 /// Writes the checksums of all pages of the database that a chain of files leads to.
@@ -105,31 +121,32 @@ pub(crate) fn chain_checksums(
     path: PathBuf,
     txid: u64,
 ) -> PyResult<(u32, u32)> {
-    let watcher = Watcher::new(None, None);
+    let target = Target::Txid(TxId::new(txid));
+    let watcher = Watcher::default();
     let done = detached(py, || {
-        let plan = replica::plan(client.as_dyn(), &Target::Txid(TxId::new(txid)))?;
         let report = |progress: Progress| watcher.report(progress);
         let options =
             RestoreOptions { progress: Some(&report), cancel: Some(&watcher.cancel), ..Default::default() };
-        replica::page_checksums(client.as_dyn(), &plan, &path, &options)
+        let client = client.as_dyn();
+        replica::with_plan(client, &target, &options, &mut |plan| {
+            replica::page_checksums(client, plan, &path, &options)
+        })
     });
-    let made = watcher.outcome(done)?;
+    let (_, made) = watcher.outcome(done)?;
     Ok((made.page_size.get(), made.commit.get()))
 }
 
 /// Looks in on Python while Rust threads restore: Ctrl-C and an exception from the callback call the restore off.
+#[derive(Default)]
 struct Watcher {
     progress: Option<Py<PyAny>>,
     verify: Option<Py<PyAny>>,
+    prepare: Option<Py<PyAny>>,
     cancel: AtomicBool,
     raised: Mutex<Option<PyErr>>,
 }
 
 impl Watcher {
-    fn new(progress: Option<Py<PyAny>>, verify: Option<Py<PyAny>>) -> Self {
-        Self { progress, verify, cancel: AtomicBool::new(false), raised: Mutex::new(None) }
-    }
-
     /// What came of it: an exception that was raised meanwhile goes before what it led to.
     fn outcome<T>(self, done: PyResult<T>) -> PyResult<T> {
         match self.raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -158,8 +175,21 @@ impl Watcher {
     }
 
     fn verify(&self, path: &Path) -> replica::Result<()> {
-        let Some(verify) = &self.verify else { return Ok(()) };
-        Python::attach(|py| verify.call1(py, (path,)).map(drop)).map_err(|error| {
+        self.ask(self.verify.as_ref(), |py, verify| verify.call1(py, (path,)))
+    }
+
+    fn prepare(&self, path: &Path) -> replica::Result<()> {
+        self.ask(self.prepare.as_ref(), |py, prepare| prepare.call1(py, (path,)))
+    }
+
+    /// Calls back, if there is anybody to call; an exception calls the restore off.
+    fn ask(
+        &self,
+        callback: Option<&Py<PyAny>>,
+        call: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<Py<PyAny>>,
+    ) -> replica::Result<()> {
+        let Some(callback) = callback else { return Ok(()) };
+        Python::attach(|py| call(py, callback).map(drop)).map_err(|error| {
             self.call_off(error);
             replica::Error::Cancelled
         })

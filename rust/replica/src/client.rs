@@ -5,8 +5,9 @@ use std::path::Path;
 
 use ltx::{Timestamp, TxId};
 
-use crate::error::{Error, FileKey, Place, Result};
+use crate::error::{Error, Result};
 use crate::file_client;
+use crate::place::{FileKey, Place};
 
 /// The highest level: whole-database snapshots.
 pub const SNAPSHOT_LEVEL: u8 = 9;
@@ -38,8 +39,23 @@ impl FileInfo {
 /// Clients of other languages can let their own errors travel through unchanged: see [`Error::foreign`] and,
 /// for readers, [`Error::into_io`].
 pub trait ReplicaClient: Send + Sync {
-    /// Kind of storage in one word, for messages; `"file"` means that reads are local and are not repeated.
+    /// Kind of storage in one word, for messages.
     fn client_type(&self) -> &str;
+
+    /// Whether files are read from this machine's own disks: a read that is short or fails there is not repeated.
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    /// Which replica this is, for messages: a path or a URL.
+    fn location(&self) -> String {
+        format!("{} replica", self.client_type())
+    }
+
+    /// Whether there is a place at all where the files would be; true where only a listing can tell.
+    fn exists(&self) -> bool {
+        true
+    }
 
     /// Connects and checks what can be checked. Calling it again does nothing.
     ///

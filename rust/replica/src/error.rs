@@ -1,79 +1,17 @@
 //! The one error type of the crate: what failed, on which client, level and TXID range.
 
 use std::error::Error as StdError;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ltx::{Checksum, PageCount, Pgno, TxId};
+use ltx::{Checksum, PageCount, Pgno, Timestamp, TxId};
+
+use crate::place::{FileKey, Place};
+use crate::points::RestorePoint;
+use crate::utc::utc;
 
 /// Result with this crate's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// Names one LTX file of a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileKey {
-    /// Level, 0 to 9.
-    pub level: u8,
-    /// First TXID of the file.
-    pub min_txid: TxId,
-    /// Last TXID of the file.
-    pub max_txid: TxId,
-}
-
-impl fmt::Display for FileKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "level {}, transactions {}-{}", self.level, self.min_txid, self.max_txid)
-    }
-}
-
-/// Where in a replica an operation failed; what is unknown is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Kind of storage, as [`ReplicaClient::client_type`](crate::ReplicaClient::client_type) gives it.
-    pub client_type: String,
-    /// Level the operation was about.
-    pub level: Option<u8>,
-    /// TXID range of the file the operation was about.
-    pub txids: Option<(TxId, TxId)>,
-    /// Path of that file or directory, for clients that have paths.
-    pub path: Option<PathBuf>,
-}
-
-impl Place {
-    /// A place with nothing but the kind of storage.
-    pub fn client(client_type: &str) -> Self {
-        Self { client_type: client_type.to_owned(), ..Self::default() }
-    }
-
-    /// The place of one file.
-    pub fn file(client_type: &str, key: FileKey) -> Self {
-        let txids = Some((key.min_txid, key.max_txid));
-        Self { level: Some(key.level), txids, ..Self::client(client_type) }
-    }
-
-    /// The same place with a path.
-    #[must_use]
-    pub fn with_path(self, path: &Path) -> Self {
-        Self { path: Some(path.to_owned()), ..self }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} replica", self.client_type)?;
-        if let Some(level) = self.level {
-            write!(f, ", level {level}")?;
-        }
-        if let Some((min, max)) = self.txids {
-            write!(f, ", transactions {min}-{max}")?;
-        }
-        match &self.path {
-            Some(path) => write!(f, " ({})", path.display()),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Everything that can go wrong with a replica, a plan or a restore.
 #[derive(Debug, thiserror::Error)]
@@ -120,8 +58,8 @@ pub enum Error {
     /// An error of a client written elsewhere, carried through unchanged.
     #[error("the replica client failed")]
     Foreign {
-        /// Whether the same request may succeed when it is made again.
-        transient: bool,
+        /// What the error means for the request.
+        kind: ForeignKind,
         /// The error itself.
         source: Box<dyn StdError + Send + Sync>,
     },
@@ -134,6 +72,16 @@ pub enum Error {
         size: u64,
         /// The smallest possible size in bytes.
         minimum: u64,
+    },
+    /// A file ends before the size that the listing shows, however often it is read.
+    #[error("{file} ends after {actual} bytes, expected {expected}")]
+    ShortFile {
+        /// The file.
+        file: FileKey,
+        /// Its size in bytes by the listing.
+        expected: u64,
+        /// Where it ends.
+        actual: u64,
     },
     /// A file is not a whole and sound LTX file.
     #[error("damaged file: {file}")]
@@ -153,15 +101,17 @@ pub enum Error {
         /// Last TXID in the header.
         max: TxId,
     },
-    /// A file has another page size than the newest file of the plan.
-    #[error("{file} has pages of {actual} bytes, expected {expected}")]
+    /// Two files that should be used together have different page sizes.
+    #[error("{file} has pages of {actual} bytes, but {other} has pages of {expected} bytes")]
     PageSizeMismatch {
         /// The file.
         file: FileKey,
-        /// Page size of the newest file in bytes.
-        expected: u32,
         /// Page size of this file in bytes.
         actual: u32,
+        /// The file that it should go with.
+        other: FileKey,
+        /// Page size of that one in bytes.
+        expected: u32,
     },
     /// A file does not continue the database that the file before it leaves.
     #[error("{file} continues a database with checksum {actual}, but the one before it has {expected}")]
@@ -181,6 +131,25 @@ pub enum Error {
         /// Size of the database in pages.
         commit: PageCount,
     },
+    /// There is not one LTX file.
+    #[error("{}", empty(location, *exists))]
+    EmptyReplica {
+        /// What was looked at, as [`ReplicaClient::location`](crate::ReplicaClient::location) gives it.
+        location: String,
+        /// Whether the place itself exists, as far as that is known.
+        exists: bool,
+    },
+    /// Nothing that can be restored is from before the time asked for.
+    #[error(
+        "nothing from before {} can be restored, the earliest state is transaction {} of {}",
+        utc(*time), earliest.txid, utc(earliest.created_at)
+    )]
+    TooEarly {
+        /// The time asked for.
+        time: Timestamp,
+        /// The earliest state that can be restored.
+        earliest: RestorePoint,
+    },
     /// There is nothing that a restore could start from.
     #[error("no snapshot and no file that starts with the first transaction{}", first_known(*first))]
     NoSnapshot {
@@ -196,19 +165,29 @@ pub enum Error {
         available: Vec<TxId>,
     },
     /// Transactions are missing in the middle.
-    #[error("transactions after {have} are missing, the next file holds {next_min}-{next_max}")]
+    #[error("transactions after {have} are missing, the next file is {next}")]
     Gap {
         /// The last transaction before the gap.
         have: TxId,
-        /// First TXID of the file after the gap.
-        next_min: TxId,
-        /// Last TXID of the file after the gap.
-        next_max: TxId,
+        /// The file after the gap.
+        next: FileKey,
     },
     /// Something is where the restored database should go.
     #[error("{path} already exists")]
     OutputExists {
         /// What exists: the database, or a file that SQLite would take for a part of it.
+        path: PathBuf,
+    },
+    /// Something that is no file is where the restored database should go.
+    #[error("{path} is not a file")]
+    OutputNotAFile {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// A connection has the database open that should be replaced.
+    #[error("a program has {path} open")]
+    OutputInUse {
+        /// The database.
         path: PathBuf,
     },
     /// The restored database could not be written or put in place.
@@ -240,6 +219,27 @@ pub enum Error {
     Cancelled,
 }
 
+/// What an error of another library means for the request that failed with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignKind {
+    /// The same request may succeed when it is made again.
+    Transient,
+    /// What was asked for is not there.
+    NotFound,
+    /// It may not succeed; what it was made for may still be tried in another way.
+    Final,
+    /// Somebody asks for an end: nothing may be tried.
+    Stop,
+}
+
+fn empty(location: &str, exists: bool) -> String {
+    if exists {
+        format!("the replica is empty: {location}")
+    } else {
+        format!("there is no replica: {location} does not exist")
+    }
+}
+
 fn first_known(first: Option<(TxId, TxId)>) -> String {
     first.map(|(min, max)| format!(", the earliest file holds {min}-{max}")).unwrap_or_default()
 }
@@ -260,7 +260,8 @@ impl Error {
     ///
     /// `transient` says whether the same request may succeed when it is made again.
     pub fn foreign(source: impl Into<Box<dyn StdError + Send + Sync>>, transient: bool) -> Self {
-        Self::Foreign { transient, source: source.into() }
+        let kind = if transient { ForeignKind::Transient } else { ForeignKind::Final };
+        Self::Foreign { kind, source: source.into() }
     }
 
     /// Turns an I/O error into the variant for its kind.
@@ -286,10 +287,10 @@ impl Error {
         let kind = error.kind();
         match error.downcast::<Self>() {
             Ok(own) => own,
-            Err(other) => Self::Foreign {
-                transient: !is_final(kind),
-                source: other.into_inner().unwrap_or_else(|| kind.to_string().into()),
-            },
+            Err(other) => {
+                let source = other.into_inner().unwrap_or_else(|| kind.to_string().into());
+                Self::foreign(source, !is_final(kind))
+            }
         }
     }
 
@@ -303,7 +304,46 @@ impl Error {
         match self {
             Self::Timeout { .. } => true,
             Self::Io { source, .. } => !is_final(source.kind()),
-            Self::Foreign { transient, .. } => *transient,
+            Self::Foreign { kind, .. } => *kind == ForeignKind::Transient,
+            _ => false,
+        }
+    }
+
+    /// Whether a file is not there that a listing has shown.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::Foreign { kind: ForeignKind::NotFound, .. })
+    }
+
+    /// The file that was read, if it was a single one that failed.
+    pub(crate) fn file(&self) -> Option<FileKey> {
+        match self {
+            Self::FileTooShort { file, .. }
+            | Self::ShortFile { file, .. }
+            | Self::Format { file, .. }
+            | Self::WrongTransactions { file, .. } => Some(*file),
+            Self::Permission { place, .. } | Self::Timeout { place, .. } | Self::Io { place, .. } => {
+                let (level, (min_txid, max_txid)) = place.level.zip(place.txids)?;
+                Some(FileKey { level, min_txid, max_txid })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the reason may be that files have been merged, deleted or replaced since they were listed.
+    pub(crate) fn may_be_stale(&self) -> bool {
+        match self {
+            Self::Foreign { kind, .. } => *kind != ForeignKind::Stop,
+            Self::NotFound { .. }
+            | Self::Permission { .. }
+            | Self::Timeout { .. }
+            | Self::Io { .. }
+            | Self::FileTooShort { .. }
+            | Self::ShortFile { .. }
+            | Self::Format { .. }
+            | Self::WrongTransactions { .. }
+            | Self::PageSizeMismatch { .. }
+            | Self::NotContinued { .. }
+            | Self::MissingPage { .. } => true,
             _ => false,
         }
     }

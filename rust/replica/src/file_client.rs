@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use ltx::{Header, Timestamp, TxId};
 
 use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL, read_full};
-use crate::error::{Error, FileKey, Place, Result};
+use crate::error::{Error, Result};
+use crate::place::{FileKey, Place};
 use crate::stage::Stage;
 
 const CLIENT_TYPE: &str = "file";
@@ -160,6 +161,18 @@ impl FileClient {
 impl ReplicaClient for FileClient {
     fn client_type(&self) -> &str {
         CLIENT_TYPE
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn exists(&self) -> bool {
+        self.root.exists()
     }
 
     fn init(&self) -> Result<()> {

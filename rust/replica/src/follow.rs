@@ -4,45 +4,46 @@
 //! where waiting for a remote replica happens. Then the caller takes SQLite's lock bytes, and the database is changed as
 //! SQLite itself would: the old pages go to a rollback journal ([`Followed::save`]), the new ones to the database
 //! ([`Followed::write`]), each made durable, and deleting the journal is the commit ([`Followed::commit`]). Whatever dies in between leaves a hot
-//! journal, which the next reader rolls back before it sees a single page.
+//! journal, which the next reader rolls back before it sees a single page. SQLite finds it by its name alone, so it goes
+//! wherever the database's directory is moved or copied to.
 //!
-//! The journal names the *marker* as its super-journal (SQLite, "Atomic Commit", section 5.5): it counts only while the marker
-//! exists. The marker is the staged sidecar of the position. Litestream, which knows of no journal, replaces that
-//! file when it continues a database, and so takes a journal that was left out of force.
+//! Litestream knows of no journal. It would write its pages under one that was left, and the next reader would take them back.
+//! So the journal has a second name, the one under which Litestream stages its sidecar: Litestream truncates that file when it
+//! has applied something, and what SQLite then finds is too short to be a journal.
 //!
 //! Page 1 is given a new change counter each time. A transaction in WAL mode need not contain page 1, and without a new
 //! counter readers would keep what they have cached. It is also put into rollback mode: a reader in WAL mode keeps its
 //! lock for as long as its connection is open.
 
+mod compare;
 mod journal;
 mod live_file;
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use ltx::{Decoder, Header, PageCount, PageSize, Pgno, ReadAt, TxId, WriteAt};
+use ltx::{Decoder, Header, PageCount, PageIndex, PageSize, Pgno, ReadAt, TxId};
 
 use crate::client::{FileInfo, ReplicaClient};
-use crate::compact::merge_into;
 use crate::error::{Error, Result};
 use crate::file_client::sync_dir;
+use crate::first_page;
+use crate::merge::merge_into;
 use crate::range::RetryPolicy;
 use crate::stage::create_unique;
 use journal::Journal;
+use live_file::LiveFile;
 
-/// Offset of the two bytes that say which versions may write and read; 1 means a rollback journal, 2 a WAL.
-const VERSIONS_AT: u64 = 18;
 /// Offset of the change counter, four bytes.
-const COUNTER_AT: u64 = 24;
+const COUNTER_AT: usize = 24;
 /// What is read of a database header: all up to the change counter.
 const HEAD: usize = 28;
 
 /// The file of a database that follows a replica. It stays open while the process lives.
 #[derive(Clone, Debug)]
 pub struct Followed {
-    file: Arc<File>,
+    file: LiveFile,
     path: PathBuf,
 }
 
@@ -50,6 +51,7 @@ pub struct Followed {
 #[derive(Debug)]
 pub struct Step {
     header: Header,
+    pages: PageIndex,
     merged: File,
 }
 
@@ -57,6 +59,13 @@ impl Step {
     /// The transaction that the database will be at.
     pub fn txid(&self) -> TxId {
         self.header.max_txid
+    }
+
+    /// Whether it has every page of the database, so that nothing of what was there stays. Only then the page size may change.
+    pub fn is_whole(&self) -> bool {
+        let commit = self.header.commit.get();
+        let lock = u32::from(commit >= self.header.lock_pgno().get());
+        u32::try_from(self.pages.len()) == Ok(commit - lock)
     }
 }
 
@@ -95,27 +104,29 @@ impl Followed {
         let mut bytes = [0; Header::SIZE];
         merged.read_exact_at(&mut bytes, 0).map_err(|source| self.error("read", source))?;
         let header = Header::parse(&bytes).map_err(|error| self.format(error))?;
-        Ok(Step { header, merged })
+        let pages = ltx::read_page_index(&merged).map_err(|error| self.format(error))?;
+        Ok(Step { header, pages, merged })
     }
 
-    /// Saves the old version of every page that the step changes or cuts off, durably. `marker` is a file that exists, beside
-    /// the database. The first of three calls that apply a step.
+    /// Saves the old version of every page that the step changes or cuts off, durably. `twin` is the journal's second name;
+    /// whatever has it is removed. The first of three calls that apply a step.
     ///
     /// The caller holds SQLite's PENDING and SHARED bytes exclusively from here until [`Followed::commit`]. If it never comes to
     /// that, the database is as it was as soon as somebody rolls the journal back.
     ///
     /// # Errors
-    /// [`Error::PageSizeChanged`]; [`Error::Output`], with `AlreadyExists` if somebody left a journal.
-    pub fn save(&self, step: &Step, marker: &Path) -> Result<()> {
+    /// [`Error::PageSizeChanged`], unless the step is a whole database; [`Error::Output`], with `AlreadyExists` if somebody left
+    /// a journal.
+    pub fn save(&self, step: &Step, twin: &Path) -> Result<()> {
         let shape = self.shape(step.header.page_size)?;
-        if shape.page_size != step.header.page_size {
+        if shape.page_size != step.header.page_size && !step.is_whole() {
             let (expected, actual) = (shape.page_size.get(), step.header.page_size.get());
             return Err(Error::PageSizeChanged { expected, actual });
         }
-        let saved = self.doomed(&shape, step)?;
+        let saved = doomed(&shape, step);
         let journal = Journal { page_size: shape.page_size, pages: shape.pages, nonce: shape.counter, saved };
         let path = journal::path(&self.path);
-        journal.write(&path, &self.file, marker).map_err(|source| Error::output("write", &path, source))?;
+        journal.write(&path, twin, &self.file).map_err(|source| Error::output("write", &path, source))?;
         self.sync_names()
     }
 
@@ -131,8 +142,14 @@ impl Followed {
             Decoder::new(io::BufReader::new(merged)).and_then(|decoder| ltx::apply(decoder, &*self.file));
         pages.map_err(|error| self.format(error))?;
         if step.header.commit.get() > 0 {
-            self.put(&counter.to_be_bytes(), COUNTER_AT)?;
-            self.put(&[1, 1], VERSIONS_AT)?;
+            let own = |page: &mut [u8]| {
+                first_page::use_rollback_journal(page);
+                if let Some(field) = page.get_mut(COUNTER_AT..HEAD) {
+                    field.copy_from_slice(&counter.to_be_bytes());
+                }
+            };
+            first_page::edit(&self.file, step.header.page_size, own)
+                .map_err(|source| self.error("write", source))?;
         }
         self.file.sync_all().map_err(|source| self.error("sync", source))
     }
@@ -144,21 +161,6 @@ impl Followed {
     pub fn commit(&self) -> Result<()> {
         fs::remove_file(journal::path(&self.path)).map_err(|source| self.error("commit", source))?;
         self.sync_names()
-    }
-
-    /// The pages of the database that will change or be cut off; page 1 always does.
-    fn doomed(&self, shape: &Shape, step: &Step) -> Result<Vec<Pgno>> {
-        let index = ltx::read_page_index(&step.merged).map_err(|error| self.format(error))?;
-        let changed = index.iter().map(|elem| elem.pgno);
-        let cut = (step.header.commit.get().saturating_add(1)..=shape.pages.get()).filter_map(Pgno::new);
-        let lock = shape.page_size.lock_pgno();
-        let others = changed.chain(cut).filter(|pgno| *pgno != Pgno::FIRST && *pgno != lock);
-        let all = std::iter::once(Pgno::FIRST).chain(others);
-        Ok(all.filter(|pgno| pgno.get() <= shape.pages.get()).collect())
-    }
-
-    fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        WriteAt::write_all_at(&*self.file, bytes, offset).map_err(|source| self.error("write", source))
     }
 
     /// An empty database takes any page size, `otherwise` so.
@@ -205,6 +207,18 @@ impl Followed {
         };
         self.error("write", source)
     }
+}
+
+/// The pages of the database that will change or be cut off; page 1 always does, and with another page size all do.
+fn doomed(shape: &Shape, step: &Step) -> Vec<Pgno> {
+    let resized = shape.page_size != step.header.page_size;
+    let changed = step.pages.iter().filter(|_| !resized).map(|elem| elem.pgno);
+    let kept = if resized { 0 } else { step.header.commit.get() };
+    let cut = (kept.saturating_add(1)..=shape.pages.get()).filter_map(Pgno::new);
+    let lock = shape.page_size.lock_pgno();
+    let others = changed.chain(cut).filter(|pgno| *pgno != Pgno::FIRST && *pgno != lock);
+    let all = std::iter::once(Pgno::FIRST).chain(others);
+    all.filter(|pgno| pgno.get() <= shape.pages.get()).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Replicas: where LTX files are kept, which of them rebuild a database, and how they do.
 //!
 //! * [`ReplicaClient`] is what a kind of storage has to offer; [`FileClient`] is the one for directories.
-//! * [`plan()`] picks the files for a [`Target`]; [`restore_points`] lists all targets there are.
+//! * [`plan()`] picks the files for a [`Target`]; [`restore_points`] lists all targets there are; [`with_plan`] plans anew when
+//!   the files of a plan are gone before they have been read.
 //! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all;
 //!   [`page_checksums`] does so for the checksums of its pages alone.
 //! * [`Followed`] keeps a restored database up to date while others read it.
@@ -13,26 +14,37 @@
 
 #![forbid(unsafe_code)]
 
+mod attempts;
 mod client;
 mod compact;
 mod error;
 mod file_client;
+mod first_page;
 mod follow;
+mod listing;
+mod merge;
 mod pipe;
+mod place;
 mod plan;
 mod points;
 mod range;
 mod reader_vfs;
 mod restore;
 mod stage;
+mod utc;
 
+pub use attempts::with_plan;
 pub use client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
 pub use compact::{compact_level, compact_level_with};
-pub use error::{Error, FileKey, Place, Result};
+pub use error::{Error, ForeignKind, Result};
 pub use file_client::FileClient;
 pub use follow::{Followed, Step};
+pub use place::{FileKey, Place};
 pub use plan::{Plan, Target, plan};
 pub use points::{RestorePoint, restore_points};
 pub use range::RetryPolicy;
 pub use reader_vfs::{Readable, ReaderVfs, Shelf};
-pub use restore::{Progress, RestoreOptions, Restored, Verify, page_checksums, restore, set_aside_path};
+pub use restore::{
+    LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify, page_checksums, restore,
+    set_aside_path,
+};

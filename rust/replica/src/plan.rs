@@ -4,7 +4,8 @@ use ltx::{Timestamp, TxId};
 
 use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
 use crate::error::{Error, Result};
-use crate::points;
+use crate::listing::{Listing, too_short};
+use crate::points::{self, RestorePoint};
 
 /// What a restore should reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,19 +14,22 @@ pub enum Target {
     Latest,
     /// The state after exactly this transaction.
     Txid(TxId),
-    /// The newest state from strictly before this time.
+    /// The newest state from strictly before this time that can be restored.
     Before(Timestamp),
 }
 
 /// The files of a restore, in the order in which they apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Files in ascending order; each continues the one before, the first starts with TXID 1.
+    /// Files in ascending order; each continues the one before. The first starts with TXID 1, or holds every page.
     pub files: Vec<FileInfo>,
     /// The transaction that the restored database will be at.
     pub txid: TxId,
     /// The target time lies after the newest file: this is the newest state there is.
     pub clamped: bool,
+    /// Nothing that was committed before the target time is known to be, or may be, left out. It is false if the next
+    /// transactions have been merged with later ones, so that the states between them are gone.
+    pub exact: bool,
 }
 
 impl Plan {
@@ -44,99 +48,117 @@ impl Plan {
 ///
 /// Every level is listed once; with a time, `created_at` comes from the file headers. The result for a replica
 /// without gaps is Litestream's: the last snapshot that fits, then again and again, among all levels, the file
-/// that reaches furthest without passing the target.
+/// that reaches furthest without passing the target. Files that are too short to be LTX files are avoided.
 ///
 /// # Errors
-/// - [`Error::NoSnapshot`]: no chain of files starts with the first transaction (before the target time).
+/// - [`Error::EmptyReplica`]: there is nothing.
+/// - [`Error::NoSnapshot`]: no chain of files starts with the first transaction.
+/// - [`Error::TooEarly`]: nothing that can be restored is from before the target time.
 /// - [`Error::TxidNotAvailable`]: the files do not let a restore stop at exactly this transaction.
-/// - [`Error::Gap`]: transactions before the target are missing, while later ones are there. Files at or after a
-///   target time play no part in that.
+/// - [`Error::Gap`]: transactions before the target are in no file, while later ones are. Files at or after a target time
+///   play no part in that.
+/// - [`Error::FileTooShort`]: such transactions should be in a file that cannot be one.
 /// - What the client reports.
 pub fn plan(client: &dyn ReplicaClient, target: &Target) -> Result<Plan> {
     let listing = Listing::read(client, matches!(target, Target::Before(_)))?;
-    listing.plan(target)
+    if listing.all().next().is_none() {
+        return Err(Error::EmptyReplica { location: client.location(), exists: client.exists() });
+    }
+    match *target {
+        Target::Latest => listing.latest(),
+        Target::Txid(txid) => listing.exactly(txid),
+        Target::Before(time) => listing.before(time),
+    }
 }
 
-/// All files of a replica, by level.
-pub(crate) struct Listing {
-    levels: Vec<Vec<FileInfo>>,
-}
+/// Beyond every transaction.
+const END: TxId = TxId::new(u64::MAX);
 
 impl Listing {
-    pub(crate) fn read(client: &dyn ReplicaClient, use_metadata: bool) -> Result<Self> {
-        let list = |level| {
-            let mut files = client.ltx_files(level, TxId::NONE, use_metadata)?;
-            files.retain(|file| !file.min_txid.is_none() && file.min_txid <= file.max_txid);
-            files.sort_unstable_by_key(FileInfo::key);
-            Ok(files)
-        };
-        Ok(Self { levels: (0..=SNAPSHOT_LEVEL).map(list).collect::<Result<_>>()? })
-    }
-
-    pub(crate) fn files(&self) -> impl Iterator<Item = &FileInfo> {
-        self.levels.iter().flatten()
-    }
-
-    /// The files of `level`, ascending; only those that hold a whole database at the snapshot level.
-    fn level(&self, level: u8) -> &[FileInfo] {
-        self.levels.get(usize::from(level)).map(Vec::as_slice).unwrap_or_default()
-    }
-
-    fn snapshots(&self) -> impl DoubleEndedIterator<Item = &FileInfo> {
-        self.level(SNAPSHOT_LEVEL).iter().filter(|file| file.min_txid == TxId::FIRST)
-    }
-
-    pub(crate) fn plan(&self, target: &Target) -> Result<Plan> {
-        let (files, gap) = self.walk(target);
-        let txid = files.last().map_or(TxId::NONE, |file| file.max_txid);
-        if let Target::Txid(wanted) = *target {
-            if txid != wanted || wanted.is_none() {
-                return Err(self.unreachable(wanted));
-            }
-        } else {
-            if files.is_empty() {
-                let eligible = self.files().filter(|file| fits(file, target));
-                return Err(Error::NoSnapshot { first: eligible.map(txids).min() });
-            }
-            if let Some(next) = gap {
-                return Err(gap_error(txid, next));
-            }
+    fn latest(&self) -> Result<Plan> {
+        let files = self.walk(END);
+        let reached = files.last().map_or(TxId::NONE, |file| file.max_txid);
+        if files.is_empty() {
+            return Err(self.nothing());
         }
-        Ok(Plan { files, txid, clamped: self.is_clamped(target) })
+        match self.lost(reached, |_| true) {
+            Some(error) => Err(error),
+            None => Ok(Plan { files, txid: reached, clamped: false, exact: true }),
+        }
     }
 
-    /// Walks as far towards `target` as the files lead. The second value is the lowest file that fits the target
-    /// but begins after a gap.
-    fn walk(&self, target: &Target) -> (Vec<FileInfo>, Option<FileInfo>) {
-        let mut chain: Vec<FileInfo> =
-            self.snapshots().rfind(|file| fits(file, target)).copied().into_iter().collect();
+    fn exactly(&self, wanted: TxId) -> Result<Plan> {
+        let files = self.walk(wanted);
+        match files.last() {
+            Some(last) if last.max_txid == wanted => {
+                Ok(Plan { files, txid: wanted, clamped: false, exact: true })
+            }
+            _ => Err(self.unreachable(wanted)),
+        }
+    }
+
+    /// The order of transactions counts for more than their times: a clock may have been wrong for some of them. So what
+    /// is looked for is a state whose last transaction is from before `time`, whatever the others say.
+    fn before(&self, time: Timestamp) -> Result<Plan> {
+        let points = points::collect(self);
+        let Some(point) = points.iter().rfind(|point| point.created_at < time) else {
+            return Err(self.too_early(time, points.first()));
+        };
+        let reached = point.txid;
+        let fits = |file: &FileInfo| file.created_at < time;
+        if let Some(error) = self.lost(reached, fits) {
+            return Err(error);
+        }
+        let next = reached.get().saturating_add(1);
+        let beyond = || self.all().filter(|file| file.max_txid > reached);
+        let next_is_later = || beyond().any(|file| file.max_txid.get() == next) && !beyond().any(fits);
+        let exact = beyond().next().is_none() || next_is_later();
+        let clamped = self.all().all(fits);
+        Ok(Plan { files: self.walk(reached), txid: reached, clamped, exact })
+    }
+
+    /// Walks as far towards `limit` as the files lead, and never beyond.
+    fn walk(&self, limit: TxId) -> Vec<FileInfo> {
+        let start = self.snapshots().rfind(|file| file.max_txid <= limit);
+        let mut chain: Vec<FileInfo> = start.copied().into_iter().collect();
         let mut reached = chain.last().map_or(TxId::NONE, |file| file.max_txid);
         let mut cursors: Vec<Cursor<'_>> =
             (0..SNAPSHOT_LEVEL).rev().map(|level| Cursor { rest: self.level(level), best: None }).collect();
-        while Target::Txid(reached) != *target {
-            let candidates = cursors.iter_mut().filter_map(|cursor| cursor.advance(reached, target));
+        while reached < limit {
+            let candidates = cursors.iter_mut().filter_map(|cursor| cursor.advance(reached, limit));
             let Some(best) = candidates.reduce(better) else {
                 break;
             };
             chain.push(*best);
             reached = best.max_txid;
         }
-        let beyond = cursors.iter().filter_map(|cursor| cursor.rest.iter().find(|file| fits(file, target)));
-        (chain, beyond.min_by_key(|file| file.key().min_txid).copied())
+        chain
     }
 
-    /// Why `wanted` was not reached: transactions are lost on the way, or no file ends there.
-    fn unreachable(&self, wanted: TxId) -> Error {
-        let (chain, gap) = self.walk(&Target::Latest);
-        let reached = chain.last().map_or(TxId::NONE, |file| file.max_txid);
-        match gap {
-            Some(next) if reached < wanted && !reached.is_none() => gap_error(reached, next),
-            _ => Error::TxidNotAvailable { txid: wanted, available: points::reachable(self) },
+    /// Why no chain begins.
+    fn nothing(&self) -> Error {
+        match self.unusable_after(TxId::NONE) {
+            Some(file) if file.min_txid == TxId::FIRST => too_short(file),
+            _ => Error::NoSnapshot { first: self.all().map(txids).min() },
         }
     }
 
-    fn is_clamped(&self, target: &Target) -> bool {
-        matches!(target, Target::Before(_)) && self.files().all(|file| fits(file, target))
+    fn too_early(&self, time: Timestamp, earliest: Option<&RestorePoint>) -> Error {
+        earliest.map_or_else(|| self.nothing(), |earliest| Error::TooEarly { time, earliest: *earliest })
+    }
+
+    /// Why `wanted` was not reached: a file on the way cannot be used, transactions are lost, or no file ends there.
+    fn unreachable(&self, wanted: TxId) -> Error {
+        let chain = self.with_unusable().walk(wanted);
+        let leads_there = chain.last().is_some_and(|file| file.max_txid == wanted);
+        if let Some(file) = chain.iter().find(|file| leads_there && file.size < crate::restore::MIN_FILE) {
+            return too_short(file);
+        }
+        let reached = self.walk(END).last().map_or(TxId::NONE, |file| file.max_txid);
+        match self.lost(reached, |_| true) {
+            Some(lost) if reached < wanted && !reached.is_none() => lost,
+            _ => Error::TxidNotAvailable { txid: wanted, available: points::reachable(self) },
+        }
     }
 }
 
@@ -147,14 +169,14 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// The best file of the level that continues `reached`.
-    fn advance(&mut self, reached: TxId, target: &Target) -> Option<&'a FileInfo> {
+    /// The best file of the level that continues `reached` and does not pass `limit`.
+    fn advance(&mut self, reached: TxId, limit: TxId) -> Option<&'a FileInfo> {
         let next = reached.get().saturating_add(1);
         while let Some((file, rest)) = self.rest.split_first()
             && file.min_txid.get() <= next
         {
             self.rest = rest;
-            if fits(file, target) {
+            if file.max_txid <= limit {
                 self.best = Some(self.best.map_or(file, |best| better(best, file)));
             }
         }
@@ -172,18 +194,6 @@ fn better<'a>(a: &'a FileInfo, b: &'a FileInfo) -> &'a FileInfo {
     if rank(b) > rank(a) { b } else { a }
 }
 
-fn fits(file: &FileInfo, target: &Target) -> bool {
-    match *target {
-        Target::Latest => true,
-        Target::Txid(txid) => file.max_txid <= txid,
-        Target::Before(time) => file.created_at < time,
-    }
-}
-
 fn txids(file: &FileInfo) -> (TxId, TxId) {
     (file.min_txid, file.max_txid)
-}
-
-fn gap_error(have: TxId, next: FileInfo) -> Error {
-    Error::Gap { have, next_min: next.min_txid, next_max: next.max_txid }
 }

@@ -2,9 +2,9 @@
 
 use ltx::{Timestamp, TxId};
 
-use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
+use crate::client::{FileInfo, ReplicaClient};
 use crate::error::Result;
-use crate::plan::Listing;
+use crate::listing::{Listing, can_be_planned};
 
 /// A state that can be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +28,8 @@ pub(crate) fn reachable(listing: &Listing) -> Vec<TxId> {
     collect(listing).into_iter().map(|point| point.txid).collect()
 }
 
-fn collect(listing: &Listing) -> Vec<RestorePoint> {
-    let whole = |file: &&FileInfo| file.level < SNAPSHOT_LEVEL || file.min_txid == TxId::FIRST;
-    let mut files: Vec<&FileInfo> = listing.files().filter(whole).collect();
+pub(crate) fn collect(listing: &Listing) -> Vec<RestorePoint> {
+    let mut files: Vec<&FileInfo> = listing.files().filter(|file| can_be_planned(file)).collect();
     files.sort_unstable_by_key(|file| (file.max_txid, file.min_txid));
     let mut points: Vec<RestorePoint> = Vec::new();
     // By ascending end, so that everything a file may continue has been seen when its turn comes. The highest

@@ -12,6 +12,7 @@
 
 mod file;
 mod index;
+mod options;
 mod output;
 mod publish;
 mod queue;
@@ -26,14 +27,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ltx::{Checksum, Header, PageCount, PageSize, Pos};
+use ltx::{Checksum, Header, Pos};
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::range::{RangeReader, RetryPolicy};
-use file::read_header;
-use index::MIN_FILE;
+use crate::range::RangeReader;
+pub(crate) use file::read_header;
+pub(crate) use index::MIN_FILE;
+pub use options::{LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify};
 use output::{Content, Output};
 use publish::{Names, RealNames};
 use queue::Queue;
@@ -46,69 +48,6 @@ const MOST_WORKERS: usize = 12;
 /// How often progress is reported, and the cancel flag looked at.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Looks at a restored database.
-pub type Verify<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
-
-/// How a restore is done.
-#[derive(Clone, Copy)]
-pub struct RestoreOptions<'a> {
-    /// How many files or parts of files are read and decoded at once, 1 to 12. For local files the number of
-    /// processors is the limit.
-    pub parallelism: usize,
-    /// Replaces an existing database once the new one is whole and durable. No process may have it open.
-    pub overwrite: bool,
-    /// How broken reads of remote files are taken up again.
-    pub retry: RetryPolicy,
-    /// Called on the calling thread, about twenty times a second and once at the end.
-    pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
-    /// A last look at the new database under its temporary name, when it is whole and before it replaces anything. An
-    /// error calls the restore off.
-    pub verify: Option<&'a Verify<'a>>,
-    /// Set by anybody to stop; the restore then fails with [`Error::Cancelled`] and leaves nothing.
-    pub cancel: Option<&'a AtomicBool>,
-}
-
-impl Default for RestoreOptions<'_> {
-    fn default() -> Self {
-        Self {
-            parallelism: 8,
-            overwrite: false,
-            retry: RetryPolicy::default(),
-            progress: None,
-            verify: None,
-            cancel: None,
-        }
-    }
-}
-
-/// How far a restore is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes of LTX files that were decoded and written.
-    pub bytes_done: u64,
-    /// Bytes of all LTX files of the plan.
-    pub bytes_total: u64,
-    /// Files found whole and sound.
-    pub files_done: u64,
-    /// Files of the plan.
-    pub files_total: u64,
-}
-
-/// What was restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Restored {
-    /// The restored state; its checksum is none if the files carry none.
-    pub pos: Pos,
-    /// Page size of the database.
-    pub page_size: PageSize,
-    /// Size of the database.
-    pub commit: PageCount,
-    /// How many files were read.
-    pub files: usize,
-    /// How many bytes they had.
-    pub bytes: u64,
-}
-
 /// Restores the files of `plan` to a database at `output`, a path that need not exist yet.
 ///
 /// The database appears under its name whole and durable, or not at all. An existing one is an error unless
@@ -117,9 +56,11 @@ pub struct Restored {
 /// be left under the name `NAME.ltxcore-replaced`; the next restore to that place puts it back first.
 ///
 /// # Errors
-/// - [`Error::OutputExists`], [`Error::Output`]: the output's place is taken or cannot be written.
-/// - [`Error::FileTooShort`], [`Error::Format`], [`Error::WrongTransactions`], [`Error::PageSizeMismatch`],
-///   [`Error::NotContinued`], [`Error::MissingPage`]: the files are damaged or do not belong together.
+/// - [`Error::OutputExists`], [`Error::OutputNotAFile`], [`Error::Output`]: the output's place is taken or cannot be written.
+/// - [`Error::OutputInUse`]: a connection has the database open that should be replaced.
+/// - [`Error::FileTooShort`], [`Error::ShortFile`], [`Error::Format`], [`Error::WrongTransactions`],
+///   [`Error::PageSizeMismatch`], [`Error::NotContinued`], [`Error::MissingPage`]: the files are damaged or do not belong
+///   together.
 /// - [`Error::NoSnapshot`]: the plan is empty.
 /// - [`Error::Cancelled`], and what the client reports.
 pub fn restore(
@@ -135,7 +76,8 @@ pub fn restore(
 /// must not exist yet, gets [`ltx::page_checksum`] of page `n` as eight big-endian bytes at offset `(n - 1) * 8`, and zeros for
 /// the lock page. A database can so be compared with its replica without a second copy of it.
 ///
-/// The file appears whole and durable, or not at all. Of the options, `overwrite` and `verify` play no part.
+/// The file appears whole and durable, or not at all. Of the options, only `parallelism`, `retry`, `progress` and `cancel`
+/// play a part.
 ///
 /// # Errors
 /// As [`restore`].
@@ -145,7 +87,7 @@ pub fn page_checksums(
     output: &Path,
     options: &RestoreOptions<'_>,
 ) -> Result<Restored> {
-    let options = RestoreOptions { overwrite: false, verify: None, ..*options };
+    let options = RestoreOptions { overwrite: false, ..*options };
     let place = publish::Place::new(&RealNames, output)?;
     place.prepare(false)?;
     let built = build(client, plan, place.output(), Content::Checksums, &options)?;
@@ -162,9 +104,15 @@ fn restore_with(
 ) -> Result<Restored> {
     let place = publish::Place::new(names, output)?;
     place.prepare(options.overwrite)?;
+    let lock = options.lock.filter(|_| options.overwrite);
+    // Held only while names change, but who has the database open is told of before everything has been read.
+    drop(place.lock(lock)?);
     let built = build(client, plan, place.output(), Content::Pages, options)?;
     options.verify.map_or(Ok(()), |verify| verify(built.file.path()))?;
+    let locked = place.lock(lock)?;
+    options.prepare.map_or(Ok(()), |prepare| prepare(built.file.path()))?;
     place.publish(built.file.path(), options.overwrite)?;
+    drop(locked);
     Ok(built.finish(plan, options))
 }
 
@@ -182,6 +130,7 @@ impl Built {
         report(&self.counters, plan, options, true);
         Restored {
             pos: Pos { txid: plan.txid, post_apply_checksum: self.post_apply_checksum },
+            created_at: self.newest.timestamp,
             page_size: self.newest.page_size,
             commit: self.newest.commit,
             files: plan.files.len(),
@@ -207,7 +156,7 @@ fn build(
     if options.overwrite
         && let Ok(old) = fs::metadata(output)
     {
-        file.set_permissions(old.permissions())?;
+        file.take_over(&old)?;
     }
     file.set_size(header.commit)?;
     let spill = || file.create_scratch();
@@ -226,6 +175,9 @@ fn build(
     run(&shared, workers, plan, options, &stop)?;
     let post_apply_checksum = check_whole(&shared)?;
     let counters = shared.counters;
+    if options.rollback_journal && content == Content::Pages {
+        file.use_rollback_journal()?;
+    }
     file.sync()?;
     Ok(Built { file, newest: header, post_apply_checksum, counters })
 }
@@ -304,11 +256,10 @@ fn check_sizes(files: &[FileInfo]) -> Result<()> {
 
 /// Local files are limited by processors, remote ones by waiting.
 fn worker_count(client: &dyn ReplicaClient, plan: &Plan, wanted: usize) -> usize {
-    let local = client.client_type() == "file";
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let useful =
         plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(1 + file.size / file::UNIT as u64));
-    let most = if local { MOST_WORKERS.min(cores) } else { MOST_WORKERS };
+    let most = if client.is_local() { MOST_WORKERS.min(cores) } else { MOST_WORKERS };
     wanted.clamp(1, most).min(usize::try_from(useful).unwrap_or(MOST_WORKERS)).max(1)
 }
 

@@ -43,12 +43,16 @@ pub(crate) fn create_unique(mode: u32, name: impl Fn(&str) -> PathBuf) -> io::Re
 pub(crate) struct Stage {
     file: File,
     path: PathBuf,
+    /// Another number now means that the parent of this process is still writing it.
+    forks: u64,
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
         // Nothing depends on it: the name does not parse as an LTX file name. Fails after a rename, as it should.
-        let _ = fs::remove_file(&self.path);
+        if self.forks == vfs::fork_generation() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -56,7 +60,7 @@ impl Stage {
     /// Starts a file that will be called `name` in `dir`.
     pub(crate) fn create(dir: &Path, name: &str) -> io::Result<Self> {
         let (file, path) = create_unique(FILE_MODE, |suffix| dir.join(format!("{name}.{suffix}.tmp")))?;
-        Ok(Self { file, path })
+        Ok(Self { file, path, forks: vfs::fork_generation() })
     }
 
     pub(crate) fn path(&self) -> &Path {

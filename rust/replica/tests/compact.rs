@@ -96,7 +96,7 @@ fn gaps_are_reported_when_they_are_reached() {
     client.delete_ltx_files(&[lost]).unwrap();
     let error = compact_level(&client, 1).unwrap_err();
     assert!(
-        matches!(error, Error::Gap { have, next_min, .. } if (have, next_min) == (txid(4), txid(6))),
+        matches!(error, Error::Gap { have, next } if (have, next.min_txid) == (txid(4), txid(6))),
         "{error}"
     );
     let files = client.ltx_files(1, TxId::NONE, false).unwrap();
@@ -160,6 +160,16 @@ fn a_damaged_input_leaves_no_output_and_is_named() {
         let left = fs::read_dir(dir.path().join("ltx/1")).map_or(0, Iterator::count);
         assert_eq!(left, 0, "byte {at}");
     }
+}
+
+#[test]
+fn a_damaged_file_above_is_not_in_the_way() {
+    let client = MemoryClient::default();
+    ten(&client);
+    let made = compact_level(&client, 1).unwrap().unwrap();
+    delta(512, 12, 11, 11, &[(1, 11)]).store(&client, 0);
+    client.put(made.key(), vec![0; made.size as usize], 0);
+    assert_eq!(compact_level(&client, 1).unwrap().unwrap().min_txid, txid(11));
 }
 
 #[test]

@@ -11,7 +11,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use common::{Fault, FaultClient, IMPATIENT, MemoryClient, Recipe, database, delta, snapshot};
-use replica::{Error, ReplicaClient, RestoreOptions, Restored, RetryPolicy, Target, plan, restore};
+use replica::{
+    Error, ForeignKind, ReplicaClient, RestoreOptions, Restored, RetryPolicy, Target, plan, restore,
+};
 
 const NO_RETRY: RetryPolicy = RetryPolicy { delays: &[] };
 
@@ -39,7 +41,7 @@ fn replica() -> (MemoryClient, Vec<u8>) {
 fn attempt(client: &dyn ReplicaClient, dir: &Path, retry: RetryPolicy) -> Result<Restored, Error> {
     let output = dir.join("db");
     let _ = fs::remove_file(&output);
-    let planned = plan(client, &Target::Latest).unwrap();
+    let planned = plan(client, &Target::Latest)?;
     let options = RestoreOptions { parallelism: 3, retry, ..RestoreOptions::default() };
     let result = restore(client, &planned, &output, &options);
     let left: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -78,7 +80,7 @@ fn whichever_read_fails_the_output_is_absent() {
                 Fault::Foreign => {
                     matches!(&error, Error::Foreign { source, .. } if source.is::<common::Exception>())
                 }
-                Fault::Short => matches!(&error, Error::Format { source: ltx::Error::Truncated { .. }, .. }),
+                Fault::Short => matches!(&error, Error::ShortFile { .. }),
                 // A flipped bit shows in the checksum, in the decoder, or in a header that was read twice.
                 Fault::Flip => !matches!(&error, Error::Foreign { .. } | Error::Output { .. }),
             };
@@ -125,7 +127,10 @@ fn an_exception_that_may_pass_is_tried_again_and_one_that_may_not_is_not() {
     assert!(through.is_transient(), "packing and unpacking keeps it: {through:?}");
     let ((client, _), dir) = (replica(), tempfile::tempdir().unwrap());
     let faulty = FaultClient::new(&client, Fault::Foreign, 2, 1);
-    assert!(matches!(attempt(&faulty, dir.path(), IMPATIENT), Err(Error::Foreign { transient: false, .. })));
+    assert!(matches!(
+        attempt(&faulty, dir.path(), IMPATIENT),
+        Err(Error::Foreign { kind: ForeignKind::Final, .. })
+    ));
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn check_case(case: &Path, with_times: bool) -> usize {
                 assert!(clamped, "{name} {target:?}");
                 assert_eq!(sha, latest.as_str().unwrap(), "{name} {target:?}");
             }
-            (Target::Before(_), Err(Error::NoSnapshot { .. })) => {}
+            (Target::Before(_), Err(Error::TooEarly { .. })) => {}
             (Target::Txid(_), Err(Error::TxidNotAvailable { .. })) => {}
             (_, got) => panic!("{name} {target:?}: {got:?}"),
         }

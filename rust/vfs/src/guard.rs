@@ -4,11 +4,10 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::{RawFile, RawVfs};
 use crate::code::{Code, Error, Result};
+use crate::fork::fork_generation;
 use crate::registry::Registered;
 use crate::traits::{REFUSED, Vfs};
 
@@ -144,24 +143,4 @@ impl<V: Vfs> Registered<V> {
 /// The code of a result that carries nothing else.
 pub(crate) fn code(result: Result<()>) -> std::ffi::c_int {
     result.map_or_else(|error| error.code.0, |()| Code::OK.0)
-}
-
-static FORKS: AtomicU64 = AtomicU64::new(0);
-
-/// How many forks lie between this process and the one that first asked. Locks are not inherited, and file descriptors share
-/// theirs with the parent; so whoever keeps either compares this number before using them.
-#[must_use]
-pub fn fork_generation() -> u64 {
-    static HOOK: Once = Once::new();
-    if !HOOK.is_completed() {
-        // SAFETY: the handler touches one atomic number, which is all that a handler in a forked child may safely do.
-        HOOK.call_once(|| unsafe {
-            libc::pthread_atfork(None, None, Some(count_fork));
-        });
-    }
-    FORKS.load(Ordering::Relaxed)
-}
-
-extern "C" fn count_fork() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
 }

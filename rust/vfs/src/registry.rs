@@ -4,6 +4,7 @@ use std::any::Any;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::mem::size_of;
 use std::panic::{UnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::{fmt, ptr};
 
@@ -11,7 +12,8 @@ use crate::abi::{RawVfs, Routines};
 use crate::api::SqliteApi;
 use crate::callbacks;
 use crate::code::Code;
-use crate::guard::{Handle, fork_generation};
+use crate::fork::{ProcessLocal, fork_generation};
+use crate::guard::Handle;
 use crate::traits::Vfs;
 
 /// What a registered VFS points to. Never freed: SQLite may hold the pointer as long as the process lives.
@@ -53,13 +55,23 @@ impl fmt::Display for RegisterError {
 
 impl std::error::Error for RegisterError {}
 
-/// Every VFS that was registered. It is locked from the look whether a name is free until the name is taken.
-static REGISTERED: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+/// Held from the look whether a name is free until the name is taken.
+static REGISTERING: ProcessLocal<Mutex<()>> = ProcessLocal::new(|| Mutex::new(()));
 
-/// A VFS of ours, by what SQLite knows it by.
+/// Every VFS that was registered, the last one first. It is added to under that mutex, and read without: a forked child has it too,
+/// and must not find it locked.
+static REGISTERED: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
+
+/// A VFS of ours, by what SQLite knows it by. Never freed.
 struct Entry {
     raw: usize,
     vfs: &'static (dyn Any + Send + Sync),
+    next: Option<&'static Entry>,
+}
+
+fn entries() -> Option<&'static Entry> {
+    // SAFETY: null, or a leaked box that nobody changes.
+    unsafe { REGISTERED.load(Ordering::Acquire).as_ref() }
 }
 
 /// Registers `vfs` under `name` with one SQLite library, for as long as the process lives. Connections that do not ask for it
@@ -68,7 +80,7 @@ struct Entry {
 /// # Errors
 /// [`RegisterError`].
 pub fn register<V: Vfs>(api: &SqliteApi, name: &CStr, vfs: V, is_default: bool) -> Result<(), RegisterError> {
-    let mut entries = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+    let _nobody_takes_it_meanwhile = REGISTERING.get().lock().unwrap_or_else(PoisonError::into_inner);
     if !api.vfs_find(Some(name)).is_null() {
         return Err(RegisterError::NameInUse);
     }
@@ -80,12 +92,11 @@ pub fn register<V: Vfs>(api: &SqliteApi, name: &CStr, vfs: V, is_default: bool) 
     let registered: &'static Registered<V> =
         Box::leak(Box::new(Registered { api: *api, name: name.to_owned(), vfs, base }));
     let raw = Box::leak(Box::new(describe(registered)));
+    let entry = Entry { raw: ptr::from_mut(raw) as usize, vfs: &registered.vfs, next: entries() };
+    REGISTERED.store(Box::into_raw(Box::new(entry)), Ordering::Release);
     // SAFETY: both are leaked: neither moves nor ends.
     match unsafe { api.vfs_register(raw, is_default) } {
-        Code::OK => {
-            entries.push(Entry { raw: ptr::from_mut(raw) as usize, vfs: &registered.vfs });
-            Ok(())
-        }
+        Code::OK => Ok(()),
         code => Err(RegisterError::Refused(code)),
     }
 }
@@ -93,9 +104,9 @@ pub fn register<V: Vfs>(api: &SqliteApi, name: &CStr, vfs: V, is_default: bool) 
 /// What is registered under `name`, if it is a `V` that was registered here.
 #[must_use]
 pub fn registered<V: Vfs>(api: &SqliteApi, name: &CStr) -> Option<&'static V> {
-    let entries = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
     let raw = api.vfs_find(Some(name)) as usize;
-    entries.iter().find(|entry| entry.raw == raw)?.vfs.downcast_ref()
+    let entry = std::iter::successors(entries(), |entry| entry.next).find(|entry| entry.raw == raw);
+    entry?.vfs.downcast_ref()
 }
 
 /// Makes the VFS of this name the one that connections get which ask for none.

@@ -8,13 +8,13 @@
 mod common;
 
 use std::ffi::{CStr, c_int, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::disk::locked;
+use common::forked::{first_wrong, in_child};
 use common::panics::{be_quiet, explode};
 use common::{CFile, CVfs, Db, Mock, Name, call, registered};
 use libsqlite3_sys as ffi;
@@ -22,30 +22,6 @@ use vfs::{LockLevel, fork_generation};
 
 const MAIN: c_int = ffi::SQLITE_OPEN_MAIN_DB | ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE;
 const IOERR: c_int = ffi::SQLITE_IOERR;
-
-/// Runs `work` in a child; the code that it ended with.
-fn in_child(work: impl FnOnce() -> c_int) -> c_int {
-    // SAFETY: the child runs `work` and ends; it never returns into the threads of the test.
-    match unsafe { libc::fork() } {
-        0 => {
-            let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(99);
-            // SAFETY: ends the process at once.
-            unsafe { libc::_exit(code) }
-        }
-        child => {
-            let mut status = -1;
-            // SAFETY: the child was just made, and there is room for its status.
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            assert!(libc::WIFEXITED(status), "status {status:#x}");
-            libc::WEXITSTATUS(status)
-        }
-    }
-}
-
-/// 1 and up: the first that is not as it should be. 0 if all are.
-fn first_wrong(checks: &[bool]) -> c_int {
-    checks.iter().position(|ok| !ok).map_or(0, |index| c_int::try_from(index).unwrap_or(98) + 1)
-}
 
 fn refuses_everything(file: &mut CFile) -> c_int {
     let (mut number, mut size, mut buffer) = (-1, -1, [1_u8; 4]);

@@ -9,8 +9,9 @@ use replica::{Error as E, FileKey, Place};
 
 use super::{
     DiskFullError, FormatError, IntoPython, LTXFileExistsError, LTXFileNotFoundError, NoSnapshotError,
-    OutputExistsError, PositionError, ReplicaError, ReplicaPermissionError, ReplicaTimeoutError,
-    RestoreCancelledError, RestoreError, TXIDNotAvailableError, TruncatedError, With, message, relabel,
+    OutputExistsError, OutputInUseError, PageSizeChangedError, PositionError, ReplicaError,
+    ReplicaPermissionError, ReplicaTimeoutError, RestoreCancelledError, RestoreError, TXIDNotAvailableError,
+    TruncatedError, With, message, relabel,
 };
 use crate::types;
 
@@ -28,30 +29,60 @@ impl IntoPython for E {
             E::Foreign { source, .. } => foreign(source, text),
             E::Format { file, source } => relabel(py, source.into_python(py), text).of(py, file),
             E::FileTooShort { file, size, .. } => {
-                TruncatedError::new_err(text).with(py, "offset", size).of(py, file)
+                let hint = "restore an earlier state, or delete the file if it does not belong there";
+                TruncatedError::new_err(text).with(py, "offset", size).of(py, file).hint(py, hint)
             }
-            E::WrongTransactions { file, .. } | E::PageSizeMismatch { file, .. } => {
-                FormatError::new_err(text).of(py, file)
+            E::ShortFile { file, actual, .. } => {
+                TruncatedError::new_err(text).with(py, "offset", actual).of(py, file)
             }
+            E::WrongTransactions { file, .. } => FormatError::new_err(text).of(py, file),
             E::NotContinued { file, .. } => PositionError::new_err(text).of(py, file),
-            E::NoSnapshot { .. } => NoSnapshotError::new_err(text),
-            E::TxidNotAvailable { txid, available } => {
-                let below = available.into_iter().rfind(|other| *other < txid);
-                let error =
-                    TXIDNotAvailableError::new_err(text).with_value(py, "txid", types::txid(py, txid));
-                match below {
-                    Some(below) => error.with_value(py, "available", types::txid(py, below)),
-                    None => error,
-                }
-            }
-            E::Gap { next_min, next_max, .. } => RestoreError::new_err(text).txids(py, next_min, next_max),
-            E::OutputExists { path } => OutputExistsError::new_err(text).with(py, "path", path.as_os_str()),
-            E::Output { op, path, source } => {
-                from_output(source, text).with(py, "op", op).with(py, "path", path.as_os_str())
-            }
+            E::PageSizeMismatch { file, .. } => PageSizeChangedError::new_err(text).of(py, file).hint(
+                py,
+                "upload a snapshot from after the change: `ltxcore replicate --once --force-snapshot` or DB.snapshot()",
+            ),
+            E::PageSizeChanged { .. } => PageSizeChangedError::new_err(text),
             E::Cancelled => RestoreCancelledError::new_err(text),
-            _ => RestoreError::new_err(text),
+            plan_or_output => from_plan_or_output(py, plan_or_output, text),
         }
+    }
+}
+
+/// What the files of a replica do not lead to, and what is in the way where a database should go.
+fn from_plan_or_output(py: Python<'_>, error: E, text: String) -> PyErr {
+    match error {
+        E::EmptyReplica { .. } => NoSnapshotError::new_err(text)
+            .hint(py, "check the path or URL: LTX files are looked for below it, in ltx/0 to ltx/9"),
+        E::TooEarly { earliest, .. } => NoSnapshotError::new_err(text)
+            .with_value(py, "earliest_txid", types::txid(py, earliest.txid))
+            .with_value(py, "earliest_time", types::datetime(py, earliest.created_at))
+            .hint(py, "ask for a later time, or for that transaction"),
+        E::NoSnapshot { .. } => NoSnapshotError::new_err(text),
+        E::TxidNotAvailable { txid, available } => {
+            let below = available.into_iter().rfind(|other| *other < txid);
+            let error = TXIDNotAvailableError::new_err(text).with_value(py, "txid", types::txid(py, txid));
+            match below {
+                Some(below) => error.with_value(py, "available", types::txid(py, below)),
+                None => error,
+            }
+        }
+        E::Gap { have, next } => {
+            let hint = format!("restore transaction {have}, or delete that file if it does not belong there");
+            RestoreError::new_err(text).of(py, next).hint(py, &hint)
+        }
+        E::OutputExists { path } => OutputExistsError::new_err(text)
+            .with(py, "path", path.as_os_str())
+            .hint(py, "pass overwrite=True to replace it, or restore to another path"),
+        E::OutputNotAFile { path } => OutputExistsError::new_err(text)
+            .with(py, "path", path.as_os_str())
+            .hint(py, "restore to the path of a file"),
+        E::OutputInUse { path } => OutputInUseError::new_err(text)
+            .with(py, "path", path.as_os_str())
+            .hint(py, "stop every program that has the database open, or restore to another path"),
+        E::Output { op, path, source } => {
+            from_output(source, text).with(py, "op", op).with(py, "path", path.as_os_str())
+        }
+        _ => RestoreError::new_err(text),
     }
 }
 

@@ -3,13 +3,10 @@
 //! ```text
 //! header(512): magic(8)  records(4)  nonce(4)  pages before(4)  sector size(4)  page size(4)  zeros
 //! records:     pgno(4)  old page  checksum(4)
-//! super:       lock pgno(4)  name  length of name(4)  checksum of name(4)  magic(8)
 //! ```
 
-use std::ffi::c_char;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -42,11 +39,14 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Writes it to a new file at `path`, the pages out of `database`, and makes its content durable. It is in force while
-    /// the file `marker` exists.
-    pub(super) fn write(&self, path: &Path, database: &File, marker: &Path) -> io::Result<()> {
+    /// Writes it to a new file at `path`, the pages out of `database`, and makes its content durable. Whoever truncates the
+    /// file `twin` puts it out of force, where the file system has hard links.
+    pub(super) fn write(&self, path: &Path, twin: &Path, database: &File) -> io::Result<()> {
         let like = database.metadata()?;
         let file = create_new(path, like.mode() & 0o777)?;
+        // Before there is content: an empty journal is none, and one with content never lacks its second name.
+        let _ = fs::remove_file(twin);
+        let _ = fs::hard_link(path, twin);
         file.set_permissions(like.permissions())?;
         // For readers that run as the owner; only root may do it, and for everybody else it is the owner already.
         let _ = fchown(&file, Some(like.uid()), Some(like.gid()));
@@ -59,7 +59,6 @@ impl Journal {
             out.write_all(&page)?;
             out.write_all(&self.checksum(&page).to_be_bytes())?;
         }
-        out.write_all(&self.super_record(marker))?;
         out.flush()?;
         drop(out);
         file.sync_all()
@@ -79,27 +78,4 @@ impl Journal {
             (1..).map(|n| page.len().checked_sub(n * STRIDE)).map_while(|at| at.filter(|at| *at > 0));
         places.fold(self.nonce, |sum, at| sum.wrapping_add(page.get(at).copied().unwrap_or(0).into()))
     }
-
-    /// SQLite adds up the bytes of the name as C characters, whose sign depends on the machine.
-    fn super_record(&self, marker: &Path) -> Vec<u8> {
-        let name = marker.as_os_str().as_bytes();
-        let sum = name.iter().fold(0_u32, |sum, byte| sum.wrapping_add(sign_extended(*byte)));
-        let len = u32::try_from(name.len()).unwrap_or(u32::MAX);
-        let mut record = self.page_size.lock_pgno().get().to_be_bytes().to_vec();
-        record.extend_from_slice(name);
-        record.extend_from_slice(&len.to_be_bytes());
-        record.extend_from_slice(&sum.to_be_bytes());
-        record.extend_from_slice(&MAGIC);
-        record
-    }
-}
-
-#[expect(
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    reason = "what C does with a char in a sum of u32"
-)]
-#[allow(clippy::unnecessary_cast, reason = "c_char is u8 on some machines and i8 on others")]
-fn sign_extended(byte: u8) -> u32 {
-    i32::from(byte as c_char) as u32
 }

@@ -7,25 +7,39 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-type Files = HashMap<(u64, u64), Arc<File>>;
+use vfs::{ProcessLocal, UnsharedFile, open_unshared};
+
+type Files = HashMap<(u64, u64), LiveFile>;
+
+/// An open database. A forked child does not share it, nor the locks that are taken through it.
+#[derive(Clone, Debug)]
+pub(super) struct LiveFile(Arc<UnsharedFile>);
+
+impl Deref for LiveFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        self.0.file()
+    }
+}
 
 /// The descriptor, for reading and writing, of the file that `path` names now.
-pub(super) fn open(path: &Path) -> io::Result<Arc<File>> {
-    static FILES: OnceLock<Mutex<Files>> = OnceLock::new();
-    let mut files = FILES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    files.retain(|_, file| Arc::strong_count(file) > 1 || has_name(file));
+pub(super) fn open(path: &Path) -> io::Result<LiveFile> {
+    static FILES: ProcessLocal<Mutex<Files>> = ProcessLocal::new(Mutex::default);
+    let mut files = FILES.get().lock().unwrap_or_else(PoisonError::into_inner);
+    files.retain(|_, file| Arc::strong_count(&file.0) > 1 || has_name(file));
     let metadata = fs::metadata(path)?;
     if let Some(file) = files.get(&(metadata.dev(), metadata.ino())) {
-        return Ok(Arc::clone(file));
+        return Ok(file.clone());
     }
-    let file = Arc::new(open_once(path)?);
-    let metadata = file.metadata()?;
+    let file = LiveFile(Arc::new(open_unshared(|| open_once(path), std::mem::forget)?));
     // A file that took the name between the two looks may be known already; then both descriptors stay open.
-    if let Some(known) = files.insert((metadata.dev(), metadata.ino()), Arc::clone(&file)) {
+    if let Some(known) = files.insert(file.0.identity(), file.clone()) {
         std::mem::forget(known);
     }
     Ok(file)

@@ -1,3 +1,5 @@
+use std::os::fd::AsRawFd;
+
 use ltx::{Checksum, Encoder, Timestamp};
 
 use super::*;
@@ -21,15 +23,20 @@ fn replica(dir: &Path, steps: &[(u32, &[u32], u8)]) -> (FileClient, Vec<FileInfo
     let client = FileClient::new(dir.join("replica"));
     let mut files = Vec::new();
     for (txid, (commit, pgnos, fill)) in (2..).map(TxId::new).zip(steps) {
-        let header = Header::new(SIZE, PageCount::new(*commit), txid, txid);
-        let mut encoder = Encoder::new(Vec::new(), &header).unwrap();
-        for pgno in *pgnos {
-            encoder.write_page(Pgno::new(*pgno).unwrap(), &page(*pgno, *fill)).unwrap();
-        }
-        let (bytes, _) = encoder.finish(Checksum::NONE).unwrap();
-        files.push(client.write_ltx_file(0, txid, txid, &mut bytes.as_slice()).unwrap());
+        files.push(write(&client, txid, *commit, pgnos, *fill));
     }
     (client, files)
+}
+
+/// One file of a replica: `commit` pages, of which it has `pgnos`.
+fn write(client: &FileClient, txid: TxId, commit: u32, pgnos: &[u32], fill: u8) -> FileInfo {
+    let header = Header::new(SIZE, PageCount::new(commit), txid, txid);
+    let mut encoder = Encoder::new(Vec::new(), &header).unwrap();
+    for pgno in pgnos {
+        encoder.write_page(Pgno::new(*pgno).unwrap(), &page(*pgno, fill)).unwrap();
+    }
+    let (bytes, _) = encoder.finish(Checksum::NONE).unwrap();
+    client.write_ltx_file(0, txid, txid, &mut bytes.as_slice()).unwrap()
 }
 
 fn database(dir: &Path, pages: u32) -> Followed {
@@ -58,7 +65,7 @@ fn steps_are_merged_and_every_one_gets_a_new_change_counter() {
     let (client, files) = replica(dir.path(), &[(3, &[2], 1), (4, &[2, 4], 2)]);
     let step = followed.merge(&client, &files).unwrap();
     assert_eq!(step.txid(), TxId::new(3));
-    followed.save(&step, &dir.path().join("marker")).unwrap();
+    followed.save(&step, &dir.path().join("twin")).unwrap();
     followed.write(&step).unwrap();
     followed.commit().unwrap();
     let found = bytes(&followed);
@@ -75,7 +82,7 @@ fn the_journal_has_the_old_pages_those_cut_off_too() {
     let followed = database(dir.path(), 5);
     let (client, files) = replica(dir.path(), &[(3, &[2], 1)]);
     let step = followed.merge(&client, &files).unwrap();
-    followed.save(&step, Path::new("/m")).unwrap();
+    followed.save(&step, &dir.path().join("twin")).unwrap();
     let journal = journal_of(dir.path());
     let record = 4 + 512 + 4;
     let word = |at: usize| u32::from_be_bytes(journal[at..at + 4].try_into().unwrap());
@@ -83,8 +90,30 @@ fn the_journal_has_the_old_pages_those_cut_off_too() {
     assert_eq!([0, 1, 2, 3].map(|at| word(512 + at * record)), [1, 2, 4, 5]);
     // Bytes 312 and 112 of each page, and the nonce.
     assert_eq!(word(512 + 2 * record - 4), 7 + 9 + 9);
-    assert_eq!(&journal[512 + 4 * record + 4..][..2], b"/m");
-    assert_eq!(journal.len(), 512 + 4 * record + 4 + 2 + 4 + 4 + 8);
+    assert_eq!(journal.len(), 512 + 4 * record);
+}
+
+#[test]
+fn whoever_truncates_the_second_name_truncates_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 1);
+    let (client, files) = replica(dir.path(), &[(1, &[1], 1)]);
+    let step = followed.merge(&client, &files).unwrap();
+    let twin = dir.path().join("twin");
+    fs::write(&twin, b"what an earlier one left").unwrap();
+    followed.save(&step, &twin).unwrap();
+    fs::write(&twin, b"0000000000000005\n").unwrap();
+    assert_eq!(journal_of(dir.path()), b"0000000000000005\n");
+}
+
+#[test]
+fn without_hard_links_there_is_a_journal_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 1);
+    let (client, files) = replica(dir.path(), &[(1, &[1], 1)]);
+    let step = followed.merge(&client, &files).unwrap();
+    followed.save(&step, &dir.path().join("no such directory/twin")).unwrap();
+    assert_eq!(journal_of(dir.path()).len(), 512 + 4 + 512 + 4);
 }
 
 #[test]
@@ -94,18 +123,18 @@ fn a_journal_that_is_there_is_not_overwritten() {
     let (client, files) = replica(dir.path(), &[(1, &[1], 1)]);
     let step = followed.merge(&client, &files).unwrap();
     fs::write(dir.path().join("out.db-journal"), b"somebody's").unwrap();
-    let error = followed.save(&step, Path::new("/m")).unwrap_err();
+    let error = followed.save(&step, &dir.path().join("twin")).unwrap_err();
     assert!(matches!(error, Error::Output { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
 }
 
 #[test]
 fn another_page_size_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let followed = database(dir.path(), 1);
-    followed.put(&[4, 0], 16).unwrap();
-    let (client, files) = replica(dir.path(), &[(1, &[1], 1)]);
+    let followed = database(dir.path(), 2);
+    ltx::WriteAt::write_all_at(&*followed.file, &[4, 0], 16).unwrap();
+    let (client, files) = replica(dir.path(), &[(2, &[1], 1)]);
     let step = followed.merge(&client, &files).unwrap();
-    let error = followed.save(&step, Path::new("/m")).unwrap_err();
+    let error = followed.save(&step, &dir.path().join("twin")).unwrap_err();
     assert!(matches!(error, Error::PageSizeChanged { expected: 1024, actual: 512 }));
 }
 
@@ -129,5 +158,76 @@ fn one_descriptor_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let followed = database(dir.path(), 1);
     let again = Followed::open(&dir.path().join("out.db")).unwrap();
-    assert!(Arc::ptr_eq(&followed.file, &again.file));
+    assert_eq!(followed.file().as_raw_fd(), again.file().as_raw_fd());
+}
+
+/// What differs between the database and the files from the first of `steps` on, which is a snapshot; the pages of the last file
+/// are left out if `last_is_step`.
+fn difference(
+    dir: &Path,
+    followed: &Followed,
+    steps: &[(u32, &[u32], u8)],
+    last_is_step: bool,
+) -> Option<u32> {
+    let client = FileClient::new(dir.join("replica"));
+    let mut files = Vec::new();
+    for (txid, (commit, pgnos, fill)) in (1..).map(TxId::new).zip(steps) {
+        files.push(write(&client, txid, *commit, pgnos, *fill));
+    }
+    let step = last_is_step.then(|| followed.merge(&client, &files[files.len() - 1..]).unwrap());
+    let mut seen = 0;
+    let mut watch = |_, _| {
+        seen += 1;
+        Ok(())
+    };
+    followed.first_difference(&client, &files, step.as_ref(), &mut watch).unwrap().map(Pgno::get)
+}
+
+#[test]
+fn a_database_is_compared_with_its_replica() {
+    type File = (u32, &'static [u32], u8);
+    let all: &[u32] = &[1, 2, 3];
+    let cases: [(&[File], bool, Option<u32>); 8] = [
+        (&[(3, all, 9)], false, None),
+        (&[(3, all, 9), (3, &[2], 1)], false, Some(2)),
+        // What a step will write need not be there yet; what it does not has to be.
+        (&[(3, all, 9), (3, &[2], 1)], true, None),
+        (&[(3, all, 9), (3, &[2], 1), (3, &[3], 9)], true, Some(2)),
+        // Nor the size: but a page that nobody brings is missed.
+        (&[(3, all, 9), (4, &[4], 1)], true, None),
+        (&[(3, all, 9), (2, &[1], 9)], true, None),
+        (&[(2, &[1, 2], 9)], false, Some(1)),
+        (&[(4, &[1, 2, 3, 4], 9), (4, &[2], 1)], true, Some(4)),
+    ];
+    for (steps, last_is_step, expected) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let followed = database(dir.path(), 3);
+        assert_eq!(difference(dir.path(), &followed, steps, last_is_step), expected, "{steps:?}");
+    }
+}
+
+#[test]
+fn what_a_follower_changes_in_page_1_makes_no_difference() {
+    for (at, expected) in [(18, None), (24, None), (92, None), (99, None), (28, Some(1)), (100, Some(1))] {
+        let dir = tempfile::tempdir().unwrap();
+        let followed = database(dir.path(), 3);
+        ltx::WriteAt::write_all_at(&*followed.file, &[1], at).unwrap();
+        assert_eq!(difference(dir.path(), &followed, &[(3, &[1, 2, 3], 9)], false), expected, "byte {at}");
+    }
+}
+
+#[test]
+fn a_whole_database_may_bring_another_page_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 4);
+    ltx::WriteAt::write_all_at(&*followed.file, &[4, 0], 16).unwrap();
+    let client = FileClient::new(dir.path().join("replica"));
+    let file = write(&client, TxId::FIRST, 2, &[1, 2], 3);
+    let step = followed.merge(&client, &[file]).unwrap();
+    followed.save(&step, &dir.path().join("twin")).unwrap();
+    // Every old page, at the old size: 2 of 1024 bytes.
+    assert_eq!(journal_of(dir.path()).len(), 512 + 2 * (4 + 1024 + 4));
+    followed.write(&step).unwrap();
+    followed.commit().unwrap();
+    assert_eq!(bytes(&followed).len(), 2 * 512);
 }

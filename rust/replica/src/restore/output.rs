@@ -1,8 +1,8 @@
 //! What is being made: a database, or the checksums of its pages, in a new file beside its final place.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use ltx::{PageCount, PageSize, Pgno};
 
 use crate::error::{Error, Result};
 use crate::file_client::ensure_dir;
+use crate::first_page;
 use crate::stage::create_unique;
 
 /// Access rights of a new database before the umask, as SQLite and Litestream have them.
@@ -22,6 +23,9 @@ const WRITEBACK: u64 = 64 << 20;
 /// Only writes of so many bytes count towards [`WRITEBACK`]. Single pages are better left until their neighbours
 /// have come: written early, they cost the disk one request and the file system one extent each.
 const BULK: usize = 64 << 10;
+
+/// The version of a database in WAL mode (SQLite file format, section 1.3.3).
+const WAL: u8 = 2;
 
 /// Appends to the last component of a path.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -66,12 +70,16 @@ pub(crate) struct Output {
     written: AtomicU64,
     closing: AtomicBool,
     wake: (Mutex<()>, Condvar),
+    /// Another number now means that the parent of this process is still writing it.
+    forks: u64,
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
         // After the file got its final name there is nothing to remove, and before that nothing depends on it.
-        let _ = fs::remove_file(&self.path);
+        if self.forks == vfs::fork_generation() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -85,7 +93,8 @@ impl Output {
             .map_err(|source| Error::output("create", output, source))?;
         let wake = (Mutex::new(()), Condvar::new());
         let (written, closing) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { file, path, content, page_size, written, closing, wake })
+        let forks = vfs::fork_generation();
+        Ok(Self { file, path, content, page_size, written, closing, wake, forks })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -97,9 +106,26 @@ impl Output {
         self.file.set_len(self.content.len(commit, self.page_size)).map_err(|source| self.error(source))
     }
 
-    /// Takes over the access rights of the database that will be replaced.
-    pub(crate) fn set_permissions(&self, permissions: Permissions) -> Result<()> {
-        self.file.set_permissions(permissions).map_err(|source| self.error(source))
+    /// Takes over owner, group and access rights of the database that will be replaced.
+    pub(crate) fn take_over(&self, old: &Metadata) -> Result<()> {
+        // Only root may give a file away; a group can be set by those who are in it.
+        let _ = fchown(&self.file, Some(old.uid()), None);
+        let _ = fchown(&self.file, None, Some(old.gid()));
+        self.file.set_permissions(old.permissions()).map_err(|source| self.error(source))
+    }
+
+    /// Makes the database one with a rollback journal, if it is one with a WAL.
+    pub(crate) fn use_rollback_journal(&self) -> Result<()> {
+        let mut versions = [0; 2];
+        match self.file.read_exact_at(&mut versions, first_page::VERSIONS_AT as u64) {
+            Ok(()) if versions.contains(&WAL) => {
+                first_page::edit(&self.file, self.page_size, first_page::use_rollback_journal)
+            }
+            // A database without a page has no mode.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            read => read,
+        }
+        .map_err(|source| self.error(source))
     }
 
     /// Takes in whole pages that lie at `offset` (bytes) in the database.

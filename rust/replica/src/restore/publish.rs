@@ -17,18 +17,28 @@
 //! Each sync keeps a power failure from reordering the steps. A process that dies before step 2 or after step 4
 //! leaves `NAME` whole; in between, [`recover`] brings the old database back when a restore to the same place
 //! begins. An error in between does that at once. Without such files, or if they are empty, step 4 alone remains.
+//!
+//! All of that happens under the locks of SQLite's connections, if the caller has a way to take them ([`Place::lock`]).
 
+use std::any::Any;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::file_client::sync_dir;
+use crate::restore::options::LockDatabase;
 use crate::restore::output::with_suffix;
 use crate::stage::rename_new;
 
 const SET_ASIDE: &str = ".ltxcore-replaced";
+
+/// How long a transaction that is under way is waited for before a database counts as being in use.
+const PATIENCE: Duration = Duration::from_millis(1000);
+const NAP: Duration = Duration::from_millis(20);
 
 /// The files beside a database that have a part in its content. `-shm` has none: it can be rebuilt.
 const CONTENT: [&str; 2] = ["-journal", "-wal"];
@@ -91,9 +101,26 @@ impl<'a> Place<'a> {
             return self.check_free();
         }
         match fs::symlink_metadata(&self.output) {
-            Ok(metadata) if !metadata.is_file() => Err(Error::OutputExists { path: self.output.clone() }),
+            Ok(metadata) if !metadata.is_file() => Err(Error::OutputNotAFile { path: self.output.clone() }),
             _ => Ok(()),
         }
+    }
+
+    /// Keeps connections out of the database that is there, if one is, until the value is dropped.
+    pub(crate) fn lock(&self, lock: Option<&LockDatabase<'_>>) -> Result<Option<Box<dyn Any>>> {
+        let Some(lock) = lock else { return Ok(None) };
+        let deadline = Instant::now() + PATIENCE;
+        while exists(&self.output) {
+            let locked = lock(&self.output).map_err(|source| Error::output("lock", &self.output, source))?;
+            if locked.is_some() {
+                return Ok(locked);
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::OutputInUse { path: self.output.clone() });
+            }
+            thread::sleep(NAP);
+        }
+        Ok(None)
     }
 
     fn check_free(&self) -> Result<()> {

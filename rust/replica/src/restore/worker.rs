@@ -11,7 +11,8 @@ use ltx::{
 };
 
 use crate::client::FileInfo;
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Result};
+use crate::place::Place;
 use crate::range::RangeReader;
 use crate::restore::file::{Link, OpenFile, Part, UNIT, Unit, Units, Verdict};
 use crate::restore::index::{Entry, TERMINATOR};
@@ -153,7 +154,8 @@ impl<'a> Worker<'a> {
         let newest = &self.shared.newest;
         let (expected, actual) = (newest.page_size.get(), file.header.page_size.get());
         if expected != actual {
-            return Err(Error::PageSizeMismatch { file: file.info.key(), expected, actual });
+            let other = self.shared.files.last().unwrap_or(&file.info).key();
+            return Err(Error::PageSizeMismatch { file: file.info.key(), actual, other, expected });
         }
         // The size of the database was taken from a first look at this file. Only now its checksum is verified.
         if file.number as usize == self.shared.files.len() && file.header != *newest {

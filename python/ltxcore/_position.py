@@ -1,0 +1,164 @@
+"""What a followed database stands on, and the two files beside it that keep this."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltxcore.errors import FormatError, RestoreError
+from ltxcore.ltx import TXID
+
+#: Version of the record; another one is not read.
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One LTX file of a replica; its checksum tells it from every other file of this name."""
+
+    level: int
+    min_txid: TXID
+    max_txid: TXID
+    size: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a database file is like from outside. Whoever writes to it changes at least one of these."""
+
+    change_counter: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, fd: int) -> Shape:
+        """The file as it is now."""
+        found = os.fstat(fd)
+        return cls(int.from_bytes(os.pread(fd, 4, 24), "big"), found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A transaction, the file of the replica that ends with it, and the database file as it was left there.
+
+    Without ``mark`` and ``shape`` only a comparison can prove that the database is what the replica holds.
+    """
+
+    txid: TXID
+    mark: Mark | None = None
+    shape: Shape | None = None
+
+
+class Sidecars:
+    """``<database>-txid``, 16 digits, as Litestream writes and reads it, and ``<database>-ltxcore``, the whole position."""
+
+    def __init__(self, database: Path) -> None:
+        self.txid = Path(f"{database}-txid")
+        self.record = Path(f"{database}-ltxcore")
+        #: The name under which Litestream stages its sidecar, and the second name of our journals.
+        self.twin = Path(f"{database}-txid.tmp")
+
+    def read(self) -> Position | None:
+        """The position, or ``None`` if there is none. A record that is not about the TXID of the sidecar is left out.
+
+        Raises:
+            RestoreError: the sidecar says something else than a TXID.
+        """
+        try:
+            text = self.txid.read_text("ascii", errors="replace")
+        except FileNotFoundError:
+            return None
+        with contextlib.suppress(FormatError):
+            if txid := TXID.parse(text.strip()):
+                return self._recorded(txid) or Position(txid)
+        raise RestoreError(
+            f"not a transaction id: {self.txid}: {text[:40]!r}",
+            op="follow",
+            path=os.fspath(self.txid),
+            hint="restore again, to another path or over this one",
+        )
+
+    def write(self, position: Position) -> None:
+        """Keep a position, durably."""
+        texts = {self.record: _record(position), self.txid: f"{position.txid}\n"}
+        for path, text in texts.items():
+            _write_durably(_staged(path), text)
+        for path in texts:
+            os.replace(_staged(path), path)
+        sync_dir(self.txid.parent)
+
+    def remove(self) -> None:
+        """Delete everything that is kept beside a database, staged files too."""
+        for path in (self.txid, self.record):
+            path.unlink(missing_ok=True)
+            _staged(path).unlink(missing_ok=True)
+        self.twin.unlink(missing_ok=True)
+        sync_dir(self.txid.parent)
+
+    def _recorded(self, txid: TXID) -> Position | None:
+        try:
+            position = _position(json.loads(self.record.read_text("ascii")))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return position if position.txid == txid else None
+
+
+def _record(position: Position) -> str:
+    mark, shape = position.mark, position.shape
+    record: dict[str, Any] = {"format": FORMAT, "txid": str(position.txid)}
+    if mark is not None:
+        record["file"] = {
+            "level": mark.level,
+            "min_txid": str(mark.min_txid),
+            "max_txid": str(mark.max_txid),
+            "size": mark.size,
+            "checksum": f"{mark.checksum:016x}",
+        }
+    if shape is not None:
+        record["database"] = {
+            "change_counter": shape.change_counter,
+            "size": shape.size,
+            "mtime_ns": shape.mtime_ns,
+        }
+    return json.dumps(record) + "\n"
+
+
+def _position(record: dict[str, Any]) -> Position:
+    """The reverse of `_record`; what is wrong with it raises an error of Python's own."""
+    if record["format"] != FORMAT:
+        raise ValueError(record["format"])
+    file, database = record["file"], record["database"]
+    mark = Mark(
+        int(file["level"]),
+        TXID.parse(file["min_txid"]),
+        TXID.parse(file["max_txid"]),
+        int(file["size"]),
+        int(file["checksum"], 16),
+    )
+    shape = Shape(int(database["change_counter"]), int(database["size"]), int(database["mtime_ns"]))
+    return Position(TXID.parse(record["txid"]), mark, shape)
+
+
+def _staged(path: Path) -> Path:
+    return Path(f"{path}.new")
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_dir(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,202 @@
+//! Every lock that connections take on a database, held at once: so that its file can be replaced.
+//!
+//! A connection in WAL mode that has read something has SHARED on the database and the first byte behind the slots of `-shm`
+//! for as long as it is open; one in a transaction has SHARED or more. While [`Exclusive`] is held there is no such connection,
+//! and none can begin. What has no lock cannot be seen: a connection in rollback mode between two transactions, and one that
+//! has been opened and has read nothing yet.
+//!
+//! Neither of these is harmed when the file is replaced. SQLite does not begin to write to a file that has lost its name
+//! (`SQLITE_READONLY_DBMOVED`), in rollback mode. In WAL mode it would, into the WAL of the file that has the name now. So a
+//! file that has lost its name by the time the locks go is put into rollback mode.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::fcntl::{self, Kind, Owner, Range};
+use crate::fd_pool::{Descriptor, FileId, OpenHow};
+
+/// PENDING, RESERVED and SHARED of the database, and the byte of whoever follows a replica with it.
+const DATABASE: Range = Range::new(0x4000_0000, 1025);
+
+/// The eight slots of `-shm`, and the byte that every connection shares while it has the file open.
+const SHM: Range = Range::new(120, 9);
+
+/// Where a database says how it is written and read (SQLite file format, section 1.3.3); 2 means a WAL, 1 a rollback journal.
+const VERSIONS_AT: u64 = 18;
+
+/// All locks of a database, until it is dropped.
+#[derive(Debug)]
+pub struct Exclusive {
+    database: Locked,
+    _shm: Option<Locked>,
+}
+
+impl Exclusive {
+    /// Takes every lock of the database at `path`, a path without links, and of its `-shm`, if there is one. `None` if
+    /// anybody has one of them, or if another file takes this name at this very moment.
+    ///
+    /// Where the system has no locks of open files, those of other processes are still looked for, but none is held.
+    ///
+    /// # Errors
+    /// What `open` or `fcntl` answers.
+    pub fn try_lock(path: &Path) -> io::Result<Option<Self>> {
+        let Some(database) = Locked::open(path, DATABASE)? else { return Ok(None) };
+        if FileId::of(path).ok() != Some(database.descriptor.id()) {
+            return Ok(None);
+        }
+        // No connection makes a new one now: that happens under SHARED.
+        let mut shm = path.as_os_str().to_owned();
+        shm.push("-shm");
+        match Locked::open(&PathBuf::from(shm), SHM) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Self { database, _shm: None })),
+            Ok(None) => Ok(None),
+            Ok(locked) => Ok(Some(Self { database, _shm: locked })),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        let file = self.database.descriptor.file();
+        let mut versions = [0; 2];
+        if file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+            && file.read_exact_at(&mut versions, VERSIONS_AT).is_ok()
+            && versions.contains(&2)
+        {
+            // A file that could only be read was in a directory that could be written: nothing more can be done for it.
+            let _ = file.write_all_at(&[1; 2], VERSIONS_AT);
+        }
+    }
+}
+
+/// A file with a range of it locked.
+#[derive(Debug)]
+struct Locked {
+    descriptor: Descriptor,
+    range: Range,
+}
+
+impl Locked {
+    fn open(path: &Path, range: Range) -> io::Result<Option<Self>> {
+        let (descriptor, kind) = match Descriptor::open(path, OpenHow::WRITE) {
+            Ok(descriptor) => (descriptor, Kind::Write),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+            // A shared lock keeps writers out, at least.
+            Err(_) => (Descriptor::open(path, OpenHow::READ)?, Kind::Read),
+        };
+        let locked = Self { descriptor, range };
+        Ok(locked.take(kind)?.then_some(locked))
+    }
+
+    /// Whether nobody has any part of the range; then it is locked.
+    fn take(&self, kind: Kind) -> io::Result<bool> {
+        let fd = self.descriptor.as_fd();
+        let is_free = |owner| Ok(fcntl::conflict(fd, owner, Kind::Write, self.range)?.is_none());
+        if kind == Kind::Read && !is_free(Owner::Description)? {
+            return Ok(false);
+        }
+        match fcntl::set(fd, Owner::Description, kind, self.range) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+            // A lock of the process would replace one that a connection of this process has.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => is_free(Owner::Process),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Nobody can be in the way; and the descriptor goes back to the pool without a lock.
+        let _ = fcntl::set(self.descriptor.as_fd(), Owner::Description, Kind::Unlock, self.range);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rusqlite::Connection;
+
+    use super::*;
+
+    fn open(path: &Path) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+        connection
+    }
+
+    fn database(path: &Path, mode: &str) -> Connection {
+        let connection = open(path);
+        let set = format!(
+            "PRAGMA journal_mode = {mode}; CREATE TABLE IF NOT EXISTS t (a); INSERT INTO t VALUES (1)"
+        );
+        connection.execute_batch(&set).unwrap();
+        connection
+    }
+
+    fn is_free(path: &Path) -> bool {
+        Exclusive::try_lock(path).unwrap().is_some()
+    }
+
+    #[test]
+    fn a_connection_in_wal_mode_is_seen_until_it_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let connection = database(&path, "wal");
+        for _ in 0..3 {
+            assert!(!is_free(&path), "in the same process, through another library");
+            connection.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+        }
+        drop(connection);
+        assert!(is_free(&path));
+    }
+
+    #[test]
+    fn a_transaction_in_rollback_mode_is_seen_and_none_begins_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let connection = database(&path, "delete");
+        connection.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        assert!(!is_free(&path));
+        connection.execute_batch("COMMIT").unwrap();
+        let held = Exclusive::try_lock(&path).unwrap().unwrap();
+        connection.execute_batch("SELECT * FROM t").unwrap_err();
+        drop(held);
+        connection.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+    }
+
+    #[test]
+    fn connections_without_a_lock_do_not_write_beside_the_new_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, new) = (dir.path().join("db"), dir.path().join("new"));
+        for mode in ["delete", "wal"] {
+            drop(database(&path, mode));
+            drop(database(&new, mode));
+            // Opened, and not used yet.
+            let early = open(&path);
+            let held = Exclusive::try_lock(&path).unwrap().unwrap();
+            fs::rename(&new, &path).unwrap();
+            drop(held);
+            early.execute_batch("INSERT INTO t VALUES (3)").unwrap_err();
+            let later = open(&path);
+            let sum: i64 = later.query_row("SELECT sum(a) FROM t", [], |row| row.get(0)).unwrap();
+            assert_eq!(sum, 1, "{mode}");
+            later.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+            let check: String = later.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+            assert_eq!(check, "ok");
+            drop(later);
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_missing_database_is_not_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Exclusive::try_lock(&dir.path().join("none")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

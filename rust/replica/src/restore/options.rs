@@ -1,0 +1,92 @@
+//! How a restore is done, and what it says about itself.
+
+use std::any::Any;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use ltx::{PageCount, PageSize, Pos, Timestamp};
+
+use crate::error::Result;
+use crate::range::RetryPolicy;
+
+/// Looks at a restored database.
+pub type Verify<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
+
+/// The last step before a database, restored to this path, gets its name.
+pub type Prepare<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
+
+/// Takes every lock that a connection may have on a database, without waiting; they are let go when the value is dropped.
+/// `None` means that a connection has one.
+pub type LockDatabase<'a> = dyn Fn(&Path) -> io::Result<Option<Box<dyn Any>>> + Sync + 'a;
+
+/// How a restore is done.
+#[derive(Clone, Copy)]
+pub struct RestoreOptions<'a> {
+    /// How many files or parts of files are read and decoded at once, 1 to 12. For local files the number of
+    /// processors is the limit.
+    pub parallelism: usize,
+    /// Replaces an existing database once the new one is whole and durable.
+    pub overwrite: bool,
+    /// Keeps connections out of a database while it is replaced; without it, nobody may have that open.
+    pub lock: Option<&'a LockDatabase<'a>>,
+    /// Puts a database that is in WAL mode into rollback mode, so that it can be read where its readers may not write.
+    pub rollback_journal: bool,
+    /// How broken reads of remote files are taken up again.
+    pub retry: RetryPolicy,
+    /// Called on the calling thread, about twenty times a second and once at the end.
+    pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+    /// A last look at the new database under its temporary name, when it is whole and before it replaces anything. An
+    /// error calls the restore off.
+    pub verify: Option<&'a Verify<'a>>,
+    /// Called after that, when nothing is left to be done but to give the database its name. An error calls the restore off.
+    pub prepare: Option<&'a Prepare<'a>>,
+    /// Set by anybody to stop; the restore then fails with [`Error::Cancelled`](crate::Error::Cancelled) and leaves nothing.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+impl Default for RestoreOptions<'_> {
+    fn default() -> Self {
+        Self {
+            parallelism: 8,
+            overwrite: false,
+            lock: None,
+            rollback_journal: false,
+            retry: RetryPolicy::default(),
+            progress: None,
+            verify: None,
+            prepare: None,
+            cancel: None,
+        }
+    }
+}
+
+/// How far a restore is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of LTX files that were decoded and written.
+    pub bytes_done: u64,
+    /// Bytes of all LTX files of the plan.
+    pub bytes_total: u64,
+    /// Files found whole and sound.
+    pub files_done: u64,
+    /// Files of the plan.
+    pub files_total: u64,
+}
+
+/// What was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The restored state; its checksum is none if the files carry none.
+    pub pos: Pos,
+    /// When its last transaction was made.
+    pub created_at: Timestamp,
+    /// Page size of the database.
+    pub page_size: PageSize,
+    /// Size of the database.
+    pub commit: PageCount,
+    /// How many files were read.
+    pub files: usize,
+    /// How many bytes they had.
+    pub bytes: u64,
+}
