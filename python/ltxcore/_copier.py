@@ -80,7 +80,8 @@ class Copier:
         """The TXID after which the local history has to continue, as the replica is now."""
         with WatchedCall(f"listing of the replica of {self._path} has not ended for", self._log):
             self._replica.client.init()
-            self._baseline = position(self._replica.client, self._newest_local())
+            known = bool(self.survey.files.sizes)
+            self._baseline = position(self._replica.client, self._newest_local(), is_empty_odd=known)
         self.survey.forget()
         return self._baseline
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ltxcore._inventory import Inventory, Key
-from ltxcore._soundness import has_its_end, is_whole, is_whole_there, newest_sound
+from ltxcore._soundness import LONG_REST, has_its_end, has_its_header, is_whole, is_whole_there, newest_sound
 from ltxcore.clients.file import FileClient
 from ltxcore.errors import BehindReplicaError, Error, FormatError, LTXFileExistsError, ReplicaError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TRAILER_SIZE, TXID, format_filename
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ltxcore._presence import Presence
     from ltxcore._survey import Survey
 
-#: After a loss the replica has to stay the same for so long, in seconds; and if it is empty, for so long.
-_REST, _LONG_REST = 0.2, 1.0
+#: After a loss the replica has to stay the same for so long, in seconds.
+_REST = 0.2
 #: It does not get more time for that, in seconds.
 _RESTLESS = 10.0
 
@@ -88,10 +88,9 @@ class Reconciler:
         if ahead is not None and files.sound_reach() > max(local, baseline):
             raise self._behind(ahead, local)
         self._find_damaged(before, mine)
-        is_first_look = not before.sizes and isinstance(self._survey.client, FileClient)
-        if is_first_look:
-            self._look_into_chain()
-        self._refuse_other_content(mine, all_of_them=is_first_look)
+        if isinstance(self._survey.client, FileClient):
+            self._look_into_chain(before, mine)
+        self._refuse_other_content(mine, all_of_them=not before.sizes)
         if snapshot_first is not None:
             heal(snapshot_first)
         self._send_missing(mine, sent, send)
@@ -114,10 +113,13 @@ class Reconciler:
         deadline = time.monotonic() + _RESTLESS
         while True:
             seen = survey.files.sizes
-            time.sleep(_REST if seen else _LONG_REST)
+            time.sleep(_REST if seen else LONG_REST)
             if self._presence.is_gone():
                 return None
-            survey.look()
+            again = survey.look()
+            if again is not None:
+                # Another thread may have stored something meanwhile.
+                before.sizes = again.sizes | before.sizes
             if survey.files.sizes == seen:
                 return before
             if time.monotonic() >= deadline:
@@ -167,18 +169,31 @@ class Reconciler:
             elif level < SNAPSHOT_LEVEL:
                 raise self._other_file(key)
 
-    def _look_into_chain(self) -> None:
-        """Merged files and snapshots are not here, and what their sizes should be nobody knows: do their ends fit?"""
+    def _look_into_chain(self, before: Inventory, mine: dict[int, int]) -> None:
+        """What the size of a new file should be nobody knows that did not make it: does it begin and end as it should?
+
+        At the first look there may be very many of level 0; those are passed over.
+        """
         files, client = self._survey.files, self._survey.client
         for key in files.chain()[0]:
-            if key[0] > 0 and key not in files.damaged and not has_its_end(client, key):
+            level, _, high = key
+            if (
+                key in files.damaged
+                or key in before.sizes
+                or (level == 0 and (high in mine or not before.sizes))
+            ):
+                continue
+            if not has_its_header(client, key) or not has_its_end(client, key):
                 files.damaged.add(key)
 
     def _refuse_other_content(self, mine: dict[int, int], *, all_of_them: bool) -> None:
-        """Compare files that are here and there by their ends, the newest at least: going on from others breaks the chain."""
+        """Compare files that are here and there by their ends: going on from others would break the chain.
+
+        The newest; or all of them, where that takes no requests.
+        """
         files, client = self._survey.files, self._survey.client
         keys = {(0, txid, txid) for txid in mine} & files.sizes.keys() - files.damaged
-        if keys and not all_of_them:
+        if keys and not (all_of_them and isinstance(client, FileClient)):
             keys = {max(keys)}
         for key in sorted(keys):
             txid, size = TXID(key[2]), files.sizes[key]

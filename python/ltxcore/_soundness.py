@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from ltxcore import ltx
@@ -12,17 +13,27 @@ from ltxcore.ltx import HEADER_SIZE, TXID
 if TYPE_CHECKING:
     from ltxcore.clients import ReplicaClient
 
+#: A storage that was not empty and is has to stay so for so long, in seconds: it may only be away for a moment.
+LONG_REST = 1.0
 #: A TXID from here on is no history that could be continued: it is a name that somebody made up.
 _FAR_AWAY = 1 << 63
 
 
-def position(client: ReplicaClient, local: TXID) -> TXID:
+def position(client: ReplicaClient, local: TXID, *, is_empty_odd: bool) -> TXID:
     """Where a history goes on whose newest local file is ``local``, listed now: after the last TXID of the replica.
 
     What a restore reaches counts, and what lies beyond a hole as well, if it is what its name says: under its TXIDs
     there must be no other files ever.
+
+    Args:
+        client: the replica.
+        local: the newest local TXID.
+        is_empty_odd: there were files a while ago, so that an empty listing is not believed at once.
     """
     files = Inventory.of(client)
+    if is_empty_odd and not files.sizes:
+        time.sleep(LONG_REST)
+        files = Inventory.of(client)
     ahead = newest_sound(client, files, local)
     return max(files.sound_reach(), TXID(ahead[2] if ahead is not None else 0))
 
