@@ -6,9 +6,9 @@ same criteria for ours and for Litestream; docs/operator-acts.md holds the resul
 """
 
 import argparse
+import collections
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 import signal
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.helpers.acts_compare_acts import ACTS, Act
-from tests.helpers.acts_place import ROWS, Damaged, Look, NotDriven, Place, apart, rows_of
+from tests.helpers.acts_place import ROWS, AppFails, Damaged, Look, NotDriven, Place, apart, rows_of
 from tests.helpers.acts_subjects import subject
 from tests.helpers.process import ChildError
 
@@ -38,7 +38,6 @@ class Result:
     act: str
     verdict: str
     details: list[str]
-    seconds: float
 
 
 @contextlib.contextmanager
@@ -96,7 +95,8 @@ def check_source(place: Place) -> None:
     except sqlite3.Error as error:
         raise Damaged(str(error)) from error
     if wrong := apart(found, place.rows):
-        raise Damaged(f"{wrong} of {len(place.rows)} rows are wrong")
+        gone = len(place.rows.keys() - found.keys())
+        raise Damaged(f"of {len(place.rows)} rows {gone} are gone and {wrong - gone} hold something else")
 
 
 def verdict(seen: list[Look], later: list[Look], was_said: bool) -> str:
@@ -122,36 +122,49 @@ def verdict(seen: list[Look], later: list[Look], was_said: bool) -> str:
 
 
 def judge(act: Act, kind: str, program: Path, root: Path) -> Result:
-    began = time.monotonic()
     made = place(act, root, kind, program)
+    details: list[str] = []
     try:
-        word, details = carried_out(act, made)
+        word = carried_out(act, made, details)
+    except AppFails as error:
+        word = without_replicator(made, error, details)
     except Damaged as error:
-        word, details = "source damaged", [str(error)]
+        word = "source damaged"
+        details.append(str(error))
     except NotDriven as error:
-        word, details = "not measured", [str(error)]
+        word = "not measured"
+        details.append(str(error))
     except OutOfTime:
-        word, details = "stuck", []
+        word = "stuck"
     except ChildError as error:
-        word, details = "error", [str(error)[-600:]]
+        word = "error"
+        details.append(str(error))
     finally:
         made.end()
-    return Result(act.name, word, made.said + details, time.monotonic() - began)
+    details += [each.refusal or each.why for each in made.seen if each.refusal or each.why]
+    return Result(act.name, word, made.said + details)
 
 
-def carried_out(act: Act, made: Place) -> tuple[str, list[str]]:
-    """Do an act and say what became of it, and what was said about it."""
+def carried_out(act: Act, made: Place, details: list[str]) -> str:
+    """Do an act and say what became of it."""
     later: list[Look] = []
     with limited(LIMIT_SECONDS):
-        made.start()
-        made.sync()
+        try:
+            made.subject.start()
+            made.sync()
+        except (ChildError, AssertionError) as error:
+            details.append(str(error))
+            return "refused, says why"
+        made.subject.settle()
         made.commits(4)
         mark = made.subject.log.stat().st_size
         answer = act.do(made)
         if answer is not None:
-            return answer, []
+            return answer
         go_on(made, ROUNDS)
         besides = made.besides() if made.besides else ""
+        logged = made.subject.complaints(made.subject.log.read_bytes()[mark:].decode(errors="replace"))
+        details += logged[:4]
     seen = [*made.seen]
     with limited(LIMIT_SECONDS):
         at_rest(made)
@@ -162,9 +175,24 @@ def carried_out(act: Act, made: Place) -> tuple[str, list[str]]:
                 made.start()
                 go_on(made, 2)
                 later = made.seen[len(seen) :]
-    logged = made.subject.complaints(made.subject.log.read_bytes()[mark:].decode(errors="replace"))
-    details = [each.refusal or each.why for each in made.seen if each.refusal or each.why]
-    return verdict(seen, later, bool(logged)) + besides, details + logged[:4]
+    return verdict(seen, later, bool(logged)) + besides
+
+
+def without_replicator(place: Place, error: AppFails, details: list[str]) -> str:
+    """Whether the application can work again as soon as the replicator is stopped, and is replicated then."""
+    details.append(str(error))
+    try:
+        with limited(LIMIT_SECONDS):
+            at_rest(place)
+            place.start_app(*error.accepted)
+            place.start()
+            go_on(place, 2)
+    except (AppFails, Damaged) as again:
+        details.append(str(again))
+        return "source damaged"
+    except OutOfTime:
+        return "application fails, also after a restart"
+    return f"application fails until a restart; then {verdict(place.seen, [], False)}"
 
 
 def main() -> None:
@@ -172,21 +200,28 @@ def main() -> None:
     options.add_argument("--subject", choices=["ltxcore", "litestream"], default="ltxcore")
     options.add_argument("--litestream", type=Path, default=shutil.which("litestream"))
     options.add_argument("--details", action="store_true", help="print what was said, too")
-    options.add_argument("--json", type=Path, help="add the results to this file, one a line")
+    options.add_argument("--times", type=int, default=1, help="how often to do each act")
     options.add_argument("acts", nargs="*", metavar="ACT", help="a part of an act's name; default: all")
     chosen = options.parse_args()
     for act in ACTS:
         if chosen.acts and not any(part in act.name for part in chosen.acts):
             continue
-        with tempfile.TemporaryDirectory(prefix="acts-", ignore_cleanup_errors=True) as root:
-            found = judge(act, chosen.subject, chosen.litestream, Path(root))
-        print(f"| {found.act} | {found.verdict} | {found.seconds:.0f} s", flush=True)
+        found = [in_a_place_of_its_own(act, chosen.subject, chosen.litestream) for _ in range(chosen.times)]
+        print(f"| {act.name} | {' / '.join(counted(found))} |", flush=True)
         if chosen.details:
-            for detail in found.details:
+            for detail in (detail for each in found for detail in each.details):
                 print("    ", detail[:600].replace("\n", " "), flush=True)
-        if chosen.json:
-            with chosen.json.open("a") as file:
-                print(json.dumps({"subject": chosen.subject} | dataclasses.asdict(found)), file=file)
+
+
+def in_a_place_of_its_own(act: Act, kind: str, program: Path) -> Result:
+    with tempfile.TemporaryDirectory(prefix="acts-", ignore_cleanup_errors=True) as root:
+        return judge(act, kind, program, Path(root))
+
+
+def counted(found: list[Result]) -> list[str]:
+    """Each verdict once; if there are several, with how often it was reached."""
+    times = collections.Counter(each.verdict for each in found)
+    return [word if len(times) == 1 else f"{word} ({count} of {len(found)})" for word, count in times.items()]
 
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ def act(
 # --- the database file ---------------------------------------------------------------------------------------------------
 
 
-def replace(place: Place, how: str, *, drained: bool, remove: str) -> None:
+def replace(place: Place, how: str, *, drained: bool, remove: str, form: str = "wal") -> None:
     """A backup comes over the database by `cp` (same inode) or `mv` (another one), while the application is stopped."""
-    backup = place.backup(form="wal" if remove == "none" else "delete")
+    backup = place.backup(form=form)
     place.update(*range(100, 800, 100))
     place.sync()
     if drained:
@@ -78,6 +78,11 @@ def rows_of_backup(backup: Path) -> Rows:
 @act("`cp` of a backup over it, `-wal` and `-shm` removed")
 def cp_removed(place: Place) -> None:
     replace(place, "cp", drained=False, remove="both")
+
+
+@act("the same with a backup in rollback mode, which the application sets to WAL")
+def cp_rollback_mode(place: Place) -> None:
+    replace(place, "cp", drained=False, remove="both", form="delete")
 
 
 @act("the same over an idle, checkpointed database of the same size")
@@ -251,6 +256,11 @@ def lose_newest_local(place: Place) -> None:
 @act("newest local LTX file cut short before its upload", options=Options(sync_interval=3600))
 def cut_newest_local(place: Place) -> None:
     cut(newest_before_upload(place), 100)
+
+
+@act("newest local LTX file damaged, same size, before its upload", options=Options(sync_interval=3600))
+def damage_newest_local(place: Place) -> None:
+    damage(newest_before_upload(place))
 
 
 @act("meta directory removed, running")
@@ -431,6 +441,7 @@ def pruned(place: Place) -> str:
         if number in (3, 7):
             place.subject.merge()
     first, last = hole(place)
+    place.commits(2)
     wrong = 0
     for txid in (each for each in when if first < each <= last):
         try:

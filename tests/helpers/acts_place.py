@@ -28,6 +28,14 @@ class Damaged(Exception):
     """The source does not hold what the operator put there, and what the application committed."""
 
 
+class AppFails(Exception):
+    """The application cannot use the database that it finds, for a reason other than damage."""
+
+    def __init__(self, message: str, accepted: tuple[Rows, ...]) -> None:
+        super().__init__(message)
+        self.accepted = accepted
+
+
 class NotDriven(Exception):
     """The act cannot be done to this replicator."""
 
@@ -94,13 +102,15 @@ class Place:
     def start_app(self, *accepted: Rows) -> None:
         """The application connects. `accepted` are the contents that it may find; without one, what it left."""
         self.app = Talker("tests.helpers.acts_app", self.root / "app.log")
+        wanted = accepted or (self.rows,)
         schema = ["CREATE TABLE t(id INTEGER PRIMARY KEY, v)"]
         try:
             self.app.ask("connect", path=str(self.opened_as), pragmas=["journal_mode = wal"], schema=schema)
             found = dict(self.sql("SELECT id, v FROM t"))
         except ChildError as error:
+            if "locked" in str(error) or "disk I/O" in str(error):
+                raise AppFails(str(error), wanted) from error
             raise Damaged(f"the application cannot open it: {error}") from error
-        wanted = accepted or (self.rows,)
         if found not in wanted:
             raise Damaged(f"the application finds {min(apart(found, rows) for rows in wanted)} rows wrong")
         self.rows = found

@@ -14,6 +14,8 @@ from tests.helpers import litestream, replicators
 from tests.helpers.process import Child, ChildError, Talker, until
 
 QUICK = 0.05
+#: A replicator that cannot bring the last changes into the replica may try for long; then it is killed.
+STOP_SECONDS = 8.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Subject(Protocol):
     options: Options
 
     def start(self) -> None: ...
+    def settle(self) -> None: ...
     def stop(self) -> None: ...
     def kill(self) -> None: ...
     def end(self) -> None: ...
@@ -64,6 +67,9 @@ class Base:
 
     def end(self) -> None:
         self.kill()
+
+    def settle(self) -> None:
+        """Wait for what is only done after a first start."""
 
 
 class Ltxcore(Base):
@@ -128,6 +134,10 @@ class Litestream(Base):
         until(lambda: self.socket.exists() or not self.is_running(), what="control socket of litestream")
         self.running()
 
+    def settle(self) -> None:
+        """It makes a snapshot about a second after its start, and the next one a day later: acts come after the first."""
+        until(lambda: any(self.replica.glob("ltx/9/*.ltx")), timeout=6, what="first snapshot")
+
     def _config(self) -> dict[str, Any]:
         interval = f"{self.options.sync_interval * 1000:.0f}ms"
         replica = {"type": "file", "path": str(self.replica), "sync-interval": interval}
@@ -141,7 +151,7 @@ class Litestream(Base):
     def stop(self) -> None:
         process = self.running()
         self.process = None
-        status = process.terminate()
+        status = process.terminate(STOP_SECONDS)
         if status != 0:
             raise ChildError(f"status {status} after SIGTERM: {process.tail(300)}")
 
