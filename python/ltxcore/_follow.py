@@ -112,14 +112,10 @@ class Follower:
             ReplicaTimeoutError: the replica, which is asked first, has not answered that thread.
         """
         try:
-            self._ensure_open(timeout)
-            self._engine.sync()
+            self._sync(timeout)
         except NotReadyError as error:
             if self._presence.is_gone():
                 raise self._presence.error("sync") from error
-            raise
-        except PreviousIOError as error:
-            self._forget(error)
             raise
         finally:
             self._report_notices()
@@ -128,6 +124,20 @@ class Follower:
         # Whatever kept the thread from following is over, so it need not sit out its pause.
         self._wakeup.notify()
         self._notify()
+
+    def _sync(self, timeout: float | None) -> None:
+        self._ensure_open(timeout)
+        try:
+            return self._engine.sync()
+        except PreviousIOError as error:
+            self._forget(error)
+        # The meta directory was removed, or files of it: with a new one all is as at a start.
+        self._ensure_open(timeout)
+        try:
+            self._engine.sync()
+        except PreviousIOError as error:
+            self._forget(error)
+            raise
 
     def stop(self, timeout: float) -> bool:
         """End the thread, and wait up to ``timeout`` seconds for it.

@@ -15,7 +15,7 @@ from ltxcore._presence import Presence
 from ltxcore._status import SyncStatus
 from ltxcore._time import from_millis
 from ltxcore._upload import LEAST_ATTEMPT, RETRY_INTERVAL, Uploader
-from ltxcore.errors import DatabaseError, NotReadyError
+from ltxcore.errors import DatabaseBusyError, DatabaseError, NotReadyError
 from ltxcore.ltx import TXID, Checksum, Pos
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class Running:
             self.uploader.start()
         self.follower.start()
         self.follower.wait_attempt(_FIRST_ATTEMPT)
-        if self.follower.error is not None:
+        # A lock of an application is waited for, as a database that does not exist yet.
+        if self.follower.error is not None and not isinstance(self.follower.error, DatabaseBusyError):
             raise self.follower.error
         if self.uploader is not None and self.follower.is_ready:
             self.uploader.wait_pass(max(deadline - time.monotonic(), 0.0))

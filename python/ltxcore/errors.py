@@ -27,6 +27,7 @@
     |   |-- NotOpenError
     |   |-- NotReadyError
     |   |-- BehindReplicaError
+    |   |-- DatabaseBusyError
     |   |-- DiskFullError(OSError)
     |   `-- PreviousIOError
     |-- VFSError
@@ -75,6 +76,7 @@ __all__ = [
     "ChecksumMismatchError",
     "ChunkGapError",
     "ConfigError",
+    "DatabaseBusyError",
     "DatabaseError",
     "DiskFullError",
     "Error",
@@ -273,6 +275,10 @@ class BehindReplicaError(DatabaseError):
 
 class DiskFullError(DatabaseError, OSError):
     """No space is left on the device, or a quota is used up."""
+
+
+class DatabaseBusyError(DatabaseError):
+    """An application holds a lock on the database. Replication begins, or goes on, when the lock is released."""
 
 
 class PreviousIOError(DatabaseError):

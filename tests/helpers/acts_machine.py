@@ -18,6 +18,9 @@ numbers = st.integers(0, 200)
 picks = st.integers(0, 5)
 modes = st.sampled_from(("PASSIVE", "FULL", "RESTART", "TRUNCATE"))
 pauses = st.sampled_from((0.0, 0.02, 0.2))
+#: Until every connection to the old file has let go, a wal-index that stays tells the next one the size of the old database: so
+#: it is in SQLite itself, beside any other connection. To start an application takes longer than that.
+starts = st.sampled_from((0.2, 0.5))
 hows = st.sampled_from(("cp", "mv"))
 forms = st.sampled_from(("delete", "wal"))
 sizes = st.sampled_from((0, 100, 600))
@@ -74,8 +77,8 @@ RULES = (
     Rule("rest", (pauses,)),
     Rule("save", weight=2),
     Rule("put_backup", (picks, hows, st.sampled_from(("both", "wal")), forms, pauses)),
-    Rule("put_backup_over_idle", (picks, hows, st.sampled_from(("none", "shm")), forms, pauses)),
-    Rule("put_backup_only", (picks, hows, forms, pauses)),
+    Rule("put_backup_over_idle", (picks, hows, st.sampled_from(("none", "shm")), forms, starts)),
+    Rule("put_backup_only", (picks, hows, forms, starts)),
     Rule("remove_sidecars", (st.sampled_from(("both", "wal", "shm")), pauses)),
     Rule("remove_shm_under_app", (pauses,)),
     Rule("put_back_volume", (picks, st.booleans()), 2),
@@ -91,7 +94,7 @@ RULES = (
     Rule("add_stray_file", (st.sampled_from((0, 1, 1, 7)), st.sampled_from((0, 300)), pauses)),
     Rule("fork", (st.sampled_from(("sleep", "exit", "use")),)),
     Rule("set_clock", (st.sampled_from(("+0", "+1d", "-1d", "-3600", "+400")),)),
-    Rule("litestream", (st.booleans(), numbers, modes), 2),
+    Rule("litestream", (st.booleans(), numbers, modes), 3),
 )
 ACTS = frozenset(each.act for each in RULES)
 #: What every world has; of the other acts each has a few.
@@ -113,7 +116,7 @@ class Machine(RuleBasedStateMachine):
         chosen=st.frozensets(st.integers(0, 99), min_size=2, max_size=9),
         setting=settings_of_worlds,
         rows=st.integers(0, 6),
-        starts=st.sampled_from((True, True, True, False)),
+        starts=st.booleans(),
     )
     def begin(self, chosen: frozenset[int], setting: Setting, rows: int, starts: bool) -> None:
         others = sorted(self.wanted - ALWAYS) or [""]

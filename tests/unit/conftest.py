@@ -8,7 +8,7 @@ import pytest
 import ltxcore
 from ltxcore import DB
 
-from tests.unit.databases import CREATE
+from tests.unit.databases import CREATE, insert
 from tests.unit.memory import MemoryClient, run_sql
 
 
@@ -27,4 +27,19 @@ def client() -> MemoryClient:
 @pytest.fixture
 def db(database: Path, client: MemoryClient) -> Iterator[DB]:
     with DB(database, replica=ltxcore.Replica(client, sync_interval=0.05), monitor_interval=0.05) as opened:
+        yield opened
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Path:
+    return tmp_path / "replica"
+
+
+@pytest.fixture
+def live(database: Path, replica: Path) -> Iterator[DB]:
+    """A database with three rows in a directory, one transaction each."""
+    with DB(database, replica=ltxcore.Replica(replica, sync_interval=0.05), monitor_interval=0.05) as opened:
+        for value in (1, 2, 3):
+            insert(database, value)
+            opened.wait(timeout=10)
         yield opened

@@ -31,3 +31,14 @@ def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "not in time"
         time.sleep(0.01)
+
+
+def ltx_path(replica: Path, level: int, low: int, high: int | None = None) -> Path:
+    """Where a directory has the file of these TXIDs."""
+    return replica / f"ltx/{level}" / ltxcore.ltx.format_filename(low, low if high is None else high)
+
+
+def forget_local_files(db: ltxcore.DB) -> None:
+    """As if their retention were over: all but the newest go."""
+    for path in sorted((db.meta_path / "ltx/0").iterdir())[:-1]:
+        path.unlink()

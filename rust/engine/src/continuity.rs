@@ -76,12 +76,14 @@ pub(crate) struct Observed {
     checkpoints: Option<Checkpoints>,
     /// The turn that was ours then, if it keeps every checkpoint from writing.
     quiet_turn: Option<u64>,
+    /// The WAL has no name any more: what is in it alone is in no database that anybody else could open.
+    wal_is_gone: bool,
 }
 
 impl Observed {
     /// Before the first look.
     pub(crate) fn nothing() -> Self {
-        Self { stamp: Stamp::default(), checkpoints: None, quiet_turn: None }
+        Self { stamp: Stamp::default(), checkpoints: None, quiet_turn: None, wal_is_gone: false }
     }
 }
 
@@ -134,7 +136,8 @@ impl Live {
     pub(crate) fn observe(&self) -> Result<Observed> {
         // In this order: a checkpoint that comes in between will be seen as one.
         let checkpoints = self.checkpoints_now()?;
-        Ok(Observed { stamp: self.files.stamp()?, checkpoints, quiet_turn: None })
+        let wal_is_gone = self.observed.wal_is_gone;
+        Ok(Observed { stamp: self.files.stamp()?, checkpoints, quiet_turn: None, wal_is_gone })
     }
 
     /// Whether everything is still what it was: the names, and the content of the database file but for checkpoints.
@@ -161,6 +164,7 @@ impl Live {
             stamp,
             checkpoints: checkpoints.or(self.observed.checkpoints),
             quiet_turn: self.quiet_turn(),
+            wal_is_gone: names.wal == Name::Gone,
         };
         self.tell_of_removed(names);
         Ok(())
@@ -259,6 +263,14 @@ impl Live {
     fn unproved_frames(&self) -> Option<Salt> {
         let index = self.files.wal_index().ok().flatten()?;
         (index.backfilled < index.mx_frame).then_some(index.salt)
+    }
+
+    /// Moves what a WAL without a name holds into the database file, as its last connection would.
+    pub(crate) fn save_nameless_wal(&mut self) -> Result<()> {
+        if self.observed.wal_is_gone && !self.pace.wal_is_drained() && self.frames_are_trusted() {
+            self.move_frames()?;
+        }
+        Ok(())
     }
 
     /// Whether the frames of the WAL belong to the database file that we have open.

@@ -106,10 +106,12 @@ impl Database {
         let mut state = self.state();
         self.on_live(&mut state, |live| {
             live.verify_files()?;
+            live.verify_chain()?;
             live.leap()?;
             // Once more: until the transaction had begun, what was there could still be exchanged.
             live.verify_files()?;
             live.emit()?;
+            live.save_nameless_wal()?;
             live.settle_doubt()?;
             Ok(live.pos())
         })

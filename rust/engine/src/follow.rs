@@ -148,6 +148,7 @@ impl Live {
     /// A file that is due is left in `job`, or made at once when that takes comparing every page.
     fn look(&mut self, now: Instant, job: &mut Option<Job>) -> Result<Look> {
         self.verify_files()?;
+        self.verify_chain()?;
         let read = self.catch_up()?;
         self.take_turns(now)?;
         let due = self.due(now);

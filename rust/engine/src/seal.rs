@@ -175,6 +175,7 @@ impl Live {
             // On slot 0 nobody can move a frame; on the next slot everybody can, up to our mark.
             self.leap()?;
         }
+        self.save_nameless_wal()?;
         if self.pace.pauses(now) {
             self.pace.paused_at = Some(now);
             self.use_pause(now)?;

@@ -25,6 +25,7 @@ macro_rules! exceptions {
 
 exceptions!(
     ChecksumMismatchError,
+    DatabaseBusyError,
     DatabaseError,
     DiskFullError,
     FormatError,

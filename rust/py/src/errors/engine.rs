@@ -6,15 +6,18 @@ use engine::Error as E;
 use pyo3::prelude::*;
 
 use super::{
-    DatabaseError, DiskFullError, FormatError, IntoPython, NotOpenError, NotReadyError, PreviousIOError,
-    With, message, relabel,
+    DatabaseBusyError, DatabaseError, DiskFullError, FormatError, IntoPython, NotOpenError, NotReadyError,
+    PreviousIOError, With, message, relabel,
 };
+
+const WAITED_FOR: &str = "an application holds a lock, in a long transaction or with PRAGMA locking_mode = EXCLUSIVE; \
+                          replication goes on when the lock is released";
 
 impl IntoPython for E {
     fn into_python(self, py: Python<'_>) -> PyErr {
         // What SQLite says stands in the text already, and would only be said again by the chain.
         let text = if let E::Sqlite { .. } = self { self.to_string() } else { message(&self) };
-        let full = self.is_disk_full();
+        let (full, busy) = (self.is_disk_full(), self.is_busy());
         match self {
             E::NotOpen { path } => NotOpenError::new_err(text).on(py, &path),
             E::NotReady { path } => NotReadyError::new_err(text).on(py, &path),
@@ -24,22 +27,20 @@ impl IntoPython for E {
             E::InUse { path } => DatabaseError::new_err(text)
                 .on(py, &path)
                 .hint(py, "one process replicates a database at a time"),
-            E::Busy { path } => {
-                DatabaseError::new_err(text).on(py, &path).hint(py, "a larger busy_timeout waits for longer")
+            E::Busy { path } => DatabaseBusyError::new_err(text).on(py, &path).hint(py, WAITED_FOR),
+            E::Sqlite { op, path, .. } if busy => {
+                DatabaseBusyError::new_err(text).with(py, "op", op).on(py, &path).hint(py, WAITED_FOR)
             }
-            E::ExclusiveLock { path } => DatabaseError::new_err(text).on(py, &path).hint(
-                py,
-                "replication begins when the application lets go; PRAGMA locking_mode = EXCLUSIVE keeps every other program out",
-            ),
+            E::ExclusiveLock { path } => DatabaseBusyError::new_err(text).on(py, &path).hint(py, WAITED_FOR),
             E::IndexRemoved { path } => DatabaseError::new_err(text)
                 .on(py, &path)
                 .hint(py, "restart the application; never delete -wal or -shm while a database is open"),
             E::LeftInUse { path } => DatabaseError::new_err(text)
                 .on(py, &path)
                 .hint(py, "restart the application, so that it opens the file that has the name now"),
-            E::NotPermitted { path, .. } => {
-                DatabaseError::new_err(text).on(py, &path).hint(py, "run the replicator as the owner of the database")
-            }
+            E::NotPermitted { path, .. } => DatabaseError::new_err(text)
+                .on(py, &path)
+                .hint(py, "run the replicator as the owner of the database"),
             E::LocalStateLost { path } => PreviousIOError::new_err(text).on(py, &path),
             E::Changed { path, .. } => DatabaseError::new_err(text).on(py, &path),
             E::Io { op, path, source } => {

@@ -1,0 +1,271 @@
+//! Files that are replaced, removed or copied under the replicator: nothing is written into a file that is not proved to be the
+//! one that was followed, and whatever is there afterwards is what the next L0 file makes of the chain.
+//!
+//! The application is stopped before its files are touched, as an operator would do it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests may, on files of their own"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use common::{Bench, checkpoint, create, following, image, insert, rows};
+use engine::{Database, Error};
+use ltx::TxId;
+use rusqlite::Connection;
+
+/// A database with a backup of an earlier state, and a replicator that has seen both.
+struct Scene {
+    bench: Bench,
+    app: Option<Connection>,
+    replicator: Database,
+}
+
+const ROWS_IN_BACKUP: i64 = 300;
+
+impl Scene {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let app = bench.app();
+        create(&app);
+        insert(&app, 300);
+        app.execute(&format!("VACUUM INTO '{}'", bench.dir.path().join("backup.db").display()), []).unwrap();
+        insert(&app, 200);
+        let replicator = bench.replicator(0);
+        replicator.sync().unwrap();
+        Self { bench, app: Some(app), replicator }
+    }
+
+    fn app(&self) -> &Connection {
+        self.app.as_ref().unwrap()
+    }
+
+    fn stop_app(&mut self) {
+        drop(self.app.take());
+    }
+
+    fn sidecar(&self, suffix: &str) -> PathBuf {
+        self.bench.dir.path().join(format!("app.db{suffix}"))
+    }
+
+    /// As `cp` does it: the file keeps its inode.
+    fn copy_backup_over(&self) -> Vec<u8> {
+        let backup = fs::read(self.bench.dir.path().join("backup.db")).unwrap();
+        fs::write(&self.bench.path, &backup).unwrap();
+        backup
+    }
+
+    /// What the chain is now, and the database as SQLite sees it.
+    fn assert_restores(&self) {
+        let txid = self.replicator.sync().unwrap().txid.get();
+        let restored = self.bench.restore(txid);
+        let app = self.bench.app();
+        assert_eq!(restored, image(&app));
+    }
+
+    /// Until the WAL is moved and the replicator has gone to rest.
+    fn rest(&self) {
+        following(&self.replicator, || std::thread::sleep(Duration::from_millis(1300)));
+    }
+}
+
+#[test]
+fn no_frame_of_a_removed_wal_goes_into_a_backup_that_was_copied_over() {
+    for rests in [false, true] {
+        let mut scene = Scene::new();
+        if rests {
+            scene.rest();
+        }
+        insert(scene.app(), 20);
+        scene.stop_app();
+        let backup = scene.copy_backup_over();
+        fs::remove_file(scene.sidecar("-wal")).unwrap();
+        fs::remove_file(scene.sidecar("-shm")).unwrap();
+        scene.replicator.sync().unwrap();
+        let bytes = fs::read(&scene.bench.path).unwrap();
+        assert_eq!(bytes.len(), backup.len());
+        let differing = bytes.iter().zip(&backup).filter(|(a, b)| a != b).count();
+        assert!(differing < 40, "only what switching to WAL mode changes: {differing} bytes");
+        scene.assert_restores();
+        assert_eq!(rows(&scene.bench.restore(scene.replicator.pos().txid.get())), ROWS_IN_BACKUP);
+    }
+}
+
+#[test]
+fn a_copy_over_an_idle_database_is_noticed() {
+    for while_away in [false, true] {
+        let mut scene = Scene::new();
+        checkpoint(scene.app(), "TRUNCATE");
+        scene.rest();
+        scene.stop_app();
+        if while_away {
+            scene.replicator.close().unwrap();
+        }
+        // Equal in size, and the newest page is the only one that differs.
+        let mut bytes = fs::read(&scene.bench.path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&scene.bench.path, &bytes).unwrap();
+        if while_away {
+            let txid = scene.bench.dir.path().join(".app.db-litestream/ltx/0").read_dir().unwrap().count();
+            scene.replicator.open(TxId::new(txid as u64)).unwrap();
+        }
+        let txid = scene.replicator.sync().unwrap().txid.get();
+        assert_eq!(scene.bench.restore(txid)[last], bytes[last], "while away: {while_away}");
+        let told = scene.replicator.take_notices();
+        assert!(while_away || told.iter().any(|text| text.contains("other than SQLite")), "{told:?}");
+    }
+}
+
+#[test]
+fn a_copy_right_behind_a_checkpoint_of_the_application_is_noticed() {
+    let mut scene = Scene::new();
+    insert(scene.app(), 50);
+    scene.replicator.sync().unwrap();
+    checkpoint(scene.app(), "TRUNCATE");
+    scene.copy_backup_over();
+    scene.stop_app();
+    scene.assert_restores();
+    assert_eq!(rows(&scene.bench.restore(scene.replicator.pos().txid.get())), ROWS_IN_BACKUP);
+}
+
+#[test]
+fn another_file_under_the_name_leaves_the_old_wal_behind() {
+    let mut scene = Scene::new();
+    insert(scene.app(), 50);
+    scene.rest();
+    scene.stop_app();
+    fs::rename(scene.bench.dir.path().join("backup.db"), &scene.bench.path).unwrap();
+    // The WAL has frames, all of which are in the old file: nobody may see them in the new one.
+    scene.assert_restores();
+    assert_eq!(rows(&scene.bench.restore(scene.replicator.pos().txid.get())), ROWS_IN_BACKUP);
+}
+
+#[test]
+fn a_wal_index_without_a_name_is_used_on_and_no_second_one_is_made() {
+    let scene = Scene::new();
+    fs::remove_file(scene.sidecar("-shm")).unwrap();
+    insert(scene.app(), 30);
+    let txid = scene.replicator.sync().unwrap().txid.get();
+    assert!(!scene.sidecar("-shm").exists());
+    assert_eq!(rows(&scene.bench.restore(txid)), 530);
+    let mut snapshot = Vec::new();
+    scene.replicator.snapshot(&mut snapshot).unwrap();
+    assert!(!scene.sidecar("-shm").exists(), "a snapshot needs no further connection");
+    // Whoever comes anew cannot share it.
+    scene.replicator.abandon();
+    let began = Instant::now();
+    let refused = scene.replicator.open(TxId::new(txid)).unwrap_err();
+    assert!(matches!(refused, Error::IndexRemoved { .. }), "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(2));
+    drop(scene.app);
+    scene.replicator.open(TxId::new(txid)).unwrap();
+    let txid = scene.replicator.sync().unwrap().txid.get();
+    assert_eq!(rows(&scene.bench.restore(txid)), 530);
+}
+
+#[test]
+fn a_database_that_is_a_link_is_followed_where_it_leads() {
+    let bench = Bench::new();
+    fs::create_dir(bench.dir.path().join("data")).unwrap();
+    std::os::unix::fs::symlink("data/real.db", &bench.path).unwrap();
+    let app = bench.app();
+    create(&app);
+    let replicator = bench.replicator(0);
+    insert(&app, 20);
+    assert_eq!(rows(&bench.restore(replicator.sync().unwrap().txid.get())), 20);
+    // The link leads to another database: that is the one to follow from now on, and the old one is left as it is.
+    let other = Connection::open(bench.dir.path().join("data/other.db")).unwrap();
+    other.pragma_update(None, "journal_mode", "wal").unwrap();
+    create(&other);
+    insert(&other, 7);
+    std::os::unix::fs::symlink("data/other.db", bench.dir.path().join("new")).unwrap();
+    fs::rename(bench.dir.path().join("new"), &bench.path).unwrap();
+    assert_eq!(rows(&bench.restore(replicator.sync().unwrap().txid.get())), 7);
+    assert_eq!(app.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 20);
+}
+
+#[test]
+fn a_hard_link_is_warned_of_and_an_empty_file_left_alone() {
+    let bench = Bench::new();
+    fs::write(&bench.path, b"").unwrap();
+    let replicator = Database::new(bench.options()).unwrap();
+    assert!(!replicator.open(TxId::NONE).unwrap());
+    let app = Connection::open(&bench.path).unwrap();
+    app.execute_batch(
+        "PRAGMA page_size = 8192; PRAGMA auto_vacuum = FULL; CREATE TABLE t(id INTEGER PRIMARY KEY, b)",
+    )
+    .unwrap();
+    fs::hard_link(&bench.path, bench.dir.path().join("other.db")).unwrap();
+    replicator.sync().unwrap();
+    assert_eq!(replicator.status().unwrap().page_size, Some(8192));
+    let told = replicator.take_notices();
+    assert!(told.iter().any(|text| text.contains("2 hard links")), "{told:?}");
+}
+
+#[test]
+fn a_last_connection_leaves_nothing_beside_the_database() {
+    let mut scene = Scene::new();
+    scene.stop_app();
+    scene.replicator.close().unwrap();
+    assert!(!scene.sidecar("-wal").exists() && !scene.sidecar("-shm").exists());
+    let scene = Scene::new();
+    scene.rest();
+    scene.replicator.close().unwrap();
+    assert!(scene.sidecar("-wal").exists(), "the application is still there");
+}
+
+#[test]
+fn page_checksums_of_another_time_than_the_files_are_not_used() {
+    let scene = Scene::new();
+    let sums = scene.bench.meta().join("ltxcore/page-checksums");
+    for _ in 0..3 {
+        insert(scene.app(), 5);
+        scene.replicator.sync().unwrap();
+    }
+    // The newest file is lost before anybody has it, and the WAL goes on without its frames.
+    let lost = scene.replicator.pos().txid;
+    scene.replicator.abandon();
+    assert!(sums.exists());
+    fs::remove_file(scene.bench.l0(lost.get())).unwrap();
+    checkpoint(scene.app(), "TRUNCATE");
+    insert(scene.app(), 1);
+    let remote = TxId::new(lost.get() - 1);
+    scene.replicator.open(remote).unwrap();
+    assert_eq!(scene.replicator.chain_wanted(), Some(remote));
+    let txid = scene.replicator.sync().unwrap().txid.get();
+    assert_eq!(scene.bench.restore(txid), image(scene.app()));
+    assert_eq!(scene.replicator.status().unwrap().snapshot_wanted, Some(TxId::new(txid)));
+}
+
+#[test]
+fn pages_of_the_chain_that_are_handed_in_spare_an_upload_of_all() {
+    let scene = Scene::new();
+    insert(scene.app(), 5);
+    let pos = scene.replicator.sync().unwrap();
+    let restored = scene.bench.restore(pos.txid.get());
+    scene.replicator.close().unwrap();
+    fs::remove_dir_all(scene.bench.meta()).unwrap();
+    insert(scene.app(), 3);
+    scene.replicator.open(pos.txid).unwrap();
+    assert_eq!(scene.replicator.chain_wanted(), Some(pos.txid));
+    let page_size = ltx::PageSize::new(4096).unwrap();
+    let sums: Vec<u8> = (1..)
+        .zip(restored.chunks(4096))
+        .flat_map(|(n, page)| ltx::page_checksum(ltx::Pgno::new(n).unwrap(), page).get().to_be_bytes())
+        .collect();
+    let path = scene.bench.dir.path().join("sums");
+    fs::write(&path, sums).unwrap();
+    scene.replicator.adopt(&path, page_size, pos.txid).unwrap();
+    assert_eq!(scene.replicator.chain_wanted(), None);
+    let txid = scene.replicator.sync().unwrap().txid.get();
+    assert!(scene.bench.pages(txid) < 5, "{} pages", scene.bench.pages(txid));
+    assert_eq!(scene.replicator.status().unwrap().snapshot_wanted, None);
+}
