@@ -103,22 +103,22 @@ def verdict(seen: list[Look], later: list[Look], was_said: bool) -> str:
     """In words that mean the same for every act; `later` is what a restart of the replicator gave."""
     last = seen[-1]
     if last.good:
-        healed = "until a later sync"
+        healed = " until a later sync"
     elif later:
-        healed = "until a restart" if later[-1].good else "also after a restart"
+        healed = " until a restart" if later[-1].good else " also after a restart"
     else:
-        healed = "for good"
+        healed = ""
     bad = [each for each in seen if not each.refusal and each.lost]
     if bad:
         how = "logged" if was_said else "silent"
         if bad[-1].lost < 0:
-            return f"{how}, not restorable {healed}"
-        return f"{how} loss: {max(each.lost for each in bad)} rows {healed}"
+            return f"{how}, not restorable{healed}"
+        return f"{how} loss: {max(each.lost for each in bad)} rows{healed}"
     if last.good:
         return "intact, restored"
     if "timed out" in last.refusal or "deadline" in last.refusal:
-        return f"stuck {healed}"
-    return f"refused, says why, {healed}"
+        return f"stuck{healed}"
+    return f"refused, says why{healed}"
 
 
 def judge(act: Act, kind: str, program: Path, root: Path) -> Result:

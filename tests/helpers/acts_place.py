@@ -29,7 +29,7 @@ class Damaged(Exception):
 
 
 class AppFails(Exception):
-    """The application cannot use the database that it finds, for a reason other than damage."""
+    """The application cannot use the database, which may be damaged, or only be held by the replicator."""
 
     def __init__(self, message: str, accepted: tuple[Rows, ...]) -> None:
         super().__init__(message)
@@ -108,9 +108,7 @@ class Place:
             self.app.ask("connect", path=str(self.opened_as), pragmas=["journal_mode = wal"], schema=schema)
             found = dict(self.sql("SELECT id, v FROM t"))
         except ChildError as error:
-            if "locked" in str(error) or "disk I/O" in str(error):
-                raise AppFails(str(error), wanted) from error
-            raise Damaged(f"the application cannot open it: {error}") from error
+            raise AppFails(str(error), wanted) from error
         if found not in wanted:
             raise Damaged(f"the application finds {min(apart(found, rows) for rows in wanted)} rows wrong")
         self.rows = found
