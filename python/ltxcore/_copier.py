@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from ltxcore._soundness import position
 from ltxcore._survey import Survey
 from ltxcore._watchdog import WatchedCall
 from ltxcore.clients.file import native
-from ltxcore.errors import Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
+from ltxcore.errors import DatabaseError, Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, parse_filename
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Copier:
         self._reconciler = Reconciler(engine, self.survey, path, presence, self._log)
         # Where the replica ended when the database was opened, and the last local file that it has got.
         self._baseline = self._sent = TXID(0)
+        self._uploading = threading.Lock()
 
     @property
     def busy_for(self) -> float | None:
@@ -81,7 +83,8 @@ class Copier:
         with WatchedCall(f"listing of the replica of {self._path} has not ended for", self._log):
             self._replica.client.init()
             known = bool(self.survey.files.sizes)
-            self._baseline = position(self._replica.client, self._newest_local(), is_empty_odd=known)
+            with self._uploading:
+                self._baseline = position(self._replica.client, self._newest_local(), is_empty_odd=known)
         self.survey.forget()
         return self._baseline
 
@@ -166,7 +169,7 @@ class Copier:
         is_plain = self._wanted_snapshot(local) is None
         for number in range(self._sent + 1, local + 1):
             is_plain = is_plain and (0, number, number) not in self.survey.files.damaged
-            if not is_plain or not os.path.exists(self._engine.local_path(number)):
+            if not is_plain or not self._engine.check_local(number):
                 self.survey.forget()
                 self._reconcile(local)
                 return
@@ -179,13 +182,22 @@ class Copier:
         if self.is_abandoned:
             raise ReplicaTimeoutError("not all was uploaded when the time was over", op="close")
         key, files = (0, txid, txid), self.survey.files
-        if key in files.damaged:
-            # At level 0 no client may replace a file; this one is known to be none.
-            self._log.warning(
-                "replica of %s has a damaged %s, replacing it", self._path, file_of(key, 0).name
-            )
-            self._replica.client.delete_ltx_files([file_of(key, files.sizes[key])])
-        self._store(key, self._engine.local_path(txid))
+        # Not while the local history is taken from the replica: it could go on from below this TXID, with another file.
+        with self._uploading:
+            if not self._engine.check_local(txid):
+                raise DatabaseError(
+                    f"the local file of {self._path} at {txid} is gone or damaged",
+                    op="upload",
+                    path=os.fspath(self._path),
+                    max_txid=txid,
+                )
+            if key in files.damaged:
+                # At level 0 no client may replace a file; this one is known to be none.
+                self._log.warning(
+                    "replica of %s has a damaged %s, replacing it", self._path, file_of(key, 0).name
+                )
+                self._replica.client.delete_ltx_files([file_of(key, files.sizes[key])])
+            self._store(key, self._engine.local_path(txid))
         self.survey.extend(txid)
         self._progress()
 

@@ -653,6 +653,13 @@ class Database:
     def local_files(self) -> list[tuple[int, int, int, int]]:
         """First and last TXID, bytes, and time in milliseconds of the local L0 files, ascending."""
 
+    def check_local(self, txid: int) -> bool:
+        """Whether the L0 file of ``txid`` is here and whole; one that is damaged is removed.
+
+        Raises:
+            DatabaseError: as for :meth:`sync`.
+        """
+
     def local_path(self, txid: int) -> os.PathLike[str]:
         """The path of the L0 file of ``txid``, whether it exists or not."""
 

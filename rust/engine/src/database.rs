@@ -208,6 +208,15 @@ impl Database {
         self.on_live(&mut self.state(), |live| Ok(live.meta.l0_path(txid)))
     }
 
+    /// Whether the L0 file of `txid` is here and whole. One that is damaged goes: uploaded, it would keep the replica from being
+    /// restored, and its pages are found again without it.
+    ///
+    /// # Errors
+    /// As [`Database::sync`].
+    pub fn check_local(&self, txid: TxId) -> Result<bool> {
+        self.on_live(&mut self.state(), |live| live.check_l0(txid))
+    }
+
     /// Deletes L0 files that are uploaded (up to `uploaded`) and older than the retention; the newest stays. How many went.
     ///
     /// # Errors

@@ -178,11 +178,7 @@ impl MetaDir {
 
     /// A snapshot has reached it.
     pub(crate) fn remove_wanted_snapshot(&self) -> Result<()> {
-        let path = self.wanted_path();
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", &path),
-            _ => Ok(()),
-        }
+        remove(&self.wanted_path())
     }
 
     fn wanted_path(&self) -> PathBuf {
@@ -199,13 +195,14 @@ impl MetaDir {
         Ok(Staged { out: BufWriter::with_capacity(256 << 10, file), staging, path, dir: self.level0.clone() })
     }
 
-    /// Removes the L0 file of `txid`; one that is gone already is fine.
+    /// Removes an L0 file; one that is gone already is fine.
     pub(crate) fn remove_l0(&self, file: &LocalFile) -> Result<()> {
-        let path = self.level0.join(ltx::format_file_name(file.min_txid, file.max_txid));
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", &path),
-            _ => Ok(()),
-        }
+        remove(&self.level0.join(ltx::format_file_name(file.min_txid, file.max_txid)))
+    }
+
+    /// Removes the L0 file of one transaction.
+    pub(crate) fn remove_txid(&self, txid: TxId) -> Result<()> {
+        remove(&self.l0_path(txid))
     }
 
     /// Removes every L0 file: the replica knows better than they do.
@@ -259,6 +256,13 @@ impl Drop for Staged {
     fn drop(&mut self) {
         // After publishing the name is gone, and this does nothing.
         let _ = fs::remove_file(&self.staging);
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", path),
+        _ => Ok(()),
     }
 }
 

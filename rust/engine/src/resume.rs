@@ -186,6 +186,21 @@ impl Live {
         Ok(())
     }
 
+    /// Whether the L0 file of `txid` is whole; removes one that is not.
+    pub(crate) fn check_l0(&self, txid: TxId) -> Result<bool> {
+        if self.sound_header(txid).is_some() {
+            return Ok(true);
+        }
+        if self.meta.has(txid) {
+            self.notices.say(format!(
+                "local file of {} at TXID {txid} is damaged; it is not uploaded",
+                self.path().display()
+            ));
+            self.meta.remove_txid(txid)?;
+        }
+        Ok(false)
+    }
+
     /// The header of an L0 file, if the file is whole.
     fn sound_header(&self, txid: TxId) -> Option<Header> {
         let mut decoder = ltx::Decoder::new(BufReader::new(self.meta.open_l0(txid).ok()??)).ok()?;

@@ -145,6 +145,10 @@ impl Database {
         Ok(self.call(py, engine::Database::local_files)?.into_iter().map(row).collect())
     }
 
+    fn check_local(&self, py: Python<'_>, txid: u64) -> PyResult<bool> {
+        self.call(py, |engine| engine.check_local(TxId::new(txid)))
+    }
+
     fn local_path(&self, py: Python<'_>, txid: u64) -> PyResult<PathBuf> {
         self.call(py, |engine| engine.local_path(TxId::new(txid)))
     }
