@@ -19,7 +19,7 @@ from ltxcore.ltx import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ltxcore.clients import ReplicaClient
 
@@ -61,15 +61,17 @@ class Inventory:
 
     def chain(self) -> tuple[list[Key], Error | None]:
         """The files that a restore of the newest state reads, in order, and what keeps it from coming further."""
-        keys = list(self.sizes)
+        sizes = dict(self.sizes)
         try:
-            return _plan(keys), None
+            return _plan(sizes), None
         except NoSnapshotError as error:
-            return [], error if keys else None
-        except RestoreError as error:
-            # It names the first file behind the hole.
-            beyond = error.min_txid or TXID(1)
-            return _plan(key for key in keys if key[1] < beyond) if beyond > 1 else [], error
+            return [], error if sizes else None
+        except (RestoreError, FormatError) as error:
+            obstacle: Error = error
+        if isinstance(obstacle, FormatError) and obstacle.level is not None:
+            key = (obstacle.level, obstacle.min_txid or 0, obstacle.max_txid or 0)
+            obstacle = damage(key, sizes.get(key, 0))
+        return _longest_plan({key: size for key, size in sizes.items() if size >= MIN_FILE_SIZE}), obstacle
 
     def reach(self) -> tuple[TXID, Error | None]:
         """The TXID that a restore of the newest state comes to, and what keeps it from coming further, if anything does.
@@ -119,10 +121,6 @@ def damage(key: Key, size: int) -> FormatError:
     )
 
 
-#: Files that are too short have been left out already, and of the others the size does not matter.
-_SOUND_SIZE = 1 << 10
-
-
 class _File(NamedTuple):
     """What a restore plan asks of a file."""
 
@@ -138,16 +136,28 @@ class _Listing:
 
     type = "listing"
 
-    def __init__(self, keys: Iterable[Key]) -> None:
+    def __init__(self, sizes: dict[Key, int]) -> None:
         self._levels: list[list[_File]] = [[] for _ in range(SNAPSHOT_LEVEL + 1)]
-        for level, min_txid, max_txid in keys:
-            self._levels[level].append(_File(level, TXID(min_txid), TXID(max_txid), _SOUND_SIZE, _NO_TIME))
+        for (level, min_txid, max_txid), size in sizes.items():
+            self._levels[level].append(_File(level, TXID(min_txid), TXID(max_txid), size, _NO_TIME))
 
     def ltx_files(self, level: int, **_options: object) -> Iterator[_File]:
         """The files of one level."""
         return iter(self._levels[level])
 
 
-def _plan(keys: Iterable[Key]) -> list[Key]:
-    rows, _ = _ltxcore.restore_plan(cast("ReplicaClient", _Listing(keys)))
+def _plan(sizes: dict[Key, int]) -> list[Key]:
+    rows, _ = _ltxcore.restore_plan(cast("ReplicaClient", _Listing(sizes)))
     return [(level, min_txid, max_txid) for level, min_txid, max_txid, _, _ in rows]
+
+
+def _longest_plan(sizes: dict[Key, int]) -> list[Key]:
+    """As far as these files lead without a hole."""
+    try:
+        return _plan(sizes)
+    except NoSnapshotError:
+        return []
+    except RestoreError as error:
+        # It names the first file behind the hole.
+        beyond = error.min_txid or 0
+        return _longest_plan({key: size for key, size in sizes.items() if key[1] < beyond})

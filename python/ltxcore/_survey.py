@@ -57,6 +57,8 @@ class Survey:
         self._listing_takes = float("inf")
         # How often somebody said that everything has to be compared again, now and at the last look.
         self._doubts = self._doubts_seen = 0
+        # Files that were found to be damaged, with their sizes; they may be away for a while, and come back.
+        self._found_damaged: dict[Key, int] = {}
         # What other threads have stored since the last look.
         self._stored: dict[Key, int] = {}
 
@@ -103,9 +105,8 @@ class Survey:
         self._listing_takes = min(time.monotonic() - began, self._listing_takes * 1.5)
         stored, self._stored = self._stored, {}
         before, self.files = self.files, files
-        files.damaged.update(
-            key for key in before.damaged if key in files.sizes and files.sizes[key] == before.sizes[key]
-        )
+        self._found_damaged.update({key: before.sizes[key] for key in before.damaged})
+        files.damaged.update(key for key, size in self._found_damaged.items() if files.sizes.get(key) == size)
         is_as_known = self._settled and files.sizes == before.sizes
         if not is_as_known:
             self._settled, self._known = False, None
@@ -152,6 +153,7 @@ class Survey:
         yield
         self.files.sizes[key] = size
         self.files.damaged.discard(key)
+        self._found_damaged.pop(key, None)
         if undisturbed:
             self._token = self.client.change_token()
             if self._is_telling():
