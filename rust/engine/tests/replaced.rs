@@ -269,3 +269,33 @@ fn pages_of_the_chain_that_are_handed_in_spare_an_upload_of_all() {
     assert!(scene.bench.pages(txid) < 5, "{} pages", scene.bench.pages(txid));
     assert_eq!(scene.replicator.status().unwrap().snapshot_wanted, None);
 }
+
+/// Milliseconds; tests of this file that need a clock of their own share it.
+static NOW: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+
+#[test]
+fn a_clock_that_was_ahead_for_a_moment_is_not_followed_back() {
+    let set = |millis: i64| NOW.store(millis, std::sync::atomic::Ordering::Relaxed);
+    let bench = Bench::new();
+    let app = bench.app();
+    create(&app);
+    set(1_000_000);
+    let clock = || ltx::Timestamp::from_millis(NOW.load(std::sync::atomic::Ordering::Relaxed));
+    let replicator = Database::new(engine::Options { clock, ..bench.options() }).unwrap();
+    replicator.open(TxId::NONE).unwrap();
+    let mut stamps = Vec::new();
+    // A small step back is not shown; a day ahead is, and ends with the clock.
+    for now in [1_000_000, 999_000, 90_000_000, 1_002_000, 1_003_000] {
+        set(now);
+        insert(&app, 1);
+        let txid = replicator.sync().unwrap().txid.get();
+        stamps.push(bench.header(txid).timestamp.millis());
+    }
+    assert_eq!(stamps, [1_000_000, 1_000_000, 90_000_000, 1_002_000, 1_003_000]);
+    let told = replicator.take_notices();
+    assert_eq!(
+        told.iter().filter(|text| text.contains("the clock went back by 88998 s")).count(),
+        1,
+        "{told:?}"
+    );
+}

@@ -1,0 +1,108 @@
+"""What a DB does with files that are not its own, or that are other than they seem."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import ltxcore
+from ltxcore import OSVFS
+
+
+def test_files_of_others_in_the_meta_directory_stay(tmp_path: Path) -> None:
+    """Every *.tmp below it was deleted, at any depth, and through symbolic links to other places too."""
+    state, outside = tmp_path / "state", tmp_path / "outside"
+    (state / "documents").mkdir(parents=True)
+    (state / "ltxcore").mkdir()
+    outside.mkdir()
+    others = [
+        state / "documents/draft.tmp",
+        state / "upload.tmp",
+        outside / "precious.tmp",
+        state / "ltxcore/notes.tmp",
+    ]
+    for path in others:
+        path.write_text("not yours")
+    (state / "link").symlink_to(outside)
+    (state / "ltxcore/page-checksums.tmp").write_text("left behind by a crash")
+    with closing(sqlite3.connect(tmp_path / "app.db")) as application:
+        application.execute("CREATE TABLE t (v)")
+    with ltxcore.DB(tmp_path / "app.db", replica=tmp_path / "replica", meta_path=state) as db:
+        db.wait(timeout=10)
+    assert [path.read_text() for path in others] == ["not yours"] * len(others)
+    assert not (state / "ltxcore/page-checksums.tmp").exists()
+
+
+def test_page_checksums_go_wherever_the_pages_go(tmp_path: Path) -> None:
+    """Pages from the WAL have none, so that no copy could be read over the file layer that verifies them."""
+    vfs, replica = OSVFS().register(), tmp_path / "replica"
+
+    def rows(path: Path) -> list[tuple[int]]:
+        with closing(vfs.connect(str(path), checksums=True)) as reader:
+            assert reader.execute("PRAGMA checksum_verification").fetchone() in ((1,), ("1",))
+            assert reader.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            return reader.execute("SELECT count(*) FROM t").fetchall()
+
+    with closing(vfs.connect(str(tmp_path / "app.db"), checksums=True, isolation_level=None)) as application:
+        application.execute("PRAGMA journal_mode = wal")
+        application.execute("CREATE TABLE t (v)")
+        with ltxcore.DB(tmp_path / "app.db", replica=replica) as db:
+            for _ in range(3):
+                application.execute("INSERT INTO t VALUES (hex(randomblob(3000)))")
+                db.wait(timeout=10)
+            ltxcore.restore(replica, tmp_path / "increments.db")
+            assert rows(tmp_path / "increments.db") == [(3,)]
+            db.snapshot()
+            ltxcore.restore(replica, tmp_path / "snapshot.db", journal_mode="delete")
+            assert rows(tmp_path / "snapshot.db") == [(3,)]
+            with ltxcore.follow(replica, tmp_path / "followed.db", interval=0.05) as followed:
+                application.execute("INSERT INTO t VALUES (1)")
+                followed.wait(db.wait(timeout=10).txid, timeout=10)
+                assert rows(tmp_path / "followed.db") == [(4,)]
+        with ltxcore.DB(tmp_path / "app.db", replica=replica) as db:
+            application.execute("INSERT INTO t VALUES (2)")
+            db.wait(timeout=10)
+            assert db.status().full_syncs == 0
+
+
+def test_snapshots_beside_a_writer_that_never_pauses_all_work(tmp_path: Path) -> None:
+    """Some failed with a missing file, the engine was opened anew, and its WAL grew."""
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as application:
+        application.execute("PRAGMA journal_mode = wal")
+        application.execute("PRAGMA synchronous = normal")
+        application.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        application.executemany("INSERT INTO t VALUES (?, hex(randomblob(300)))", ((n,) for n in range(1500)))
+        with ltxcore.DB(path, replica=tmp_path / "replica", min_checkpoint_page_n=50) as db:
+            db.wait(timeout=10)
+            for n in range(40):
+                for at in range(40):
+                    application.execute(
+                        "UPDATE t SET v = hex(randomblob(300)) WHERE id = ?", (n * at % 1500,)
+                    )
+                db.snapshot()
+            assert db.status().diff_syncs == 0
+            db.wait(timeout=10)
+        expected = application.execute("SELECT * FROM t").fetchall()
+    ltxcore.restore(tmp_path / "replica", tmp_path / "out.db", integrity_check="full")
+    with closing(sqlite3.connect(tmp_path / "out.db")) as restored:
+        assert restored.execute("SELECT * FROM t").fetchall() == expected
+
+
+def test_an_application_without_a_busy_handler_that_pauses_meets_no_lock(tmp_path: Path) -> None:
+    """4 to 11 % of its transactions failed: the write lock was taken whenever the WAL had its usual length."""
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as application:
+        application.execute("PRAGMA journal_mode = wal")
+        application.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        application.executemany("INSERT INTO t VALUES (?, hex(randomblob(200)))", ((n,) for n in range(500)))
+        with ltxcore.DB(path, replica=tmp_path / "replica", min_checkpoint_page_n=40) as db:
+            db.wait(timeout=10)
+            pause = sqlite3.connect(":memory:")
+            for n in range(150):
+                application.execute("BEGIN")
+                application.execute("SELECT v FROM t WHERE id = ?", (n,)).fetchone()
+                for _ in range(60):
+                    pause.execute("SELECT hex(randomblob(20000))").fetchone()  # some milliseconds
+                application.execute("UPDATE t SET v = hex(randomblob(200)) WHERE id = ?", (n,))
+                application.execute("COMMIT")
+            pause.close()
