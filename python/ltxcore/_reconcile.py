@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: After a loss the replica has to stay the same for so long, in seconds.
 _REST = 0.2
+#: So many files are looked into without a reason, which takes a moment.
+_MOST_FILES_TO_OPEN = 1000
 #: It does not get more time for that, in seconds.
 _RESTLESS = 10.0
 
@@ -79,18 +81,19 @@ class Reconciler:
             BehindReplicaError: the replica continues the history of this database, and we have not written that.
             LTXFileExistsError: the replica has another file under one of our TXIDs.
         """
-        before = self._look()
-        if before is None:
+        if not self._look():
             return False
         files = self._survey.files
+        # Whatever the listing shows of ours was made before: the position may have moved on since it was read.
+        above = max(TXID(self._engine.pos[0]), baseline)
         mine = {row[1]: row[2] for row in self._engine.local_files() if row[1] <= local}
-        ahead = newest_sound(self._survey.client, files, max(local, baseline))
-        if ahead is not None and files.sound_reach() > max(local, baseline):
+        ahead = newest_sound(self._survey.client, files, above)
+        if ahead is not None and files.sound_reach() > above:
             raise self._behind(ahead, local)
-        self._find_damaged(before, mine)
+        self._find_damaged(mine)
         if isinstance(self._survey.client, FileClient):
-            self._look_into_chain(before, mine)
-        self._refuse_other_content(mine, all_of_them=not before.sizes)
+            self._look_into_chain(mine)
+        self._refuse_other_content(mine)
         if snapshot_first is not None:
             heal(snapshot_first)
         self._send_missing(mine, sent, send)
@@ -100,30 +103,27 @@ class Reconciler:
         self._survey.settle(self._behind(ahead, local) if ahead is not None else self._in_the_way(files))
         return True
 
-    def _look(self) -> Inventory | None:
-        """List the replica. What it held before, or ``None`` if nothing is different.
+    def _look(self) -> bool:
+        """List the replica; whether there is anything to be done about it.
 
         Where files are lost, they may be lost because somebody is deleting them, and whatever is written meanwhile is in the
         way; or the whole storage is away for a moment. So nothing is done before that is over.
         """
         survey = self._survey
-        before = survey.look()
-        if before is None or not before.sizes.keys() - survey.files.sizes.keys():
-            return before
+        if not survey.look():
+            return False
         deadline = time.monotonic() + _RESTLESS
-        while True:
+        while survey.expected.keys() - survey.files.sizes.keys():
             seen = survey.files.sizes
             time.sleep(_REST if seen else LONG_REST)
             if self._presence.is_gone():
-                return None
-            again = survey.look()
-            if again is not None:
-                # Another thread may have stored something meanwhile.
-                before.sizes = again.sizes | before.sizes
+                return False
+            survey.look()
             if survey.files.sizes == seen:
-                return before
+                break
             if time.monotonic() >= deadline:
                 raise ReplicaError(f"the files in the replica of {self._path} keep changing", op="list")
+        return True
 
     def _behind(self, ahead: Key, local: TXID) -> BehindReplicaError:
         return BehindReplicaError(
@@ -153,13 +153,13 @@ class Reconciler:
             hint=f"delete ltx/{level}/{name} from the replica",
         )
 
-    def _find_damaged(self, before: Inventory, mine: dict[int, int]) -> None:
+    def _find_damaged(self, mine: dict[int, int]) -> None:
         """LTX files never change: one with another size than it had, or than the local one has, is damaged or not ours."""
         files = self._survey.files
         for key, size in files.sizes.items():
             level, low, high = key
             is_mine = level == 0 and low == high and high in mine
-            expected = mine[high] if is_mine else before.sizes.get(key, size)
+            expected = mine[high] if is_mine else self._survey.expected.get(key, size)
             if size == expected or key in files.damaged:
                 continue
             if is_mine:
@@ -169,31 +169,28 @@ class Reconciler:
             elif level < SNAPSHOT_LEVEL:
                 raise self._other_file(key)
 
-    def _look_into_chain(self, before: Inventory, mine: dict[int, int]) -> None:
+    def _look_into_chain(self, mine: dict[int, int]) -> None:
         """What the size of a new file should be nobody knows that did not make it: does it begin and end as it should?
 
-        At the first look there may be very many of level 0; those are passed over.
+        At the first look there may be very many of level 0; then those are passed over.
         """
-        files, client = self._survey.files, self._survey.client
-        for key in files.chain()[0]:
-            level, _, high = key
-            if (
-                key in files.damaged
-                or key in before.sizes
-                or (level == 0 and (high in mine or not before.sizes))
-            ):
+        files, client, expected = self._survey.files, self._survey.client, self._survey.expected
+        new = [key for key in files.chain()[0] if key not in expected and key not in files.damaged]
+        for level, low, high in new:
+            if level == 0 and (high in mine or len(new) > _MOST_FILES_TO_OPEN):
                 continue
+            key = (level, low, high)
             if not has_its_header(client, key) or not has_its_end(client, key):
                 files.damaged.add(key)
 
-    def _refuse_other_content(self, mine: dict[int, int], *, all_of_them: bool) -> None:
+    def _refuse_other_content(self, mine: dict[int, int]) -> None:
         """Compare files that are here and there by their ends: going on from others would break the chain.
 
-        The newest; or all of them, where that takes no requests.
+        The newest; or at the first look all of them, where that takes no requests.
         """
         files, client = self._survey.files, self._survey.client
         keys = {(0, txid, txid) for txid in mine} & files.sizes.keys() - files.damaged
-        if keys and not (all_of_them and isinstance(client, FileClient)):
+        if keys and (self._survey.expected or not isinstance(client, FileClient)):
             keys = {max(keys)}
         for key in sorted(keys):
             txid, size = TXID(key[2]), files.sizes[key]

@@ -47,7 +47,10 @@ class Survey:
 
     def __init__(self, client: ReplicaClient) -> None:
         self.client = client
+        #: What it held at the last look, with what was written since.
         self.files = Inventory({})
+        #: The sizes that files are known to have: of all when everything was last settled, and of what was written since.
+        self.expected: dict[Key, int] = {}
         self._bound: TXID | None = None
         self._known: Known | None = None
         self._settled = False
@@ -59,8 +62,6 @@ class Survey:
         self._doubts = self._doubts_seen = 0
         # Files that were found to be damaged, with their sizes; they may be away for a while, and come back.
         self._found_damaged: dict[Key, int] = {}
-        # What other threads have stored since the last look.
-        self._stored: dict[Key, int] = {}
 
     @property
     def known(self) -> Known | None:
@@ -89,10 +90,8 @@ class Survey:
             return not self.is_due()
         return self._is_telling() and self.is_settled()
 
-    def look(self) -> Inventory | None:
-        """List the files. What they were before, or ``None`` if nothing is different.
-
-        If something is, nothing counts as known until it is settled.
+    def look(self) -> bool:
+        """List the files; whether anything is different. If so, nothing counts as known until it is settled.
 
         Raises:
             ReplicaError: the storage cannot be listed.
@@ -103,19 +102,15 @@ class Survey:
         files = Inventory.of(self.client)
         # One that took long for once says little about the next.
         self._listing_takes = min(time.monotonic() - began, self._listing_takes * 1.5)
-        stored, self._stored = self._stored, {}
         before, self.files = self.files, files
         self._found_damaged.update({key: before.sizes[key] for key in before.damaged})
         files.damaged.update(key for key, size in self._found_damaged.items() if files.sizes.get(key) == size)
-        is_as_known = self._settled and files.sizes == before.sizes
-        if not is_as_known:
+        differs = not self._settled or files.sizes != before.sizes
+        if differs:
             self._settled, self._known = False, None
         self._token = token
         self._listed_at = self._seen_at = began
-        if is_as_known:
-            return None
-        before.sizes.update(stored)
-        return before
+        return differs
 
     def settle(self, obstacle: Error | None = None) -> None:
         """What was found has been dealt with; ``obstacle`` says better what is left in the way, if anything is."""
@@ -123,6 +118,7 @@ class Survey:
         if self._doubts == self._doubts_seen:
             self._publish(reach, None if found is None else obstacle or found)
             self._settled = True
+            self.expected = dict(self.files.sizes)
 
     def forget(self) -> None:
         """What is known may be wrong: everything has to be compared again. From any thread."""
@@ -132,7 +128,7 @@ class Survey:
 
     def note(self, file: FileInfo) -> None:
         """A file was stored by another thread, so it is time to list the files. From any thread."""
-        self._stored[key_of(file)] = file.size
+        self.expected[key_of(file)] = file.size
         self.expire()
 
     def expire(self) -> None:
@@ -151,7 +147,7 @@ class Survey:
         """Around a write of ours: the file is known afterwards, and its coming is not taken for a change by others."""
         undisturbed = self._token is not None and self.client.change_token() == self._token
         yield
-        self.files.sizes[key] = size
+        self.files.sizes[key] = self.expected[key] = size
         self.files.damaged.discard(key)
         self._found_damaged.pop(key, None)
         if undisturbed:
