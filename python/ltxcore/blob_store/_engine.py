@@ -271,6 +271,8 @@ class Engine:
         self.pool.hold_still(stack, deadline)
         for reader in _forks.all_of(self._open):
             reader.hold_still(stack, deadline)
+        if self.place is not None:
+            self.place.hold_still(stack, deadline)
 
     def abandon(self) -> list[object]:
         """See :class:`_forks.Forkable`."""

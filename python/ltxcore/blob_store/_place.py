@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from ltxcore.blob_store import _forks
 from ltxcore.blob_store._failures import MOVED_HINT, code
 from ltxcore.blob_store._options import pragma
 from ltxcore.blob_store._schema import APPLICATION_ID
@@ -53,6 +55,8 @@ class Place:
         self._wal = f"{self._real}-wal" if is_wal else None
         self._wal_identity: tuple[int, int] | None = None
         self._next = 0.0
+        #: Around a connection that is neither the writer's nor one of the pool. A fork waits for it, too.
+        self._reading = threading.RLock()
         found = os.stat(self._real)
         self._identity = found.st_dev, found.st_ino
         self._content: tuple[int, int] | None = None
@@ -99,6 +103,10 @@ class Place:
                 self._next = now + INTERVAL
         return found.st_size
 
+    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`_forks.Forkable`. The last lock to be taken: who leads, and who connects, looks as well."""
+        _forks.acquire(self._reading, stack, deadline)
+
     def _check_wal(self, wal: str) -> None:
         """The WAL has the last commits. It appears with the first use of the store, and stays while it is open."""
         found = None
@@ -130,7 +138,7 @@ class Place:
             uri += f"&vfs={quote(self._vfs)}"
         schema, clock = self._version
         try:
-            with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            with self._reading, contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
                 # Or SQLite refuses a file that is shorter than its first page says.
                 connection.execute("PRAGMA writable_schema=ON")
                 if pragma(connection, "application_id") != APPLICATION_ID:
