@@ -118,7 +118,8 @@ class Survey:
         if self._doubts == self._doubts_seen:
             self._publish(reach, None if found is None else obstacle or found)
             self._settled = True
-            self.expected = dict(self.files.sizes)
+            sizes, damaged = self.files.sizes, self.files.damaged
+            self.expected = {key: size for key, size in sizes.items() if key not in damaged}
 
     def forget(self) -> None:
         """What is known may be wrong: everything has to be compared again. From any thread."""
@@ -158,8 +159,13 @@ class Survey:
     def extend(self, txid: TXID) -> None:
         """The file of ``txid`` alone, which continues what was known, is in the replica now."""
         known = self._known
-        if known is not None and known.reach + 1 == txid:
-            self._publish(txid, known.obstacle)
+        if known is None or known.reach + 1 != txid:
+            return
+        if known.obstacle is None:
+            self._publish(txid, None)
+        else:
+            # It may be passed by now.
+            self.settle(known.obstacle)
 
     def _is_cheap(self) -> bool:
         return self._token is not None and self._listing_takes <= _CHEAP

@@ -91,6 +91,22 @@ def test_a_file_at_the_end_of_all_numbers_does_not_move_the_position(
     assert rows(replica, tmp_path) == [1, 2]
 
 
+def test_what_was_in_the_way_is_so_no_longer_once_it_is_passed(
+    live: DB, replica: Path, tmp_path: Path
+) -> None:
+    """A snapshot that was cut: as long as it reached further than all other files, it counted for ever."""
+    top = live.pos.txid
+    short = ltx_path(replica, 9, 1, top + 2)
+    short.parent.mkdir()
+    short.write_bytes(bytes(100))
+    insert(live.path, 4)
+    with pytest.raises(FormatError, match=short.name):
+        live.wait()
+    insert(live.path, 5)
+    assert live.wait(timeout=10).txid == top + 2
+    assert rows(replica, tmp_path) == [1, 2, 3, 4, 5]
+
+
 def test_no_snapshot_is_made_where_none_would_help(live: DB, replica: Path) -> None:
     """A stray file counts as the newest snapshot, whatever else is there."""
     stray = ltx_path(replica, 9, 1, LAST)
