@@ -120,10 +120,12 @@ impl Live {
             Ok(())
         })?;
         self.doubt = Doubt::default();
-        match differing {
-            Some(_) => Err(Error::Changed { path: self.path().to_owned(), what: WRITTEN }),
-            None => Ok(()),
+        if differing.is_some() {
+            // What was seen last is not the file that was followed.
+            self.observed.stamp = Stamp::default();
+            return Err(Error::Changed { path: self.path().to_owned(), what: WRITTEN });
         }
+        Ok(())
     }
 
     /// Right after a checkpoint of ours: the change that it made is no matter of doubt.
