@@ -95,7 +95,7 @@ def test_an_application_without_a_busy_handler_that_pauses_meets_no_lock(tmp_pat
         application.execute("PRAGMA journal_mode = wal")
         application.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
         application.executemany("INSERT INTO t VALUES (?, hex(randomblob(200)))", ((n,) for n in range(500)))
-        with ltxcore.DB(path, replica=tmp_path / "replica", min_checkpoint_page_n=40) as db:
+        with ltxcore.DB(path, replica=tmp_path / "replica", min_checkpoint_page_n=200) as db:
             db.wait(timeout=10)
             pause = sqlite3.connect(":memory:")
             for n in range(150):
