@@ -76,7 +76,7 @@ def shortened(broken: Broken, seconds: int) -> Broken:
         while size and time.monotonic() < deadline:
             for calls in shorter_by(broken.calls, size):
                 again = played(broken.setting, calls) if time.monotonic() < deadline else None
-                if again is not None and kind(again.problem) == kind(broken.problem):
+                if again is not None and kind(again.problem)[:20] == kind(broken.problem)[:20]:
                     broken = again
                     break
             else:
@@ -87,7 +87,7 @@ def shortened(broken: Broken, seconds: int) -> Broken:
 
 
 def shorter_by(calls: tuple[Call, ...], size: int) -> Iterator[tuple[Call, ...]]:
-    for at in range(len(calls) - size, -1, -max(1, size)):
+    for at in range(len(calls) - size, -1, -size):
         yield calls[:at] + calls[at + size :]
 
 

@@ -26,6 +26,8 @@ class Application(Recorded):
         self.models = [Model.born()]
         self.app: Worker | None = None
         self.connected = self.reads = False
+        # There is no database yet, or the application could not finish making one.
+        self.unborn = True
         # The wal-index was removed under the application.
         self.split = False
         # What is in a transaction that is still open.
@@ -141,16 +143,15 @@ class Application(Recorded):
 
     def _connect_once(self) -> None:
         self._start_app()
-        birth = not self.db.exists()
-        setting = self.setting
+        setting, unborn = self.setting, self.unborn
         pragmas = (
-            [f"page_size = {setting.page_size}", f"auto_vacuum = {setting.auto_vacuum}"] if birth else []
+            [f"page_size = {setting.page_size}", f"auto_vacuum = {setting.auto_vacuum}"] if unborn else []
         )
-        pragmas += ["journal_mode = wal"] if birth or setting.asks_for_wal else []
+        pragmas += ["journal_mode = wal"] if unborn or setting.asks_for_wal else []
         pragmas += [f"wal_autocheckpoint = {setting.autocheckpoint}", "synchronous = NORMAL"]
-        self._ask_app("connect", path=str(self.db), pragmas=pragmas, schema=SCHEMA if birth else ())
-        self.connected = True
-        if self.disturbed or birth:
+        self._ask_app("connect", path=str(self.db), pragmas=pragmas, schema=SCHEMA if unborn else ())
+        self.connected, self.unborn = True, False
+        if self.disturbed or unborn:
             seen = Content(*self._ask_app("content"))
             if not self.recognise(seen):
                 raise ChildError(f"the application finds {self.unlike(seen)}", kinds=("sqlite",))

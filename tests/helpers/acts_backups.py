@@ -69,9 +69,9 @@ class Backups(World):
                 model.transact(statements)
         saved = self._new_saved(model)
         with contextlib.closing(sqlite3.connect(saved.db)) as made:
+            model.connection.backup(made)
             made.execute(f"PRAGMA page_size = {1024 if self.setting.page_size == 4096 else 4096}")
             made.execute("VACUUM")
-            model.connection.backup(made)
         return saved
 
     def _pick_saved(self, pick: int) -> Saved:
@@ -191,6 +191,7 @@ class Backups(World):
         self.mark()
         time.sleep(pause)
         self.expect([Model.born()])
+        self.unborn = True
         self._connect()
 
     def _stop_app(self) -> None:

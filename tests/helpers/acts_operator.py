@@ -67,9 +67,10 @@ class Operator(Backups):
 
     @act(at_rest)
     def cut_replica_file(self, pick: int, size: int, pause: float) -> None:
-        """Only what is still here can be compared, so of other files nothing is left that could be an LTX file."""
+        """Only what is here as well can be compared; of other files nothing is left that could be an LTX file."""
         for path in picked(self.replica, pick, but=self.strays):
-            if not (self.meta / path.relative_to(self.replica)).exists():
+            here = self.meta / path.relative_to(self.replica)
+            if not here.exists() or here.stat().st_size != path.stat().st_size:
                 size = min(size, STUMP)
             if cut(path, size):
                 self.cut_files[path] = size

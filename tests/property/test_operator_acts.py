@@ -225,6 +225,127 @@ def test_a_file_of_the_replica_is_cut(pick: int, meanwhile: str) -> None:
         w.wait()
 
 
+# --- found by the random acts ----------------------------------------------------------------------------------------
+
+
+def test_the_meta_directory_is_removed_while_nothing_is_written() -> None:
+    """Nobody noticed before the next commit, and until then every `wait` ran out of time."""
+    with world() as w:
+        fill(w)
+        w.remove_meta(0.2)
+        w.wait()
+
+
+def test_a_snapshot_is_asked_for_without_a_meta_directory() -> None:
+    """It ended with a plain FileNotFoundError."""
+    with world() as w:
+        fill(w)
+        w.remove_meta(0.2)
+        w.snapshot()
+        w.commit("insert", 1)
+        w.wait()
+
+
+@pytest.mark.parametrize("meanwhile", ["meta removed", "volume put back"])
+def test_the_page_size_changes_where_the_newest_local_file_does_not_tell(meanwhile: str) -> None:
+    """The whole database went up as one more L0 file behind files of the old page size: nothing could be restored for good."""
+    with world() as w:
+        fill(w)
+        w.kill("", 0.0)
+        if meanwhile == "meta removed":
+            w.remove_meta(0.0)
+            w.repage(1024)
+        else:
+            w.put_back_volume(0, False)
+            w.remove_meta(0.0)
+        w.start()
+        w.wait()
+
+
+@pytest.mark.parametrize("asks_for_wal", [True, False])
+def test_a_backup_in_rollback_mode_is_copied_over_an_idle_database(asks_for_wal: bool) -> None:
+    """The replicator kept its connections, which believed in a WAL: the application was locked out."""
+    with world(Setting(asks_for_wal=asks_for_wal)) as w:
+        fill(w)
+        w.save()
+        w.commit("touch", 3)
+        w.put_backup_over_idle(1, "cp", "none", "delete", 0.2)
+        w.commit("insert", 3)
+        w.wait()
+
+
+def test_a_backup_of_another_page_size_is_copied_over_an_idle_database() -> None:
+    """The wal-index that the replicator kept had the old page size: the application could not checkpoint any more."""
+    with world() as w:
+        fill(w)
+        w.put_backup_over_idle(0, "cp", "none", "wal", 0.2)
+        w.commit("keys", 20)
+        w.checkpoint("FULL")
+        w.wait()
+
+
+@pytest.mark.parametrize("attempt", range(6))
+def test_the_sidecars_are_removed_and_the_application_starts_at_once(attempt: int) -> None:
+    """What the removed WAL had held was written into the database while the application wrote there: it was damaged.
+
+    Who is first is chance, so it is tried a few times.
+    """
+    with world(Setting(page_size=512, autocheckpoint=0)) as w:
+        fill(w, 10 + attempt)
+        w.checkpoint("TRUNCATE")
+        for n in range(3):
+            w.commit("insert", 190 + n)
+            w.commit("update", n)
+        w.wait()
+        w.remove_sidecars("both", 0.0)
+        w.checkpoint("FULL")
+        w.commit("touch", 1)
+        w.wait()
+
+
+@pytest.mark.parametrize("pick", [0, 1], ids=["newest", "older"])
+def test_a_local_file_is_damaged(pick: int) -> None:
+    """Nothing more could be replicated until somebody removed it."""
+    with world() as w:
+        fill(w)
+        for n in range(3):
+            w.commit("insert", n)
+            w.wait()
+        w.kill("", 0.0)
+        w.cut_local_file(pick, 0, 0.0)
+        w.commit("insert", 1)
+        w.start()
+        w.wait()
+
+
+@pytest.mark.parametrize("end", ["closed", "killed"])
+def test_a_child_of_the_replicator_lives_on(end: str) -> None:
+    """It had inherited the lock of the meta directory, so nobody could replicate as long as it lived."""
+    with world() as w:
+        fill(w)
+        w.fork("sleep")
+        w.close() if end == "closed" else w.kill("", 0.0)
+        w.commit("insert", 1)
+        w.start()
+        w.wait()
+
+
+def test_files_are_merged_after_the_page_size_has_changed() -> None:
+    """Compaction was refused: "damaged file"."""
+    with world() as w:
+        fill(w)
+        w.close()
+        w.repage(1024)
+        w.start()
+        w.wait()
+        w.compact(1)
+        w.commit("insert", 1)
+        w.wait()
+
+
+# --- random acts -----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.timeout(sized(300, 14_400))
 def test_random_acts() -> None:
     """50 worlds of 40 acts each, 1,250 in the slow profile. A failure shows the acts that led there, as a program.
