@@ -17,7 +17,7 @@ from ltxcore._soundness import position
 from ltxcore._survey import Survey
 from ltxcore._watchdog import WatchedCall
 from ltxcore.clients.file import native
-from ltxcore.errors import DatabaseError, Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
+from ltxcore.errors import Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, parse_filename
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class Copier:
         # Where the replica ended when the database was opened, and the last local file that it has got.
         self._baseline = self._sent = TXID(0)
         self._uploading = threading.Lock()
+        # Whether the pass that runs has uploaded anything.
+        self._has_stored = False
 
     @property
     def busy_for(self) -> float | None:
@@ -107,14 +109,21 @@ class Copier:
         finally:
             path.unlink(missing_ok=True)
 
-    def run(self, *, is_awaited: bool) -> None:
+    def run(self, *, is_awaited: bool) -> bool:
         """One pass: upload what is new; before that, compare the replica with the local files where it has changed.
 
         Args:
             is_awaited: somebody waits for it. Only then, or after an upload, is the replica listed without a reason.
+
+        Returns:
+            Whether anything was uploaded.
         """
-        if self._presence.is_gone() or self._engine.page_size is None:
-            return
+        self._has_stored = False
+        if not self._presence.is_gone() and self._engine.page_size is not None:
+            self._run(is_awaited=is_awaited)
+        return self._has_stored
+
+    def _run(self, *, is_awaited: bool) -> None:
         with self._under_way:
             self._snapshots.clean()
             local, sent = TXID(self._engine.pos[0]), self._sent
@@ -159,6 +168,7 @@ class Copier:
             snapshot_first=wanted,
             send=self._send,
             heal=self._heal,
+            is_abandoned=lambda: self.is_abandoned,
         )
         if differs:
             self._sent = local
@@ -169,28 +179,22 @@ class Copier:
         is_plain = self._wanted_snapshot(local) is None
         for number in range(self._sent + 1, local + 1):
             is_plain = is_plain and (0, number, number) not in self.survey.files.damaged
-            if not is_plain or not self._engine.check_local(number):
+            if not is_plain or not self._send(TXID(number)):
                 self.survey.forget()
                 self._reconcile(local)
                 return
-            self._send(TXID(number))
             self._sent = TXID(number)
         self._progress()
 
-    def _send(self, txid: TXID) -> None:
-        """Upload the local L0 file of one TXID, in place of a damaged one."""
+    def _send(self, txid: TXID) -> bool:
+        """Upload the local L0 file of one TXID, in place of a damaged one; false if it is gone, or damaged itself."""
         if self.is_abandoned:
             raise ReplicaTimeoutError("not all was uploaded when the time was over", op="close")
         key, files = (0, txid, txid), self.survey.files
         # Not while the local history is taken from the replica: it could go on from below this TXID, with another file.
         with self._uploading:
             if not self._engine.check_local(txid):
-                raise DatabaseError(
-                    f"the local file of {self._path} at {txid} is gone or damaged",
-                    op="upload",
-                    path=os.fspath(self._path),
-                    max_txid=txid,
-                )
+                return False
             if key in files.damaged:
                 # At level 0 no client may replace a file; this one is known to be none.
                 self._log.warning(
@@ -200,6 +204,7 @@ class Copier:
             self._store(key, self._engine.local_path(txid))
         self.survey.extend(txid)
         self._progress()
+        return True
 
     def _heal(self, why: str) -> None:
         self._log.warning("replica of %s gets a snapshot: %s", self._path, why)
@@ -221,6 +226,7 @@ class Copier:
                     min_txid=TXID(min_txid),
                     max_txid=TXID(max_txid),
                 )
+        self._has_stored = True
         self.last_upload_ms = time.time_ns() // 1_000_000
         return stored
 
@@ -240,7 +246,7 @@ class Copier:
 
     def _limit_survey(self) -> TXID | None:
         """From where on nothing can be restored without a snapshot, as the engine knows; noted in the survey."""
-        wanted = self._engine.status()["snapshot_wanted"]
+        wanted = self._engine.snapshot_wanted
         bound = None if wanted is None else TXID(wanted)
         self.survey.limit(bound)
         return bound

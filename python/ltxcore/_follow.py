@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from ltxcore._backoff import Backoff, as_exception
 from ltxcore._log import Log
 from ltxcore._wakeup import Wakeup
-from ltxcore.errors import InternalError, NotReadyError, PreviousIOError, ReplicaTimeoutError
+from ltxcore.errors import InternalError, NotOpenError, NotReadyError, PreviousIOError, ReplicaTimeoutError
 from ltxcore.ltx import TXID
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _FOLLOW_SECONDS = 5.0
 #: What was abandoned and is gone as well is looked for so often.
 _ABSENT_SECONDS = 1.0
+#: Whoever waits for the thread looks so often whether it is still there.
+_CHECK_SECONDS = 5.0
+#: Between two attempts to sync for the last time.
+_RETRY_SECONDS = 0.5
 
 
 class Follower:
@@ -62,11 +67,19 @@ class Follower:
         self._backoff = Backoff("following", path, interval, logger, is_local=True)
         self._opening = threading.Lock()
         self._is_open = False
+        # There was no database file at the last attempt to open it.
+        self._is_awaited = False
         self._seen = 0
         self._death: BaseException | None = None
-        self._wakeup = Wakeup()
-        self._has_tried = self._has_ended = False
-        self._is_stopping = self._is_late = False
+        #: What the last sync failed with, see :meth:`finish`.
+        self.failure: Exception | None = None
+        # For the thread: it need not sit out its pause. For the others: it has got further.
+        self._call, self._progress = Wakeup(), Wakeup()
+        self._call_seen = self._call.version
+        self._delay = 0.0
+        self._attempts = 0
+        self._finish_by: float | None = None
+        self._is_stopping = self._is_late = self._has_ended = False
         self._thread = threading.Thread(
             target=self._main, name=f"ltxcore-follow {os.path.basename(self._path)}", daemon=True
         )
@@ -95,24 +108,26 @@ class Follower:
     def wait_attempt(self, timeout: float) -> None:
         """Wait until the first attempt is over, whether or not it worked."""
         deadline = time.monotonic() + timeout
-        while not self._has_tried and (left := deadline - time.monotonic()) > 0:
-            version = self._wakeup.version
-            if not self._has_tried:
-                self._wakeup.wait(version, left)
+        while not self._has_tried() and (left := deadline - time.monotonic()) > 0:
+            version = self._progress.version
+            if not self._has_tried():
+                self._progress.wait(version, left)
 
     def sync(self, timeout: float | None = None) -> None:
         """Turn all that is committed now into local L0 files, from any thread.
 
         Args:
-            timeout: how long to wait until another thread has opened the database, in seconds.
+            timeout: how long to wait until the database is open, in seconds.
 
         Raises:
             NotReadyError: there is no database file.
             DatabaseError: it cannot be read.
-            ReplicaTimeoutError: the replica, which is asked first, has not answered that thread.
+            ReplicaError: the replica, which is asked before the database is opened, cannot be listed.
+            ReplicaTimeoutError: the database was not open in time.
         """
+        deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            self._sync(timeout)
+            self._sync(deadline)
         except NotReadyError as error:
             if self._presence.is_gone():
                 raise self._presence.error("sync") from error
@@ -121,23 +136,62 @@ class Follower:
             self._report_notices()
         self._presence.note()
         self._backoff.succeeded()
-        # Whatever kept the thread from following is over, so it need not sit out its pause.
-        self._wakeup.notify()
+        # Whatever kept the thread from following is over.
+        self._call.notify()
         self._notify()
 
-    def _sync(self, timeout: float | None) -> None:
-        self._ensure_open(timeout)
+    def _has_tried(self) -> bool:
+        return self._attempts > 0 or self._has_ended
+
+    def _sync(self, deadline: float | None) -> None:
+        self._await_open(deadline)
         try:
             return self._engine.sync()
         except PreviousIOError as error:
             self._forget(error)
         # The meta directory was removed, or files of it: with a new one all is as at a start.
-        self._ensure_open(timeout)
+        self._await_open(deadline)
         try:
             self._engine.sync()
         except PreviousIOError as error:
             self._forget(error)
             raise
+
+    def _await_open(self, deadline: float | None) -> None:
+        """Have the thread open the database, which may take as long as the replica takes to be listed."""
+        if threading.current_thread() is self._thread:
+            self._ensure_open()
+            return
+        attempts = self._attempts
+        if not self._is_open:
+            self._call.notify()
+            self._engine.interrupt()
+        while True:
+            version = self._progress.version
+            if self._is_open or self._is_absent():
+                return
+            if self._attempts > attempts and self.error is not None:
+                raise self.error
+            if self._has_ended:
+                raise self._death or NotOpenError(f"not open: {self._path}", op="open", path=self._path)
+            left = _CHECK_SECONDS if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise ReplicaTimeoutError(
+                    f"{self._path} is still being opened", op="open", path=self._path
+                ) from self.error
+            self._progress.wait(version, min(left, _CHECK_SECONDS))
+
+    def finish(self, timeout: float) -> bool:
+        """Have the thread sync for the last time and end; :attr:`failure` has the error that it ended with.
+
+        Args:
+            timeout: for so many seconds a sync that fails is tried again, and the thread is waited for.
+
+        Returns:
+            Whether it has ended. If it has not, it lets the engine go when it does.
+        """
+        self._finish_by = time.monotonic() + timeout
+        return self.stop(timeout)
 
     def stop(self, timeout: float) -> bool:
         """End the thread, and wait up to ``timeout`` seconds for it.
@@ -148,14 +202,14 @@ class Follower:
         self._is_stopping = True
         if self._thread.ident is None:
             return True  # never started
-        self._wakeup.notify()
+        self._call.notify()
         deadline = time.monotonic() + timeout
         while not self._has_ended and (left := deadline - time.monotonic()) > 0:
-            version = self._wakeup.version
+            version = self._progress.version
             # More than once, since it may have been between two waits when it was told.
             self._engine.interrupt()
             if not self._has_ended:
-                self._wakeup.wait(version, min(left, 0.05))
+                self._progress.wait(version, min(left, 0.05))
         self._is_late = not self._has_ended
         return self._has_ended
 
@@ -163,68 +217,91 @@ class Follower:
         try:
             while not self._is_stopping:
                 self._turn()
+            if self._finish_by is not None and not self._presence.is_gone():
+                self._last_sync(self._finish_by)
         except BaseException as error:
             self._death = InternalError(
                 f"the thread that follows {self._path} has ended: {error!r}", op="follow", path=self._path
             )
             self._death.__cause__ = error
         finally:
-            self._has_tried = self._has_ended = True
-            self._wakeup.notify()
+            self._has_ended = True
+            self._progress.notify()
             if self._is_late:
                 self._engine.abandon()
 
+    def _last_sync(self, deadline: float) -> None:
+        """Try until it works or the time is over, at least once."""
+        while True:
+            try:
+                # A file that never came leaves nothing to replicate.
+                with contextlib.suppress(NotReadyError):
+                    self.sync()
+            except Exception as error:
+                self.failure = error
+                if time.monotonic() + _RETRY_SECONDS > deadline:
+                    return
+                time.sleep(_RETRY_SECONDS)
+            else:
+                self.failure = None
+                return
+
     def _turn(self) -> None:
-        delay, version = 0.0, self._wakeup.version
         try:
+            self._pause()
+            if self._is_stopping:
+                return
             if not self._is_open and self._presence.is_gone():
-                delay = _ABSENT_SECONDS
+                self._delay = _ABSENT_SECONDS
             else:
                 self._step()
             self._backoff.succeeded()
         except BaseException as error:
-            delay = self._backoff.failed(as_exception(error))
+            self._delay = self._backoff.failed(as_exception(error))
             self._forget(error)
         self._report_notices()
         if self.is_ready:
             self._presence.note()
         self._presence.report()
-        if not self._has_tried:
-            self._has_tried = True
-            self._wakeup.notify()
-            version = self._wakeup.version
+        self._attempts += 1
+        self._progress.notify()
+
+    def _pause(self) -> None:
+        """After a failure: wait, unless somebody has called since that attempt began."""
+        delay, self._delay = self._delay, 0.0
         if delay and not self._is_stopping:
-            self._wakeup.wait(version, delay)
+            self._call.wait(self._call_seen, delay)
+        self._call_seen = self._call.version
 
     def _step(self) -> None:
-        if self._ensure_open(None):
+        if self._is_awaited and not self._engine.follow(_FOLLOW_SECONDS):
+            return
+        if self._ensure_open():
             if self.is_ready:
                 self.sync()
             return
-        # Also waits for a database file that does not exist yet.
         new = self._engine.follow(_FOLLOW_SECONDS)
         txid = self._engine.pos[0]
         if new or txid != self._seen:
             self._seen = txid
             self._notify()
 
-    def _ensure_open(self, timeout: float | None) -> bool:
+    def _ensure_open(self) -> bool:
         """Open the database; true if that had still to be done."""
-        if not self._opening.acquire(timeout=-1 if timeout is None else timeout):
-            raise ReplicaTimeoutError(
-                f"the replica of {self._path} has not answered yet", op="open", path=self._path
-            )
-        try:
-            if self._is_open:
+        with self._opening:
+            if self._is_open or self._is_absent():
                 return False
             if self._presence.is_gone():
                 raise self._presence.error("open")
-            self._engine.open(self._remote_txid())
-            self._adopt_chain()
-            self._is_open = True
+            self._is_awaited = not self._engine.open(self._remote_txid())
+            if not self._is_awaited:
+                self._adopt_chain()
+                self._is_open = True
             return True
-        finally:
-            self._opening.release()
+
+    def _is_absent(self) -> bool:
+        """Whether there was no database file, and is none."""
+        return self._is_awaited and not _has_content(self._path)
 
     def _adopt_chain(self) -> None:
         wanted = self._engine.chain_wanted
@@ -236,12 +313,22 @@ class Follower:
                 raise
 
     def _forget(self, error: BaseException) -> None:
-        if isinstance(error, PreviousIOError):
-            # The engine answers nothing else from now on; what is true has to be found out again.
-            with self._opening:
-                self._is_open = False
+        # The engine answers nothing else from now on; what is true has to be found out again. If that is going on, it is not
+        # to be disturbed.
+        if isinstance(error, PreviousIOError) and self._opening.acquire(blocking=False):
+            try:
+                self._is_open = self._is_awaited = False
                 self._engine.abandon()
+            finally:
+                self._opening.release()
 
     def _report_notices(self) -> None:
         for notice in self._engine.take_notices():
             self._log.warning("%s", notice)
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False

@@ -82,10 +82,8 @@ VERSION: Final[int]
 class _Status(TypedDict):
     txid: int
     wal_size: int
-    page_size: int | None
     last_sync_ms: int | None
     reason: str | None
-    snapshot_wanted: int | None
     incremental_syncs: int
     diff_syncs: int
     full_syncs: int
@@ -608,8 +606,10 @@ class Database:
     def follow(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for commits and put them into L0 files; true if there is a new one.
 
+        Where :meth:`open` found no database file: wait for one; true if there is one, to be opened again.
+
         Raises:
-            DatabaseError: as for :meth:`sync`; a missing database file is waited for.
+            DatabaseError: as for :meth:`sync`.
         """
 
     def interrupt(self) -> None:
@@ -631,7 +631,11 @@ class Database:
         """
 
     def snapshot_stored(self, max_txid: int) -> None:
-        """Say that the replica has a snapshot up to ``max_txid``: ``snapshot_wanted`` of the status is settled if it reaches it."""
+        """Say that the replica has a snapshot up to ``max_txid``: :attr:`snapshot_wanted` is settled if it reaches it."""
+
+    @property
+    def snapshot_wanted(self) -> int | None:
+        """The first TXID that cannot be restored without a snapshot which is still to be made."""
 
     @property
     def chain_wanted(self) -> int | None:

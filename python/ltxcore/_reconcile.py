@@ -61,8 +61,9 @@ class Reconciler:
         sent: TXID,
         baseline: TXID,
         snapshot_first: str | None,
-        send: Callable[[TXID], None],
+        send: Callable[[TXID], bool],
         heal: Callable[[str], None],
+        is_abandoned: Callable[[], bool],
     ) -> bool:
         """List the replica, and deal with what is different.
 
@@ -71,8 +72,9 @@ class Reconciler:
             sent: up to where the replica has had the local files already.
             baseline: where the replica ended when the database was opened.
             snapshot_first: why the replica needs a snapshot before any of the local files, if it does.
-            send: uploads the local file of one TXID.
+            send: uploads the local file of one TXID, unless it is gone or damaged.
             heal: uploads a snapshot, for the reason given.
+            is_abandoned: whether nobody waits for it any more.
 
         Returns:
             Whether anything was different.
@@ -81,7 +83,7 @@ class Reconciler:
             BehindReplicaError: the replica continues the history of this database, and we have not written that.
             LTXFileExistsError: the replica has another file under one of our TXIDs.
         """
-        if not self._look():
+        if not self._look(is_abandoned):
             return False
         files = self._survey.files
         # Whatever the listing shows of ours was made before: the position may have moved on since it was read.
@@ -103,7 +105,7 @@ class Reconciler:
         self._survey.settle(self._behind(ahead, local) if ahead is not None else self._in_the_way(files))
         return True
 
-    def _look(self) -> bool:
+    def _look(self, is_abandoned: Callable[[], bool]) -> bool:
         """List the replica; whether there is anything to be done about it.
 
         Where files are lost, they may be lost because somebody is deleting them, and whatever is written meanwhile is in the
@@ -116,7 +118,7 @@ class Reconciler:
         while survey.expected.keys() - survey.files.sizes.keys():
             seen = survey.files.sizes
             time.sleep(_REST if seen else LONG_REST)
-            if self._presence.is_gone():
+            if self._presence.is_gone() or is_abandoned():
                 return False
             survey.look()
             if survey.files.sizes == seen:
@@ -220,7 +222,7 @@ class Reconciler:
             hint="another history was written to the same destination; use one that is empty",
         )
 
-    def _send_missing(self, mine: dict[int, int], sent: TXID, send: Callable[[TXID], None]) -> None:
+    def _send_missing(self, mine: dict[int, int], sent: TXID, send: Callable[[TXID], bool]) -> None:
         """Send the local files that the replica does not have, and say so if it has had them."""
         files = self._survey.files
         had = max([sent, *(key[2] for key in files.sizes if key not in files.damaged)])
@@ -234,10 +236,7 @@ class Reconciler:
                 message = "replica of %s lost %d files, %s to %s, sending them again"
                 self._log.warning(message, self._path, len(lost), *names)
         for txid in missing:
-            if self._is_whole_here(txid):
-                send(txid)
-            else:
-                self._log.warning("local file of %s, %s, is damaged and cannot be sent", self._path, txid)
+            send(txid)
 
     def _is_whole_here(self, txid: int) -> bool:
         try:

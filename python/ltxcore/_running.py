@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,12 @@ from ltxcore._places import Place, check_apart, give_back, take
 from ltxcore._presence import Presence
 from ltxcore._status import SyncStatus
 from ltxcore._time import from_millis
-from ltxcore._upload import LEAST_ATTEMPT, RETRY_INTERVAL, Uploader
-from ltxcore.errors import DatabaseBusyError, DatabaseError, NotReadyError
+from ltxcore._upload import LEAST_ATTEMPT, Uploader
+from ltxcore.errors import DatabaseBusyError, DatabaseError
 from ltxcore.ltx import TXID, Checksum, Pos
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -139,7 +137,7 @@ class Running:
 
     def _finish(self, deadline: float) -> BaseException | None:
         """End both threads after a last attempt of each; the error that it ended with."""
-        if not self.follower.stop(max(deadline - time.monotonic(), LEAST_ATTEMPT)):
+        if not self.follower.finish(max(deadline - time.monotonic(), LEAST_ATTEMPT)):
             self._abandon_upload()
             raise DatabaseError(
                 f"{self._path} could not be closed in time: the thread that follows it is busy",
@@ -149,11 +147,7 @@ class Running:
         if self._presence.is_gone():
             self._abandon_upload()
             return self._presence.error("close")
-        failure: BaseException | None = self.follower.death
-        try:
-            _insist(self._last_sync, deadline)
-        except Exception as error:
-            failure = error
+        failure = self.follower.death or self.follower.failure
         if self.uploader is None:
             return failure
         if not self.follower.is_ready:
@@ -164,22 +158,6 @@ class Running:
     def _abandon_upload(self) -> None:
         if self.uploader is not None:
             self.uploader.abandon()
-
-    def _last_sync(self) -> None:
-        # A file that never came leaves nothing to replicate.
-        with contextlib.suppress(NotReadyError):
-            self.follower.sync()
-
-
-def _insist(attempt: Callable[[], None], deadline: float) -> None:
-    """Try until it works or the time is over, at least once."""
-    while True:
-        try:
-            return attempt()
-        except Exception:
-            if time.monotonic() + RETRY_INTERVAL > deadline:
-                raise
-        time.sleep(RETRY_INTERVAL)
 
 
 def _time_or_none(millis: int | None) -> datetime | None:

@@ -12,7 +12,7 @@ from ltxcore._backoff import Backoff, as_exception
 from ltxcore._copier import Copier
 from ltxcore._wakeup import Wakeup
 from ltxcore.clients.file import FileClient
-from ltxcore.errors import InternalError, ReplicaTimeoutError
+from ltxcore.errors import InternalError, NotOpenError, ReplicaTimeoutError
 
 if TYPE_CHECKING:
     import logging
@@ -74,7 +74,7 @@ class Uploader:
         self._pending = False
         self._passes = 0
         self._waiting = 0
-        self._not_before = 0.0
+        self._not_before = self._upload_from = 0.0
         self._last_pass = float("-inf")
         self._finish_by: float | None = None
         self._finish_from = 0
@@ -231,8 +231,15 @@ class Uploader:
         error = self.error
         if deadline is None and error is not None and self._passes > passes:
             raise error
-        if self._ended or (deadline is not None and time.monotonic() >= deadline):
+        if deadline is not None and time.monotonic() >= deadline:
             raise self._late(txid, error) from error
+        if self._ended:
+            raise NotOpenError(
+                f"{self._path} was closed before transaction {txid} was in the replica",
+                op="wait",
+                path=os.fspath(self._path),
+                max_txid=txid,
+            ) from error
 
     def _late(self, txid: TXID, error: BaseException | None) -> ReplicaTimeoutError:
         said = "" if error is None else f": {error}"
@@ -259,16 +266,16 @@ class Uploader:
 
     def _turn(self) -> bool:
         """Wait for the next pass and run it; false when it is time to end."""
-        delay = self.replica.sync_interval
+        has_stored, delay = False, 0.0
         try:
             if not self._next_pass():
                 return False
-            self._copier.run(is_awaited=self._is_urgent())
+            has_stored = self._copier.run(is_awaited=self._is_urgent())
             self._backoff.succeeded()
         except BaseException as error:
             self._survey.forget()
             delay = self._backoff.failed(as_exception(error))
-        self._end_pass(delay)
+        self._end_pass(delay, has_stored=has_stored)
         return True
 
     def _next_pass(self) -> bool:
@@ -284,10 +291,13 @@ class Uploader:
                     return True
             self._wakeup.wait(version, left)
 
-    def _end_pass(self, delay: float) -> None:
+    def _end_pass(self, delay: float, *, has_stored: bool) -> None:
+        """Note when the next pass may begin: ``delay`` seconds from now after a failure, else once the uploads have rested."""
         with self._lock:
             self._last_pass = time.monotonic()
-            self._not_before = self._last_pass + delay
+            if has_stored:
+                self._upload_from = self._last_pass + self.replica.sync_interval
+            self._not_before = self._last_pass + delay if delay else self._upload_from
             self._pending = self._pending or self._backoff.error is not None
             self._passes += 1
         self._wakeup.notify()

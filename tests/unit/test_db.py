@@ -4,12 +4,13 @@ import asyncio
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import ltxcore
-from ltxcore import DB, FileClient, Pos
+from ltxcore import DB, FileClient, Pos, Replica
 from ltxcore.errors import (
     ConfigError,
     DatabaseError,
@@ -49,6 +50,46 @@ def test_a_database_that_does_not_exist_is_waited_for(tmp_path: Path, client: Me
         db.wait(timeout=10)
         assert db.page_size == 4096
     assert restored(client, tmp_path) == [7]
+
+
+def test_what_is_restored_while_it_is_waited_for_is_not_uploaded_again(
+    database: Path, tmp_path: Path, client: MemoryClient
+) -> None:
+    path = tmp_path / "later.db"
+    with DB(database, replica=client) as db:
+        run_sql(database, "CREATE TABLE large AS SELECT randomblob(400000)", "INSERT INTO t VALUES (1)")
+        top = db.wait(timeout=10).txid
+    with DB(path, replica=client) as db:
+        ltxcore.restore(client, path)
+        assert db.wait(timeout=10).txid == top
+        insert(path, 2)
+        assert db.wait(timeout=10).txid == top + 1
+    assert not client.txids(9)
+    assert len(client.files[0, top + 1, top + 1]) < 20_000
+    assert restored(client, tmp_path) == [1, 2]
+
+
+def test_a_look_at_the_replica_does_not_put_off_the_next_upload(database: Path, client: MemoryClient) -> None:
+    replica = Replica(client, sync_interval=2.0)
+    with DB(database, replica=replica) as db:
+        insert(database, 1)
+        txid = db.wait(timeout=10).txid
+        time.sleep(2.1)
+        db.compact(1)
+        time.sleep(0.1)
+        start = time.monotonic()
+        insert(database, 2)
+        eventually(lambda: (0, txid + 1, txid + 1) in client.files)
+        assert time.monotonic() - start < 1.0
+
+
+def test_a_close_ends_the_wait_of_another_thread(database: Path, client: MemoryClient) -> None:
+    with DB(database, replica=client) as db, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(db.wait, 1 << 20, 20.0)
+        eventually(waiting.running)
+        db.close()
+        with pytest.raises(NotOpenError, match="closed before"):
+            waiting.result(5)
 
 
 def test_a_database_that_never_came_can_be_closed(tmp_path: Path, client: MemoryClient) -> None:

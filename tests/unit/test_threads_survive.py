@@ -129,7 +129,7 @@ def test_an_exception_that_is_thrown_into_a_thread_ends_nothing(
 
 def end_upload_thread(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     assert db._running is not None and db._running.uploader is not None
-    monkeypatch.setattr(db._running.uploader, "_end_pass", lambda _delay: 1 / 0)
+    monkeypatch.setattr(db._running.uploader, "_end_pass", lambda *_delay, **_is: 1 / 0)
     db._running.uploader.notify()
 
 
@@ -227,14 +227,33 @@ def test_an_upload_that_does_not_return_is_reported(
     assert 2.4 < time.monotonic() - start < 3.2
 
 
+@pytest.mark.parametrize("fails_first", [False, True])
 def test_a_listing_that_does_not_return_keeps_nobody(
-    database: Path, client: MemoryClient, hanging: threading.Event, monkeypatch: pytest.MonkeyPatch
+    database: Path,
+    client: MemoryClient,
+    hanging: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    fails_first: bool,
 ) -> None:
+    """Whoever waits, or closes, leaves the listing to the thread, also while that pauses after a failure."""
     monkeypatch.setattr(_running, "_FIRST_ATTEMPT", 0.2)
-    client.before_list = lambda _level: hanging.wait(20) and None
+
+    def hang(_level: int) -> None:
+        hanging.wait(20)
+
+    def fail(_level: int) -> None:
+        client.before_list = hang
+        time.sleep(0.4)
+        raise ConnectionError("away")
+
+    client.before_list = hang
+    if fails_first:
+        client.before_list = fail
     db = DB(database, replica=client).open()
     start = time.monotonic()
-    with pytest.raises(ReplicaTimeoutError, match="not answered"):
+    if fails_first:
+        eventually(lambda: db.status().last_error is not None)
+    with pytest.raises(ReplicaTimeoutError, match="still being opened"):
         db.wait(timeout=0.3)
     assert not db.status().is_ready
     with pytest.raises(DatabaseError, match="could not be closed in time"):

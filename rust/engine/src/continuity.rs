@@ -78,12 +78,20 @@ pub(crate) struct Observed {
     quiet_turn: Option<u64>,
     /// The WAL has no name any more: what is in it alone is in no database that anybody else could open.
     wal_is_gone: bool,
+    /// Nor has the wal-index.
+    shm_is_gone: bool,
 }
 
 impl Observed {
     /// Before the first look.
     pub(crate) fn nothing() -> Self {
-        Self { stamp: Stamp::default(), checkpoints: None, quiet_turn: None, wal_is_gone: false }
+        Self {
+            stamp: Stamp::default(),
+            checkpoints: None,
+            quiet_turn: None,
+            wal_is_gone: false,
+            shm_is_gone: false,
+        }
     }
 }
 
@@ -128,9 +136,12 @@ impl Live {
         Ok(())
     }
 
-    /// Right after a checkpoint of ours: the change that it made is no matter of doubt.
+    /// Right after a checkpoint of ours. What else was written while it ran is found where comparing the pages is cheap.
     pub(crate) fn observe_own_checkpoint(&mut self) -> Result<()> {
+        let before = self.observed.stamp;
         self.observed = self.observe()?;
+        let is_small = u64::from(self.position.commit_read.get()) <= FEW_PAGES;
+        self.doubt.is_open |= is_small && self.observed.stamp != before;
         Ok(())
     }
 
@@ -138,8 +149,7 @@ impl Live {
     pub(crate) fn observe(&self) -> Result<Observed> {
         // In this order: a checkpoint that comes in between will be seen as one.
         let checkpoints = self.checkpoints_now()?;
-        let wal_is_gone = self.observed.wal_is_gone;
-        Ok(Observed { stamp: self.files.stamp()?, checkpoints, quiet_turn: None, wal_is_gone })
+        Ok(Observed { stamp: self.files.stamp()?, checkpoints, quiet_turn: None, ..self.observed })
     }
 
     /// Whether everything is still what it was: the names, and the content of the database file but for checkpoints.
@@ -149,7 +159,7 @@ impl Live {
     pub(crate) fn verify_files(&mut self) -> Result<()> {
         let changed = |what| Error::Changed { path: self.path().to_owned(), what };
         let checkpoints = self.files.checkpoints()?;
-        let names = self.files.names();
+        let names = self.files.names()?;
         match (names.db, names.wal, names.shm) {
             (Name::Gone, ..) => return Err(changed("the database file is gone")),
             (Name::Other, ..) => return Err(changed("the database file was replaced")),
@@ -162,21 +172,23 @@ impl Live {
             return Err(changed(WRITTEN));
         }
         self.doubt.is_open |= stamp != self.observed.stamp;
+        self.tell_of_removed(names);
         self.observed = Observed {
             stamp,
             checkpoints: checkpoints.or(self.observed.checkpoints),
             quiet_turn: self.quiet_turn(),
             wal_is_gone: names.wal == Name::Gone,
+            shm_is_gone: names.shm == Name::Gone,
         };
-        self.tell_of_removed(names);
         Ok(())
     }
 
     /// A WAL or wal-index without a name is used on, by the application as by us: to open another beside it would tear the
     /// database. Once they have new files, the next look finds that.
     fn tell_of_removed(&self, names: Names) {
-        for (name, what) in [(names.wal, "-wal"), (names.shm, "-shm")] {
-            if name == Name::Gone {
+        let Observed { wal_is_gone, shm_is_gone, .. } = self.observed;
+        for (name, was_gone, what) in [(names.wal, wal_is_gone, "-wal"), (names.shm, shm_is_gone, "-shm")] {
+            if name == Name::Gone && !was_gone {
                 let path = self.path().display();
                 self.notices.say(format!(
                     "{path}{what} was deleted while in use; replication goes on with the open file until the application closes it"
@@ -219,24 +231,33 @@ impl Live {
     }
 
     /// Before everything is let go because something changed underneath. Nothing is written into the database file unless it is
-    /// proved to be the one that the frames belong to. The generation of the WAL is returned whose frames may belong to another file than the one
-    /// beside them.
+    /// proved to be the one that the frames belong to. The generation of the WAL is returned whose frames may belong to
+    /// another file than the one beside them.
     pub(crate) fn let_go(&mut self) -> Option<Salt> {
         let is_ours = self.has_own_content().unwrap_or(false);
-        let is_gone = self.files.names().db == Name::Gone;
+        let is_gone = self.files.names().is_ok_and(|names| names.db == Name::Gone);
         if self.position.lost.is_none() && (is_ours || is_gone) {
             // What was committed can still be read from the WAL that is open here. Beside another database file its frames may
             // be those of that one already.
-            let _ = self.catch_up().and_then(|_| self.emit_read());
+            let saved = self.catch_up().and_then(|_| self.emit_read());
+            self.tell_of_failure("its last commits could not be saved", saved);
         }
-        let _ = if is_ours { self.save_replaced_wal() } else { self.empty_stale_wal() };
+        let left = if is_ours { self.save_replaced_wal() } else { self.empty_stale_wal() };
+        self.tell_of_failure("its wal could not be left as it should be", left);
         if is_ours { self.distrusted } else { self.unproved_frames() }
+    }
+
+    /// What fails while everything is let go is not tried again, and keeps nobody from going on.
+    fn tell_of_failure<T>(&self, what: &str, done: Result<T>) {
+        if let Err(error) = done {
+            self.notices.say(format!("{}: {what}: {error}", self.path().display()));
+        }
     }
 
     /// Whether the name still means the file that is open here, with nothing in it that SQLite has not written.
     fn has_own_content(&self) -> Result<bool> {
         let checkpoints = self.files.checkpoints()?;
-        if self.files.names().db != Name::Same {
+        if self.files.names()?.db != Name::Same {
             return Ok(false);
         }
         Ok(self.files.stamp()? == self.observed.stamp || self.is_by_checkpoint(checkpoints)?)
@@ -245,7 +266,7 @@ impl Live {
     /// The WAL that we have open has lost its name to another one, the wal-index has not: who opens the database now is told of
     /// frames that only we can read. Once they are in the database file nobody needs them.
     fn save_replaced_wal(&mut self) -> Result<()> {
-        let names = self.files.names();
+        let names = self.files.names()?;
         let index = self.files.wal_index()?;
         let has_read_all = self.position.cursor.zip(index).is_some_and(|(cursor, index)| {
             cursor.header.salt == index.salt && cursor.frames() == u64::from(index.mx_frame)
@@ -261,7 +282,7 @@ impl Live {
     /// Frames that are in the database file already would be applied once more, to whatever has its name by then, when the
     /// next connection rebuilds the wal-index. Emptying such a WAL writes to nothing else.
     fn empty_stale_wal(&mut self) -> Result<()> {
-        let names = self.files.names();
+        let names = self.files.names()?;
         if names.wal != Name::Same || names.shm != Name::Same || self.files.is_elsewhere() {
             return Ok(());
         }
@@ -299,6 +320,6 @@ impl Live {
 
     /// Whether somebody uses the database that has taken the place of ours. Then the WAL may be theirs already.
     fn is_opened_anew(&self) -> bool {
-        self.files.names().db != Name::Same && self.files.is_successor_in_use()
+        self.files.names().is_ok_and(|names| names.db != Name::Same) && self.files.is_successor_in_use()
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) sums_flushed: Option<Instant>,
     /// The newest transaction that [`Database::follow`] told of.
     pub(crate) told: TxId,
+    /// There was no database file when it was to be opened.
+    pub(crate) awaited: bool,
     /// Files that were let go because their names mean others now. Somebody may still use them.
     left: Option<LiveFiles>,
     /// See [`Live::distrusted`].
@@ -81,8 +83,8 @@ impl Database {
 
     /// Opens the database. `remote` is the newest transaction that the replica has, on any level, or `TxId::NONE`.
     ///
-    /// False when the database file does not exist yet: it is opened by the first [`Database::sync`] or
-    /// [`Database::follow`] that finds it.
+    /// False when the database file does not exist yet: [`Database::follow`] waits for it, and then it is to be opened again,
+    /// with what the replica has by then.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::NotWal`], [`Error::Busy`], or what files and SQLite answer.
@@ -94,7 +96,10 @@ impl Database {
         state.resume_at = Some(remote);
         self.at_rest.store(false, Ordering::Release);
         state.told = TxId::NONE;
-        self.live(&mut state).map(|live| live.is_some())
+        state.awaited = false;
+        let is_open = self.live(&mut state)?.is_some();
+        state.awaited = !is_open;
+        Ok(is_open)
     }
 
     /// Puts everything that is committed now into L0 files.
@@ -174,6 +179,18 @@ impl Database {
         self.state().live.as_ref().map_or_else(Pos::default, Live::pos)
     }
 
+    /// The page size; `None` while no database is open.
+    #[must_use]
+    pub fn page_size(&self) -> Option<PageSize> {
+        self.state().live.as_ref().map(|live| live.page_size)
+    }
+
+    /// The first transaction that only a snapshot makes restorable, as in [`Status::snapshot_wanted`].
+    #[must_use]
+    pub fn snapshot_wanted(&self) -> Option<TxId> {
+        self.state().live.as_ref().and_then(|live| live.snapshot_wanted)
+    }
+
     /// The state of the database.
     ///
     /// # Errors
@@ -214,7 +231,12 @@ impl Database {
     /// # Errors
     /// As [`Database::sync`].
     pub fn check_local(&self, txid: TxId) -> Result<bool> {
-        self.on_live(&mut self.state(), |live| live.check_l0(txid))
+        // The first file of a database is as large as that: nobody has to wait while it is read.
+        let meta = self.on_live(&mut self.state(), |live| Ok(Arc::clone(&live.meta)))?;
+        if meta.is_sound(txid) {
+            return Ok(true);
+        }
+        self.on_live(&mut self.state(), |live| live.remove_damaged_l0(txid)).map(|()| false)
     }
 
     /// Deletes L0 files that are uploaded (up to `uploaded`) and older than the retention; the newest stays. How many went.
@@ -276,12 +298,12 @@ impl Database {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The open database; opens it when the file has come to be.
+    /// The open database; opens it anew when its file was gone for a while.
     fn live<'a>(&self, state: &'a mut State) -> Result<Option<&'a mut Live>> {
         let Some(remote) = state.resume_at else {
             return Err(Error::NotOpen { path: self.options.path.clone() });
         };
-        if state.live.is_none() && has_content(&self.options.path) {
+        if state.live.is_none() && !state.awaited && has_content(&self.options.path)? {
             if state.left.as_ref().map_or(Ok(false), LiveFiles::is_left_in_use)? {
                 return Err(Error::LeftInUse { path: self.options.path.clone() });
             }

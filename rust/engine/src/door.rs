@@ -11,7 +11,7 @@ use osvfs::{LockBytes, LockedBy};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::error::{Context, Error, Result};
-use crate::files::{Pooled, sibling};
+use crate::files::{Pooled, exists, sibling};
 use crate::notices::Notices;
 
 /// An application that is just opening the database has its first lock and not yet the next. It is given so long.
@@ -55,7 +55,8 @@ fn refuse_without_permission(given: &Path, real: &Path, metadata: &Metadata) -> 
 }
 
 /// A connection in WAL mode holds SHARED on the database and the dead man's switch of its wal-index. If there is the first and not
-/// the second, the wal-index in use has lost its name, and we would make another one: two that each know half of the commits.
+/// the second, the wal-index in use has lost its name, and we would make another one: two that each know half of the commits. So
+/// it is with a WAL.
 fn refuse_hidden_index(given: &Path, real: &Path) -> Result<()> {
     for attempt in 1.. {
         match hidden_index(real).context("look at the locks of", given)? {
@@ -85,7 +86,9 @@ fn hidden_index(real: &Path) -> io::Result<Option<LockedBy>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(users)),
         index => index?,
     };
-    Ok(if index.lock_on(LockBytes::DeadMansSwitch)?.is_some() { None } else { Some(users) })
+    // Whoever uses the index has the WAL open as well.
+    let is_shared = index.lock_on(LockBytes::DeadMansSwitch)?.is_some() && exists(&sibling(real, "-wal"));
+    Ok(if is_shared { None } else { Some(users) })
 }
 
 #[cfg(target_os = "linux")]

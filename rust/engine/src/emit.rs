@@ -4,7 +4,7 @@
 //! time, does not. So following goes on while a file is made.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -232,13 +232,13 @@ impl Job {
             encoder.write_page(pgno, &page).context("write", path)?;
             changed.push((pgno, ltx::page_checksum(pgno, &page)));
         }
-        publish(encoder, path.to_owned())?;
+        publish(&self.meta, encoder, path)?;
         Ok(changed)
     }
 }
 
 /// Finishes an L0 file without database checksum, as stock readers need it, and makes it durable.
-pub(crate) fn publish(encoder: Encoder<Staged>, path: PathBuf) -> Result<()> {
-    let (staged, _) = encoder.finish(Checksum::NONE).context("write", &path)?;
-    staged.publish().map(drop)
+pub(crate) fn publish(meta: &MetaDir, encoder: Encoder<Staged>, path: &Path) -> Result<()> {
+    let (staged, _) = encoder.finish(Checksum::NONE).context("write", path)?;
+    meta.publish(staged)
 }

@@ -89,11 +89,12 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    fn of(found: Option<FileId>, known: FileId) -> Self {
-        match found {
-            Some(id) if id == known => Self::Same,
-            Some(_) => Self::Other,
-            None => Self::Gone,
+    fn of(path: &Path, known: FileId) -> Result<Self> {
+        match FileId::of(path) {
+            Ok(id) if id == known => Ok(Self::Same),
+            Ok(_) => Ok(Self::Other),
+            Err(error) if is_missing(&error) => Ok(Self::Gone),
+            Err(error) => Err(error).context("stat", path),
         }
     }
 }
@@ -131,13 +132,15 @@ impl LiveFiles {
     }
 
     /// What the three names mean now. That of the database is the one its owner gave: where it leads to may change.
-    pub(crate) fn names(&self) -> Names {
-        let id = |path: &Path| FileId::of(path).ok();
-        Names {
-            db: Name::of(id(&self.given), self.db.0.id()),
-            wal: Name::of(id(&self.paths[1]), self.wal.id),
-            shm: Name::of(id(&self.paths[2]), self.shm.0.id()),
-        }
+    ///
+    /// # Errors
+    /// When that cannot be found out: a directory may not be searched, or a network file system does not answer.
+    pub(crate) fn names(&self) -> Result<Names> {
+        Ok(Names {
+            db: Name::of(&self.given, self.db.0.id())?,
+            wal: Name::of(&self.paths[1], self.wal.id)?,
+            shm: Name::of(&self.paths[2], self.shm.0.id())?,
+        })
     }
 
     /// The file that the database's descriptor is of, as `PRAGMA ltx_file` answers it.
@@ -165,7 +168,7 @@ impl LiveFiles {
     /// Whether anybody but us uses these files, although their names mean others: to be asked when our own connections are
     /// closed.
     pub(crate) fn is_left_in_use(&self) -> Result<bool> {
-        let names = self.names();
+        let names = self.names()?;
         let held = |file: &Pooled, bytes, path: &Path| {
             file.lock_on(bytes).map(|found| found.is_some()).context("look at the locks of", path)
         };
@@ -241,8 +244,17 @@ pub(crate) fn exists(path: &Path) -> bool {
 
 /// Whether a database file holds anything. An empty one still takes any page size and any `auto_vacuum` from whoever makes
 /// its first table, and switching it to WAL mode would decide both.
-pub(crate) fn has_content(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
+pub(crate) fn has_content(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len() > 0),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(error).context("stat", path),
+    }
+}
+
+/// Whether there is no such file, and not only no way to look at it.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// `<database><suffix>`, such as the WAL's path for `-wal`.

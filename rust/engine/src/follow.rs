@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::database::{Database, State};
 use crate::emit::Job;
 use crate::error::{Context, Error, Result};
+use crate::files::has_content;
 use crate::live::Live;
 use crate::watch::Woken;
 
@@ -48,13 +49,16 @@ impl Look {
 }
 
 impl Database {
-    /// Waits for commits and turns them into L0 files; true as soon as there is one that it did not tell of yet, false after `timeout` or
-    /// [`Database::interrupt`].
+    /// Waits for commits and turns them into L0 files; true as soon as there is one that it did not tell of yet, false after
+    /// `timeout` or [`Database::interrupt`]. Where [`Database::open`] found no database file, true as soon as there is one.
     ///
     /// # Errors
     /// As [`Database::sync`]; a missing database file is waited for.
     pub fn follow(&self, timeout: Duration) -> Result<bool> {
         let deadline = Instant::now() + timeout;
+        if self.state().awaited {
+            return self.await_file(deadline);
+        }
         // A watch that nothing has set off since the last call is still armed.
         let mut armed = self.at_rest.swap(false, Ordering::AcqRel);
         let mut wait = if armed { LONGEST_WAIT } else { SHORTEST_WAIT };
@@ -82,6 +86,20 @@ impl Database {
                     return Ok(false);
                 }
                 Woken::TimeOver => {}
+            }
+        }
+    }
+
+    fn await_file(&self, deadline: Instant) -> Result<bool> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if has_content(&self.options.path)? {
+                return Ok(true);
+            }
+            let woken =
+                self.watch.wait(left.min(LONGEST_WAIT), false).context("wait for", &self.options.path)?;
+            if left.is_zero() || woken == Woken::Called {
+                return Ok(false);
             }
         }
     }
@@ -136,11 +154,15 @@ impl State {
 
     /// Reads on and takes care of the WAL; the next L0 file has to wait for the one being written.
     fn look_while_writing(&mut self) -> Result<Look> {
-        if let Some(live) = &mut self.live {
-            live.catch_up()?;
-            live.take_turns(Instant::now())?;
+        let done = match &mut self.live {
+            Some(live) => live.catch_up().and_then(|_| live.take_turns(Instant::now())),
+            None => Ok(()),
+        };
+        match done {
+            // To open the files anew has to wait for the L0 file as well.
+            Ok(()) | Err(Error::Changed { .. }) => Ok(Look { busy: true, ..Look::default() }),
+            Err(error) => Err(error),
         }
-        Ok(Look { busy: true, ..Look::default() })
     }
 }
 

@@ -100,7 +100,7 @@ impl Live {
     /// # Errors
     /// [`Error::IndexRemoved`] when it would make a second wal-index.
     pub(crate) fn connect(&self) -> Result<Conn> {
-        let names = self.files.names();
+        let names = self.files.names()?;
         if names.wal == Name::Gone || names.shm == Name::Gone {
             return Err(Error::IndexRemoved { path: self.path().to_owned() });
         }

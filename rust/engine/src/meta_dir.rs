@@ -4,15 +4,18 @@
 //! that keeps a second replicator away, the page checksums, and the note that a snapshot is wanted. Names of ours that end in `.tmp` are
 //! leftovers of a crash.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ltx::{Timestamp, TxId};
+use ltx::{Header, Timestamp, TxId};
 use osvfs::LockFile;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use crate::continuity::Stamp;
 use crate::error::{Context, Error, Result};
 
 /// Files of the directory that is ours alone, before they have their names.
@@ -58,6 +61,8 @@ pub(crate) struct MetaDir {
     level0: PathBuf,
     own: PathBuf,
     ownership: Ownership,
+    /// The L0 files of this process as they were when they were done: whatever changes one changes that.
+    made: Mutex<BTreeMap<TxId, Stamp>>,
     _lock: LockFile,
 }
 
@@ -89,7 +94,7 @@ impl MetaDir {
         })
         .context("clean", &level0)?;
         remove_staging(&own, |name| OWN_STAGING.contains(&name)).context("clean", &own)?;
-        Ok(Self { root, level0, own, ownership, _lock: lock })
+        Ok(Self { root, level0, own, ownership, made: Mutex::default(), _lock: lock })
     }
 
     /// The meta directory itself.
@@ -145,6 +150,23 @@ impl MetaDir {
         }
     }
 
+    /// Whether the L0 file of `txid` is whole. What this process has made is not read again.
+    pub(crate) fn is_sound(&self, txid: TxId) -> bool {
+        let made = self.made().get(&txid).copied();
+        let is_as_made =
+            || fs::metadata(self.l0_path(txid)).is_ok_and(|metadata| Some(Stamp::of(&metadata)) == made);
+        made.is_some() && is_as_made() || self.sound_header(txid).is_some()
+    }
+
+    /// The header of the L0 file of `txid`, if the file is whole.
+    pub(crate) fn sound_header(&self, txid: TxId) -> Option<Header> {
+        let mut decoder = ltx::Decoder::new(BufReader::new(self.open_l0(txid).ok()??)).ok()?;
+        let (header, mut page) = (*decoder.header(), vec![0; decoder.header().page_size.bytes()]);
+        while decoder.next_page(&mut page).ok()?.is_some() {}
+        decoder.finish().ok()?;
+        (header.min_txid == txid && header.max_txid == txid).then_some(header)
+    }
+
     /// Whether the directory of the L0 files is where it was put.
     pub(crate) fn is_there(&self) -> bool {
         self.level0.is_dir()
@@ -169,7 +191,7 @@ impl MetaDir {
     /// Notes durably that no restore reaches `txid` without a snapshot.
     pub(crate) fn write_wanted_snapshot(&self, txid: TxId) -> Result<()> {
         let (path, staging) = (self.wanted_path(), self.wanted_path().with_extension("tmp"));
-        let mut file = create(&staging, self.ownership).context("create", &staging)?;
+        let mut file = self.create_own(&staging)?;
         file.write_all(format!("{txid}\n").as_bytes()).context("write", &staging)?;
         file.sync_all().context("sync", &staging)?;
         fs::rename(&staging, &path).context("name", &path)?;
@@ -181,8 +203,17 @@ impl MetaDir {
         remove(&self.wanted_path())
     }
 
+    fn made(&self) -> MutexGuard<'_, BTreeMap<TxId, Stamp>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wanted_path(&self) -> PathBuf {
         self.own.join("snapshot-wanted")
+    }
+
+    /// A new file in [`MetaDir::own_dir`], as readable as the database is; one of that name is emptied.
+    pub(crate) fn create_own(&self, path: &Path) -> Result<File> {
+        create(path, self.ownership).context("create", path)
     }
 
     /// A new L0 file under its staging name.
@@ -192,11 +223,31 @@ impl MetaDir {
         staging.push(".tmp");
         let staging = PathBuf::from(staging);
         let file = create(&staging, self.ownership).context("create", &staging)?;
-        Ok(Staged { out: BufWriter::with_capacity(256 << 10, file), staging, path, dir: self.level0.clone() })
+        Ok(Staged { out: BufWriter::with_capacity(256 << 10, file), txid, staging, path })
+    }
+
+    /// Makes a new L0 file durable, gives it its name, and makes the name durable.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when the name is taken: somebody else writes here too, and nothing of theirs is overwritten.
+    pub(crate) fn publish(&self, mut staged: Staged) -> Result<()> {
+        staged.out.flush().context("write", &staged.staging)?;
+        staged.out.get_ref().sync_all().context("sync", &staged.staging)?;
+        match rename_new(&staged.staging, &staged.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let what = "another program made the next L0 file";
+                return Err(Error::Changed { path: staged.path.clone(), what });
+            }
+            named => named.context("name", &staged.path)?,
+        }
+        let metadata = staged.out.get_ref().metadata().context("stat", &staged.path)?;
+        self.made().insert(staged.txid, Stamp::of(&metadata));
+        sync_dir(&self.level0).context("sync", &self.level0)
     }
 
     /// Removes an L0 file; one that is gone already is fine.
     pub(crate) fn remove_l0(&self, file: &LocalFile) -> Result<()> {
+        self.made().remove(&file.max_txid);
         remove(&self.level0.join(ltx::format_file_name(file.min_txid, file.max_txid)))
     }
 
@@ -214,32 +265,12 @@ impl MetaDir {
     }
 }
 
-/// A file that is being written. Dropped before [`Staged::publish`], it disappears.
+/// A file that is being written. Dropped before [`MetaDir::publish`], it disappears.
 pub(crate) struct Staged {
     out: BufWriter<File>,
+    txid: TxId,
     staging: PathBuf,
     path: PathBuf,
-    dir: PathBuf,
-}
-
-impl Staged {
-    /// Makes the file durable, gives it its name, and makes the name durable.
-    ///
-    /// # Errors
-    /// [`Error::Changed`] when the name is taken: somebody else writes here too, and nothing of theirs is overwritten.
-    pub(crate) fn publish(mut self) -> Result<PathBuf> {
-        self.out.flush().context("write", &self.staging)?;
-        self.out.get_ref().sync_all().context("sync", &self.staging)?;
-        match rename_new(&self.staging, &self.path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let what = "another program made the next L0 file";
-                return Err(Error::Changed { path: self.path.clone(), what });
-            }
-            named => named.context("name", &self.path)?,
-        }
-        sync_dir(&self.dir).context("sync", &self.dir)?;
-        Ok(self.path.clone())
-    }
 }
 
 impl Write for Staged {

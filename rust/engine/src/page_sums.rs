@@ -167,8 +167,13 @@ impl PageSums {
     }
 
     fn load(path: &Path) -> io::Result<Option<Self>> {
-        let file = match open(path, false) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let file = match open(path) {
+            // One of another user, who was root once, say, is made anew.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+            {
+                return Ok(None);
+            }
             file => file?,
         };
         let mut bytes = [0; HEADER_SIZE];
@@ -257,7 +262,7 @@ impl NewSums {
     pub(crate) fn create(meta: &MetaDir, page_size: PageSize) -> Result<Self> {
         let path = meta.sums_path();
         let staging = path.with_extension("tmp");
-        let file = open(&staging, true).context("create", &staging)?;
+        let file = meta.create_own(&staging)?;
         let mut out = BufWriter::with_capacity(RUN * 8, file);
         out.write_all(&[0; ENTRIES_OFFSET as usize]).context("write", &staging)?;
         Ok(Self { out, staging, path, page_size, pages: 0, rolling: RollingChecksum::new() })
@@ -386,6 +391,6 @@ fn read_entries(file: &File, first: Pgno, run: &mut [u64]) -> io::Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "SQLite never opens the side file")]
-fn open(path: &Path, create: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(create).truncate(create).open(path)
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
 }

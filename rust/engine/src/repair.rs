@@ -227,7 +227,7 @@ impl Difference<'_> {
 
     fn finish(self) -> Result<()> {
         let path = self.live.meta.l0_path(self.header.max_txid);
-        self.encoder.map_or(Ok(()), |encoder| publish(encoder, path))
+        self.encoder.map_or(Ok(()), |encoder| publish(&self.live.meta, encoder, &path))
     }
 }
 

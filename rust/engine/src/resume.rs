@@ -1,7 +1,6 @@
 //! Opening a database: where did replication stop, and can it simply go on?
 
 use std::fs;
-use std::io::BufReader;
 use std::sync::Arc;
 
 use ltx::{Header, PageCount, PageSize, TxId};
@@ -73,7 +72,7 @@ impl Live {
 
     /// Each of the files was opened by its name: now it is proved that they belong together.
     fn verify_opened(&mut self) -> Result<()> {
-        let names = self.files.names();
+        let names = self.files.names()?;
         let is_one_database = self.turns.file_ids()?.iter().all(|id| *id == self.files.db_id());
         if !is_one_database || [names.db, names.wal, names.shm] != [Name::Same; 3] {
             let what = "the database file was replaced while it was opened";
@@ -145,12 +144,12 @@ impl Live {
         }
         // What the replica has already matters only as the place to go on from.
         let uploaded = files.iter().rposition(|file| file.max_txid <= remote);
-        let mut newest = uploaded.and_then(|at| self.sound_header(files[at].max_txid));
+        let mut newest = uploaded.and_then(|at| self.meta.sound_header(files[at].max_txid));
         let rest = &files[uploaded.map_or(0, |at| at + 1)..];
         for (at, file) in rest.iter().enumerate() {
             let joins = newest.is_none() && at == 0 && uploaded.is_none()
                 || newest.as_ref().is_some_and(|last| last.max_txid.next() == Some(file.min_txid));
-            match self.sound_header(file.max_txid).filter(|_| joins) {
+            match self.meta.sound_header(file.max_txid).filter(|_| joins) {
                 Some(header) => newest = Some(header),
                 None => {
                     let first = file.min_txid;
@@ -186,28 +185,14 @@ impl Live {
         Ok(())
     }
 
-    /// Whether the L0 file of `txid` is whole; removes one that is not.
-    pub(crate) fn check_l0(&self, txid: TxId) -> Result<bool> {
-        if self.sound_header(txid).is_some() {
-            return Ok(true);
+    /// Removes the L0 file of `txid` if it is not whole.
+    pub(crate) fn remove_damaged_l0(&self, txid: TxId) -> Result<()> {
+        if !self.meta.has(txid) || self.meta.sound_header(txid).is_some() {
+            return Ok(());
         }
-        if self.meta.has(txid) {
-            self.notices.say(format!(
-                "local file of {} at TXID {txid} is damaged; it is not uploaded",
-                self.path().display()
-            ));
-            self.meta.remove_txid(txid)?;
-        }
-        Ok(false)
-    }
-
-    /// The header of an L0 file, if the file is whole.
-    fn sound_header(&self, txid: TxId) -> Option<Header> {
-        let mut decoder = ltx::Decoder::new(BufReader::new(self.meta.open_l0(txid).ok()??)).ok()?;
-        let (header, mut page) = (*decoder.header(), vec![0; decoder.header().page_size.bytes()]);
-        while decoder.next_page(&mut page).ok()?.is_some() {}
-        decoder.finish().ok()?;
-        (header.min_txid == txid && header.max_txid == txid).then_some(header)
+        let path = self.path().display();
+        self.notices.say(format!("local file of {path} at TXID {txid} is damaged; it is not uploaded"));
+        self.meta.remove_txid(txid)
     }
 
     /// The place in the WAL where the newest L0 file ends, if the WAL is provably the one it was made from.

@@ -172,6 +172,70 @@ fn a_wal_index_without_a_name_is_used_on_and_no_second_one_is_made() {
 }
 
 #[test]
+fn no_second_wal_is_made_beside_one_without_a_name() {
+    let scene = Scene::new();
+    let txid = scene.replicator.sync().unwrap().txid;
+    scene.replicator.abandon();
+    fs::remove_file(scene.sidecar("-wal")).unwrap();
+    insert(scene.app(), 30);
+    let refused = scene.replicator.open(txid).unwrap_err();
+    assert!(matches!(refused, Error::IndexRemoved { .. }), "{refused}");
+    assert!(!scene.sidecar("-wal").exists());
+    drop(scene.app);
+    scene.replicator.open(txid).unwrap();
+    assert_eq!(rows(&scene.bench.restore(scene.replicator.sync().unwrap().txid.get())), 530);
+}
+
+#[test]
+fn a_sidecar_without_a_name_is_told_of_once() {
+    let scene = Scene::new();
+    for suffix in ["-wal", "-shm"] {
+        fs::remove_file(scene.sidecar(suffix)).unwrap();
+        for look in 0..3 {
+            insert(scene.app(), 1);
+            scene.replicator.sync().unwrap();
+            let told = scene.replicator.take_notices();
+            assert_eq!(
+                told.iter().filter(|text| text.contains(suffix)).count(),
+                usize::from(look == 0),
+                "{told:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_looked_at_is_not_taken_for_gone() {
+    let scene = Scene::new();
+    let before = scene.replicator.sync().unwrap();
+    let aside = scene.bench.dir.path().join("aside.db");
+    fs::rename(&scene.bench.path, &aside).unwrap();
+    // A link to itself cannot be followed, as a directory cannot that may not be searched.
+    std::os::unix::fs::symlink(&scene.bench.path, &scene.bench.path).unwrap();
+    let error = scene.replicator.sync().unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    fs::rename(&aside, &scene.bench.path).unwrap();
+    assert_eq!(scene.replicator.sync().unwrap().txid, before.txid);
+}
+
+#[test]
+fn nobody_may_read_of_a_private_database_what_others_may_not() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    create(&bench.app());
+    fs::set_permissions(&bench.path, fs::Permissions::from_mode(0o600)).unwrap();
+    let app = bench.app();
+    let replicator = bench.replicator(0);
+    insert(&app, 1);
+    replicator.sync().unwrap();
+    replicator.close().unwrap();
+    let meta = bench.dir.path().join(".app.db-litestream");
+    for name in ["ltxcore/page-checksums", "ltx/0/0000000000000001-0000000000000001.ltx"] {
+        assert_eq!(fs::metadata(meta.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
 fn a_database_that_is_a_link_is_followed_where_it_leads() {
     let bench = Bench::new();
     fs::create_dir(bench.dir.path().join("data")).unwrap();
@@ -204,6 +268,7 @@ fn a_hard_link_is_warned_of_and_an_empty_file_left_alone() {
     )
     .unwrap();
     fs::hard_link(&bench.path, bench.dir.path().join("other.db")).unwrap();
+    assert!(replicator.open(TxId::NONE).unwrap());
     replicator.sync().unwrap();
     assert_eq!(replicator.status().unwrap().page_size, Some(8192));
     let told = replicator.take_notices();

@@ -160,7 +160,13 @@ fn a_missing_database_is_waited_for() {
     assert!(!replicator.follow(Duration::from_millis(80)).unwrap());
     let app = bench.app();
     create(&app);
+    assert!(
+        matches!(replicator.sync(), Err(Error::NotReady { .. })),
+        "what the replica has may be another by now"
+    );
     assert!(replicator.follow(Duration::from_secs(10)).unwrap());
+    assert!(replicator.open(TxId::NONE).unwrap());
+    replicator.sync().unwrap();
     assert_eq!(bench.restore(replicator.pos().txid.get()), image(&app));
 }
 

@@ -1,7 +1,8 @@
 //! Database: one live database, as `ltxcore.DB` drives it.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +113,7 @@ impl Database {
     }
 
     fn snapshot(&self, py: Python<'_>, path: PathBuf) -> PyResult<(u64, u32, u32, i64)> {
-        let out = detached(py, || File::create(&path))?;
+        let out = detached(py, || create_private(&path))?;
         let header = self.call(py, |engine| engine.snapshot(BufWriter::new(out)))?;
         Ok((header.max_txid.get(), header.page_size.get(), header.commit.get(), header.timestamp.millis()))
     }
@@ -160,8 +161,13 @@ impl Database {
     }
 
     #[getter]
-    fn page_size(&self, py: Python<'_>) -> PyResult<Option<u32>> {
-        Ok(self.call(py, engine::Database::status)?.page_size)
+    fn page_size(&self, py: Python<'_>) -> Option<u32> {
+        py.detach(|| self.engine.page_size()).map(ltx::PageSize::get)
+    }
+
+    #[getter]
+    fn snapshot_wanted(&self, py: Python<'_>) -> Option<u64> {
+        py.detach(|| self.engine.snapshot_wanted()).map(TxId::get)
     }
 
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -169,16 +175,13 @@ impl Database {
         let dict = PyDict::new(py);
         dict.set_item("txid", status.pos.txid.get())?;
         dict.set_item("wal_size", status.wal_size)?;
-        dict.set_item("page_size", status.page_size)?;
         dict.set_item("last_sync_ms", status.last_sync.map(Timestamp::millis))?;
         dict.set_item("reason", status.reason)?;
-        dict.set_item("snapshot_wanted", status.snapshot_wanted.map(TxId::get))?;
         dict.set_item("incremental_syncs", status.counters.increments)?;
         dict.set_item("diff_syncs", status.counters.differences)?;
         dict.set_item("full_syncs", status.counters.full)?;
         dict.set_item("restarts", status.counters.restarts)?;
         dict.set_item("checkpoints", status.counters.checkpoints)?;
-        dict.set_item("seals", status.counters.seals)?;
         Ok(dict)
     }
 
@@ -209,4 +212,10 @@ fn check_existing(path: &Path, check: IntegrityCheck) -> engine::Result<Option<S
 fn seconds(value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
         .map_err(|_| PyValueError::new_err(format!("not a number of seconds: {value}")))
+}
+
+/// A snapshot is the whole database, whose mode may keep others from reading it.
+#[expect(clippy::disallowed_methods, reason = "SQLite never opens an LTX file")]
+fn create_private(path: &Path) -> io::Result<File> {
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
