@@ -4,7 +4,7 @@
 //! that keeps a second replicator away, the page checksums, and the note that a snapshot is wanted. Names of ours that end in `.tmp` are
 //! leftovers of a crash.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -48,6 +48,19 @@ impl Ownership {
             None => 0o700,
         };
         Ok(Self { file_mode: file.permissions().mode() & 0o666, dir_mode, uid: file.uid(), gid: file.gid() })
+    }
+
+    /// Gives a file or directory that we have made to owner and group of the database, as far as we may: only root gives files
+    /// away, and a group is set by those who are in it. Another group gets in no further than the others.
+    fn give(self, made: &File) -> io::Result<()> {
+        let _ = fchown(made, Some(self.uid), None);
+        let metadata = made.metadata()?;
+        if metadata.gid() != self.gid && fchown(made, None, Some(self.gid)).is_err() {
+            let mode = osvfs::mode_in_another_group(metadata.mode());
+            // Not allowed for a lock file that another user has made.
+            let _ = made.set_permissions(Permissions::from_mode(mode));
+        }
+        Ok(())
     }
 }
 
@@ -285,8 +298,7 @@ fn create_dirs(dir: &Path, ownership: Ownership) -> io::Result<()> {
         create_dirs(parent, ownership)?;
     }
     DirBuilder::new().mode(ownership.dir_mode).create(dir)?;
-    let _ = std::os::unix::fs::chown(dir, Some(ownership.uid), Some(ownership.gid));
-    Ok(())
+    ownership.give(&open_dir(dir)?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "files of the meta directory are never opened by SQLite")]
@@ -298,8 +310,7 @@ fn create(path: &Path, ownership: Ownership) -> io::Result<File> {
         .truncate(true)
         .mode(ownership.file_mode)
         .open(path)?;
-    // Only root may give files away; for everyone else they are right already.
-    let _ = fchown(&file, Some(ownership.uid), Some(ownership.gid));
+    ownership.give(&file)?;
     Ok(file)
 }
 
@@ -308,9 +319,13 @@ fn lock(path: &Path, ownership: Ownership) -> io::Result<LockFile> {
     LockFile::lock(|| create(path, ownership))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a directory, not a database")]
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    open_dir(dir)?.sync_all()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a directory, not a database")]
+fn open_dir(dir: &Path) -> io::Result<File> {
+    File::open(dir)
 }
 
 /// Removes what a crash left behind. The directory may hold files of others, so only those go whose name is `ours`.
