@@ -52,14 +52,14 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Waits for the L0 file that is being written; whether there was one.
-    pub(crate) fn finish_writing(&mut self) -> Result<bool> {
-        let (Some(writing), Some(live)) = (self.writing.take(), &mut self.live) else { return Ok(false) };
+    /// Waits for the L0 file that is being written, if there is one.
+    pub(crate) fn finish_writing(&mut self) -> Result<()> {
+        let (Some(writing), Some(live)) = (self.writing.take(), &mut self.live) else { return Ok(()) };
         let written = writing.join().unwrap_or_else(|_| {
             let what = "the thread that writes an L0 file ended early";
             Err(Error::Changed { path: live.path().to_owned(), what })
         });
-        live.finish_job(written).map(|_| true)
+        live.finish_job(written).map(drop)
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use ltx::{Timestamp, TxId};
 use osvfs::LockFile;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
 
@@ -240,7 +241,7 @@ impl Staged {
     ///
     /// # Errors
     /// [`Error::Changed`] when the name is taken: somebody else writes here too, and nothing of theirs is overwritten.
-    pub(crate) fn publish(mut self) -> Result<PathBuf> {
+    pub(crate) fn publish(mut self) -> Result<()> {
         self.out.flush().context("write", &self.staging)?;
         self.out.get_ref().sync_all().context("sync", &self.staging)?;
         match rename_new(&self.staging, &self.path) {
@@ -250,8 +251,7 @@ impl Staged {
             }
             named => named.context("name", &self.path)?,
         }
-        sync_dir(&self.dir).context("sync", &self.dir)?;
-        Ok(self.path.clone())
+        sync_dir(&self.dir).context("sync", &self.dir)
     }
 }
 
@@ -282,7 +282,7 @@ fn remove(path: &Path) -> Result<()> {
 /// Renames without replacing, also where the file system does not know how.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             fs::hard_link(from, to)?;
             fs::remove_file(from)
         }
