@@ -12,7 +12,7 @@ use ltx::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::client::read_full;
-use crate::file_client::{create_new, sync_dir};
+use crate::file_client::{create_new, sync_parent};
 
 /// Access rights of staged replica files: the owner's only, as nothing is known about the database's.
 const FILE_MODE: u32 = 0o600;
@@ -137,11 +137,4 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
-    }
 }
