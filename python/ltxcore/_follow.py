@@ -12,7 +12,7 @@ from ltxcore._backoff import Backoff, as_exception
 from ltxcore._log import Log
 from ltxcore._wakeup import Wakeup
 from ltxcore.errors import InternalError, NotOpenError, NotReadyError, PreviousIOError, ReplicaTimeoutError
-from ltxcore.ltx import TXID
+from ltxcore.ltx import TXID, Checksum, Pos
 
 if TYPE_CHECKING:
     import logging
@@ -113,11 +113,14 @@ class Follower:
             if not self._has_tried():
                 self._progress.wait(version, left)
 
-    def sync(self, timeout: float | None = None) -> None:
+    def sync(self, timeout: float | None = None) -> Pos:
         """Turn all that is committed now into local L0 files, from any thread.
 
         Args:
             timeout: how long to wait until the database is open, in seconds.
+
+        Returns:
+            The position afterwards. Behind it the database may be another one already, with another position.
 
         Raises:
             NotReadyError: there is no database file.
@@ -127,7 +130,7 @@ class Follower:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            self._sync(deadline)
+            txid, checksum = self._sync(deadline)
         except NotReadyError as error:
             if self._presence.is_gone():
                 raise self._presence.error("sync") from error
@@ -139,11 +142,12 @@ class Follower:
         # Whatever kept the thread from following is over.
         self._call.notify()
         self._notify()
+        return Pos(TXID(txid), Checksum(checksum))
 
     def _has_tried(self) -> bool:
         return self._attempts > 0 or self._has_ended
 
-    def _sync(self, deadline: float | None) -> None:
+    def _sync(self, deadline: float | None) -> tuple[int, int]:
         self._await_open(deadline)
         try:
             return self._engine.sync()
@@ -152,7 +156,7 @@ class Follower:
         # The meta directory was removed, or files of it: with a new one all is as at a start.
         self._await_open(deadline)
         try:
-            self._engine.sync()
+            return self._engine.sync()
         except PreviousIOError as error:
             self._forget(error)
             raise

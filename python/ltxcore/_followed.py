@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, Self
 from ltxcore import _runtime
 from ltxcore._backoff import Backoff
 from ltxcore._followed_file import FollowedFile
-from ltxcore._history import History, Ready, quietly
+from ltxcore._history import History, Ready
+from ltxcore._log import Log
 from ltxcore._pending import DivergedError
 from ltxcore._position import Position, Sidecars
 from ltxcore._sqlite_lock import StoppedError, exclusive
@@ -70,7 +71,7 @@ class FollowedDatabase:
         self._txid = position.txid
         self._interval = interval
         self._on_divergence = on_divergence
-        self._logger = logger
+        self._log = Log(logger)
         self._sidecars = Sidecars(path)
         self._local = FollowedFile(path)
         self._file = self._local.native
@@ -193,14 +194,12 @@ class FollowedDatabase:
             return 0.0
         except BaseException as error:
             return self._failed(error)
-        quietly(self._backoff.succeeded)
+        self._backoff.succeeded()
         return self._interval
 
     def _failed(self, error: BaseException) -> float:
-        delay = quietly(self._backoff.failed, error)
-        if delay is None or isinstance(error, DatabaseError):
-            return min(delay or LOCAL_DELAY, LOCAL_DELAY)
-        return delay
+        delay = self._backoff.failed(error)
+        return min(delay, LOCAL_DELAY) if isinstance(error, DatabaseError) else delay
 
     def _pass(self) -> None:
         self._look_after_file()
@@ -245,7 +244,7 @@ class FollowedDatabase:
         except NoSnapshotError as error:
             raise diverged from error
         self._start_over_from = time.monotonic() + START_OVER_INTERVAL
-        quietly(self._logger.warning, "restoring %s where it is: %s", self.path, diverged)
+        self._log.warning("restoring %s where it is: %s", self.path, diverged)
         return ready
 
     def _apply(self, ready: Ready) -> None:
@@ -287,7 +286,7 @@ class FollowedDatabase:
                 f"{self.path} has been kept from changing for {passed:.0f} s by a transaction that reads it",
                 "end that transaction, or close its connection",
             )
-            quietly(self._logger.warning, "%s", self._kept_waiting)
+            self._log.warning("%s", self._kept_waiting)
 
     def _thread_ended(self) -> DatabaseError:
         return self._local.error(

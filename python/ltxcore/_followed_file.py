@@ -49,18 +49,31 @@ class FollowedFile:
         """
         with _in_use_lock:
             mine = _identity(self.fd)
-            if mine in _in_use or not try_lock(self.fd, FOLLOWER_BYTE, 1):
-                raise self.error(f"already followed: {self.path}", "run one follower per database")
-            _in_use.add(mine)
-            self._claimed = True
+            if mine in _in_use:
+                raise self._already_followed()
+            try:
+                _in_use.add(mine)
+                if not try_lock(self.fd, FOLLOWER_BYTE, 1):
+                    raise self._already_followed()
+                self._claimed = True
+            except BaseException:
+                # The descriptor is never closed: a claim that was half made would keep everybody away for ever.
+                self._disclaim()
+                raise
 
     def release(self) -> None:
         """The reverse of :meth:`claim`; does nothing the second time."""
         with _in_use_lock:
             if self._claimed:
-                self._claimed = False
-                _in_use.discard(_identity(self.fd))
-                unlock(self.fd, FOLLOWER_BYTE, 1)
+                self._disclaim()
+
+    def _disclaim(self) -> None:
+        unlock(self.fd, FOLLOWER_BYTE, 1)
+        _in_use.discard(_identity(self.fd))
+        self._claimed = False
+
+    def _already_followed(self) -> DatabaseError:
+        return self.error(f"already followed: {self.path}", "run one follower per database")
 
     def shape(self) -> Shape:
         """What it is like now."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ltxcore import _ltxcore
+from ltxcore._log import Log
 from ltxcore._pending import RESTORE_AGAIN, DivergedError, Seen, look_for, mark, mark_at_end, pending
 from ltxcore._position import Mark, Position, Shape
 from ltxcore._time import to_millis
@@ -71,7 +72,7 @@ class History:
         self._client = client
         self._native = native(client)
         self._file = file
-        self._logger = logger
+        self._log = Log(logger)
         self._refused: _Refused | None = None
 
     def next_step(self, position: Position, watch: Watch, *, thorough: bool = True) -> Ready | Position:
@@ -168,7 +169,7 @@ class History:
 
     def _compare(self, rows: list[Row], step: _ltxcore.Step | None, shape: Shape, watch: Watch) -> None:
         txid = TXID(rows[-1][2])
-        quietly(self._logger.info, "comparing %s with its replica at TXID %s", self._file.path, txid)
+        self._log.info("comparing %s with its replica at TXID %s", self._file.path, txid)
         page = self._file.native.first_difference(self._native, rows, step, watch)
         if self._file.shape() != shape:
             raise self._file.changed()
@@ -205,16 +206,6 @@ def listed_again(action: Callable[[], T]) -> T:
         with contextlib.suppress(LTXFileNotFoundError, TXIDNotAvailableError):
             return action()
     return action()
-
-
-def quietly(call: Callable[..., T], *arguments: object) -> T | None:
-    """What a call returns, or ``None`` if it raises: a handler of a logger must not end what is logged about."""
-    try:
-        return call(*arguments)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        return None
 
 
 def _row(file: FileInfo) -> Row:

@@ -594,8 +594,8 @@ class Database:
     def abandon(self) -> None:
         """Let go without a last sync."""
 
-    def sync(self) -> None:
-        """Put all that is committed now into L0 files.
+    def sync(self) -> tuple[int, int]:
+        """Put all that is committed now into L0 files: the TXID and the checksum of the database afterwards.
 
         Raises:
             NotReadyError: there is no database file yet.

@@ -63,8 +63,7 @@ def exclusive(fd: int, stop: threading.Event, waiting: Callable[[float], None]) 
     try:
         yield
     finally:
-        unlock(fd, SHARED_FIRST, SHARED_SIZE)
-        unlock(fd, PENDING_BYTE, 1)
+        _release(fd)
 
 
 @contextlib.contextmanager
@@ -75,8 +74,7 @@ def exclusive_now(fd: int) -> Iterator[bool]:
         yield locked
     finally:
         if locked:
-            unlock(fd, SHARED_FIRST, SHARED_SIZE)
-            unlock(fd, PENDING_BYTE, 1)
+            _release(fd)
 
 
 def try_lock(fd: int, start: int, length: int) -> bool:
@@ -96,15 +94,29 @@ def unlock(fd: int, start: int, length: int) -> None:
 
 
 def _acquire(fd: int, patience: float) -> bool:
-    if not try_lock(fd, PENDING_BYTE, 1):
-        return False
-    deadline = time.monotonic() + patience
-    while not try_lock(fd, SHARED_FIRST, SHARED_SIZE):
-        if time.monotonic() > deadline:
-            unlock(fd, PENDING_BYTE, 1)
+    """Lock out new readers, then those that are there; false, with nothing locked, if one of them takes too long."""
+    try:
+        if not try_lock(fd, PENDING_BYTE, 1):
             return False
-        time.sleep(_NAP)
+        deadline = time.monotonic() + patience
+        while not try_lock(fd, SHARED_FIRST, SHARED_SIZE):
+            if time.monotonic() > deadline:
+                unlock(fd, PENDING_BYTE, 1)
+                return False
+            time.sleep(_NAP)
+    except BaseException:
+        # The descriptor is never closed, so what stayed locked would be so for the life of the process. A signal may have come
+        # right after either was locked.
+        _release(fd)
+        raise
     return True
+
+
+def _release(fd: int) -> None:
+    try:
+        unlock(fd, SHARED_FIRST, SHARED_SIZE)
+    finally:
+        unlock(fd, PENDING_BYTE, 1)
 
 
 def _set(fd: int, kind: int, operation: int, start: int, length: int) -> None:

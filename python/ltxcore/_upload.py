@@ -73,7 +73,8 @@ class Uploader:
         # Everything below is guarded by it.
         self._pending = False
         self._passes = 0
-        self._waiting = 0
+        # Who waits: a set, because Ctrl-C can come before and after every line.
+        self._waiting: set[object] = set()
         self._not_before = self._upload_from = 0.0
         self._last_pass = float("-inf")
         self._finish_by: float | None = None
@@ -144,9 +145,9 @@ class Uploader:
     def wait(self, txid: TXID, deadline: float | None) -> None:
         """Wait until a restore from the replica contains ``txid``; see ``DB.wait`` for what is raised when."""
         began, passes = time.monotonic(), self._passes
-        with self._lock:
-            self._waiting += 1
+        me = object()
         try:
+            self._waiting.add(me)
             if self._holds(txid, lambda: self._survey.is_confirmed(began)):
                 return
             self.notify()
@@ -162,8 +163,7 @@ class Uploader:
                 left = _CHECK_INTERVAL if deadline is None else deadline - time.monotonic()
                 self._wakeup.wait(version, min(left, _CHECK_INTERVAL))
         finally:
-            with self._lock:
-                self._waiting -= 1
+            self._waiting.discard(me)
 
     def finish(self, timeout: float) -> BaseException | None:
         """Upload what is left, trying again until ``timeout`` seconds are over; the error it ended with.
@@ -311,7 +311,7 @@ class Uploader:
             self._wakeup.wait(version, left)
 
     def _is_urgent(self) -> bool:
-        return self._waiting > 0 or self._finish_by is not None
+        return bool(self._waiting) or self._finish_by is not None
 
     def _due(self) -> float:
         """When the next pass may start, on the monotonic clock."""

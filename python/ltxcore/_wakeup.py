@@ -13,24 +13,30 @@ class Wakeup:
     """
 
     def __init__(self) -> None:
-        #: Another number after each change. Read it before what may change, and hand it to :meth:`wait`.
-        self.version = 0
+        #: Another object after each change: a number could be given twice by threads that count at the same time. Read it
+        #: before what may change, and hand it to :meth:`wait`.
+        self.version = object()
+        # Everybody adds a lock and takes it out again; nobody replaces the list, in which another thread may be adding one.
         self._waiting: list[_thread.LockType] = []
 
     def notify(self) -> None:
         """Say that something has changed."""
-        self.version += 1
-        waiting, self._waiting = self._waiting, []
-        for lock in waiting:
+        self.version = object()
+        for lock in list(self._waiting):
             # It is open already if another thread does the same.
             with contextlib.suppress(RuntimeError):
                 lock.release()
 
-    def wait(self, version: int, timeout: float) -> None:
+    def wait(self, version: object, timeout: float) -> None:
         """Wait until something has changed since ``version``, for ``timeout`` seconds at most."""
         lock = _thread.allocate_lock()
         lock.acquire()
-        self._waiting.append(lock)
-        # A change that came before the line above wakes nobody.
-        if self.version == version:
-            lock.acquire(timeout=min(max(timeout, 0.0), _thread.TIMEOUT_MAX))
+        try:
+            self._waiting.append(lock)
+            # A change that came before the line above wakes nobody.
+            if self.version is version:
+                lock.acquire(timeout=min(max(timeout, 0.0), _thread.TIMEOUT_MAX))
+        finally:
+            # A signal may have come before it was added.
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(lock)

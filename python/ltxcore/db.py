@@ -33,21 +33,20 @@ class DB:
     Opening it starts two background threads: one follows the database's WAL and writes what is committed to local
     LTX files, the other uploads these to the replica. The database is switched to WAL mode if it is not in it.
 
-    **Not yet safe beside other connections in the same process.** POSIX file locks belong to the process, so that
-    the engine's own SQLite library and the one of the ``sqlite3`` module can cancel each other's locks when both
-    have the same database open in one process, and a commit can be lost. Until the engine runs over a file layer of
-    its own, replicate from a process that does not open the database otherwise; connections of other processes are
-    safe.
+    Safe beside other connections of the same process where the system has locks of open files, as Linux and macOS
+    do; ``ltxcore doctor`` tells. See ``docs/locking.md``.
 
     Args:
         path: the database file. It need not exist yet.
         replica: where to; a :class:`Replica`, a client, a URL or the path of a directory. Without one, only local
             LTX files are written.
         meta_path: the directory of the local LTX files, by default ``.<name>-litestream`` beside the database.
-        monitor_interval: how often to look for changes where the file system does not announce them.
-        checkpoint_interval: the time after which the WAL is written back to the database, if nobody else does it.
-        min_checkpoint_page_n: the same, by the number of pages in the WAL.
-        truncate_page_n: the number of pages in the WAL beyond which writers are made to wait for it to be emptied.
+        monitor_interval: the least time between two local LTX files.
+        checkpoint_interval: the time after which frames of the WAL are written back to the database file, if nobody
+            else has done it; 0 for never on account of time, nor because the database is at rest.
+        min_checkpoint_page_n: the length of the WAL, in pages, before which it is written back and begun anew.
+        truncate_page_n: the length of a WAL, in pages, above which its file is cut once everything is written back
+            and nobody writes; 0, or more than four times ``min_checkpoint_page_n``, for four times that.
         busy_timeout: how long to wait for a lock of somebody else.
         l0_retention: how long local LTX files are kept after they have been uploaded.
         logger: where to report trouble; the logger ``ltxcore``, if left out.
@@ -184,8 +183,7 @@ class DB:
             DatabaseError: the database cannot be read.
         """
         running = self._require()
-        running.follower.sync()
-        return running.pos
+        return running.follower.sync()
 
     def wait(self, txid: int | None = None, timeout: float | None = None) -> Pos:
         """Wait until a restore from the replica contains a transaction, or all that is committed now.
@@ -210,10 +208,10 @@ class DB:
         deadline = None if timeout is None else time.monotonic() + timeout
         uploader, running = self._uploader(), self._require()
         if txid is None:
-            running.follower.sync(timeout)
+            txid = running.follower.sync(timeout).txid
         if running.follower.death is not None:
             raise running.follower.death
-        uploader.wait(running.pos.txid if txid is None else TXID(txid), deadline)
+        uploader.wait(TXID(txid), deadline)
         return uploader.replica.pos
 
     async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
@@ -224,7 +222,7 @@ class DB:
         return await asyncio.to_thread(self.wait, txid, timeout)
 
     def checkpoint(self, mode: CheckpointMode = "PASSIVE") -> CheckpointResult:
-        """Write frames of the WAL back into the database file; what is not in an LTX file yet is synced before.
+        """Write frames of the WAL back into the database file. What is not in an LTX file yet is read before.
 
         Args:
             mode: one of SQLite's: PASSIVE, FULL, RESTART, TRUNCATE.

@@ -54,14 +54,14 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Waits for the L0 file that is being written; whether there was one.
-    pub(crate) fn finish_writing(&mut self) -> Result<bool> {
-        let (Some(writing), Some(live)) = (self.writing.take(), &mut self.live) else { return Ok(false) };
+    /// Waits for the L0 file that is being written, if there is one.
+    pub(crate) fn finish_writing(&mut self) -> Result<()> {
+        let (Some(writing), Some(live)) = (self.writing.take(), &mut self.live) else { return Ok(()) };
         let written = writing.join().unwrap_or_else(|_| {
             let what = "the thread that writes an L0 file ended early";
             Err(Error::Changed { path: live.path().to_owned(), what })
         });
-        live.finish_job(written).map(|_| true)
+        live.finish_job(written).map(drop)
     }
 }
 
@@ -233,7 +233,7 @@ impl Database {
     pub fn check_local(&self, txid: TxId) -> Result<bool> {
         // The first file of a database is as large as that: nobody has to wait while it is read.
         let meta = self.on_live(&mut self.state(), |live| Ok(Arc::clone(&live.meta)))?;
-        if meta.is_sound(txid) {
+        if meta.is_sound(txid)? {
             return Ok(true);
         }
         self.on_live(&mut self.state(), |live| live.remove_damaged_l0(txid)).map(|()| false)

@@ -49,7 +49,8 @@ impl WalFile {
     #[expect(clippy::disallowed_methods, reason = "no SQLite lock ever lives on a WAL")]
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        Ok(Self { file: Arc::new(file), id: FileId::of(path)? })
+        let id = FileId::from_metadata(&file.metadata()?);
+        Ok(Self { file: Arc::new(file), id })
     }
 }
 

@@ -5,7 +5,7 @@
 //! leftovers of a crash.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ltx::{Header, Timestamp, TxId};
 use osvfs::LockFile;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::continuity::Stamp;
 use crate::error::{Context, Error, Result};
@@ -51,6 +52,19 @@ impl Ownership {
             None => 0o700,
         };
         Ok(Self { file_mode: file.permissions().mode() & 0o666, dir_mode, uid: file.uid(), gid: file.gid() })
+    }
+
+    /// Gives a file or directory that we have made to owner and group of the database, as far as we may: only root gives files
+    /// away, and a group is set by those who are in it. Another group gets in no further than the others.
+    fn give(self, made: &File) -> io::Result<()> {
+        let _ = fchown(made, Some(self.uid), None);
+        let metadata = made.metadata()?;
+        if metadata.gid() != self.gid && fchown(made, None, Some(self.gid)).is_err() {
+            let mode = osvfs::mode_in_another_group(metadata.mode());
+            // Not allowed for a lock file that another user has made.
+            let _ = made.set_permissions(Permissions::from_mode(mode));
+        }
+        Ok(())
     }
 }
 
@@ -151,20 +165,23 @@ impl MetaDir {
     }
 
     /// Whether the L0 file of `txid` is whole. What this process has made is not read again.
-    pub(crate) fn is_sound(&self, txid: TxId) -> bool {
+    ///
+    /// # Errors
+    /// As [`MetaDir::sound_header`].
+    pub(crate) fn is_sound(&self, txid: TxId) -> Result<bool> {
         let made = self.made().get(&txid).copied();
         let is_as_made =
             || fs::metadata(self.l0_path(txid)).is_ok_and(|metadata| Some(Stamp::of(&metadata)) == made);
-        made.is_some() && is_as_made() || self.sound_header(txid).is_some()
+        Ok(made.is_some() && is_as_made() || self.sound_header(txid)?.is_some())
     }
 
     /// The header of the L0 file of `txid`, if the file is whole.
-    pub(crate) fn sound_header(&self, txid: TxId) -> Option<Header> {
-        let mut decoder = ltx::Decoder::new(BufReader::new(self.open_l0(txid).ok()??)).ok()?;
-        let (header, mut page) = (*decoder.header(), vec![0; decoder.header().page_size.bytes()]);
-        while decoder.next_page(&mut page).ok()?.is_some() {}
-        decoder.finish().ok()?;
-        (header.min_txid == txid && header.max_txid == txid).then_some(header)
+    ///
+    /// # Errors
+    /// When the file cannot be opened, which says nothing about it.
+    pub(crate) fn sound_header(&self, txid: TxId) -> Result<Option<Header>> {
+        let header = self.open_l0(txid)?.and_then(|file| whole_header(file).ok());
+        Ok(header.filter(|header| header.min_txid == txid && header.max_txid == txid))
     }
 
     /// Whether the directory of the L0 files is where it was put.
@@ -290,6 +307,15 @@ impl Drop for Staged {
     }
 }
 
+/// Reads an LTX file to its end.
+fn whole_header(file: File) -> ltx::Result<Header> {
+    let mut decoder = ltx::Decoder::new(BufReader::new(file))?;
+    let (header, mut page) = (*decoder.header(), vec![0; decoder.header().page_size.bytes()]);
+    while decoder.next_page(&mut page)?.is_some() {}
+    decoder.finish()?;
+    Ok(header)
+}
+
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", path),
@@ -300,7 +326,7 @@ fn remove(path: &Path) -> Result<()> {
 /// Renames without replacing, also where the file system does not know how.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             fs::hard_link(from, to)?;
             fs::remove_file(from)
         }
@@ -316,8 +342,7 @@ fn create_dirs(dir: &Path, ownership: Ownership) -> io::Result<()> {
         create_dirs(parent, ownership)?;
     }
     DirBuilder::new().mode(ownership.dir_mode).create(dir)?;
-    let _ = std::os::unix::fs::chown(dir, Some(ownership.uid), Some(ownership.gid));
-    Ok(())
+    ownership.give(&open_dir(dir)?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "files of the meta directory are never opened by SQLite")]
@@ -329,8 +354,7 @@ fn create(path: &Path, ownership: Ownership) -> io::Result<File> {
         .truncate(true)
         .mode(ownership.file_mode)
         .open(path)?;
-    // Only root may give files away; for everyone else they are right already.
-    let _ = fchown(&file, Some(ownership.uid), Some(ownership.gid));
+    ownership.give(&file)?;
     Ok(file)
 }
 
@@ -339,9 +363,13 @@ fn lock(path: &Path, ownership: Ownership) -> io::Result<LockFile> {
     LockFile::lock(|| create(path, ownership))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a directory, not a database")]
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    open_dir(dir)?.sync_all()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a directory, not a database")]
+fn open_dir(dir: &Path) -> io::Result<File> {
+    File::open(dir)
 }
 
 /// Removes what a crash left behind. The directory may hold files of others, so only those go whose name is `ours`.

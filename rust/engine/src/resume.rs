@@ -11,7 +11,7 @@ use crate::door;
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, Name};
 use crate::live::{Live, Position};
-use crate::meta_dir::MetaDir;
+use crate::meta_dir::{LocalFile, MetaDir};
 use crate::notices::Notices;
 use crate::options::Options;
 use crate::page_form::PageForm;
@@ -144,12 +144,13 @@ impl Live {
         }
         // What the replica has already matters only as the place to go on from.
         let uploaded = files.iter().rposition(|file| file.max_txid <= remote);
-        let mut newest = uploaded.and_then(|at| self.meta.sound_header(files[at].max_txid));
+        let sound = |file: &LocalFile| self.meta.sound_header(file.max_txid);
+        let mut newest = uploaded.map_or(Ok(None), |at| sound(&files[at]))?;
         let rest = &files[uploaded.map_or(0, |at| at + 1)..];
         for (at, file) in rest.iter().enumerate() {
             let joins = newest.is_none() && at == 0 && uploaded.is_none()
                 || newest.as_ref().is_some_and(|last| last.max_txid.next() == Some(file.min_txid));
-            match self.meta.sound_header(file.max_txid).filter(|_| joins) {
+            match sound(file)?.filter(|_| joins) {
                 Some(header) => newest = Some(header),
                 None => {
                     let first = file.min_txid;
@@ -187,7 +188,7 @@ impl Live {
 
     /// Removes the L0 file of `txid` if it is not whole.
     pub(crate) fn remove_damaged_l0(&self, txid: TxId) -> Result<()> {
-        if !self.meta.has(txid) || self.meta.sound_header(txid).is_some() {
+        if !self.meta.has(txid) || self.meta.sound_header(txid)?.is_some() {
             return Ok(());
         }
         let path = self.path().display();

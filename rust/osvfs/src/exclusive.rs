@@ -11,7 +11,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::fcntl::{self, Kind, Owner, Range};
@@ -29,6 +29,7 @@ const VERSIONS_AT: u64 = 18;
 /// All locks of a database, until it is dropped.
 #[derive(Debug)]
 pub struct Exclusive {
+    path: PathBuf,
     database: Locked,
     _shm: Option<Locked>,
 }
@@ -49,11 +50,20 @@ impl Exclusive {
         // No connection makes a new one now: that happens under SHARED.
         let mut shm = path.as_os_str().to_owned();
         shm.push("-shm");
-        match Locked::open(&PathBuf::from(shm), SHM) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Self { database, _shm: None })),
-            Ok(None) => Ok(None),
-            Ok(locked) => Ok(Some(Self { database, _shm: locked })),
-            Err(error) => Err(error),
+        let shm = match Locked::open(&PathBuf::from(shm), SHM) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(None) => return Ok(None),
+            locked => locked?,
+        };
+        Ok(Some(Self { path: path.to_owned(), database, _shm: shm }))
+    }
+
+    /// Whether its name means another file now, or none. It may have others still: hard links. What cannot be found out is no
+    /// reason to change a file.
+    fn has_lost_name(&self) -> bool {
+        match FileId::of(&self.path) {
+            Ok(id) => id != self.database.descriptor.id(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
 }
@@ -62,7 +72,7 @@ impl Drop for Exclusive {
     fn drop(&mut self) {
         let file = self.database.descriptor.file();
         let mut versions = [0; 2];
-        if file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+        if self.has_lost_name()
             && file.read_exact_at(&mut versions, VERSIONS_AT).is_ok()
             && versions.contains(&2)
         {
@@ -191,6 +201,41 @@ mod tests {
             drop(later);
             fs::remove_file(&path).unwrap();
         }
+    }
+
+    /// Only a file without any name was put into rollback mode.
+    #[test]
+    fn a_second_name_does_not_let_them_write_beside_the_new_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, new, second] = ["db", "new", "second"].map(|name| dir.path().join(name));
+        drop(database(&path, "wal"));
+        drop(database(&new, "wal"));
+        fs::hard_link(&path, &second).unwrap();
+        let early = open(&path);
+        let held = Exclusive::try_lock(&path).unwrap().unwrap();
+        fs::rename(&new, &path).unwrap();
+        drop(held);
+        early.execute_batch("INSERT INTO t VALUES (3)").unwrap_err();
+        for (name, mode) in [(&path, "wal"), (&second, "delete")] {
+            let later = open(name);
+            let text = |sql| later.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+            assert_eq!(text("PRAGMA journal_mode"), mode);
+            assert_eq!(text("SELECT cast(sum(a) AS TEXT) FROM t"), "1");
+            assert_eq!(text("PRAGMA integrity_check"), "ok");
+        }
+    }
+
+    #[test]
+    fn a_database_that_was_not_replaced_stays_in_wal_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, second) = (dir.path().join("db"), dir.path().join("second"));
+        drop(database(&path, "wal"));
+        fs::hard_link(&path, &second).unwrap();
+        drop(Exclusive::try_lock(&path).unwrap().unwrap());
+        fs::remove_file(&second).unwrap();
+        drop(Exclusive::try_lock(&path).unwrap().unwrap());
+        let mode: String = open(&path).query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
     }
 
     #[test]

@@ -36,6 +36,8 @@ mod shm;
 mod temp;
 mod vfs;
 
+/// For files that are made beside a database.
+pub use ::vfs::mode_in_another_group;
 /// The form of page checksums, which those need as well who handle pages.
 pub use ::vfs::page_checksum;
 pub use checksums::write_checksums;

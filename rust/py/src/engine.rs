@@ -87,8 +87,9 @@ impl Database {
         py.detach(|| self.engine.abandon());
     }
 
-    fn sync(&self, py: Python<'_>) -> PyResult<()> {
-        self.call(py, |engine| engine.sync().map(drop))
+    fn sync(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        let pos = self.call(py, engine::Database::sync)?;
+        Ok((pos.txid.get(), pos.post_apply_checksum.get()))
     }
 
     fn follow(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {

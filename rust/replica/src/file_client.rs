@@ -304,11 +304,10 @@ pub(crate) fn ensure_dir(dir: &Path) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
     }
-    let parent = dir.parent().unwrap_or(Path::new(""));
-    ensure_dir(parent)?;
+    ensure_dir(dir.parent().unwrap_or(Path::new("")))?;
     match DirBuilder::new().mode(DIR_MODE).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }),
+        _ => sync_parent(dir),
     }
 }
 
@@ -316,6 +315,12 @@ pub(crate) fn ensure_dir(dir: &Path) -> io::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "a directory of a replica or of a restored database")]
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// Makes the name `path` durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_dir(parent.unwrap_or(Path::new(".")))
 }
 
 /// Opens an LTX file for reading.

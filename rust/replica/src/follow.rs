@@ -27,7 +27,7 @@ use ltx::{Decoder, Header, PageCount, PageIndex, PageSize, Pgno, ReadAt, TxId};
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
-use crate::file_client::sync_dir;
+use crate::file_client::sync_parent;
 use crate::first_page;
 use crate::merge::merge_into;
 use crate::range::RetryPolicy;
@@ -192,7 +192,7 @@ impl Followed {
     }
 
     fn sync_names(&self) -> Result<()> {
-        sync_dir(self.path.parent().unwrap_or(Path::new("."))).map_err(|source| self.error("sync", source))
+        sync_parent(&self.path).map_err(|source| self.error("sync", source))
     }
 
     fn error(&self, op: &'static str, source: io::Error) -> Error {

@@ -152,12 +152,8 @@ fn build(
     let reader = RangeReader { client, retry: options.retry, cancel: options.cancel.unwrap_or(&stop) };
     let newest = plan.files.last().ok_or(Error::NoSnapshot { first: None })?;
     let (header, _) = read_header(newest, &mut |offset, buf| reader.read_exact(newest, offset, buf))?;
-    let file = Output::create(output, content, header.page_size)?;
-    if options.overwrite
-        && let Ok(old) = fs::metadata(output)
-    {
-        file.take_over(&old)?;
-    }
+    let replaced = if options.overwrite { fs::metadata(output).ok() } else { None };
+    let file = Output::create(output, content, header.page_size, replaced.as_ref())?;
     file.set_size(header.commit)?;
     let spill = || file.create_scratch();
     let winners = Winners::new(header.commit, header.page_size, content.is_sparse(), spill);

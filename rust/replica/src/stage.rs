@@ -1,7 +1,8 @@
 //! A file under a name that nobody looks at, until it is whole and durable.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, Metadata, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use ltx::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::client::read_full;
-use crate::file_client::{create_new, sync_dir};
+use crate::file_client::{create_new, sync_parent};
 
 /// Access rights of staged replica files: the owner's only, as nothing is known about the database's.
 const FILE_MODE: u32 = 0o600;
@@ -37,6 +38,17 @@ pub(crate) fn create_unique(mode: u32, name: impl Fn(&str) -> PathBuf) -> io::Re
             created => return created.map(|file| (file, path)),
         }
     }
+}
+
+/// Gives `file` owner, group and access rights of another one, as far as this process may: only root gives files away, and a group
+/// is set by those who are in it. Whoever may not use the other one may not use it either, but for its owner.
+pub(crate) fn give_rights_of(other: &Metadata, file: &File) -> io::Result<()> {
+    let _ = fchown(file, Some(other.uid()), None);
+    let has_group = file.metadata()?.gid() == other.gid() || fchown(file, None, Some(other.gid())).is_ok();
+    // Without set-id bits: they would be of another owner.
+    let mode = other.mode() & 0o777;
+    let mode = if has_group { mode } else { vfs::mode_in_another_group(mode) };
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// A staged file; it is removed when dropped before it was published.
@@ -125,11 +137,4 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
-    }
 }

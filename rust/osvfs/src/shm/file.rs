@@ -62,25 +62,34 @@ impl ShmFile {
         if self.has_joined {
             return Ok(());
         }
-        let fd = self.descriptor.as_fd();
-        let shm_lock = |error: &io::Error| crate::lock::refused(Code::IOERR_SHMLOCK, error);
-        match fcntl::conflict(fd, self.owner, Kind::Write, DEAD_MANS_SWITCH)
-            .map_err(|error| shm_lock(&error))?
+        match fcntl::conflict(self.descriptor.as_fd(), self.owner, Kind::Write, DEAD_MANS_SWITCH)
+            .map_err(|error| crate::lock::refused(Code::IOERR_SHMLOCK, &error))?
         {
-            Some(Kind::Read) => {}
+            Some(Kind::Read) => self.set_switch(Kind::Read)?,
             // To go on with a read lock of our own would be to trust what is just being thrown away.
             Some(_) => return Err(Code::BUSY.into()),
             None if self.is_read_only => return Err(Code::READONLY_CANTINIT.into()),
-            None => {
-                fcntl::set(fd, self.owner, Kind::Write, DEAD_MANS_SWITCH)
-                    .map_err(|error| shm_lock(&error))?;
-                retry(|| self.descriptor.file().set_len(BEGUN_ANEW_BYTES))
-                    .map_err(|error| Error::os(Code::IOERR_SHMOPEN, &error))?;
-            }
+            None => self.begin_anew()?,
         }
-        fcntl::set(fd, self.owner, Kind::Read, DEAD_MANS_SWITCH).map_err(|error| shm_lock(&error))?;
         self.has_joined = true;
         Ok(())
+    }
+
+    fn begin_anew(&self) -> Result<()> {
+        self.set_switch(Kind::Write)?;
+        let begun = retry(|| self.descriptor.file().set_len(BEGUN_ANEW_BYTES))
+            .map_err(|error| Error::os(Code::IOERR_SHMOPEN, &error))
+            .and_then(|()| self.set_switch(Kind::Read));
+        if begun.is_err() {
+            // Everybody else would be told that the database is busy, for as long as this connection is open.
+            let _ = self.set_switch(Kind::Unlock);
+        }
+        begun
+    }
+
+    fn set_switch(&self, kind: Kind) -> Result<()> {
+        fcntl::set(self.descriptor.as_fd(), self.owner, kind, DEAD_MANS_SWITCH)
+            .map_err(|error| crate::lock::refused(Code::IOERR_SHMLOCK, &error))
     }
 
     /// Whether the file has `bytes` bytes, with blocks behind them; makes it so if `extend`. A hole would kill whoever writes

@@ -1,10 +1,13 @@
 //! The eight slots and the dead man's switch, against ourselves and against another process that locks as SQLite's own VFS does.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use super::*;
+use crate::fcntl::{self, Kind, Range};
+use crate::fd_pool::{Descriptor, OpenHow};
 
 /// A process that holds record locks on bytes of a file, as SQLite's `unix` VFS would: `shared 3 1`, `alone 3 2`, `free 3 2`.
 struct Stock {
@@ -198,6 +201,25 @@ fn whoever_sees_the_file_being_begun_waits_and_does_not_share() {
         assert_eq!(ours.map(0, 32768, true).unwrap_err().code, Code::BUSY);
         assert!(stock.does("shared", SWITCH, 1));
         assert_eq!(ours.map(0, 32768, true).unwrap().code, Code::OK);
+    }
+}
+
+/// Everybody else was told that the database is busy, for as long as the connection that had failed was open.
+#[test]
+#[cfg(target_os = "linux")]
+fn who_cannot_begin_the_file_lets_the_next_one_try() {
+    use rustix::fs::{CWD, FileType, mknodat};
+
+    for owner in [Owner::Description, Owner::Process] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ours = shm(dir.path(), owner);
+        ours.unmap(true).unwrap();
+        // A file that can be locked and not be truncated.
+        mknodat(CWD, &ours.plan.path, FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(ours.map(0, 32768, true).unwrap_err().code, Code::IOERR_SHMOPEN);
+        let other = Descriptor::open(&ours.plan.path, OpenHow::WRITE).unwrap();
+        let switch = Range::new(SWITCH, 1);
+        assert_eq!(fcntl::conflict(other.as_fd(), Owner::Description, Kind::Write, switch).unwrap(), None);
     }
 }
 

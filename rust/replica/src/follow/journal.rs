@@ -7,12 +7,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use ltx::{PageCount, PageSize, Pgno, ReadAt};
 
 use crate::file_client::create_new;
+use crate::stage::give_rights_of;
 
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 const SECTOR: u32 = 512;
@@ -43,13 +43,12 @@ impl Journal {
     /// file `twin` puts it out of force, where the file system has hard links.
     pub(super) fn write(&self, path: &Path, twin: &Path, database: &File) -> io::Result<()> {
         let like = database.metadata()?;
-        let file = create_new(path, like.mode() & 0o777)?;
+        let file = create_new(path, 0o600)?;
         // Before there is content: an empty journal is none, and one with content never lacks its second name.
         let _ = fs::remove_file(twin);
         let _ = fs::hard_link(path, twin);
-        file.set_permissions(like.permissions())?;
-        // For readers that run as the owner; only root may do it, and for everybody else it is the owner already.
-        let _ = fchown(&file, Some(like.uid()), Some(like.gid()));
+        // For readers that run as the owner, or in the group.
+        give_rights_of(&like, &file)?;
         let mut out = BufWriter::with_capacity(BLOCK, &file);
         out.write_all(&self.header())?;
         let mut page = vec![0; self.page_size.bytes()];

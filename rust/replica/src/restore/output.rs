@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, fchown};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use ltx::{PageCount, PageSize, Pgno};
 use crate::error::{Error, Result};
 use crate::file_client::ensure_dir;
 use crate::first_page;
-use crate::stage::create_unique;
+use crate::stage::{create_unique, give_rights_of};
 
 /// Access rights of a new database before the umask, as SQLite and Litestream have them.
 const MODE: u32 = 0o666;
@@ -84,17 +84,29 @@ impl Drop for Output {
 }
 
 impl Output {
-    /// Creates a file for a database of pages of `page_size`, beside `output`, and the directories above it.
-    pub(crate) fn create(output: &Path, content: Content, page_size: PageSize) -> Result<Self> {
+    /// Creates a file for a database of pages of `page_size`, beside `output`, and the directories above it. It has the rights of
+    /// the database that it will replace, if there is one.
+    pub(crate) fn create(
+        output: &Path,
+        content: Content,
+        page_size: PageSize,
+        replaced: Option<&Metadata>,
+    ) -> Result<Self> {
         if let Some(parent) = output.parent() {
             ensure_dir(parent).map_err(|source| Error::output("create", parent, source))?;
         }
-        let (file, path) = create_unique(MODE, |suffix| with_suffix(output, &format!(".tmp-{suffix}")))
+        // Nobody gets hold of it before it has its rights, and reads later what is written then.
+        let mode = if replaced.is_some() { 0o600 } else { MODE };
+        let (file, path) = create_unique(mode, |suffix| with_suffix(output, &format!(".tmp-{suffix}")))
             .map_err(|source| Error::output("create", output, source))?;
         let wake = (Mutex::new(()), Condvar::new());
         let (written, closing) = (AtomicU64::new(0), AtomicBool::new(false));
         let forks = vfs::fork_generation();
-        Ok(Self { file, path, content, page_size, written, closing, wake, forks })
+        let made = Self { file, path, content, page_size, written, closing, wake, forks };
+        replaced
+            .map_or(Ok(()), |old| give_rights_of(old, &made.file))
+            .map_err(|source| made.error(source))?;
+        Ok(made)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -104,14 +116,6 @@ impl Output {
     /// Makes room for a database of `commit` pages; new space reads as zeros.
     pub(crate) fn set_size(&self, commit: PageCount) -> Result<()> {
         self.file.set_len(self.content.len(commit, self.page_size)).map_err(|source| self.error(source))
-    }
-
-    /// Takes over owner, group and access rights of the database that will be replaced.
-    pub(crate) fn take_over(&self, old: &Metadata) -> Result<()> {
-        // Only root may give a file away; a group can be set by those who are in it.
-        let _ = fchown(&self.file, Some(old.uid()), None);
-        let _ = fchown(&self.file, None, Some(old.gid()));
-        self.file.set_permissions(old.permissions()).map_err(|source| self.error(source))
     }
 
     /// Makes the database one with a rollback journal, if it is one with a WAL.

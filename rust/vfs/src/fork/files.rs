@@ -6,7 +6,7 @@ use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -213,7 +213,7 @@ fn put_in_place_of(fd: c_int, end_of_file: c_int) -> bool {
 /// The open files of this process, by the numbers of their descriptors; 0 where there is none. An entry tells one opening from all
 /// others (upper half, never 0), and what was opened ([`tag`]).
 static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
-/// What is behind it was never used.
+/// What is behind it was never used; chunks before it may be missing.
 static CHUNKS_IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 type Chunk = [AtomicU64; PER_CHUNK];
@@ -229,6 +229,8 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
     let chunk = TABLE.get(number)?;
     let mut known = chunk.load(Ordering::Acquire);
     if known.is_null() {
+        // Before anybody can use it: a child must not overlook what another thread has put there.
+        CHUNKS_IN_USE.fetch_max(number + 1, Ordering::SeqCst);
         let new = Box::into_raw(Box::new([const { AtomicU64::new(0) }; PER_CHUNK]));
         match chunk.compare_exchange(ptr::null_mut(), new, Ordering::SeqCst, Ordering::Acquire) {
             Ok(_) => known = new,
@@ -238,7 +240,6 @@ fn slot(fd: c_int) -> Option<&'static AtomicU64> {
                 known = others;
             }
         }
-        CHUNKS_IN_USE.fetch_max(number + 1, Ordering::SeqCst);
     }
     // SAFETY: a leaked box of atomics.
     unsafe { known.as_ref() }?.get(place)
@@ -268,26 +269,28 @@ fn identity(fd: c_int) -> Option<(u64, u64)> {
     Some((found.st_dev as u64, found.st_ino as u64))
 }
 
-static END_OF_FILE: EndOfFile = EndOfFile { fd: AtomicI32::new(-1), tag: AtomicU64::new(0) };
+static END_OF_FILE: EndOfFile = EndOfFile(AtomicU64::new(0));
 
 /// A descriptor with nothing behind it: a pipe that nobody writes to. Reads find its end, writes fail.
-struct EndOfFile {
-    fd: AtomicI32,
-    tag: AtomicU64,
-}
+///
+/// Its number in the upper half, and what was opened ([`tag`]) in the lower one; 0 before there is one. Both at once, since a tag
+/// beside the number of another thread's pipe would never be found again.
+struct EndOfFile(AtomicU64);
 
 impl EndOfFile {
-    /// Makes it, before the first file that it may have to stand for.
+    /// Makes it, before the first file that it may have to stand for, or again if the application has closed it since.
     fn prepare(&self) -> io::Result<()> {
-        if self.fd.load(Ordering::Acquire) >= 0 {
+        let known = self.0.load(Ordering::SeqCst);
+        if Self::descriptor(known).is_some() {
             return Ok(());
         }
         let (reader, _) = io::pipe()?;
         // The copy is none of the standard descriptors.
         let reader = reader.as_fd().try_clone_to_owned()?;
         let fd = reader.as_raw_fd();
-        self.tag.store(identity(fd).map_or(0, tag), Ordering::SeqCst);
-        if self.fd.compare_exchange(-1, fd, Ordering::SeqCst, Ordering::Acquire).is_ok() {
+        let tag = tag(identity(fd).ok_or_else(io::Error::last_os_error)?);
+        let made = u64::from(fd.cast_unsigned()) << 32 | tag;
+        if self.0.compare_exchange(known, made, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
             let _ = reader.into_raw_fd();
         }
         Ok(())
@@ -295,7 +298,60 @@ impl EndOfFile {
 
     /// The descriptor, unless the application has closed it.
     fn get(&self) -> Option<c_int> {
-        let fd = self.fd.load(Ordering::SeqCst);
-        (identity(fd).map(tag) == Some(self.tag.load(Ordering::SeqCst))).then_some(fd)
+        Self::descriptor(self.0.load(Ordering::SeqCst))
+    }
+
+    /// The descriptor of a value, if that is still open.
+    fn descriptor(value: u64) -> Option<c_int> {
+        let fd = c_int::try_from(value >> 32).ok().filter(|&fd| fd > 0)?;
+        (identity(fd).map(tag) == Some(value & TAG)).then_some(fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// Each thread stored the tag of its own pipe, and one of them the number: they may have been of two pipes, and the end of a file
+    /// was missing for the life of the process.
+    #[test]
+    fn the_end_of_a_file_is_there_whoever_makes_it_first() {
+        const THREADS: usize = 4;
+        for _ in 0..2000 {
+            let (made, start) = (EndOfFile(AtomicU64::new(0)), Barrier::new(THREADS));
+            let prepare = || {
+                start.wait();
+                made.prepare().unwrap();
+                made.get()
+            };
+            let found: Vec<_> = thread::scope(|scope| {
+                let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(prepare)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let fd = made.get().unwrap();
+            assert_eq!(found, [Some(fd); THREADS]);
+            // SAFETY: the number is of a pipe that was made here.
+            unsafe { libc::close(fd) };
+        }
+    }
+
+    /// As a daemon does that closes all descriptors.
+    #[test]
+    fn the_end_of_a_file_is_made_again_when_it_was_closed() {
+        let made = EndOfFile(AtomicU64::new(0));
+        assert_eq!(made.get(), None);
+        made.prepare().unwrap();
+        let first = made.get().unwrap();
+        // SAFETY: the number is of a pipe that was made here.
+        unsafe { libc::close(first) };
+        assert_ne!(made.get(), Some(first));
+        made.prepare().unwrap();
+        let second = made.get().unwrap();
+        made.prepare().unwrap();
+        assert_eq!(made.get(), Some(second));
+        // SAFETY: as above.
+        unsafe { libc::close(second) };
     }
 }
