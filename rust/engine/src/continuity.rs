@@ -13,11 +13,11 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wal::{Salt, WalIndex};
 
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::files::{Name, Names};
 use crate::live::Live;
 use crate::scan::{Wanted, scan};
@@ -25,9 +25,12 @@ use crate::scan::{Wanted, scan};
 /// How often a wal-index that is being written is read again, and after which pause.
 const INDEX_TRIES: u32 = 20;
 const INDEX_WAIT: Duration = Duration::from_micros(50);
-/// A database of so many pages is compared at once,
+/// A database of so many pages is compared whenever somebody asks,
 const FEW_PAGES: u64 = 4096;
-/// a larger one when so many pages have to be read for each frame that was read since the last time.
+/// one of so many when it rests, if that takes no more than one part of the time in
+const MANY_PAGES: u64 = 65536;
+const SHARE: u32 = 100;
+/// and a larger one when so many pages have to be read for each frame that was read since the last time.
 const PAGES_PER_FRAME: u64 = 8;
 
 const WRITTEN: &str = "the database file was written by something other than SQLite";
@@ -99,6 +102,8 @@ impl Observed {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Doubt {
     is_open: bool,
+    /// When the pages may be compared again, though nobody asks.
+    not_before: Option<Instant>,
     /// Frames read since the pages were compared last.
     pub(crate) frames: u64,
 }
@@ -111,13 +116,19 @@ impl Doubt {
 
 impl Live {
     /// Compares the database with the newest L0 file, if its file may hold what no checkpoint has written. To be called when
-    /// nothing that was read is waiting, in a transaction that began no later than that.
+    /// nothing that was read is waiting, in a transaction that began no later than that; `asked`: somebody waits for the answer.
     ///
     /// # Errors
     /// [`Error::Changed`] when a page differs.
-    pub(crate) fn settle_doubt(&mut self) -> Result<()> {
-        let pages = u64::from(self.position.commit.get());
-        let is_worth_it = pages <= FEW_PAGES.max(self.doubt.frames.saturating_mul(PAGES_PER_FRAME));
+    pub(crate) fn settle_doubt(&mut self, asked: bool) -> Result<()> {
+        let (pages, now) = (u64::from(self.position.commit.get()), Instant::now());
+        let may_rest = self.doubt.not_before.is_some_and(|at| now < at);
+        let affordable = match (may_rest, asked) {
+            (false, _) => MANY_PAGES,
+            (true, true) => FEW_PAGES,
+            (true, false) => 0,
+        };
+        let is_worth_it = pages <= affordable.max(self.doubt.frames.saturating_mul(PAGES_PER_FRAME));
         if !self.doubt.is_open || !is_worth_it || self.position.lost.is_some() || !self.pending.is_empty() {
             return Ok(());
         }
@@ -127,7 +138,7 @@ impl Live {
             differing = differing.or(batch.pages().next().map(|(pgno, ..)| pgno));
             Ok(())
         })?;
-        self.doubt = Doubt::default();
+        self.doubt = Doubt { not_before: Some(now + now.elapsed() * SHARE), ..Doubt::default() };
         if differing.is_some() {
             // What was seen last is not the file that was followed.
             self.observed.stamp = Stamp::default();
@@ -140,9 +151,16 @@ impl Live {
     pub(crate) fn observe_own_checkpoint(&mut self) -> Result<()> {
         let before = self.observed.stamp;
         self.observed = self.observe()?;
-        let is_small = u64::from(self.position.commit_read.get()) <= FEW_PAGES;
-        self.doubt.is_open |= is_small && self.observed.stamp != before;
+        let is_cheap = u64::from(self.position.commit_read.get()) <= MANY_PAGES;
+        self.doubt.is_open |= is_cheap && self.observed.stamp != before;
         Ok(())
+    }
+
+    /// The last moment to find out that the file is not the one that the frames belong to. A checkpoint makes the WAL durable before
+    /// it writes the first page, which may take long; that is done already.
+    pub(crate) fn verify_before_checkpoint(&mut self) -> Result<()> {
+        self.files.wal.sync().context("sync the wal of", self.path())?;
+        self.verify_files()
     }
 
     /// The state to compare later ones with.
@@ -166,6 +184,9 @@ impl Live {
             (_, Name::Other, _) => return Err(changed("the wal was replaced")),
             (_, _, Name::Other) => return Err(changed("the wal-index was replaced")),
             _ => {}
+        }
+        if self.files.wal_was_written(self.page_size)? {
+            return Err(changed("the wal was written by something other than SQLite"));
         }
         let stamp = self.files.stamp()?;
         if stamp != self.observed.stamp && !self.is_by_checkpoint(checkpoints)? {
@@ -290,8 +311,14 @@ impl Live {
         // A frame that has come since may be of the database that has the name now, and must not be moved into ours.
         let is_as_before =
             self.files.checkpoints()?.is_some_and(|now| Some(now) == self.observed.checkpoints);
-        let is_drained = |index: WalIndex| index.mx_frame > 0 && index.backfilled >= index.mx_frame;
-        if is_as_before && self.files.wal_index()?.is_some_and(is_drained) && !self.is_opened_anew() {
+        let Some(index) = self.files.wal_index()? else { return Ok(()) };
+        let is_drained = index.mx_frame > 0 && index.backfilled >= index.mx_frame;
+        // An operator may have put another WAL there under the same inode.
+        if is_as_before
+            && is_drained
+            && !self.is_opened_anew()
+            && self.files.is_end_of_wal(&index, self.page_size)?
+        {
             self.turns.empty_wal()?;
         }
         Ok(())
@@ -299,7 +326,7 @@ impl Live {
 
     /// The generation of the WAL, if its frames are not all in the database file. Whether they belong to another one only the
     /// application can decide, by using them.
-    fn unproved_frames(&self) -> Option<Salt> {
+    pub(crate) fn unproved_frames(&self) -> Option<Salt> {
         let index = self.files.wal_index().ok().flatten()?;
         (index.backfilled < index.mx_frame).then_some(index.salt)
     }

@@ -51,6 +51,8 @@ pub(crate) struct State {
     left: Option<LiveFiles>,
     /// See [`Live::distrusted`].
     distrusted: Option<Salt>,
+    /// How often the files were opened.
+    opened: u64,
 }
 
 impl State {
@@ -117,7 +119,7 @@ impl Database {
             live.verify_files()?;
             live.emit()?;
             live.save_nameless_wal()?;
-            live.settle_doubt()?;
+            live.settle_doubt(true)?;
             Ok(live.pos())
         })
     }
@@ -127,7 +129,8 @@ impl Database {
         self.watch.wake();
     }
 
-    /// Runs a checkpoint. Modes other than PASSIVE first let the WAL go, so that only the application can be in the way.
+    /// Runs a checkpoint. Modes other than PASSIVE first let the WAL go, so that only the application can be in the way. A WAL that
+    /// may belong to another database file is left alone, and said to be busy.
     ///
     /// # Errors
     /// As [`Database::sync`].
@@ -137,6 +140,9 @@ impl Database {
         self.on_live(&mut state, |live| {
             live.verify_files()?;
             live.leap()?;
+            if !live.frames_are_trusted() {
+                return Ok(CheckpointResult { busy: true, wal_frames: 0, checkpointed: 0 });
+            }
             if mode != CheckpointMode::Passive && live.seal(patience)? != Sealed::Drained {
                 return Ok(CheckpointResult { busy: true, wal_frames: 0, checkpointed: 0 });
             }
@@ -153,10 +159,22 @@ impl Database {
     pub fn snapshot<W: Write>(&self, out: W) -> Result<Header> {
         let mut state = self.state();
         let snapshot = self.on_live(&mut state, Live::begin_snapshot)?;
-        if snapshot.is_independent() {
+        let opened = state.opened;
+        let held = if snapshot.is_independent() {
             drop(state);
+            None
+        } else {
+            Some(state)
+        };
+        let header = snapshot.write(out)?;
+        drop(held);
+        // Another file that was copied over this one meanwhile would be in it, in part.
+        self.sync()?;
+        if self.state().opened == opened {
+            return Ok(header);
         }
-        snapshot.write(out)
+        let what = "the database file was written while a snapshot was made";
+        Err(Error::Changed { path: self.options.path.clone(), what })
     }
 
     /// Says that a snapshot up to `txid` is durable in the replica. It ends [`Status::snapshot_wanted`] if it reaches as far.
@@ -315,6 +333,7 @@ impl Database {
             };
             state.live = Some(live?);
             state.left = None;
+            state.opened += 1;
         }
         Ok(state.live.as_mut())
     }

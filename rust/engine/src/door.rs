@@ -19,10 +19,11 @@ const LOCK_TRIES: u32 = 20;
 const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// Refuses the database that its owner calls `given`, and that is at `real`, if we must not open it; says what will be missing.
+/// Whether somebody uses it, with a WAL that we will share.
 ///
 /// # Errors
 /// [`Error::NotPermitted`], [`Error::IndexRemoved`], [`Error::ExclusiveLock`].
-pub(crate) fn check(given: &Path, real: &Path, notices: &Notices) -> Result<()> {
+pub(crate) fn check(given: &Path, real: &Path, notices: &Notices) -> Result<bool> {
     let metadata = fs::metadata(real).context("stat", given)?;
     refuse_without_permission(given, real, &metadata)?;
     if metadata.nlink() > 1 {
@@ -57,38 +58,47 @@ fn refuse_without_permission(given: &Path, real: &Path, metadata: &Metadata) -> 
 /// A connection in WAL mode holds SHARED on the database and the dead man's switch of its wal-index. If there is the first and not
 /// the second, the wal-index in use has lost its name, and we would make another one: two that each know half of the commits. So
 /// it is with a WAL.
-fn refuse_hidden_index(given: &Path, real: &Path) -> Result<()> {
+fn refuse_hidden_index(given: &Path, real: &Path) -> Result<bool> {
     for attempt in 1.. {
-        match hidden_index(real).context("look at the locks of", given)? {
-            None => return Ok(()),
-            Some(LockedBy::Writer) if attempt == LOCK_TRIES => {
+        match use_of(real).context("look at the locks of", given)? {
+            Use::None => return Ok(false),
+            Use::Shared => return Ok(true),
+            Use::Hidden(LockedBy::Writer) if attempt == LOCK_TRIES => {
                 return Err(Error::ExclusiveLock { path: given.to_owned() });
             }
-            Some(LockedBy::Readers) if attempt == LOCK_TRIES => {
+            Use::Hidden(LockedBy::Readers) if attempt == LOCK_TRIES => {
                 return Err(Error::IndexRemoved { path: given.to_owned() });
             }
-            Some(_) => std::thread::sleep(LOCK_WAIT),
+            Use::Hidden(_) => std::thread::sleep(LOCK_WAIT),
         }
     }
-    Ok(())
+    Ok(false)
 }
 
-/// Who has the database open without a wal-index that we could share.
-fn hidden_index(real: &Path) -> io::Result<Option<LockedBy>> {
+/// Who has a database in WAL mode open.
+enum Use {
+    None,
+    /// Somebody, with a WAL and wal-index that we can share.
+    Shared,
+    /// Somebody, without.
+    Hidden(LockedBy),
+}
+
+fn use_of(real: &Path) -> io::Result<Use> {
     let database = Pooled::open(real)?;
     let mut versions = [0; 2];
     // A database in rollback mode has no wal-index; its locks are held for as long as a transaction is.
     if database.read_at(&mut versions, 18)? < 2 || versions != [2, 2] {
-        return Ok(None);
+        return Ok(Use::None);
     }
-    let Some(users) = database.lock_on(LockBytes::Shared)? else { return Ok(None) };
+    let Some(users) = database.lock_on(LockBytes::Shared)? else { return Ok(Use::None) };
     let index = match Pooled::open(&sibling(real, "-shm")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(users)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Use::Hidden(users)),
         index => index?,
     };
     // Whoever uses the index has the WAL open as well.
     let is_shared = index.lock_on(LockBytes::DeadMansSwitch)?.is_some() && exists(&sibling(real, "-wal"));
-    Ok(if is_shared { None } else { Some(users) })
+    Ok(if is_shared { Use::Shared } else { Use::Hidden(users) })
 }
 
 #[cfg(target_os = "linux")]

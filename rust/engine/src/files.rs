@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ltx::{PageCount, PageSize, ReadAt};
 use osvfs::{FileId, LockBytes, LockedBy, PooledFile};
-use wal::{WalHeader, WalIndex};
+use wal::{FrameHeader, WalHeader, WalIndex, frame_offset};
 
 use crate::continuity::{Checkpoints, Stamp};
 use crate::error::{Context, Error, Result};
@@ -51,6 +51,13 @@ impl WalFile {
         let file = File::open(path)?;
         let id = FileId::from_metadata(&file.metadata()?);
         Ok(Self { file: Arc::new(file), id })
+    }
+}
+
+impl WalFile {
+    /// Makes durable what is in it, as a checkpoint does before it writes the first page.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 }
 
@@ -159,6 +166,21 @@ impl LiveFiles {
         Ok(self.read_wal_index()?.map(|index| Checkpoints::of(&index)))
     }
 
+    /// Whether the WAL was written by something other than SQLite: it does not hold what the wal-index says, and that stays so.
+    pub(crate) fn wal_was_written(&self, page_size: PageSize) -> Result<bool> {
+        let Some(index) = self.read_wal_index()? else { return Ok(false) };
+        if self.has_newest_frame(&index, page_size)? {
+            return Ok(false);
+        }
+        // SQLite says in the index that it begins the WAL anew, before it does.
+        let is_same = |again: WalIndex| (again.salt, again.mx_frame) == (index.salt, index.mx_frame);
+        if !self.read_wal_index()?.is_some_and(is_same) || self.has_newest_frame(&index, page_size)? {
+            return Ok(false);
+        }
+        // Nobody needs frames that are all in the database file: a WAL that was emptied then is as good as the old one.
+        Ok(index.backfilled < index.mx_frame || self.wal_header()?.is_some())
+    }
+
     /// Whether a checkpoint is under way.
     pub(crate) fn checkpoint_runs(&self) -> Result<bool> {
         let found =
@@ -215,6 +237,33 @@ impl LiveFiles {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error).context("read", &self.paths[2]),
         }
+    }
+
+    /// Whether the WAL still has the frame that the wal-index calls the newest.
+    pub(crate) fn has_newest_frame(&self, index: &WalIndex, page_size: PageSize) -> Result<bool> {
+        if index.mx_frame == 0 {
+            return Ok(true);
+        }
+        let mut bytes = [0; FrameHeader::SIZE];
+        let newest = frame_offset(index.mx_frame.into(), page_size);
+        match self.wal.read_exact_at(&mut bytes, newest) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read.context("read", &self.paths[1])?,
+        }
+        let is_it = |frame: FrameHeader| frame.salt == index.salt && frame.checksum == index.frame_checksum;
+        Ok(FrameHeader::parse(&bytes).is_some_and(is_it))
+    }
+
+    /// Whether the WAL ends with the frame that the wal-index calls the newest: what follows is of an earlier generation.
+    pub(crate) fn is_end_of_wal(&self, index: &WalIndex, page_size: PageSize) -> Result<bool> {
+        let mut bytes = [0; FrameHeader::SIZE];
+        let beyond = frame_offset(u64::from(index.mx_frame) + 1, page_size);
+        let next = match self.wal.read_exact_at(&mut bytes, beyond) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            read => read.map(|()| FrameHeader::parse(&bytes)).context("read", &self.paths[1])?,
+        };
+        let goes_on = next.is_some_and(|frame| frame.salt == index.salt);
+        Ok(!goes_on && self.has_newest_frame(index, page_size)?)
     }
 
     /// The header of the WAL; `None` when there is none, or none that is whole.

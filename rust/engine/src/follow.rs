@@ -176,7 +176,7 @@ impl Live {
         let due = self.due(now);
         if due.is_none_or(|due| due > now) {
             if read == 0 && self.pace.pauses(now) {
-                self.settle_doubt()?;
+                self.settle_doubt(false)?;
             }
             return Ok(Look { emitted: false, busy: read > 0, settled: self.is_settled(), due });
         }

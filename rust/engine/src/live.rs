@@ -57,7 +57,8 @@ pub(crate) struct Live {
     /// The database file when it was looked at last.
     pub(crate) observed: Observed,
     pub(crate) doubt: Doubt,
-    /// Frames of this generation may belong to another database file than the one beside them: never moved by us.
+    /// Frames of this generation may belong to another database file than the one beside them: never moved by us, until somebody
+    /// commits to it, who has read the database with them.
     pub(crate) distrusted: Option<Salt>,
     /// The transaction of the replica whose page checksums would tell what has to be uploaded; without them, every page is.
     pub(crate) chain_wanted: Option<TxId>,
@@ -207,8 +208,12 @@ impl Live {
         if index.mx_frame > 0 {
             self.position.commit_read = PageCount::new(index.page_count);
         }
-        self.doubt.frames += reached.frames() - cursor.frames();
-        Ok(reached.frames() - cursor.frames())
+        let read = reached.frames() - cursor.frames();
+        self.doubt.frames += read;
+        if read > 0 {
+            self.distrusted = None;
+        }
+        Ok(read)
     }
 
     /// From here on only comparing every page can tell what changed.

@@ -35,7 +35,7 @@ impl Live {
         let real = fs::canonicalize(&options.path).context("open", &options.path)?;
         let root = options.meta_path.clone().unwrap_or_else(|| MetaDir::default_path(&options.path));
         let meta = MetaDir::open(&options.path, root)?;
-        door::check(&options.path, &real, notices)?;
+        let is_used = door::check(&options.path, &real, notices)?;
         let turns = Turns::open(&real, options.busy_timeout)?;
         let page_size = PageSize::new(turns.holder().page_size()?).context("read", &options.path)?;
         let files = LiveFiles::open(&options.path, &real)?;
@@ -44,7 +44,7 @@ impl Live {
             observed: Observed::nothing(),
             doubt: Doubt::default(),
             files,
-            distrusted,
+            distrusted: None,
             chain_wanted: None,
             turns,
             reader: None,
@@ -67,6 +67,11 @@ impl Live {
         live.verify_opened()?;
         live.form = live.newest_view()?.form()?;
         live.find_position(remote)?;
+        // Whether frames that were left behind belong to the file beside them only two can know: whoever uses them, and we, if
+        // nothing has been written to the file since they were read.
+        let is_as_it_was = live.sums.as_ref().is_some_and(|sums| sums.place().stamp == live.observed.stamp);
+        live.distrusted =
+            if is_used || is_as_it_was { distrusted } else { distrusted.or(live.unproved_frames()) };
         Ok(live)
     }
 

@@ -209,8 +209,7 @@ impl Live {
 
     /// Moves what can be moved into the database file, beside whoever else uses it.
     pub(crate) fn move_frames(&mut self) -> Result<()> {
-        // The last moment to find out that the file is not the one that the frames belong to.
-        self.verify_files()?;
+        self.verify_before_checkpoint()?;
         self.pace.moved_at = self.pace.frames;
         self.turns.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO)?;
         self.observe_own_checkpoint()?;
@@ -293,6 +292,7 @@ impl Live {
     /// The write transaction sees the newest commit and no later one can come: it holds the WAL while the holder changes.
     fn drain_locked(&mut self) -> Result<bool> {
         self.catch_up()?;
+        self.verify_before_checkpoint()?;
         self.turns.holder().rollback()?;
         let done = self.checkpoint_all()?;
         self.observe_own_checkpoint()?;
