@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use osvfs::Stamp;
 use rusqlite::config::DbConfig;
 use rusqlite::wal::CheckpointMode as SqliteMode;
 use rusqlite::{Connection, DEFAULT_NAME, OpenFlags};
@@ -32,6 +33,33 @@ pub struct CheckpointResult {
     pub wal_frames: u32,
     /// Frames of them that are in the database file now.
     pub checkpointed: u32,
+}
+
+/// Of our VFS: compares the stamp of the database file before every write. It answers the stamp that the last one left, or
+const GUARD: &str = "PRAGMA ltx_unwritten_since";
+/// this after one that was not let through.
+const REFUSED: &str = "refused";
+
+/// What became of a checkpoint, and of the database file.
+pub(crate) struct Checkpointed {
+    pub(crate) result: CheckpointResult,
+    left: String,
+}
+
+impl Checkpointed {
+    /// Whether somebody else had written to the file.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.left == REFUSED
+    }
+
+    /// Whether a file with `stamp` is as the checkpoint left it.
+    pub(crate) fn left(&self, stamp: &Stamp) -> bool {
+        self.left == stamp.to_string()
+    }
+}
+
+impl CheckpointResult {
+    pub(crate) const BUSY: Self = Self { busy: true, wal_frames: 0, checkpointed: 0 };
 }
 
 /// One connection. It never waits inside SQLite: what may wait is tried again here, where the time is known.
@@ -80,8 +108,9 @@ impl Conn {
         self.sqlite.query_row("PRAGMA ltx_file", [], |row| row.get(0)).context("identify", &self.path)
     }
 
-    /// From here on closing the last connection does what it usually does.
-    pub(crate) fn tidy_on_close(&self) -> Result<()> {
+    /// From here on closing the last connection does what it usually does, if the database file has `stamp` then.
+    pub(crate) fn tidy_on_close(&self, stamp: &Stamp) -> Result<()> {
+        self.guard(&stamp.to_string())?;
         self.sqlite
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
             .map(drop)
@@ -138,20 +167,35 @@ impl Conn {
         self.execute("ROLLBACK").context("end a transaction on", &self.path)
     }
 
-    /// Moves frames into the database file. Only to be called outside a transaction.
-    pub(crate) fn checkpoint(&self, mode: CheckpointMode, patience: Duration) -> Result<CheckpointResult> {
+    /// Moves frames into the database file. Only to be called outside a transaction. Says that somebody was in the way if the file
+    /// does not have `stamp` any more when the first page is about to be written.
+    pub(crate) fn checkpoint(
+        &self,
+        mode: CheckpointMode,
+        patience: Duration,
+        stamp: &Stamp,
+    ) -> Result<Checkpointed> {
+        self.guard(&stamp.to_string())?;
         self.sqlite.busy_timeout(patience).context("checkpoint", &self.path)?;
         let done = self.sqlite.wal_checkpoint_v2(DEFAULT_NAME, mode.into());
         self.sqlite.busy_timeout(Duration::ZERO).context("checkpoint", &self.path)?;
-        match done {
+        let left: String =
+            self.sqlite.query_row(GUARD, [], |row| row.get(0)).context("checkpoint", &self.path)?;
+        self.guard("")?;
+        let is_refused = left == REFUSED;
+        let result = match done {
             Ok((frames, moved)) => {
-                Ok(CheckpointResult { busy: false, wal_frames: count(frames), checkpointed: count(moved) })
+                CheckpointResult { busy: false, wal_frames: count(frames), checkpointed: count(moved) }
             }
-            Err(error) if is_busy(&error) => {
-                Ok(CheckpointResult { busy: true, wal_frames: 0, checkpointed: 0 })
-            }
-            Err(error) => Err(error).context("checkpoint", &self.path),
-        }
+            Err(error) if is_refused || is_busy(&error) => CheckpointResult::BUSY,
+            Err(error) => return Err(error).context("checkpoint", &self.path),
+        };
+        Ok(Checkpointed { result, left })
+    }
+
+    /// Lets this connection write to the database file only while that has the stamp; to any, if it is empty.
+    fn guard(&self, stamp: &str) -> Result<()> {
+        self.sqlite.query_row(&format!("{GUARD} = '{stamp}'"), [], |_| Ok(())).context("open", &self.path)
     }
 
     fn execute(&self, sql: &'static str) -> rusqlite::Result<()> {

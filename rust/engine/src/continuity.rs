@@ -11,13 +11,13 @@
 //! backup comes over the file a moment later. So after such a change the pages are compared as well, at once where that takes no
 //! more than a few times the work of the checkpoint, else when enough was written to be worth it.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use osvfs::Stamp;
 use wal::{Salt, WalIndex};
 
-use crate::error::{Context, Error, Result};
+use crate::connection::Checkpointed;
+use crate::error::{Error, Result};
 use crate::files::{Name, Names};
 use crate::live::Live;
 use crate::scan::{Wanted, scan};
@@ -34,29 +34,6 @@ const SHARE: u32 = 100;
 const PAGES_PER_FRAME: u64 = 8;
 
 const WRITTEN: &str = "the database file was written by something other than SQLite";
-
-/// Which file a database is, when it was written last, and how long it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-    pub(crate) modified_ns: i64,
-    pub(crate) changed_ns: i64,
-    pub(crate) size: u64,
-}
-
-impl Stamp {
-    pub(crate) fn of(metadata: &Metadata) -> Self {
-        let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-            size: metadata.len(),
-        }
-    }
-}
 
 /// What checkpoints leave in the wal-index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,20 +124,30 @@ impl Live {
         Ok(())
     }
 
-    /// Right after a checkpoint of ours. What else was written while it ran is found where comparing the pages is cheap.
-    pub(crate) fn observe_own_checkpoint(&mut self) -> Result<()> {
-        let before = self.observed.stamp;
-        self.observed = self.observe()?;
-        let is_cheap = u64::from(self.position.commit_read.get()) <= MANY_PAGES;
-        self.doubt.is_open |= is_cheap && self.observed.stamp != before;
+    /// Right after a checkpoint of ours: what it has written is no matter of doubt, what was written besides is. Where somebody was
+    /// in the way, the next look finds who.
+    pub(crate) fn observe_own_checkpoint(&mut self, done: &Checkpointed) -> Result<()> {
+        if done.is_refused() {
+            // It has left a trace nevertheless, which excuses nothing.
+            self.observed.checkpoints = self.checkpoints_now()?;
+        }
+        if done.result.busy {
+            return Ok(());
+        }
+        let now = self.observe()?;
+        let is_ours = done.left(&now.stamp);
+        let by_another = || {
+            let moved = now.checkpoints.is_none_or(|found| found.backfilled != done.result.checkpointed);
+            Ok::<_, Error>(moved || self.files.checkpoint_runs()?)
+        };
+        if is_ours || by_another()? {
+            self.observed = now;
+            self.doubt.is_open |= !is_ours;
+        } else {
+            // No trace excuses that, so the next look says so.
+            self.observed = Observed { stamp: Stamp::default(), ..now };
+        }
         Ok(())
-    }
-
-    /// The last moment to find out that the file is not the one that the frames belong to. A checkpoint makes the WAL durable before
-    /// it writes the first page, which may take long; that is done already.
-    pub(crate) fn verify_before_checkpoint(&mut self) -> Result<()> {
-        self.files.wal.sync().context("sync the wal of", self.path())?;
-        self.verify_files()
     }
 
     /// The state to compare later ones with.
@@ -297,7 +284,7 @@ impl Live {
             return Ok(());
         }
         self.turns.rollback()?;
-        self.turns.move_frames()
+        self.turns.move_frames(&self.observed.stamp)
     }
 
     /// Frames that are in the database file already would be applied once more, to whatever has its name by then, when the
@@ -319,7 +306,7 @@ impl Live {
             && !self.is_opened_anew()
             && self.files.is_end_of_wal(&index, self.page_size)?
         {
-            self.turns.empty_wal()?;
+            self.turns.empty_wal(&self.observed.stamp)?;
         }
         Ok(())
     }

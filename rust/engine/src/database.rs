@@ -141,13 +141,16 @@ impl Database {
             live.verify_files()?;
             live.leap()?;
             if !live.frames_are_trusted() {
-                return Ok(CheckpointResult { busy: true, wal_frames: 0, checkpointed: 0 });
+                return Ok(CheckpointResult::BUSY);
             }
             if mode != CheckpointMode::Passive && live.seal(patience)? != Sealed::Drained {
-                return Ok(CheckpointResult { busy: true, wal_frames: 0, checkpointed: 0 });
+                return Ok(CheckpointResult::BUSY);
             }
             live.counters.checkpoints += 1;
-            live.turns.idle().checkpoint(mode, patience)
+            live.verify_files()?;
+            let done = live.turns.idle().checkpoint(mode, patience, &live.observed.stamp)?;
+            live.observe_own_checkpoint(&done)?;
+            Ok(done.result)
         })
     }
 
@@ -411,7 +414,7 @@ impl Live {
         let is_unchanged = self.verify_files().is_ok();
         self.flush_sums()?;
         let tidy = is_unchanged && self.frames_are_trusted();
-        let Self { turns, .. } = self;
-        if tidy { turns.close() } else { Ok(()) }
+        let Self { turns, observed, .. } = self;
+        if tidy { turns.close(&observed.stamp) } else { Ok(()) }
     }
 }

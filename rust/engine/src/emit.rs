@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ltx::{Checksum, Encoder, Header, Pgno, ReadAt, Timestamp, TxId};
+use osvfs::Stamp;
 use wal::{Cursor, PageMap, WalHeader, WalReader};
 
-use crate::continuity::Stamp;
 use crate::error::{Context, Result};
 use crate::live::Live;
 use crate::meta_dir::{MetaDir, Staged};

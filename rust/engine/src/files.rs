@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ltx::{PageCount, PageSize, ReadAt};
-use osvfs::{FileId, LockBytes, LockedBy, PooledFile};
-use wal::{FrameHeader, WalHeader, WalIndex, frame_offset};
+use osvfs::{FileId, LockBytes, LockedBy, PooledFile, Stamp};
+use wal::{Cursor, FrameHeader, WalHeader, WalIndex, WalReader, frame_offset};
 
-use crate::continuity::{Checkpoints, Stamp};
+use crate::continuity::Checkpoints;
 use crate::error::{Context, Error, Result};
 
 /// A database or `-shm` file, by a descriptor that is not closed behind SQLite's back.
@@ -51,13 +51,6 @@ impl WalFile {
         let file = File::open(path)?;
         let id = FileId::from_metadata(&file.metadata()?);
         Ok(Self { file: Arc::new(file), id })
-    }
-}
-
-impl WalFile {
-    /// Makes durable what is in it, as a checkpoint does before it writes the first page.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
     }
 }
 
@@ -169,16 +162,37 @@ impl LiveFiles {
     /// Whether the WAL was written by something other than SQLite: it does not hold what the wal-index says, and that stays so.
     pub(crate) fn wal_was_written(&self, page_size: PageSize) -> Result<bool> {
         let Some(index) = self.read_wal_index()? else { return Ok(false) };
-        if self.has_newest_frame(&index, page_size)? {
+        if !self.contradicts(&index, page_size)? {
             return Ok(false);
         }
         // SQLite says in the index that it begins the WAL anew, before it does.
         let is_same = |again: WalIndex| (again.salt, again.mx_frame) == (index.salt, index.mx_frame);
-        if !self.read_wal_index()?.is_some_and(is_same) || self.has_newest_frame(&index, page_size)? {
-            return Ok(false);
+        Ok(self.read_wal_index()?.is_some_and(is_same) && self.contradicts(&index, page_size)?)
+    }
+
+    fn contradicts(&self, index: &WalIndex, page_size: PageSize) -> Result<bool> {
+        if index.mx_frame == 0 {
+            return self.has_unknown_commits(index);
         }
         // Nobody needs frames that are all in the database file: a WAL that was emptied then is as good as the old one.
-        Ok(index.backfilled < index.mx_frame || self.wal_header()?.is_some())
+        let matters = || Ok(index.backfilled < index.mx_frame || self.wal_header()?.is_some());
+        Ok(!self.has_newest_frame(index, page_size)? && matters()?)
+    }
+
+    /// Whether a WAL that has no frame, says the index, holds commits that are not those of the generation before.
+    fn has_unknown_commits(&self, index: &WalIndex) -> Result<bool> {
+        let Some(header) = self.wal_header()? else { return Ok(false) };
+        let is_before = header.salt.salt1.wrapping_add(1) == index.salt.salt1;
+        if is_before || header.salt == index.salt {
+            return Ok(false);
+        }
+        let mut reader = WalReader::resume(self.wal.clone(), Cursor::start(header));
+        while let Some(frame) = reader.next_frame().context("read", &self.paths[1])? {
+            if frame.header.commit.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a checkpoint is under way.

@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ltx::{Header, Timestamp, TxId};
-use osvfs::LockFile;
+use osvfs::{LockFile, Stamp};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use crate::continuity::Stamp;
 use crate::error::{Context, Error, Result};
 
 /// Files of the directory that is ours alone, before they have their names.

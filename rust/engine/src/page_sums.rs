@@ -19,8 +19,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ltx::{Checksum, Decoder, FileHasher, PageCount, PageSize, Pgno, RollingChecksum, TxId};
+use osvfs::Stamp;
 
-use crate::continuity::Stamp;
 use crate::error::{Context, Result};
 use crate::meta_dir::{MetaDir, sync_dir};
 

@@ -209,10 +209,12 @@ impl Live {
 
     /// Moves what can be moved into the database file, beside whoever else uses it.
     pub(crate) fn move_frames(&mut self) -> Result<()> {
-        self.verify_before_checkpoint()?;
+        // The last moment to find out that the file is not the one that the frames belong to.
+        self.verify_files()?;
         self.pace.moved_at = self.pace.frames;
-        self.turns.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO)?;
-        self.observe_own_checkpoint()?;
+        let stamp = &self.observed.stamp;
+        let done = self.turns.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO, stamp)?;
+        self.observe_own_checkpoint(&done)?;
         self.counters.checkpoints += 1;
         if let Some(index) = self.files.wal_index()? {
             self.pace.backfilled = index.backfilled;
@@ -292,10 +294,8 @@ impl Live {
     /// The write transaction sees the newest commit and no later one can come: it holds the WAL while the holder changes.
     fn drain_locked(&mut self) -> Result<bool> {
         self.catch_up()?;
-        self.verify_before_checkpoint()?;
         self.turns.holder().rollback()?;
         let done = self.checkpoint_all()?;
-        self.observe_own_checkpoint()?;
         self.turns.renew(self.options.busy_timeout)?;
         let index = self.files.wal_index()?;
         self.pace.leapt(index.as_ref(), index.as_ref());
@@ -307,12 +307,15 @@ impl Live {
 
     /// The application's automatic checkpoint may be at the same work, inside the commit that came before our write lock: then
     /// it is waited for, since its writer waits too.
-    fn checkpoint_all(&self) -> Result<CheckpointResult> {
+    fn checkpoint_all(&mut self) -> Result<CheckpointResult> {
         let deadline = Instant::now() + RIVAL_PATIENCE;
         loop {
-            let done = self.turns.holder().checkpoint(CheckpointMode::Passive, Duration::ZERO)?;
-            if !done.busy || Instant::now() >= deadline {
-                return Ok(done);
+            self.verify_files()?;
+            let (holder, stamp) = (self.turns.holder(), &self.observed.stamp);
+            let done = holder.checkpoint(CheckpointMode::Passive, Duration::ZERO, stamp)?;
+            self.observe_own_checkpoint(&done)?;
+            if !done.result.busy || Instant::now() >= deadline {
+                return Ok(done.result);
             }
             std::thread::sleep(Duration::from_micros(100));
         }
@@ -325,7 +328,8 @@ impl Live {
         let frames =
             if self.options.truncate_page_n == 0 { usual } else { usual.min(self.options.truncate_page_n) };
         if self.files.wal_size()? > wal::wal_size(frames.into(), self.page_size) {
-            self.turns.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO)?;
+            let stamp = &self.observed.stamp;
+            self.turns.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO, stamp)?;
         }
         Ok(())
     }

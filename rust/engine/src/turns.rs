@@ -10,6 +10,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use osvfs::Stamp;
+
 use crate::connection::{CheckpointMode, Conn};
 use crate::error::Result;
 
@@ -67,22 +69,22 @@ impl Turns {
         self.conns.iter().try_for_each(Conn::rollback)
     }
 
-    /// Moves what can be moved into the database file, waiting for nobody. Both transactions must have ended.
-    pub(crate) fn move_frames(&self) -> Result<()> {
-        self.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO).map(drop)
+    /// Moves what can be moved into the database file that has `stamp`, waiting for nobody. Both transactions must have ended.
+    pub(crate) fn move_frames(&self, stamp: &Stamp) -> Result<()> {
+        self.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO, stamp).map(drop)
     }
 
     /// Empties a WAL whose frames are all in the database file. Both transactions must have ended.
-    pub(crate) fn empty_wal(&self) -> Result<()> {
-        self.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO).map(drop)
+    pub(crate) fn empty_wal(&self, stamp: &Stamp) -> Result<()> {
+        self.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO, stamp).map(drop)
     }
 
-    /// Closes both connections. If nobody else has the database open, the WAL is moved into it and deleted, as when any other
-    /// last connection is closed: a WAL that stayed behind would be applied to whatever is copied over the database.
-    pub(crate) fn close(self) -> Result<()> {
+    /// Closes both connections. If nobody else has the database open, the WAL is moved into it, if it has `stamp`, and deleted, as
+    /// when any other last connection is closed: a WAL that stayed behind would be applied to whatever is copied over the database.
+    pub(crate) fn close(self, stamp: &Stamp) -> Result<()> {
         let [first, last] = self.conns;
         drop(first);
         last.rollback()?;
-        last.tidy_on_close()
+        last.tidy_on_close(stamp)
     }
 }

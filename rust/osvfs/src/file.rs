@@ -16,6 +16,7 @@ use crate::atomic::{self, Batch};
 use crate::checksums::PageChecksums;
 use crate::choice::{LockMode, SyncMode};
 use crate::fd_pool::{Descriptor, FileId};
+use crate::guard::Guard;
 use crate::lock::Lock;
 use crate::platform::{self, Strength};
 use crate::shm::Shm;
@@ -58,6 +59,7 @@ pub struct OsFile {
     pub(crate) persist_wal: bool,
     pub(crate) has_batches: bool,
     pub(crate) checksums: Option<PageChecksums>,
+    pub(crate) guard: Guard,
     /// Sizes are multiples of it, unless it is 0.
     pub(crate) chunk_size: u64,
 }
@@ -78,6 +80,7 @@ impl OsFile {
             persist_wal: false,
             has_batches: false,
             checksums: None,
+            guard: Guard::default(),
             chunk_size: 0,
         }
     }
@@ -108,17 +111,22 @@ impl File for OsFile {
             Some(checksums) => checksums.before_write(buf, offset),
             None => buf,
         };
-        self.handle.file().write_all_at(buf, offset).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT) => Error::os(Code::FULL, &error),
-            _ if error.kind() == io::ErrorKind::WriteZero => Code::FULL.into(),
-            _ => Error::os(Code::IOERR_WRITE, &error),
-        })
+        let file = self.handle.file();
+        let end = offset + buf.len() as u64;
+        self.guard.pass(file, |size| size.max(end), || file.write_all_at(buf, offset).map_err(write_error))
     }
 
     fn truncate(&mut self, size: u64) -> Result<()> {
         let size = if self.chunk_size > 0 { size.next_multiple_of(self.chunk_size) } else { size };
-        rustix::io::retry_on_intr(|| rustix::fs::ftruncate(&self.handle, size))
-            .map_err(|error| Error::os(Code::IOERR_TRUNCATE, &error.into()))
+        let file = self.handle.file();
+        self.guard.pass(
+            file,
+            |_| size,
+            || {
+                rustix::io::retry_on_intr(|| rustix::fs::ftruncate(file, size))
+                    .map_err(|error| Error::os(Code::IOERR_TRUNCATE, &error.into()))
+            },
+        )
     }
 
     fn sync(&mut self, flags: SyncFlags) -> Result<()> {
@@ -285,6 +293,12 @@ impl OsFile {
         if name.eq_ignore_ascii_case("ltx_file") {
             return Reply::Text(self.file_id());
         }
+        if name.eq_ignore_ascii_case("ltx_unwritten_since") {
+            if let Some(stamp) = value {
+                self.guard.close(stamp);
+            }
+            return Reply::Text(self.guard.stamp());
+        }
         if name.eq_ignore_ascii_case("ltx_shm") {
             return Reply::Text(self.shm.as_ref().map_or("none", Shm::mode_name).into());
         }
@@ -309,6 +323,15 @@ impl OsFile {
             self.chunk_size,
             self.has_batches,
         )
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
+fn write_error(error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => Error::os(Code::FULL, &error),
+        _ if error.kind() == io::ErrorKind::WriteZero => Code::FULL.into(),
+        _ => Error::os(Code::IOERR_WRITE, &error),
     }
 }
 

@@ -24,6 +24,7 @@ mod exclusive;
 mod fcntl;
 pub mod fd_pool;
 mod file;
+mod guard;
 mod lock;
 mod lock_file;
 mod mmap;
@@ -44,6 +45,7 @@ pub use checksums::write_checksums;
 pub use choice::{LockMode, SyncMode};
 pub use exclusive::Exclusive;
 pub use fd_pool::{FileId, LockBytes, LockedBy, PooledFile};
+pub use guard::Stamp;
 pub use lock::break_lock;
 pub use lock_file::LockFile;
 #[cfg(any(test, feature = "linked"))]

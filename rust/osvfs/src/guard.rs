@@ -1,0 +1,123 @@
+//! Writing to a file only if nobody else has written to it: what keeps a checkpoint from mixing two databases.
+//!
+//! A checkpoint makes the WAL durable before it writes the first page, and that may take long. Whoever has proved that the frames
+//! belong to the file can have its times compared once more, right before each page.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::num::ParseIntError;
+use std::os::unix::fs::MetadataExt;
+use std::str::FromStr;
+
+use vfs::{Code, Error, Result};
+
+/// Which file this is, when it was written last, and how long it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// When its content was changed last, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// When its content, owner, mode or names were changed last, in nanoseconds since 1970.
+    pub changed_ns: i64,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+impl Stamp {
+    /// The stamp of the file that `metadata` is about.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            size: metadata.len(),
+        }
+    }
+}
+
+impl fmt::Display for Stamp {
+    /// As `PRAGMA ltx_unwritten_since` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, inode, modified_ns, changed_ns, size } = self;
+        write!(f, "{device}:{inode}:{modified_ns}:{changed_ns}:{size}")
+    }
+}
+
+impl FromStr for Stamp {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let mut fields = text.split(':');
+        let mut next = || fields.next().unwrap_or_default();
+        Ok(Self {
+            device: next().parse()?,
+            inode: next().parse()?,
+            modified_ns: next().parse()?,
+            changed_ns: next().parse()?,
+            size: next().parse()?,
+        })
+    }
+}
+
+/// What a write has to find.
+#[derive(Debug, Default)]
+pub(crate) enum Guard {
+    /// Anything.
+    #[default]
+    Open,
+    /// A file with this stamp, as it was left by the write before.
+    Closed(Stamp),
+    /// It found another one, and so does every further write.
+    Refused,
+}
+
+impl Guard {
+    /// From now on nothing but a file with `stamp` is written to; any is, if that is no stamp.
+    pub(crate) fn close(&mut self, stamp: &str) {
+        *self = stamp.parse().map_or(Self::Open, Self::Closed);
+    }
+
+    /// Does `write`, if nobody else has written to `file`; afterwards it should be `size_after` its size so long. Whoever copies a
+    /// file over another cuts it first.
+    pub(crate) fn pass(
+        &mut self,
+        file: &File,
+        size_after: impl FnOnce(u64) -> u64,
+        write: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let Self::Closed(stamp) = *self else {
+            return if matches!(self, Self::Open) { write() } else { Err(Code::IOERR_WRITE.into()) };
+        };
+        *self = Self::Refused;
+        if stamp_of(file)? != stamp {
+            return Err(Code::IOERR_WRITE.into());
+        }
+        write()?;
+        let left = stamp_of(file)?;
+        if left.size != size_after(stamp.size) {
+            return Err(Code::IOERR_WRITE.into());
+        }
+        *self = Self::Closed(left);
+        Ok(())
+    }
+
+    /// As `PRAGMA ltx_unwritten_since` answers it: the stamp that the file should have.
+    pub(crate) fn stamp(&self) -> String {
+        match self {
+            Self::Open => "any".into(),
+            Self::Closed(stamp) => stamp.to_string(),
+            Self::Refused => "refused".into(),
+        }
+    }
+}
+
+fn stamp_of(file: &File) -> Result<Stamp> {
+    let metadata = file.metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
+    Ok(Stamp::of(&metadata))
+}
