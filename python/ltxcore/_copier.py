@@ -22,7 +22,7 @@ from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, parse_filename
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ltxcore._presence import Presence
@@ -92,13 +92,9 @@ class Copier:
 
     def adopt_chain(self, txid: TXID) -> None:
         """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""
-        path = self._meta_path / "ltxcore" / "chain-checksums.tmp"
-        path.unlink(missing_ok=True)
-        client = native(self._replica.client)
         try:
-            with WatchedCall(f"reading of the replica of {self._path} has not ended for", self._log):
-                page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
-            self._engine.adopt(os.fspath(path), page_size, txid)
+            with self._chain_checksums("chain-checksums.tmp", txid) as (path, page_size):
+                self._engine.adopt(path, page_size, txid)
         except (FormatError, RestoreError) as error:
             self._log.warning(
                 "replica of %s cannot be restored at %s, so every page is uploaded: %s",
@@ -106,8 +102,6 @@ class Copier:
                 txid,
                 error,
             )
-        finally:
-            path.unlink(missing_ok=True)
 
     def run(self, *, is_awaited: bool) -> bool:
         """One pass: upload what is new; before that, compare the replica with the local files where it has changed.
@@ -151,13 +145,43 @@ class Copier:
         """Merge new files of the level below into one of ``level``."""
         try:
             stored = self._replica.compact(level)
-        except Error:
-            # It may have found that files are missing.
+        except Error as error:
+            # It may have found that files are missing, and that one is damaged no listing shows.
+            if isinstance(error, FormatError) and error.level is not None:
+                self.survey.add_damaged((error.level, error.min_txid or 0, error.max_txid or 0))
             self.survey.expire()
             raise
         if stored is not None:
             self.survey.note(stored)
         return stored
+
+    @contextlib.contextmanager
+    def _chain_checksums(self, name: str, txid: TXID) -> Iterator[tuple[str, int]]:
+        """A file with the checksums of all pages of the replica at ``txid``, and their size.
+
+        After a crash the engine removes it, if ``name`` is one of those that it knows.
+        """
+        path = self._meta_path / "ltxcore" / name
+        path.unlink(missing_ok=True)
+        client = native(self._replica.client)
+        try:
+            with WatchedCall(f"reading of the replica of {self._path} has not ended for", self._log):
+                page_size, _ = _ltxcore.chain_checksums(client, os.fspath(path), txid=txid)
+            yield os.fspath(path), page_size
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _compare(self, txid: TXID) -> tuple[int, int] | None:
+        """How many pages of the replica at ``txid`` are not those of the database then, and of how many.
+
+        ``None`` if that is not known.
+        """
+        try:
+            with self._chain_checksums("chain-compared.tmp", txid) as (path, page_size):
+                return self._engine.compare_chain(path, page_size, txid)
+        except (FormatError, RestoreError):
+            # What is damaged is found in other ways.
+            return None
 
     def _reconcile(self, local: TXID) -> None:
         wanted = self._wanted_snapshot(local)
@@ -168,6 +192,7 @@ class Copier:
             snapshot_first=wanted,
             send=self._send,
             heal=self._heal,
+            compare=self._compare,
             is_abandoned=lambda: self.is_abandoned,
         )
         if differs:

@@ -648,6 +648,21 @@ class Database:
             DatabaseError: a file cannot be read or written.
         """
 
+    def compare_chain(self, path: _Path, page_size: int, txid: int) -> tuple[int, int] | None:
+        """Compare the pages of the replica at ``txid`` with what they were then, by what is known here.
+
+        Args:
+            path: the file that :func:`chain_checksums` has written for ``txid``.
+            page_size: the page size that it has answered, in bytes.
+            txid: a TXID of the replica.
+
+        Returns:
+            How many pages differ, of how many that could be compared; ``None`` where nothing is known of them.
+
+        Raises:
+            DatabaseError: a file cannot be read.
+        """
+
     def take_notices(self) -> list[str]:
         """What the owner should be told and has not been told yet, one sentence each, oldest first."""
 

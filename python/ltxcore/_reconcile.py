@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _REST = 0.2
 #: So many files are looked into without a reason, which takes a moment.
 _MOST_FILES_TO_OPEN = 1000
+#: So many bytes of a restore are read to compare files that were not made here.
+_MOST_BYTES = 256 << 20
 #: It does not get more time for that, in seconds.
 _RESTLESS = 10.0
 
@@ -53,6 +55,8 @@ class Reconciler:
         self._path = path
         self._presence = presence
         self._log = log
+        # Files that were found to be of another database, with their sizes.
+        self._foreign: dict[Key, int] = {}
 
     def run(
         self,
@@ -63,6 +67,7 @@ class Reconciler:
         snapshot_first: str | None,
         send: Callable[[TXID], bool],
         heal: Callable[[str], None],
+        compare: Callable[[TXID], tuple[int, int] | None],
         is_abandoned: Callable[[], bool],
     ) -> bool:
         """List the replica, and deal with what is different.
@@ -74,6 +79,7 @@ class Reconciler:
             snapshot_first: why the replica needs a snapshot before any of the local files, if it does.
             send: uploads the local file of one TXID, unless it is gone or damaged.
             heal: uploads a snapshot, for the reason given.
+            compare: how many pages of the replica at a TXID are not those of the database then, and of how many.
             is_abandoned: whether nobody waits for it any more.
 
         Returns:
@@ -96,6 +102,8 @@ class Reconciler:
         if isinstance(self._survey.client, FileClient):
             self._look_into_chain(mine)
         self._refuse_other_content(mine)
+        if isinstance(self._survey.client, FileClient):
+            self._compare_unknown(compare, heal)
         if snapshot_first is not None:
             heal(snapshot_first)
         self._send_missing(mine, sent, send)
@@ -202,6 +210,27 @@ class Reconciler:
             if _end(self._engine.local_path(txid)) != theirs:
                 self._settle_difference(key)
 
+    def _compare_unknown(
+        self, compare: Callable[[TXID], tuple[int, int] | None], heal: Callable[[str], None]
+    ) -> None:
+        """Snapshots and merged files that were not made here: are they of this database, or of another replica?
+
+        Where a restore would read very much, they are taken on trust.
+        """
+        files = self._survey.files
+        chain = {key: files.sizes[key] for key in files.chain()[0]}
+        unknown = [key for key in chain if key[0] > 0 and key not in self._survey.expected]
+        if not unknown or files.damaged.intersection(chain) or sum(chain.values()) > _MOST_BYTES:
+            return
+        if chain == self._foreign:
+            raise self._other_file(unknown[0])
+        differing, compared = compare(TXID(max(key[2] for key in chain))) or (0, 0)
+        if differing * 2 > compared:
+            self._foreign = chain
+            raise self._other_file(unknown[0])
+        if differing:
+            heal(f"{differing} of {compared} pages there are not those of the database")
+
     def _settle_difference(self, key: Key) -> None:
         """A file is not the local one of its name: which of them is a whole LTX file?"""
         if not self._is_whole_here(key[2]):
@@ -213,13 +242,13 @@ class Reconciler:
     def _other_file(self, key: Key) -> LTXFileExistsError:
         level, low, high = key
         return LTXFileExistsError(
-            f"the replica of {self._path} has another file for {TXID(high)}",
+            f"the replica of {self._path} has a file of another history: level {level}, {format_filename(low, high)}",
             op="upload",
             path=os.fspath(self._path),
             level=level,
             min_txid=TXID(low),
             max_txid=TXID(high),
-            hint="another history was written to the same destination; use one that is empty",
+            hint=f"use an empty destination, or delete ltx/{level}/{format_filename(low, high)} if it does not belong there",
         )
 
     def _send_missing(self, mine: dict[int, int], sent: TXID, send: Callable[[TXID], bool]) -> None:

@@ -132,6 +132,13 @@ class Survey:
         self.expected[key_of(file)] = file.size
         self.expire()
 
+    def add_damaged(self, key: Key) -> None:
+        """A file was found to be damaged, though it has the size it should have. From any thread."""
+        size = self.files.sizes.get(key)
+        if size is not None:
+            self._found_damaged[key] = size
+            self.forget()
+
     def expire(self) -> None:
         """It is time to list the files. From any thread."""
         self._listed_at = float("-inf")

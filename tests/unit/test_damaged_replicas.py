@@ -208,7 +208,7 @@ def test_a_sound_file_of_somebody_else_is_never_replaced(
         top = db.wait(timeout=10).txid
     foreign = ltx_file({1: page(1)}, commit=1, min_txid=top)
     ltx_path(replica, 0, top).write_bytes(foreign)
-    with pytest.raises(LTXFileExistsError, match="another file"):
+    with pytest.raises(LTXFileExistsError, match="another history"):
         db.open()
     assert ltx_path(replica, 0, top).read_bytes() == foreign
 

@@ -72,7 +72,7 @@ def test_another_writer_is_noticed(database: Path, tmp_path: Path) -> None:
         db.wait()
     with pytest.raises(LTXFileExistsError):
         db.close(timeout=0)
-    with pytest.raises(LTXFileExistsError, match="another file"):
+    with pytest.raises(LTXFileExistsError, match="another history"):
         db.open()
 
 

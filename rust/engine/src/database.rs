@@ -1,13 +1,12 @@
 //! One database, as its owner sees it.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use ltx::{Header, PageSize, Pos, TxId};
+use ltx::{PageSize, Pos, TxId};
 use wal::Salt;
 
 use crate::connection::{CheckpointMode, CheckpointResult};
@@ -52,7 +51,7 @@ pub(crate) struct State {
     /// See [`Live::distrusted`].
     distrusted: Option<Salt>,
     /// How often the files were opened.
-    opened: u64,
+    pub(crate) opened: u64,
 }
 
 impl State {
@@ -152,32 +151,6 @@ impl Database {
             live.observe_own_checkpoint(&done)?;
             Ok(done.result)
         })
-    }
-
-    /// Writes the whole database, as it is at the newest position, as an LTX file of level 9 to `out`. Replication goes on
-    /// meanwhile, the WAL grows.
-    ///
-    /// # Errors
-    /// As [`Database::sync`], and what `out` answers.
-    pub fn snapshot<W: Write>(&self, out: W) -> Result<Header> {
-        let mut state = self.state();
-        let snapshot = self.on_live(&mut state, Live::begin_snapshot)?;
-        let opened = state.opened;
-        let held = if snapshot.is_independent() {
-            drop(state);
-            None
-        } else {
-            Some(state)
-        };
-        let header = snapshot.write(out)?;
-        drop(held);
-        // Another file that was copied over this one meanwhile would be in it, in part.
-        self.sync()?;
-        if self.state().opened == opened {
-            return Ok(header);
-        }
-        let what = "the database file was written while a snapshot was made";
-        Err(Error::Changed { path: self.options.path.clone(), what })
     }
 
     /// Says that a snapshot up to `txid` is durable in the replica. It ends [`Status::snapshot_wanted`] if it reaches as far.
@@ -286,24 +259,6 @@ impl Database {
         live.leap()?;
         live.emit()?;
         live.close()
-    }
-
-    /// The transaction of the replica whose page checksums [`Database::adopt`] could use: nothing is known of the pages at the
-    /// position, and without them the next L0 file holds every page.
-    #[must_use]
-    pub fn chain_wanted(&self) -> Option<TxId> {
-        self.state().live.as_ref().and_then(|live| live.chain_wanted)
-    }
-
-    /// Takes over the checksums of all pages of the replica at `txid` from the file at `path`: one 8-byte big-endian LTX page
-    /// checksum a page, 0 for the lock page. Does nothing if they are not wanted any more, or of another page size.
-    ///
-    /// # Errors
-    /// When a file cannot be read or written.
-    pub fn adopt(&self, path: &Path, page_size: PageSize, txid: TxId) -> Result<()> {
-        let mut state = self.state();
-        state.finish_writing()?;
-        state.live.as_mut().map_or(Ok(()), |live| live.adopt(path, page_size, txid))
     }
 
     /// Closes without a last sync, as a crash would; for when a last sync failed.

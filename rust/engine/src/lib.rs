@@ -23,6 +23,7 @@ mod page_form;
 mod page_sums;
 mod pending;
 mod repair;
+mod replica_sums;
 mod resume;
 mod scan;
 mod seal;

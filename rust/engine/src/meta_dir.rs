@@ -19,7 +19,8 @@ use rustix::io::Errno;
 use crate::error::{Context, Error, Result};
 
 /// Files of the directory that is ours alone, before they have their names.
-const OWN_STAGING: [&str; 3] = ["page-checksums.tmp", "snapshot-wanted.tmp", "chain-checksums.tmp"];
+const OWN_STAGING: [&str; 4] =
+    ["page-checksums.tmp", "snapshot-wanted.tmp", "chain-checksums.tmp", "chain-compared.tmp"];
 
 /// One L0 file of the meta directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

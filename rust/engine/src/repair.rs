@@ -3,11 +3,7 @@
 //! The next L0 file holds the pages whose checksum is not the one in the side file. Without a side file that is known to be
 //! whole it holds every page.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
-
-use ltx::{Checksum, Encoder, Header, PageCount, PageSize, TxId};
+use ltx::{Encoder, Header, PageCount, TxId};
 use wal::{Cursor, PageMap, WalHeader, WalIndex, WalReader, resume_unverified, wal_size};
 
 use crate::emit::publish;
@@ -63,27 +59,6 @@ impl Live {
         self.chain_wanted = None;
         self.note_place()?;
         Ok(Some(header.max_txid))
-    }
-
-    /// Takes over the page checksums of the chain at `txid`, one big-endian word a page, so that what is uploaded next are the
-    /// pages that differ. The L0 files since are applied to them.
-    pub(crate) fn adopt(&mut self, path: &Path, page_size: PageSize, txid: TxId) -> Result<()> {
-        if self.chain_wanted != Some(txid) || self.position.lost.is_none() || page_size != self.page_size {
-            return Ok(());
-        }
-        let mut sums = NewSums::create(&self.meta, self.page_size)?;
-        let mut file = BufReader::new(open_sums(path).context("open", path)?);
-        let mut word = [0; 8];
-        while read_word(&mut file, &mut word).context("read", path)? {
-            sums.push(Checksum::new(u64::from_be_bytes(word)))?;
-        }
-        let mut sums = sums.install(txid)?;
-        if sums.repeat_to(&self.meta, self.position.txid)? {
-            self.position.commit = sums.pages();
-            self.sums = Some(sums);
-            self.chain_wanted = None;
-        }
-        Ok(())
     }
 
     /// Makes a side file for the position as it is, with nothing to upload.
@@ -233,19 +208,6 @@ impl Difference<'_> {
 
 fn push_all(sums: &mut NewSums, batch: &Batch) -> Result<()> {
     batch.sums.iter().try_for_each(|sum| sums.push(*sum))
-}
-
-#[expect(clippy::disallowed_methods, reason = "a file of checksums, which SQLite never opens")]
-fn open_sums(path: &Path) -> io::Result<File> {
-    File::open(path)
-}
-
-/// Fills `word`; false at the end of the file.
-fn read_word(file: &mut impl Read, word: &mut [u8; 8]) -> io::Result<bool> {
-    match file.read_exact(word) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        done => done.map(|()| true),
-    }
 }
 
 /// A commit or a checkpoint is under way: it may need as long as its writer is kept from the processor.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ltx::{Checksum, Encoder, Header, TxId};
 
 use crate::connection::Conn;
+use crate::database::Database;
 use crate::error::{Context, Error, Result};
 use crate::live::Live;
 use crate::scan::{View, Wanted, scan};
@@ -42,6 +43,34 @@ pub(crate) struct Snapshot {
     // Ends the transaction before the count goes down. Where no further connection can be had, the engine's own holds the WAL.
     conn: Option<Conn>,
     _running: Running,
+}
+
+impl Database {
+    /// Writes the whole database, as it is at the newest position, as an LTX file of level 9 to `out`. Replication goes on
+    /// meanwhile, the WAL grows.
+    ///
+    /// # Errors
+    /// As [`Database::sync`], and what `out` answers.
+    pub fn snapshot<W: Write>(&self, out: W) -> Result<Header> {
+        let mut state = self.state();
+        let snapshot = self.on_live(&mut state, Live::begin_snapshot)?;
+        let opened = state.opened;
+        let held = if snapshot.is_independent() {
+            drop(state);
+            None
+        } else {
+            Some(state)
+        };
+        let header = snapshot.write(out)?;
+        drop(held);
+        // Another file that was copied over this one meanwhile would be in it, in part.
+        self.sync()?;
+        if self.state().opened == opened {
+            return Ok(header);
+        }
+        let what = "the database file was written while a snapshot was made";
+        Err(Error::Changed { path: self.options.path.clone(), what })
+    }
 }
 
 impl Live {

@@ -121,3 +121,76 @@ fn stamp_of(file: &File) -> Result<Stamp> {
     let metadata = file.metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
     Ok(Stamp::of(&metadata))
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of the test")]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    struct Scene {
+        _dir: tempfile::TempDir,
+        path: std::path::PathBuf,
+        file: File,
+        guard: Guard,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("db");
+            fs::write(&path, [7; 100]).unwrap();
+            let file = File::options().read(true).write(true).open(&path).unwrap();
+            let mut guard = Guard::default();
+            guard.close(&stamp_of(&file).unwrap().to_string());
+            Self { _dir: dir, path, file, guard }
+        }
+
+        fn write(&mut self, at: u64) -> Result<()> {
+            let file = &self.file;
+            let write =
+                || file.write_all_at(&[1; 10], at).map_err(|error| Error::os(Code::IOERR_WRITE, &error));
+            self.guard.pass(file, |size| size.max(at + 10), write)
+        }
+    }
+
+    #[test]
+    fn writes_follow_one_another_while_nobody_else_writes() {
+        let mut scene = Scene::new();
+        for at in [0, 95, 40] {
+            scene.write(at).unwrap();
+        }
+        assert_eq!(scene.guard.stamp(), stamp_of(&scene.file).unwrap().to_string());
+        assert_eq!(fs::metadata(&scene.path).unwrap().len(), 105);
+        let stamp = stamp_of(&scene.file).unwrap();
+        assert_eq!(stamp.to_string().parse(), Ok(stamp));
+    }
+
+    #[test]
+    fn the_file_of_somebody_else_is_not_touched() {
+        let mut scene = Scene::new();
+        scene.write(0).unwrap();
+        fs::write(&scene.path, [9; 100]).unwrap();
+        for _ in 0..2 {
+            scene.write(50).unwrap_err();
+        }
+        assert_eq!(fs::read(&scene.path).unwrap(), [9; 100]);
+        assert_eq!(scene.guard.stamp(), "refused");
+        scene.guard.close("");
+        scene.write(50).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_cut_during_a_write_takes_no_further_one() {
+        let mut scene = Scene::new();
+        let (file, path) = (&scene.file, &scene.path);
+        let cut = || {
+            fs::write(path, []).unwrap();
+            file.write_all_at(&[1; 10], 50).map_err(|error| Error::os(Code::IOERR_WRITE, &error))
+        };
+        scene.guard.pass(file, |size| size.max(60), cut).unwrap_err();
+        scene.write(0).unwrap_err();
+    }
+}

@@ -133,6 +133,17 @@ impl Database {
         self.call(py, |engine| engine.adopt(&path, page_size, TxId::new(txid)))
     }
 
+    fn compare_chain(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        page_size: u32,
+        txid: u64,
+    ) -> PyResult<Option<(u64, u64)>> {
+        let page_size = ltx::PageSize::new(page_size).or_raise(py)?;
+        self.call(py, |engine| engine.compare_chain(&path, page_size, TxId::new(txid)))
+    }
+
     fn take_notices(&self) -> Vec<String> {
         self.engine.take_notices()
     }
