@@ -112,15 +112,14 @@ def problems(path: Path, acknowledged: list[str], capacity: int | None) -> list[
             found += [f"{name} was acknowledged and is lost" for name in acknowledged if name not in held]
         elif usage.payload_bytes > capacity:
             found.append(f"{usage.payload_bytes} bytes are more than {capacity}")
-        elif (
-            acknowledged and (last := newest(acknowledged)) not in held and len(content(last)) < capacity // 4
-        ):
-            found.append(f"{last} was acknowledged last and is lost")
+        elif acknowledged and not held.keys() & (last := newest(acknowledged)):
+            found.append(f"{', '.join(sorted(last))} were acknowledged last and are lost")
     return found
 
 
-def newest(acknowledged: list[str]) -> str:
-    return acknowledged[-1]
+def newest(acknowledged: list[str]) -> set[str]:
+    """The last one of each thread: which of them was committed last is not known, since a thread may be late to say so."""
+    return set({name.partition("/")[0]: name for name in acknowledged}.values())
 
 
 if __name__ == "__main__":
