@@ -32,7 +32,9 @@ class FileClient(ReplicaClient):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         # As it is now: the process may change its directory later.
         self.path = Path(path).absolute()
-        self._levels = [os.fspath(self.path / "ltx" / str(level)) for level in range(SNAPSHOT_LEVEL + 1)]
+        self._directory = os.fspath(self.path / "ltx")
+        # Which directories of levels there were when it last changed, and what it was like then.
+        self._levels: tuple[object, list[str]] = (None, [])
         self._mount_point: str | None = None
         self._native = _ltxcore.FileClient(os.fspath(self.path))
 
@@ -111,7 +113,7 @@ class FileClient(ReplicaClient):
         self._mount_point = _mount_point(self.path)
 
     def change_token(self) -> object:
-        """See :meth:`ReplicaClient.change_token`: which directories the levels are, and when each last changed.
+        """See :meth:`ReplicaClient.change_token`: which directories there are, and when each last changed.
 
         Raises:
             ReplicaError: the file system that :meth:`init` found there is not mounted any more. What is written to the
@@ -125,7 +127,13 @@ class FileClient(ReplicaClient):
                 path=os.fspath(self.path),
                 hint=f"mount {mount_point} again",
             )
-        return tuple(map(_directory_token, self._levels))
+        directory = _directory_token(self._directory)
+        changed, levels = self._levels
+        if directory != changed:
+            paths = (os.path.join(self._directory, str(level)) for level in range(SNAPSHOT_LEVEL + 1))
+            levels = [path for path in paths if os.path.isdir(path)]
+            self._levels = (directory, levels)
+        return (directory, *map(_directory_token, levels))
 
 
 def _directory_token(path: str) -> tuple[int, int, int] | None:
@@ -143,12 +151,12 @@ def _refused(op: str, what: str, path: str, error: OSError) -> ReplicaError:
     return kind(f"cannot {what} {path}: {error.strerror}", op=op, path=path)
 
 
-def _mount_point(path: Path) -> str:
-    """The directory at or above ``path`` where its file system is mounted."""
+def _mount_point(path: Path) -> str | None:
+    """The directory at or above ``path`` where its file system is mounted; ``None`` where it cannot go away."""
     at = os.path.realpath(path)
     while not os.path.ismount(at):
         at = os.path.dirname(at)
-    return at
+    return at if at != os.path.dirname(at) else None
 
 
 def native(client: ReplicaClient) -> ReplicaClient | _ltxcore.FileClient:
