@@ -181,6 +181,23 @@ class Backups(World):
         self.expect([saved.model.clone()])
         self.disturb()
 
+    @act(has_saved)
+    def put_back_pair(self, pick: int, order: str, pause: float) -> None:
+        """The database and its WAL as they once were, each copied over what is there; in between they are of two times."""
+        saved = self._pick_saved(pick)
+        self._stop_app()
+        for suffix in ("-wal", "") if order == "wal first" else ("", "-wal"):
+            source, target = beside(saved.db, suffix), beside(self.db, suffix)
+            if source.exists():
+                acts_files.write_over(source, target)
+            elif target.exists():
+                target.write_bytes(b"")
+            self.mark()
+            time.sleep(pause)
+        beside(self.db, "-journal").unlink(missing_ok=True)
+        self.expect([saved.model.clone()])
+        self.disturb(max(pause, 0.2))
+
     @act(at_rest)
     def begin_anew(self, pause: float) -> None:
         """The database is deleted, and the application makes a new one."""

@@ -82,6 +82,7 @@ RULES = (
     Rule("remove_sidecars", (st.sampled_from(("both", "wal", "shm")), pauses)),
     Rule("remove_shm_under_app", (pauses,)),
     Rule("put_back_volume", (picks, st.booleans()), 2),
+    Rule("put_back_pair", (picks, st.sampled_from(("wal first", "database first")), pauses)),
     Rule("begin_anew", (pauses,)),
     Rule("remove_meta", (pauses,)),
     Rule("put_back_meta", (picks, st.booleans(), pauses), 2),

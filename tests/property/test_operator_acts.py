@@ -49,6 +49,21 @@ def test_a_backup_is_copied_over_and_the_wal_removed(remove: str, form: str) -> 
         w.wait()
 
 
+@pytest.mark.parametrize("order", ["wal first", "database first"])
+@pytest.mark.parametrize("mode", ["PASSIVE", "TRUNCATE"])
+def test_a_database_and_its_wal_are_copied_back(order: str, mode: str) -> None:
+    """The WAL is the one that is there, byte for byte, and the old database needs it again: it was emptied."""
+    small = Setting(page_size=512, sync_interval=LATER, monitor_interval=0.01, min_checkpoint_page_n=50)
+    with world(small) as w:
+        w.start()
+        w.save()
+        w.checkpoint(mode)
+        w.put_back_pair(1, order, 0.02)
+        w.wait()
+        w.commit("insert", 1)
+        w.wait()
+
+
 @pytest.mark.parametrize("meanwhile", ["running", "killed", "killed afterwards"])
 def test_a_backup_of_the_same_size_is_copied_over_an_idle_database(meanwhile: str) -> None:
     """The whole WAL was in the database, so nothing but its pages changed: that was never noticed, nor after a restart."""

@@ -60,6 +60,17 @@ pub(crate) struct Observed {
     wal_is_gone: bool,
     /// Nor has the wal-index.
     shm_is_gone: bool,
+    wal: Wal,
+}
+
+/// The WAL when it was looked at last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wal {
+    stamp: Stamp,
+    /// Generation and newest frame, as the wal-index had them.
+    end: Option<(Salt, u32)>,
+    /// It was written since that was its end, and no frame was appended: it is somebody's copy, perhaps of the same content.
+    is_copy: bool,
 }
 
 impl Observed {
@@ -71,6 +82,7 @@ impl Observed {
             quiet_turn: None,
             wal_is_gone: false,
             shm_is_gone: false,
+            wal: Wal::default(),
         }
     }
 }
@@ -187,8 +199,20 @@ impl Live {
             quiet_turn: self.quiet_turn(),
             wal_is_gone: names.wal == Name::Gone,
             shm_is_gone: names.shm == Name::Gone,
+            wal: self.look_at_wal()?,
         };
         Ok(())
+    }
+
+    fn look_at_wal(&self) -> Result<Wal> {
+        let (before, stamp) = (self.observed.wal, self.files.wal_stamp()?);
+        let Some(index) = self.files.wal_index()? else { return Ok(before) };
+        let end = Some((index.salt, index.mx_frame));
+        // What a transaction has written and not committed lies beyond the end.
+        let is_copy = end == before.end
+            && (before.is_copy
+                || stamp != before.stamp && self.files.is_end_of_wal(&index, self.page_size)?);
+        Ok(Wal { stamp, end, is_copy })
     }
 
     /// A WAL or wal-index without a name is used on, by the application as by us: to open another beside it would tear the
@@ -300,12 +324,9 @@ impl Live {
             self.files.checkpoints()?.is_some_and(|now| Some(now) == self.observed.checkpoints);
         let Some(index) = self.files.wal_index()? else { return Ok(()) };
         let is_drained = index.mx_frame > 0 && index.backfilled >= index.mx_frame;
-        // An operator may have put another WAL there under the same inode.
-        if is_as_before
-            && is_drained
-            && !self.is_opened_anew()
-            && self.files.is_end_of_wal(&index, self.page_size)?
-        {
+        // An operator may have put another WAL there under the same inode, or the same one together with an older database file.
+        let is_ours = !self.look_at_wal()?.is_copy && self.files.is_end_of_wal(&index, self.page_size)?;
+        if is_as_before && is_drained && is_ours && !self.is_opened_anew() {
             self.turns.empty_wal(&self.observed.stamp)?;
         }
         Ok(())

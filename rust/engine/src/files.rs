@@ -154,6 +154,11 @@ impl LiveFiles {
         self.db.0.metadata().map(|metadata| Stamp::of(&metadata)).context("stat", self.path())
     }
 
+    /// When the WAL was written last, whatever its name is by now.
+    pub(crate) fn wal_stamp(&self) -> Result<Stamp> {
+        self.wal.file.metadata().map(|metadata| Stamp::of(&metadata)).context("stat", &self.paths[1])
+    }
+
     /// What checkpoints have left in the wal-index; `None` while it is being written.
     pub(crate) fn checkpoints(&self) -> Result<Option<Checkpoints>> {
         Ok(self.read_wal_index()?.map(|index| Checkpoints::of(&index)))
