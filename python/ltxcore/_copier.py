@@ -18,7 +18,7 @@ from ltxcore._survey import Survey
 from ltxcore._watchdog import WatchedCall
 from ltxcore.clients.file import native
 from ltxcore.errors import Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
-from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, parse_filename
+from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 
 if TYPE_CHECKING:
     import logging
@@ -86,7 +86,7 @@ class Copier:
             self._replica.client.init()
             known = bool(self.survey.files.sizes)
             with self._uploading:
-                self._baseline = position(self._replica.client, self._newest_local(), is_empty_odd=known)
+                self._baseline = position(self._replica.client, is_empty_odd=known)
         self.survey.forget()
         return self._baseline
 
@@ -275,12 +275,3 @@ class Copier:
         bound = None if wanted is None else TXID(wanted)
         self.survey.limit(bound)
         return bound
-
-    def _newest_local(self) -> TXID:
-        """By the names of the local files: the engine, which knows better, is not open yet."""
-        newest = TXID(0)
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._meta_path / "ltx" / "0"):
-                with contextlib.suppress(FormatError):
-                    newest = max(newest, parse_filename(name)[1])
-        return newest

@@ -254,7 +254,10 @@ class Reconciler:
     def _send_missing(self, mine: dict[int, int], sent: TXID, send: Callable[[TXID], bool]) -> None:
         """Send the local files that the replica does not have, and say so if it has had them."""
         files = self._survey.files
-        had = max([sent, *(key[2] for key in files.sizes if key not in files.damaged)])
+        # A snapshot may be ahead of the files that it holds.
+        had = max(
+            [sent, *(key[2] for key in files.sizes if key[0] < SNAPSHOT_LEVEL and key not in files.damaged)]
+        )
         missing = [TXID(txid) for txid in _uncovered(files, mine)]
         lost = [txid for txid in missing if txid <= had]
         if lost:

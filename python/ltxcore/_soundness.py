@@ -19,23 +19,22 @@ LONG_REST = 1.0
 _FAR_AWAY = 1 << 63
 
 
-def position(client: ReplicaClient, local: TXID, *, is_empty_odd: bool) -> TXID:
-    """Where a history goes on whose newest local file is ``local``, listed now: after the last TXID of the replica.
+def position(client: ReplicaClient, *, is_empty_odd: bool) -> TXID:
+    """Where a history goes on, listed now: after the last TXID of the replica.
 
     What a restore reaches counts, and what lies beyond a hole as well, if it is what its name says: under its TXIDs
-    there must be no other files ever.
+    there must be no other files ever, or a restore would take these for what follows.
 
     Args:
         client: the replica.
-        local: the newest local TXID.
         is_empty_odd: there were files a while ago, so that an empty listing is not believed at once.
     """
     files = Inventory.of(client)
     if is_empty_odd and not files.sizes:
         time.sleep(LONG_REST)
         files = Inventory.of(client)
-    ahead = newest_sound(client, files, local)
-    return max(files.sound_reach(), TXID(ahead[2] if ahead is not None else 0))
+    newest = newest_sound(client, files, TXID(0))
+    return max(files.sound_reach(), TXID(newest[2] if newest is not None else 0))
 
 
 def newest_sound(client: ReplicaClient, files: Inventory, above: TXID) -> Key | None:

@@ -91,6 +91,8 @@ impl Observed {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Doubt {
     is_open: bool,
+    /// The end of the WAL when it was opened: who commits later uses the file, and has not replaced it.
+    end: Option<(Salt, u32)>,
     /// When the pages may be compared again, though nobody asks.
     not_before: Option<Instant>,
     /// Frames read since the pages were compared last.
@@ -122,13 +124,13 @@ impl Live {
             return Ok(());
         }
         let Some(sums) = &self.sums else { return Ok(()) };
-        let mut differing = None;
+        let mut differs = self.files.has_other_page_size(self.page_size);
         scan(&self.view_at_position()?, Wanted::Differing(sums), |batch| {
-            differing = differing.or(batch.pages().next().map(|(pgno, ..)| pgno));
+            differs |= batch.pages().next().is_some();
             Ok(())
         })?;
         self.doubt = Doubt { not_before: Some(now + now.elapsed() * SHARE), ..Doubt::default() };
-        if differing.is_some() {
+        if differs {
             // What was seen last is not the file that was followed.
             self.observed.stamp = Stamp::default();
             return Err(Error::Changed { path: self.path().to_owned(), what: WRITTEN });
@@ -148,13 +150,19 @@ impl Live {
         }
         let now = self.observe()?;
         let is_ours = done.left(&now.stamp);
-        let by_another = || {
-            let moved = now.checkpoints.is_none_or(|found| found.backfilled != done.result.checkpointed);
-            Ok::<_, Error>(moved || self.files.checkpoint_runs()?)
+        let has_moved = |found: Option<Checkpoints>| {
+            found.is_none_or(|found| found.backfilled != done.result.checkpointed)
         };
-        if is_ours || by_another()? {
+        // In this order: one that ends in between is seen by the last.
+        let by_another = || {
+            let runs = has_moved(now.checkpoints) || self.files.checkpoint_runs()?;
+            Ok::<_, Error>(runs || has_moved(self.checkpoints_now()?))
+        };
+        if is_ours {
             self.observed = now;
-            self.doubt.is_open |= !is_ours;
+        } else if by_another()? {
+            self.observed = now;
+            self.doubt = Doubt { is_open: true, end: self.look_at_wal()?.end, ..self.doubt };
         } else {
             // No trace excuses that, so the next look says so.
             self.observed = Observed { stamp: Stamp::default(), ..now };
@@ -191,7 +199,10 @@ impl Live {
         if stamp != self.observed.stamp && !self.is_by_checkpoint(checkpoints)? {
             return Err(changed(WRITTEN));
         }
-        self.doubt.is_open |= stamp != self.observed.stamp;
+        let wal = self.look_at_wal()?;
+        if stamp != self.observed.stamp {
+            self.doubt = Doubt { is_open: true, end: wal.end, ..self.doubt };
+        }
         self.tell_of_removed(names);
         self.observed = Observed {
             stamp,
@@ -199,8 +210,13 @@ impl Live {
             quiet_turn: self.quiet_turn(),
             wal_is_gone: names.wal == Name::Gone,
             shm_is_gone: names.shm == Name::Gone,
-            wal: self.look_at_wal()?,
+            wal,
         };
+        if self.observed.wal_is_gone && self.doubt_forbids_moving() {
+            // Its frames may hide whatever was copied over the file: only what has names counts.
+            let what = "the wal was removed after the database file was written";
+            return Err(Error::Changed { path: self.path().to_owned(), what });
+        }
         Ok(())
     }
 
@@ -303,8 +319,8 @@ impl Live {
         let has_read_all = self.position.cursor.zip(index).is_some_and(|(cursor, index)| {
             cursor.header.salt == index.salt && cursor.frames() == u64::from(index.mx_frame)
         });
-        if names.wal == Name::Same || names.shm != Name::Same || !has_read_all || self.position.lost.is_some()
-        {
+        let is_proved = self.position.lost.is_none() && self.frames_are_trusted();
+        if names.wal == Name::Same || names.shm != Name::Same || !has_read_all || !is_proved {
             return Ok(());
         }
         self.turns.rollback()?;
@@ -339,9 +355,17 @@ impl Live {
         (index.backfilled < index.mx_frame).then_some(index.salt)
     }
 
+    /// Whether nothing may be moved before the pages are compared: somebody else may have written the file, and nobody has used it
+    /// since. Where comparing is not cheap that is not waited for.
+    pub(crate) fn doubt_forbids_moving(&self) -> bool {
+        let is_cheap = u64::from(self.position.commit.get()) <= MANY_PAGES;
+        self.doubt.is_open && is_cheap && self.doubt.end == self.observed.wal.end
+    }
+
     /// Moves what a WAL without a name holds into the database file, as its last connection would.
     pub(crate) fn save_nameless_wal(&mut self) -> Result<()> {
-        if self.observed.wal_is_gone && !self.pace.wal_is_drained() && self.frames_are_trusted() {
+        let may_move = self.frames_are_trusted() && !self.doubt_forbids_moving();
+        if self.observed.wal_is_gone && !self.pace.wal_is_drained() && may_move {
             self.move_frames()?;
         }
         Ok(())

@@ -139,7 +139,8 @@ impl Database {
         self.on_live(&mut state, |live| {
             live.verify_files()?;
             live.leap()?;
-            if !live.frames_are_trusted() {
+            live.settle_doubt(true)?;
+            if !live.frames_are_trusted() || live.doubt_forbids_moving() {
                 return Ok(CheckpointResult::BUSY);
             }
             if mode != CheckpointMode::Passive && live.seal(patience)? != Sealed::Drained {
@@ -258,6 +259,7 @@ impl Database {
         live.verify_files()?;
         live.leap()?;
         live.emit()?;
+        live.settle_doubt(true)?;
         live.close()
     }
 
@@ -368,7 +370,7 @@ impl Live {
     fn close(mut self) -> Result<()> {
         let is_unchanged = self.verify_files().is_ok();
         self.flush_sums()?;
-        let tidy = is_unchanged && self.frames_are_trusted();
+        let tidy = is_unchanged && self.frames_are_trusted() && !self.doubt_forbids_moving();
         let Self { turns, observed, .. } = self;
         if tidy { turns.close(&observed.stamp) } else { Ok(()) }
     }

@@ -132,8 +132,9 @@ impl Live {
     /// The database file as it was when it was looked at last.
     pub(crate) fn place(&self) -> Place {
         let is_whole = self.pending.is_empty() && self.position.lost.is_none() && self.pace.wal_is_drained();
-        // While there is a doubt, what is there now is no proof of anything later on.
-        let stamp = if self.doubt.is_open() { Stamp::default() } else { self.observed.stamp };
+        // While there is a doubt, what is there now is no proof of anything later on; nor is it where the WAL may be another one's.
+        let is_proved = !self.doubt.is_open() && self.frames_are_trusted();
+        let stamp = if is_proved { self.observed.stamp } else { Stamp::default() };
         Place { stamp, is_whole }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ltx::{PageCount, PageSize, ReadAt};
 use osvfs::{FileId, LockBytes, LockedBy, PooledFile, Stamp};
-use wal::{Cursor, FrameHeader, WalHeader, WalIndex, WalReader, frame_offset};
+use wal::{Cursor, DbHeader, FrameHeader, WalHeader, WalIndex, WalReader, frame_offset};
 
 use crate::continuity::Checkpoints;
 use crate::error::{Context, Error, Result};
@@ -293,6 +293,13 @@ impl LiveFiles {
     /// Length of the WAL file in bytes.
     pub(crate) fn wal_size(&self) -> Result<u64> {
         self.wal.len().context("read", &self.paths[1])
+    }
+
+    /// Whether the database file has the header of a database with another page size.
+    pub(crate) fn has_other_page_size(&self, page_size: PageSize) -> bool {
+        // There may be no header yet, while page 1 is in the WAL alone.
+        let header = DbHeader::read(&self.db).ok().flatten();
+        header.is_some_and(|header| header.page_size != page_size)
     }
 
     /// Length of the database file in whole pages.

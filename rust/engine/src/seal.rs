@@ -247,6 +247,7 @@ impl Live {
             && !self.snapshots.is_any()
             && now >= self.pace.seal_not_before
             && self.frames_are_trusted()
+            && !self.doubt_forbids_moving()
     }
 
     /// Moves every frame into the database file and lets the next writer begin the WAL anew.
