@@ -212,8 +212,8 @@ impl Live {
             shm_is_gone: names.shm == Name::Gone,
             wal,
         };
-        if self.observed.wal_is_gone && self.doubt_forbids_moving() {
-            // Its frames may hide whatever was copied over the file: only what has names counts.
+        if self.observed.wal_is_gone && (self.doubt_forbids_moving() || !self.frames_are_trusted()) {
+            // Nobody has used its frames beside this file, and they may hide what was copied over it: only what has names counts.
             let what = "the wal was removed after the database file was written";
             return Err(Error::Changed { path: self.path().to_owned(), what });
         }
