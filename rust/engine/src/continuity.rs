@@ -25,9 +25,9 @@ use crate::scan::{Wanted, scan};
 /// How often a wal-index that is being written is read again, and after which pause.
 const INDEX_TRIES: u32 = 20;
 const INDEX_WAIT: Duration = Duration::from_micros(50);
-/// A database of so many pages is compared whenever somebody asks,
+/// A database of so many pages is compared at once,
 const FEW_PAGES: u64 = 4096;
-/// one of so many when it rests, if that takes no more than one part of the time in
+/// one of so many if that takes no more than one part of the time in
 const MANY_PAGES: u64 = 65536;
 const SHARE: u32 = 100;
 /// and a larger one when so many pages have to be read for each frame that was read since the last time.
@@ -93,7 +93,7 @@ pub(crate) struct Doubt {
     is_open: bool,
     /// The end of the WAL when it was opened: who commits later uses the file, and has not replaced it.
     end: Option<(Salt, u32)>,
-    /// When the pages may be compared again, though nobody asks.
+    /// When the pages of a database that is not small may be compared again.
     not_before: Option<Instant>,
     /// Frames read since the pages were compared last.
     pub(crate) frames: u64,
@@ -107,18 +107,14 @@ impl Doubt {
 
 impl Live {
     /// Compares the database with the newest L0 file, if its file may hold what no checkpoint has written. To be called when
-    /// nothing that was read is waiting, in a transaction that began no later than that; `asked`: somebody waits for the answer.
+    /// nothing that was read is waiting, in a transaction that began no later than that.
     ///
     /// # Errors
     /// [`Error::Changed`] when a page differs.
-    pub(crate) fn settle_doubt(&mut self, asked: bool) -> Result<()> {
+    pub(crate) fn settle_doubt(&mut self) -> Result<()> {
         let (pages, now) = (u64::from(self.position.commit.get()), Instant::now());
         let may_rest = self.doubt.not_before.is_some_and(|at| now < at);
-        let affordable = match (may_rest, asked) {
-            (false, _) => MANY_PAGES,
-            (true, true) => FEW_PAGES,
-            (true, false) => 0,
-        };
+        let affordable = if may_rest { FEW_PAGES } else { MANY_PAGES };
         let is_worth_it = pages <= affordable.max(self.doubt.frames.saturating_mul(PAGES_PER_FRAME));
         if !self.doubt.is_open || !is_worth_it || self.position.lost.is_some() || !self.pending.is_empty() {
             return Ok(());
@@ -355,11 +351,15 @@ impl Live {
         (index.backfilled < index.mx_frame).then_some(index.salt)
     }
 
+    /// Whether the pages will be compared without a further commit.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_open && u64::from(self.position.commit.get()) <= MANY_PAGES && self.sums.is_some()
+    }
+
     /// Whether nothing may be moved before the pages are compared: somebody else may have written the file, and nobody has used it
     /// since. Where comparing is not cheap that is not waited for.
     pub(crate) fn doubt_forbids_moving(&self) -> bool {
-        let is_cheap = u64::from(self.position.commit.get()) <= MANY_PAGES;
-        self.doubt.is_open && is_cheap && self.doubt.end == self.observed.wal.end
+        self.is_in_doubt() && self.doubt.end == self.observed.wal.end
     }
 
     /// Moves what a WAL without a name holds into the database file, as its last connection would.

@@ -118,7 +118,7 @@ impl Database {
             live.verify_files()?;
             live.emit()?;
             live.save_nameless_wal()?;
-            live.settle_doubt(true)?;
+            live.settle_doubt()?;
             Ok(live.pos())
         })
     }
@@ -139,7 +139,7 @@ impl Database {
         self.on_live(&mut state, |live| {
             live.verify_files()?;
             live.leap()?;
-            live.settle_doubt(true)?;
+            live.settle_doubt()?;
             if !live.frames_are_trusted() || live.doubt_forbids_moving() {
                 return Ok(CheckpointResult::BUSY);
             }
@@ -259,7 +259,7 @@ impl Database {
         live.verify_files()?;
         live.leap()?;
         live.emit()?;
-        live.settle_doubt(true)?;
+        live.settle_doubt()?;
         live.close()
     }
 

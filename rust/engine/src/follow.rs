@@ -176,9 +176,10 @@ impl Live {
         let due = self.due(now);
         if due.is_none_or(|due| due > now) {
             if read == 0 && self.pace.pauses(now) {
-                self.settle_doubt(false)?;
+                self.settle_doubt()?;
             }
-            return Ok(Look { emitted: false, busy: read > 0, settled: self.is_settled(), due });
+            let settled = self.is_settled() && !self.is_in_doubt();
+            return Ok(Look { emitted: false, busy: read > 0, settled, due });
         }
         if self.position.lost.is_some() {
             self.emit()?;
