@@ -8,8 +8,8 @@
 //! is on read-lock slot 0 no checkpoint can write at all, and no trace excuses a change.
 //!
 //! A checkpoint of the application may hide what was written right after it: an application that is stopped moves its WAL, and a
-//! backup comes over the file a moment later. So after such a change the pages are compared as well, at once where that takes no
-//! more than a few times the work of the checkpoint, else when enough was written to be worth it.
+//! backup comes over the file a moment later. So after such a change the pages are compared as well, at once in a small database,
+//! else when that takes a small part of the time, or enough was written to be worth it. Until then no frame is moved into the file.
 
 use std::time::{Duration, Instant};
 
@@ -126,12 +126,18 @@ impl Live {
             Ok(())
         })?;
         self.doubt = Doubt { not_before: Some(now + now.elapsed() * SHARE), ..Doubt::default() };
-        if differs {
-            // What was seen last is not the file that was followed.
-            self.observed.stamp = Stamp::default();
-            return Err(Error::Changed { path: self.path().to_owned(), what: WRITTEN });
-        }
-        Ok(())
+        if differs { Err(self.written_by_others()) } else { Ok(()) }
+    }
+
+    /// A file that another one was copied over may make no sense before its pages are compared: that settles the doubt as well.
+    pub(crate) fn explain(&mut self, error: Error) -> Error {
+        if self.doubt.is_open && error.is_corrupt() { self.written_by_others() } else { error }
+    }
+
+    fn written_by_others(&mut self) -> Error {
+        // What was seen last is not the file that was followed.
+        self.observed.stamp = Stamp::default();
+        Error::Changed { path: self.path().to_owned(), what: WRITTEN }
     }
 
     /// Right after a checkpoint of ours: what it has written is no matter of doubt, what was written besides is. Where somebody was

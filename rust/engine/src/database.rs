@@ -309,7 +309,7 @@ impl Database {
             let Some(live) = self.live(state)? else {
                 return Err(Error::NotReady { path: self.options.path.clone() });
             };
-            match work(live) {
+            match work(live).map_err(|error| live.explain(error)) {
                 Err(Error::Changed { what, .. }) => {
                     let path = self.options.path.display();
                     self.notices

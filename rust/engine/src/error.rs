@@ -143,6 +143,18 @@ impl Error {
         }
     }
 
+    /// Whether what was read makes no sense, as where one file was copied over another.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Sqlite { source, .. } => {
+                matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+            }
+            Self::Wal { source, .. } => !matches!(source, wal::Error::Io { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether the disk is full, or a quota reached.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
