@@ -105,3 +105,22 @@ def test_a_file_that_is_being_uploaded_when_it_is_lost_keeps_its_txid(
         application.execute("INSERT INTO t VALUES (3)")
         db.wait(timeout=10)
         assert restored(tmp_path / "replica", tmp_path / "out.db") == [(1,), (2,), (3,)]
+
+
+def test_a_new_history_begins_above_what_lies_beyond_a_hole(
+    tmp_path: Path, application: sqlite3.Connection
+) -> None:
+    """It began at 1, and the old files beyond the hole were taken for what follows: the rows were gone."""
+    replica = tmp_path / "replica"
+    with ltxcore.DB(tmp_path / "app.db", replica=replica) as db:
+        for value in range(4):
+            application.execute("INSERT INTO t VALUES (?)", (value,))
+            top = db.wait(timeout=10).txid
+    sorted((replica / "ltx/0").iterdir())[0].unlink()
+    for path in (db.meta_path / "ltx/0").iterdir():
+        os.truncate(path, 10)
+    for value in range(4, 8):
+        application.execute("INSERT INTO t VALUES (?)", (value,))
+    with db:
+        assert db.wait(timeout=10).txid == top + 1
+        assert restored(replica, tmp_path / "out.db") == [(value,) for value in range(8)]

@@ -1,15 +1,14 @@
 """Files of another database in a replica: what a restore would read of them is not taken for ours."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 import ltxcore
-from ltxcore import DB
+from ltxcore import DB, FileClient
 from ltxcore.errors import FormatError, LTXFileExistsError, ReplicaTimeoutError
 
-from tests.unit.databases import CREATE, eventually, insert
+from tests.unit.databases import CREATE, eventually, insert, restored
 from tests.unit.memory import run_sql
 
 
@@ -46,28 +45,24 @@ def replicate_to(database: Path, replica: Path, values: range) -> None:
             db.wait(timeout=10)
 
 
-def restored(replica: Path, tmp_path: Path) -> list[int]:
-    output = tmp_path / "out.db"
-    ltxcore.restore(replica, output, overwrite=True)
-    connection = sqlite3.connect(output)
-    try:
-        return [row[0] for row in connection.execute("SELECT * FROM t ORDER BY 1")]
-    finally:
-        connection.close()
+@pytest.fixture
+def mine(database: Path, replica: Path) -> Path:
+    """A database whose replica holds six rows."""
+    fill(database, "mine")
+    replicate_to(database, replica, range(6))
+    return database
 
 
 @pytest.mark.parametrize("running", [False, True])
 def test_the_replica_of_another_database_is_not_gone_on_with(
-    database: Path, replica: Path, other: Path, tmp_path: Path, running: bool
+    mine: Path, replica: Path, other: Path, tmp_path: Path, running: bool
 ) -> None:
-    fill(database, "mine")
-    replicate_to(database, replica, range(6))
-    db = DB(database, replica=replica)
+    db = DB(mine, replica=replica)
     if running:
         db.open()
     replica.rename(tmp_path / "aside")
     other.rename(replica)
-    insert(database, 6)
+    insert(mine, 6)
     if running:
         with pytest.raises(ReplicaTimeoutError, match="another history"):
             db.wait(timeout=3)
@@ -81,11 +76,9 @@ def test_the_replica_of_another_database_is_not_gone_on_with(
 
 @pytest.mark.parametrize("running", [False, True])
 def test_a_stray_snapshot_of_another_database_is_told_of(
-    database: Path, replica: Path, other: Path, tmp_path: Path, running: bool
+    mine: Path, replica: Path, other: Path, tmp_path: Path, running: bool
 ) -> None:
-    fill(database, "mine")
-    replicate_to(database, replica, range(6))
-    db = DB(database, replica=replica)
+    db = DB(mine, replica=replica)
     if running:
         db.open()
         db.wait(timeout=10)
@@ -103,7 +96,7 @@ def test_a_stray_snapshot_of_another_database_is_told_of(
     stray.unlink()
     with db:
         db.wait(timeout=10)
-    assert restored(replica, tmp_path) == list(range(6))
+    assert restored(FileClient(replica), tmp_path) == list(range(6))
 
 
 def test_a_snapshot_that_was_made_elsewhere_is_compared_and_used(
@@ -113,7 +106,7 @@ def test_a_snapshot_that_was_made_elsewhere_is_compared_and_used(
     replicate_to(database, replica, range(4))
     ltxcore.Replica(replica).compact(1)
     replicate_to(database, replica, range(4, 6))
-    assert restored(replica, tmp_path) == list(range(6))
+    assert restored(FileClient(replica), tmp_path) == list(range(6))
     assert not list((replica / "ltx").glob("9/*.ltx"))
 
 
@@ -130,5 +123,5 @@ def test_damage_that_a_compaction_finds_is_healed(database: Path, replica: Path,
         with pytest.raises(FormatError):
             db.compact(1)
         db.wait(timeout=10)
-        assert restored(replica, tmp_path) == list(range(4))
+        assert restored(FileClient(replica), tmp_path) == list(range(4))
         eventually(lambda: db.status().is_current)

@@ -114,18 +114,24 @@ fn a_database_in_use_has_decided_already() {
     assert!(!replicator.checkpoint(CheckpointMode::Truncate).unwrap().busy);
 }
 
+/// 300 rows in the database file, seven more in the WAL, and a replicator that has seen them.
+fn followed() -> (Bench, Connection, Database) {
+    let bench = Bench::new();
+    let app = bench.app();
+    create(&app);
+    insert(&app, 300);
+    checkpoint(&app, "TRUNCATE");
+    let replicator = bench.replicator(0);
+    insert(&app, 7);
+    replicator.sync().unwrap();
+    (bench, app, replicator)
+}
+
 #[test]
 fn a_wal_that_an_operator_has_written_is_left_to_the_application() {
     // An earlier database and its WAL are copied over both, in either order, at rest and not.
     for (names, rests) in [(["", "-wal"], false), (["-wal", ""], false), (["", "-wal"], true)] {
-        let bench = Bench::new();
-        let app = bench.app();
-        create(&app);
-        insert(&app, 300);
-        checkpoint(&app, "TRUNCATE");
-        let replicator = bench.replicator(0);
-        insert(&app, 7);
-        replicator.sync().unwrap();
+        let (bench, app, replicator) = followed();
         let path = |suffix: &str| bench.dir.path().join(format!("app.db{suffix}"));
         let pair = ["", "-wal"].map(|suffix| fs::read(path(suffix)).unwrap());
         insert(&app, 30);
@@ -154,14 +160,7 @@ fn a_wal_that_an_operator_has_written_is_left_to_the_application() {
 
 #[test]
 fn a_wal_that_was_emptied_does_not_fail_the_application() {
-    let bench = Bench::new();
-    let app = bench.app();
-    create(&app);
-    insert(&app, 300);
-    checkpoint(&app, "TRUNCATE");
-    let replicator = bench.replicator(0);
-    insert(&app, 7);
-    replicator.sync().unwrap();
+    let (bench, app, replicator) = followed();
     drop(app);
     fs::write(bench.dir.path().join("app.db-wal"), b"").unwrap();
     let txid = replicator.sync().unwrap().txid.get();
