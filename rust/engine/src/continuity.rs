@@ -53,7 +53,7 @@ impl Checkpoints {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Observed {
     pub(crate) stamp: Stamp,
-    checkpoints: Option<Checkpoints>,
+    pub(crate) checkpoints: Option<Checkpoints>,
     /// The turn that was ours then, if it keeps every checkpoint from writing.
     quiet_turn: Option<u64>,
     /// The WAL has no name any more: what is in it alone is in no database that anybody else could open.
@@ -65,12 +65,12 @@ pub(crate) struct Observed {
 
 /// The WAL when it was looked at last.
 #[derive(Clone, Copy, Debug, Default)]
-struct Wal {
+pub(crate) struct Wal {
     stamp: Stamp,
     /// Generation and newest frame, as the wal-index had them.
     end: Option<(Salt, u32)>,
     /// It was written since that was its end, and no frame was appended: it is somebody's copy, perhaps of the same content.
-    is_copy: bool,
+    pub(crate) is_copy: bool,
 }
 
 impl Observed {
@@ -103,6 +103,13 @@ impl Doubt {
     pub(crate) fn is_open(&self) -> bool {
         self.is_open
     }
+}
+
+/// Whether both are known, and as much of the same WAL is in the database file.
+fn has_moved_as_far(found: Option<Checkpoints>, expected: Option<Checkpoints>) -> bool {
+    found.zip(expected).is_some_and(|(found, expected)| {
+        (found.salt, found.backfilled) == (expected.salt, expected.backfilled)
+    })
 }
 
 impl Live {
@@ -143,22 +150,29 @@ impl Live {
     /// Right after a checkpoint of ours: what it has written is no matter of doubt, what was written besides is. Where somebody was
     /// in the way, the next look finds who.
     pub(crate) fn observe_own_checkpoint(&mut self, done: &Checkpointed) -> Result<()> {
+        let before = self.observed;
         if done.is_refused() {
-            // It has left a trace nevertheless, which excuses nothing.
-            self.observed.checkpoints = self.checkpoints_now()?;
+            // How far it meant to go excuses nothing. What others have moved since the last look does.
+            let now = self.checkpoints_now()?;
+            let marked = before.checkpoints.zip(now);
+            self.observed.checkpoints =
+                marked.map_or(now, |(before, now)| Some(Checkpoints { attempted: now.attempted, ..before }));
         }
         if done.result.busy {
             return Ok(());
         }
         let now = self.observe()?;
         let is_ours = done.left(&now.stamp);
-        let has_moved = |found: Option<Checkpoints>| {
-            found.is_none_or(|found| found.backfilled != done.result.checkpointed)
-        };
+        // Another checkpoint may have moved everything before ours began.
+        let moved_nothing = done.left(&before.stamp);
+        let expected = before.checkpoints.map(|before| Checkpoints {
+            backfilled: if moved_nothing { before.backfilled } else { done.result.checkpointed },
+            ..before
+        });
         // In this order: one that ends in between is seen by the last.
         let by_another = || {
-            let runs = has_moved(now.checkpoints) || self.files.checkpoint_runs()?;
-            Ok::<_, Error>(runs || has_moved(self.checkpoints_now()?))
+            let runs = !has_moved_as_far(now.checkpoints, expected) || self.files.checkpoint_runs()?;
+            Ok::<_, Error>(runs || !has_moved_as_far(self.checkpoints_now()?, expected))
         };
         if is_ours {
             self.observed = now;
@@ -198,7 +212,7 @@ impl Live {
             return Err(changed("the wal was written by something other than SQLite"));
         }
         let stamp = self.files.stamp()?;
-        if stamp != self.observed.stamp && !self.is_by_checkpoint(checkpoints)? {
+        if stamp != self.observed.stamp && self.is_by_checkpoint(checkpoints)? == Some(false) {
             return Err(changed(WRITTEN));
         }
         let wal = self.look_at_wal()?;
@@ -222,7 +236,7 @@ impl Live {
         Ok(())
     }
 
-    fn look_at_wal(&self) -> Result<Wal> {
+    pub(crate) fn look_at_wal(&self) -> Result<Wal> {
         let (before, stamp) = (self.observed.wal, self.files.wal_stamp()?);
         let Some(index) = self.files.wal_index()? else { return Ok(before) };
         let end = Some((index.salt, index.mx_frame));
@@ -247,21 +261,18 @@ impl Live {
         }
     }
 
-    /// Whether a checkpoint explains that the database file changed since the last look, before which `seen` was read.
-    fn is_by_checkpoint(&self, seen: Option<Checkpoints>) -> Result<bool> {
+    /// Whether a checkpoint explains that the database file changed since the last look, before which `seen` was read. `None` when
+    /// the wal-index is being written for so long that nobody can tell.
+    pub(crate) fn is_by_checkpoint(&self, seen: Option<Checkpoints>) -> Result<Option<bool>> {
         if self.observed.quiet_turn.is_some() && self.observed.quiet_turn == self.quiet_turn() {
-            return Ok(false);
+            return Ok(Some(false));
         }
         let before = self.observed.checkpoints;
-        if seen.is_some() && seen != before {
-            return Ok(true);
-        }
-        if self.files.checkpoint_runs()? {
-            return Ok(true);
+        if seen.is_some() && seen != before || self.files.checkpoint_runs()? {
+            return Ok(Some(true));
         }
         // It may have ended between the two looks.
-        let again = self.checkpoints_now()?;
-        Ok(again.is_some() && again != before)
+        Ok(self.checkpoints_now()?.map(|again| Some(again) != before))
     }
 
     /// The turn in which no checkpoint can write: its transaction began when the whole WAL was in the database file, so that it
@@ -278,76 +289,6 @@ impl Live {
             std::thread::sleep(INDEX_WAIT);
         }
         Ok(None)
-    }
-
-    /// Before everything is let go because something changed underneath. Nothing is written into the database file unless it is
-    /// proved to be the one that the frames belong to. The generation of the WAL is returned whose frames may belong to
-    /// another file than the one beside them.
-    pub(crate) fn let_go(&mut self) -> Option<Salt> {
-        let is_ours = self.has_own_content().unwrap_or(false);
-        let is_gone = self.files.names().is_ok_and(|names| names.db == Name::Gone);
-        if self.position.lost.is_none() && (is_ours || is_gone) {
-            // What was committed can still be read from the WAL that is open here. Beside another database file its frames may
-            // be those of that one already.
-            let saved = self.catch_up().and_then(|_| self.emit_read());
-            self.tell_of_failure("its last commits could not be saved", saved);
-        }
-        let left = if is_ours { self.save_replaced_wal() } else { self.empty_stale_wal() };
-        self.tell_of_failure("its wal could not be left as it should be", left);
-        if is_ours { self.distrusted } else { self.unproved_frames() }
-    }
-
-    /// What fails while everything is let go is not tried again, and keeps nobody from going on.
-    fn tell_of_failure<T>(&self, what: &str, done: Result<T>) {
-        if let Err(error) = done {
-            self.notices.say(format!("{}: {what}: {error}", self.path().display()));
-        }
-    }
-
-    /// Whether the name still means the file that is open here, with nothing in it that SQLite has not written.
-    fn has_own_content(&self) -> Result<bool> {
-        let checkpoints = self.files.checkpoints()?;
-        if self.files.names()?.db != Name::Same {
-            return Ok(false);
-        }
-        Ok(self.files.stamp()? == self.observed.stamp || self.is_by_checkpoint(checkpoints)?)
-    }
-
-    /// The WAL that we have open has lost its name to another one, the wal-index has not: who opens the database now is told of
-    /// frames that only we can read. Once they are in the database file nobody needs them.
-    fn save_replaced_wal(&mut self) -> Result<()> {
-        let names = self.files.names()?;
-        let index = self.files.wal_index()?;
-        let has_read_all = self.position.cursor.zip(index).is_some_and(|(cursor, index)| {
-            cursor.header.salt == index.salt && cursor.frames() == u64::from(index.mx_frame)
-        });
-        let is_proved = self.position.lost.is_none() && self.frames_are_trusted();
-        if names.wal == Name::Same || names.shm != Name::Same || !has_read_all || !is_proved {
-            return Ok(());
-        }
-        self.turns.rollback()?;
-        self.turns.move_frames(&self.observed.stamp)
-    }
-
-    /// Frames that are in the database file already would be applied once more, to whatever has its name by then, when the
-    /// next connection rebuilds the wal-index. Emptying such a WAL writes to nothing else.
-    fn empty_stale_wal(&mut self) -> Result<()> {
-        let names = self.files.names()?;
-        if names.wal != Name::Same || names.shm != Name::Same || self.files.is_elsewhere() {
-            return Ok(());
-        }
-        self.turns.rollback()?;
-        // A frame that has come since may be of the database that has the name now, and must not be moved into ours.
-        let is_as_before =
-            self.files.checkpoints()?.is_some_and(|now| Some(now) == self.observed.checkpoints);
-        let Some(index) = self.files.wal_index()? else { return Ok(()) };
-        let is_drained = index.mx_frame > 0 && index.backfilled >= index.mx_frame;
-        // An operator may have put another WAL there under the same inode, or the same one together with an older database file.
-        let is_ours = !self.look_at_wal()?.is_copy && self.files.is_end_of_wal(&index, self.page_size)?;
-        if is_as_before && is_drained && is_ours && !self.is_opened_anew() {
-            self.turns.empty_wal(&self.observed.stamp)?;
-        }
-        Ok(())
     }
 
     /// The generation of the WAL, if its frames are not all in the database file. Whether they belong to another one only the
@@ -382,9 +323,8 @@ impl Live {
         let Some(distrusted) = self.distrusted else { return true };
         self.position.cursor.is_some_and(|cursor| cursor.header.salt != distrusted)
     }
-
-    /// Whether somebody uses the database that has taken the place of ours. Then the WAL may be theirs already.
-    fn is_opened_anew(&self) -> bool {
-        self.files.names().is_ok_and(|names| names.db != Name::Same) && self.files.is_successor_in_use()
-    }
 }
+
+#[cfg(test)]
+#[path = "continuity_tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@ mod error;
 mod files;
 mod follow;
 mod integrity;
+mod letting_go;
 mod live;
 mod meta_dir;
 mod notices;

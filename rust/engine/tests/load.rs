@@ -99,6 +99,8 @@ fn crash_and_follow(autocheckpoint: u32, crashes: u32) {
             } else {
                 replicator.abandon()
             }
+            let notices = replicator.take_notices();
+            assert!(!notices.iter().any(|notice| notice.contains("other than SQLite")), "{notices:?}");
             thread::sleep(Duration::from_millis(u64::from(n * 53 % 40)));
         }
     });

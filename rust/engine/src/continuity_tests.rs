@@ -1,0 +1,105 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a stranger's writes; no application depends on the locks it drops"
+)]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ltx::TxId;
+use rusqlite::Connection;
+
+use super::*;
+use crate::connection::CheckpointMode;
+use crate::notices::Notices;
+use crate::options::Options;
+
+/// A database with frames that nobody has moved yet, looked at a moment ago.
+struct Scene {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    app: Connection,
+    live: Live,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let app = Connection::open(&path).unwrap();
+        app.execute_batch("PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)")
+            .unwrap();
+        let options = Arc::new(Options::new(&path).unwrap());
+        let live = Live::open(&options, TxId::NONE, None, &Notices::default()).unwrap();
+        let mut scene = Self { _dir: dir, path, app, live };
+        scene.commit();
+        scene.live.leap().unwrap();
+        scene.live.emit().unwrap();
+        scene.live.verify_files().unwrap();
+        scene
+    }
+
+    fn commit(&self) {
+        self.app.execute("INSERT INTO t VALUES (zeroblob(9000))", []).unwrap();
+    }
+
+    fn app_checkpoints(&self) {
+        self.app.query_row("PRAGMA wal_checkpoint", [], |_| Ok(())).unwrap();
+    }
+
+    /// Ours, after a look that is as old as the scene.
+    fn checkpoint(&mut self) -> Checkpointed {
+        let live = &mut self.live;
+        let stamp = live.observed.stamp;
+        let done = live.turns.idle().checkpoint(CheckpointMode::Passive, Duration::ZERO, &stamp).unwrap();
+        live.observe_own_checkpoint(&done).unwrap();
+        done
+    }
+
+    fn others_write(&self) {
+        let content = fs::read(&self.path).unwrap();
+        File::options().write(true).open(&self.path).unwrap().write_all(&content).unwrap();
+    }
+}
+
+#[test]
+fn a_checkpoint_that_was_faster_than_ours_is_no_stranger() {
+    let mut scene = Scene::new();
+    scene.app_checkpoints();
+    let done = scene.checkpoint();
+    assert!(!done.is_refused() && scene.live.doubt.is_open);
+    scene.live.verify_files().unwrap();
+    scene.live.settle_doubt().unwrap();
+}
+
+#[test]
+fn a_checkpoint_that_left_something_to_ours_is_no_stranger() {
+    let mut scene = Scene::new();
+    scene.app_checkpoints();
+    // The transaction that holds the WAL lets ours move this as well.
+    scene.commit();
+    scene.live.leap().unwrap();
+    assert!(scene.checkpoint().is_refused());
+    scene.live.verify_files().unwrap();
+    assert!(scene.live.doubt.is_open);
+}
+
+#[test]
+fn what_a_stranger_wrote_before_ours_is_found() {
+    let mut scene = Scene::new();
+    scene.others_write();
+    assert!(scene.checkpoint().is_refused());
+    assert!(matches!(scene.live.verify_files(), Err(Error::Changed { .. })));
+}
+
+#[test]
+fn what_a_stranger_wrote_with_nothing_left_to_move_is_found() {
+    let mut scene = Scene::new();
+    scene.checkpoint();
+    scene.live.verify_files().unwrap();
+    scene.others_write();
+    assert!(!scene.checkpoint().is_refused());
+    assert!(matches!(scene.live.verify_files(), Err(Error::Changed { .. })));
+}
