@@ -103,3 +103,20 @@ fn what_a_stranger_wrote_with_nothing_left_to_move_is_found() {
     assert!(!scene.checkpoint().is_refused());
     assert!(matches!(scene.live.verify_files(), Err(Error::Changed { .. })));
 }
+
+#[test]
+fn the_first_frames_of_a_wal_are_no_strangers_before_the_index_knows_them() {
+    let mut scene = Scene::new();
+    scene.live.move_frames().unwrap();
+    scene.live.turns.rollback().unwrap();
+    scene.app.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    scene.live.verify_files().unwrap();
+
+    let other = Scene::new();
+    let wal = |scene: &Scene| scene.path.with_file_name("app.db-wal");
+    scene.app.execute_batch("BEGIN IMMEDIATE").unwrap();
+    fs::write(wal(&scene), fs::read(wal(&other)).unwrap()).unwrap();
+    scene.live.verify_files().unwrap();
+    scene.app.execute_batch("ROLLBACK").unwrap();
+    assert!(matches!(scene.live.verify_files(), Err(Error::Changed { .. })), "nobody commits");
+}

@@ -170,6 +170,10 @@ impl LiveFiles {
         if !self.contradicts(&index, page_size)? {
             return Ok(false);
         }
+        // Who commits writes the frames first, and the first frames of a new WAL are in no index before that.
+        if index.mx_frame == 0 && self.is_locked(LockBytes::Write)? {
+            return Ok(false);
+        }
         // SQLite says in the index that it begins the WAL anew, before it does.
         let is_same = |again: WalIndex| (again.salt, again.mx_frame) == (index.salt, index.mx_frame);
         Ok(self.read_wal_index()?.is_some_and(is_same) && self.contradicts(&index, page_size)?)
@@ -202,8 +206,12 @@ impl LiveFiles {
 
     /// Whether a checkpoint is under way.
     pub(crate) fn checkpoint_runs(&self) -> Result<bool> {
-        let found =
-            self.shm.lock_on(LockBytes::Checkpoint).context("look at the locks of", &self.paths[2])?;
+        self.is_locked(LockBytes::Checkpoint)
+    }
+
+    /// Whether somebody has the lock of the wal-index.
+    fn is_locked(&self, bytes: LockBytes) -> Result<bool> {
+        let found = self.shm.lock_on(bytes).context("look at the locks of", &self.paths[2])?;
         Ok(found.is_some())
     }
 

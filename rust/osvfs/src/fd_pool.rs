@@ -222,6 +222,8 @@ pub enum LockBytes {
     Shared,
     /// The dead man's switch of a `-shm` file: locked by every connection that uses it.
     DeadMansSwitch,
+    /// The writer's slot of a `-shm` file.
+    Write,
     /// The checkpointer's slot of a `-shm` file.
     Checkpoint,
 }
@@ -231,6 +233,7 @@ impl LockBytes {
         match self {
             Self::Shared => Range::new(0x4000_0002, 510),
             Self::DeadMansSwitch => Range::new(128, 1),
+            Self::Write => Range::new(120, 1),
             Self::Checkpoint => Range::new(121, 1),
         }
     }
