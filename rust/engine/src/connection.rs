@@ -1,5 +1,6 @@
 //! A connection of our own SQLite to the live database, reduced to what a replicator does with one.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -69,31 +70,65 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    /// Opens the database for reading, locking and checkpoints. Nothing of it is touched yet.
+    /// Opens the database for reading, locking and checkpoints. Nothing of it is touched yet, and what is read is read of the file as
+    /// it is now: once something else has written to it, this connection does not.
     pub(crate) fn open(path: &Path, patience: Duration) -> Result<Self> {
+        let stamp = Stamp::of(&fs::metadata(path).context("stat", path)?);
+        if stamp.size == 0 {
+            // SQLite would make an empty database of it, in the middle of whatever somebody is about to write there.
+            return Err(Error::Changed { path: path.to_owned(), what: "the database file was emptied" });
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let sqlite = open_sqlite(path, flags)?;
+        let conn = Self { sqlite: open_sqlite(path, flags)?, path: path.to_owned() };
+        conn.guard(&stamp)?;
+        let sqlite = &conn.sqlite;
         sqlite.busy_timeout(patience).context("open", path)?;
         // Whoever closes last would otherwise move the WAL into the database and delete it: frames we have not read.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).context("open", path)?;
         for pragma in
             ["PRAGMA wal_autocheckpoint = 0", "PRAGMA synchronous = NORMAL", "PRAGMA cache_size = -64"]
         {
-            run(&sqlite, pragma).context("open", path)?;
+            run(sqlite, pragma).context("open", path)?;
         }
         sqlite.busy_timeout(Duration::ZERO).context("open", path)?;
-        Ok(Self { sqlite, path: path.to_owned() })
+        Ok(conn)
     }
 
-    /// Switches the database to WAL mode unless it is in it already.
-    pub(crate) fn ensure_wal_mode(&self, patience: Duration) -> Result<()> {
-        let mode: String = self.patiently("switch to wal mode", patience, || {
-            self.sqlite.query_row("PRAGMA journal_mode = wal", [], |row| row.get(0))
-        })?;
-        if mode.eq_ignore_ascii_case("wal") {
-            return Ok(());
+    /// Opens the database, and switches it to WAL mode unless it is in it already.
+    pub(crate) fn open_in_wal_mode(path: &Path, patience: Duration) -> Result<Self> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let conn = Self::open(path, patience)?;
+            match conn.ensure_wal_mode() {
+                // Not with the same connection: it may know pages of the file as it was before.
+                Err(Error::Busy { .. } | Error::Changed { .. }) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                done => return done.map(|()| conn),
+            }
         }
-        Err(Error::NotWal { path: self.path.clone(), mode })
+    }
+
+    /// It writes the first page. Without a journal: where the write is refused, because the file is no longer the one that was read,
+    /// nothing may be left that would roll the new one back.
+    fn ensure_wal_mode(&self) -> Result<()> {
+        let switched = self.answer("PRAGMA journal_mode").and_then(|mode| {
+            if mode.eq_ignore_ascii_case("wal") {
+                return Ok(mode);
+            }
+            self.answer("PRAGMA journal_mode = off")?;
+            self.answer("PRAGMA journal_mode = wal")
+        });
+        match switched {
+            Ok(mode) if mode.eq_ignore_ascii_case("wal") => Ok(()),
+            Ok(mode) => Err(Error::NotWal { path: self.path.clone(), mode }),
+            Err(error) if is_busy(&error) => Err(Error::Busy { path: self.path.clone() }),
+            Err(_) if self.is_refused()? => {
+                let what = "the database file was written while it was opened";
+                Err(Error::Changed { path: self.path.clone(), what })
+            }
+            Err(error) => Err(error).context("switch to wal mode", &self.path),
+        }
     }
 
     /// Page size in bytes.
@@ -110,7 +145,7 @@ impl Conn {
 
     /// From here on closing the last connection does what it usually does, if the database file has `stamp` then.
     pub(crate) fn tidy_on_close(&self, stamp: &Stamp) -> Result<()> {
-        self.guard(&stamp.to_string())?;
+        self.guard(stamp)?;
         self.sqlite
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
             .map(drop)
@@ -175,13 +210,11 @@ impl Conn {
         patience: Duration,
         stamp: &Stamp,
     ) -> Result<Checkpointed> {
-        self.guard(&stamp.to_string())?;
+        self.guard(stamp)?;
         self.sqlite.busy_timeout(patience).context("checkpoint", &self.path)?;
         let done = self.sqlite.wal_checkpoint_v2(DEFAULT_NAME, mode.into());
         self.sqlite.busy_timeout(Duration::ZERO).context("checkpoint", &self.path)?;
-        let left: String =
-            self.sqlite.query_row(GUARD, [], |row| row.get(0)).context("checkpoint", &self.path)?;
-        self.guard("")?;
+        let left = self.left()?;
         let is_refused = left == REFUSED;
         let result = match done {
             Ok((frames, moved)) => {
@@ -193,9 +226,24 @@ impl Conn {
         Ok(Checkpointed { result, left })
     }
 
-    /// Lets this connection write to the database file only while that has the stamp; to any, if it is empty.
-    fn guard(&self, stamp: &str) -> Result<()> {
+    /// The stamp that the last write of this connection left, or [`REFUSED`].
+    fn left(&self) -> Result<String> {
+        self.sqlite.query_row(GUARD, [], |row| row.get(0)).context("ask for the last write to", &self.path)
+    }
+
+    fn is_refused(&self) -> Result<bool> {
+        Ok(self.left()? == REFUSED)
+    }
+
+    /// Lets this connection write to the database file only while that has the stamp.
+    fn guard(&self, stamp: &Stamp) -> Result<()> {
         self.sqlite.query_row(&format!("{GUARD} = '{stamp}'"), [], |_| Ok(())).context("open", &self.path)
+    }
+
+    /// What a statement answers, read to the end: that is where it commits.
+    fn answer(&self, sql: &str) -> rusqlite::Result<String> {
+        let mut statement = self.sqlite.prepare(sql)?;
+        statement.query_map([], |row| row.get::<_, String>(0))?.collect()
     }
 
     fn execute(&self, sql: &'static str) -> rusqlite::Result<()> {
@@ -258,14 +306,53 @@ fn run(sqlite: &Connection, sql: &str) -> rusqlite::Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of the test")]
 mod tests {
     use super::*;
 
-    #[test]
-    fn connections_are_over_our_own_vfs() {
+    /// A database in rollback mode.
+    fn database() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_file_that_is_copied_over_is_not_switched_by_who_has_read_the_old_one() {
+        // In the middle of the copy it is empty: what SQLite would make of that is a database without tables.
+        for content in [vec![], fs::read(&database().1).unwrap()] {
+            let (dir, path) = database();
+            let conn = Conn::open(&path, Duration::ZERO).unwrap();
+            fs::write(&path, &content).unwrap();
+            let error = conn.ensure_wal_mode().unwrap_err();
+            assert!(matches!(error, Error::Changed { .. }), "{error}");
+            drop(conn);
+            assert_eq!(fs::read(&path).unwrap(), content);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no journal");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_not_switched() {
+        let (_dir, path) = database();
+        fs::write(&path, []).unwrap();
+        let error = Conn::open_in_wal_mode(&path, Duration::ZERO).err();
+        assert!(matches!(error, Some(Error::Changed { .. })), "{error:?}");
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_database_is_switched() {
+        let (_dir, path) = database();
+        let conn = Conn::open_in_wal_mode(&path, Duration::ZERO).unwrap();
+        conn.begin_read(Duration::ZERO).unwrap();
+        assert_eq!(fs::read(&path).unwrap()[18..20], [2, 2]);
+    }
+
+    #[test]
+    fn connections_are_over_our_own_vfs() {
+        let (_dir, path) = database();
         let conn = Conn::open(&path, Duration::ZERO).unwrap();
         let lock: String = conn.sqlite.query_row("PRAGMA ltx_lock", [], |row| row.get(0)).unwrap();
         assert_eq!(lock, "ofd");

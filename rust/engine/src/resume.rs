@@ -152,11 +152,15 @@ impl Live {
         let sound = |file: &LocalFile| self.meta.sound_header(file.max_txid);
         let mut newest = uploaded.map_or(Ok(None), |at| sound(&files[at]))?;
         let rest = &files[uploaded.map_or(0, |at| at + 1)..];
+        // What is missing here may be in the replica.
+        let mut end = newest.as_ref().map(|last| last.max_txid.max(remote));
         for (at, file) in rest.iter().enumerate() {
-            let joins = newest.is_none() && at == 0 && uploaded.is_none()
-                || newest.as_ref().is_some_and(|last| last.max_txid.next() == Some(file.min_txid));
+            let joins = end.map_or(at == 0 && uploaded.is_none(), |end| end.next() == Some(file.min_txid));
             match sound(file)?.filter(|_| joins) {
-                Some(header) => newest = Some(header),
+                Some(header) => {
+                    end = Some(header.max_txid);
+                    newest = Some(header);
+                }
                 None => {
                     let first = file.min_txid;
                     self.notices.say(format!(
@@ -168,6 +172,8 @@ impl Live {
                 }
             }
         }
+        // Below the end of the replica a TXID must not be used again.
+        let newest = newest.filter(|last| last.max_txid >= remote);
         if newest.is_none() {
             self.meta.remove_all_l0()?;
         }

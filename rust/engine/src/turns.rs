@@ -25,8 +25,7 @@ pub(crate) struct Turns {
 impl Turns {
     /// Opens both connections, makes sure of WAL mode and begins the first transaction.
     pub(crate) fn open(path: &Path, patience: Duration) -> Result<Self> {
-        let conns = [Conn::open(path, patience)?, Conn::open(path, patience)?];
-        conns[0].ensure_wal_mode(patience)?;
+        let conns = [Conn::open_in_wal_mode(path, patience)?, Conn::open(path, patience)?];
         conns[0].begin_read(patience)?;
         Ok(Self { conns, holder: 0, number: 0 })
     }

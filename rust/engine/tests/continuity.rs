@@ -177,6 +177,29 @@ fn a_replica_that_is_ahead_is_continued_with_every_page() {
 }
 
 #[test]
+fn a_file_that_is_lost_here_and_in_the_replica_is_no_end_of_the_chain() {
+    // With TXID 2 in the replica: 3 goes on from there, and 4 from nowhere, but 2 is not used again.
+    for (lost, next) in [(vec![2], 5), (vec![2, 3], 3)] {
+        let bench = Bench::new();
+        let app = bench.app();
+        let replicator = started(&bench, &app);
+        for _ in 3..=4 {
+            insert(&app, 5);
+            replicator.sync().unwrap();
+        }
+        replicator.close().unwrap();
+        let second = fs::read(bench.l0(2)).unwrap();
+        lost.iter().for_each(|txid| fs::remove_file(bench.l0(*txid)).unwrap());
+        insert(&app, 5);
+        let replicator = bench.replicator(2);
+        assert_eq!(replicator.sync().unwrap().txid, TxId::new(next), "{lost:?}");
+        fs::write(bench.l0(2), second).unwrap();
+        let first = if lost.len() == 1 { 1 } else { next };
+        assert_eq!(bench.restore_from(first, next), image(&app), "{lost:?}");
+    }
+}
+
+#[test]
 fn a_newest_file_that_is_torn_is_not_built_upon() {
     let bench = Bench::new();
     let app = bench.app();
