@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::connection::CheckpointMode;
+use crate::letting_go::Frames;
 use crate::notices::Notices;
 use crate::options::Options;
 
@@ -32,7 +33,7 @@ impl Scene {
         app.execute_batch("PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)")
             .unwrap();
         let options = Arc::new(Options::new(&path).unwrap());
-        let live = Live::open(&options, TxId::NONE, None, &Notices::default()).unwrap();
+        let live = Live::open(&options, TxId::NONE, Frames::Sound, &Notices::default()).unwrap();
         let mut scene = Self { _dir: dir, path, app, live };
         scene.commit();
         scene.live.leap().unwrap();

@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use ltx::{PageSize, Pos, TxId};
-use wal::Salt;
 
 use crate::connection::{CheckpointMode, CheckpointResult};
 use crate::emit::Written;
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, has_content};
+use crate::letting_go::Frames;
 use crate::live::Live;
 use crate::meta_dir::LocalFile;
 use crate::notices::Notices;
@@ -48,8 +48,8 @@ pub(crate) struct State {
     pub(crate) awaited: bool,
     /// Files that were let go because their names mean others now. Somebody may still use them.
     left: Option<LiveFiles>,
-    /// See [`Live::distrusted`].
-    distrusted: Option<Salt>,
+    /// What those files left behind.
+    frames: Frames,
     /// How often the files were opened.
     pub(crate) opened: u64,
 }
@@ -285,7 +285,7 @@ impl Database {
             if state.left.as_ref().map_or(Ok(false), LiveFiles::is_left_in_use)? {
                 return Err(Error::LeftInUse { path: self.options.path.clone() });
             }
-            let open = || Live::open(&self.options, remote, state.distrusted, &self.notices);
+            let open = || Live::open(&self.options, remote, state.frames, &self.notices);
             // Files that were exchanged while they were opened are opened once more.
             let live = match open() {
                 Err(Error::Changed { .. }) => open(),
@@ -314,10 +314,10 @@ impl Database {
                     let path = self.options.path.display();
                     self.notices
                         .say(format!("{path}: {what}; its pages are compared with the newest L0 file"));
-                    let distrusted = live.let_go();
+                    let frames = live.let_go();
                     let (txid, files) = (live.position.txid, live.files.clone());
                     state.resume_at = Some(txid);
-                    state.distrusted = distrusted;
+                    state.frames = frames;
                     state.left = Some(files);
                     state.live = None;
                 }

@@ -6,11 +6,23 @@ use crate::error::Result;
 use crate::files::Name;
 use crate::live::Live;
 
+/// What is known of the frames beside a database that was let go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Frames {
+    /// Nothing against them.
+    #[default]
+    Sound,
+    /// Those of this generation may belong to another database file.
+    Unproved(Salt),
+    /// Somebody has written the WAL, and may still be at it.
+    Foreign,
+}
+
 impl Live {
     /// Before everything is let go because something changed underneath. Nothing is written into the database file unless it is
-    /// proved to be the one that the frames belong to. The generation of the WAL is returned whose frames may belong to
-    /// another file than the one beside them.
-    pub(crate) fn let_go(&mut self) -> Option<Salt> {
+    /// proved to be the one that the frames belong to.
+    pub(crate) fn let_go(&mut self) -> Frames {
+        let is_foreign = self.wal_is_foreign().unwrap_or(true);
         let is_ours = self.has_own_content().unwrap_or(false);
         let is_gone = self.files.names().is_ok_and(|names| names.db == Name::Gone);
         if self.position.lost.is_none() && (is_ours || is_gone) {
@@ -21,7 +33,8 @@ impl Live {
         }
         let left = if is_ours { self.save_replaced_wal() } else { self.empty_stale_wal() };
         self.tell_of_failure("its wal could not be left as it should be", left);
-        if is_ours { self.distrusted } else { self.unproved_frames() }
+        let unproved = if is_ours { self.distrusted } else { self.unproved_frames() };
+        if is_foreign { Frames::Foreign } else { unproved.map_or(Frames::Sound, Frames::Unproved) }
     }
 
     /// What fails while everything is let go is not tried again, and keeps nobody from going on.
@@ -29,6 +42,11 @@ impl Live {
         if let Err(error) = done {
             self.notices.say(format!("{}: {what}: {error}", self.path().display()));
         }
+    }
+
+    /// Whether the WAL was written by somebody else, be it with the same content.
+    fn wal_is_foreign(&self) -> Result<bool> {
+        Ok(self.files.wal_was_written(self.page_size)? || self.look_at_wal()?.is_copy)
     }
 
     /// Whether the name still means the file that is open here, with nothing in it that SQLite has not written.

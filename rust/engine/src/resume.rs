@@ -10,6 +10,7 @@ use crate::continuity::{Doubt, Observed};
 use crate::door;
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, Name};
+use crate::letting_go::Frames;
 use crate::live::{Live, Position};
 use crate::meta_dir::{LocalFile, MetaDir};
 use crate::notices::Notices;
@@ -24,11 +25,11 @@ use crate::turns::Turns;
 
 impl Live {
     /// Opens the database and decides where its chain goes on. `remote` is the newest transaction that the replica has,
-    /// `distrusted` a generation of the WAL that may belong to another database file.
+    /// `frames` what is known of the WAL from when it was let go.
     pub(crate) fn open(
         options: &Arc<Options>,
         remote: TxId,
-        distrusted: Option<Salt>,
+        frames: Frames,
         notices: &Notices,
     ) -> Result<Self> {
         // SQLite follows links too, and its sidecars are where they lead to.
@@ -66,12 +67,15 @@ impl Live {
         };
         live.verify_opened()?;
         live.form = live.newest_view()?.form()?;
-        live.find_position(remote)?;
+        let is_proved = live.find_position(remote)?;
         // Whether frames that were left behind belong to the file beside them only two can know: whoever uses them, and we, if
-        // nothing has been written to the file since they were read.
-        let is_as_it_was = live.sums.as_ref().is_some_and(|sums| sums.place().stamp == live.observed.stamp);
-        live.distrusted =
-            if is_used || is_as_it_was { distrusted } else { distrusted.or(live.unproved_frames()) };
+        // they were read from this WAL and nothing has been written to it or to the file since.
+        live.distrusted = match frames {
+            Frames::Unproved(salt) if is_used => Some(salt),
+            Frames::Sound if is_proved => None,
+            _ if is_used => None,
+            _ => live.unproved_frames(),
+        };
         Ok(live)
     }
 
@@ -87,11 +91,12 @@ impl Live {
         Ok(())
     }
 
-    fn find_position(&mut self, remote: TxId) -> Result<()> {
+    /// Whether the WAL and the database file are proved to be those that the newest L0 file was made from.
+    fn find_position(&mut self, remote: TxId) -> Result<bool> {
         let Some(header) = self.newest_sound_file(remote)? else {
             self.position = Position::unknown(remote);
             self.chain_wanted = Some(remote).filter(|remote| !remote.is_none());
-            return Ok(());
+            return Ok(false);
         };
         let local = header.max_txid;
         self.last_timestamp = Some(header.timestamp);
@@ -101,35 +106,35 @@ impl Live {
         if header.page_size != self.page_size {
             self.want_snapshot(self.position.next_txid()?)?;
             self.position.lost = Some("the page size changed");
-            return Ok(());
+            return Ok(false);
         }
         self.sums = PageSums::open(&self.meta, self.page_size, local)?;
         let Some(sums) = &self.sums else {
             self.position.lost = Some("nothing is known of the pages at the newest L0 file");
             self.chain_wanted = Some(remote.min(local)).filter(|txid| !txid.is_none());
-            return Ok(());
+            return Ok(false);
         };
         if sums.own() < local {
             // What another program did is not taken on trust: it may have missed frames.
             self.position.lost = Some("another program made the newest L0 file");
-            return Ok(());
+            return Ok(false);
         }
         let place = sums.place();
         if place.stamp != self.observed.stamp {
             self.position.lost = Some("the database file was written since it was followed last");
-            return Ok(());
+            return Ok(false);
         }
         match self.prove(&header)? {
-            Some(cursor) => self.go_on_at(Some(cursor), header.commit),
+            Some(cursor) => self.go_on_at(Some(cursor), header.commit).map(|()| true),
             // The database file is what the L0 files hold, and nothing was moved into it since: what came after is in the WAL, and
             // what is in the WAL came after, or does no harm when it is read once more.
             None if place.is_whole => {
                 let cursor = self.end_without_wal()?;
-                self.go_on_at(cursor, header.commit)
+                self.go_on_at(cursor, header.commit).map(|()| false)
             }
             None => {
                 self.position.lost = Some("the wal does not continue the newest L0 file");
-                Ok(())
+                Ok(false)
             }
         }
     }
