@@ -64,6 +64,56 @@ def test_a_database_and_its_wal_are_copied_back(order: str, mode: str) -> None:
         w.wait()
 
 
+@pytest.mark.parametrize("order", ["wal first", "database first"])
+def test_a_database_that_is_all_in_its_wal_is_copied_back(order: str) -> None:
+    """We kept the wal-index while the application opened what was put back: malformed."""
+    with world(Setting(page_size=512, autocheckpoint=0, min_checkpoint_page_n=50)) as w:
+        w.commit("many", 20)
+        w.start()
+        w.save()
+        w.commit("many", 30)
+        w.put_back_pair(1, order, 0.2)
+        w.wait()
+
+
+def test_a_wal_is_copied_back_while_an_empty_database_is_followed() -> None:
+    """The wal-index knew no frame of it, and the large WAL was cut."""
+    with world(Setting(page_size=512, asks_for_wal=False, min_checkpoint_page_n=50)) as w:
+        for n in (20, 22, 24):
+            w.commit("many", n)
+        w.save()
+        w.start()
+        w.begin("update", 70)
+        w.put_back_pair(1, "database first", 0.02)
+        w.wait()
+
+
+def test_a_backup_comes_over_the_database_while_the_wal_is_begun_anew() -> None:
+    """The frames of the WAL, which was removed, were moved into it: the change of the file might have been a checkpoint's."""
+    with world(Setting(page_size=1024, autocheckpoint=20, asks_for_wal=False, min_checkpoint_page_n=50)) as w:
+        w.start()
+        w.checkpoint("RESTART")
+        w.commit("many", 160)
+        w.put_backup(0, "cp", "wal", "delete", 0.02)
+        w.wait()
+
+
+def test_the_application_goes_on_in_a_file_that_says_rollback_mode() -> None:
+    """Once the WAL is empty nobody else would look at it. The application has to be restarted, and that is what we say."""
+    with world(Setting(page_size=512, autocheckpoint=0, min_checkpoint_page_n=50)) as w:
+        w.commit("many", 20)
+        w.start()
+        w.wait()
+        w.checkpoint_replicator("RESTART")
+        w.put_backup_only(0, "mv", "wal", 0.5)
+        w.put_backup_only(0, "cp", "delete", 0.5)
+        w.kill("", 0.0)
+        w.commit("insert", 93)
+        w.checkpoint("TRUNCATE")
+        w.start()
+        w.wait()
+
+
 @pytest.mark.parametrize("form", ["delete", "wal"])
 def test_a_backup_with_other_pages_right_behind_a_checkpoint(form: str) -> None:
     """Its shorter file could not be compared, that was tried for ever, and our lock kept the application from writing."""

@@ -208,14 +208,14 @@ impl Live {
             (_, _, Name::Other) => return Err(changed("the wal-index was replaced")),
             _ => {}
         }
-        if self.files.wal_was_written(self.page_size)? {
+        let wal = self.look_at_wal()?;
+        if self.files.wal_was_written(self.page_size)? || wal.is_copy && self.files.is_wal_left_behind()? {
             return Err(changed("the wal was written by something other than SQLite"));
         }
         let stamp = self.files.stamp()?;
         if stamp != self.observed.stamp && self.is_by_checkpoint(checkpoints)? == Some(false) {
             return Err(changed(WRITTEN));
         }
-        let wal = self.look_at_wal()?;
         if stamp != self.observed.stamp {
             self.doubt = Doubt { is_open: true, end: wal.end, ..self.doubt };
         }
@@ -239,6 +239,9 @@ impl Live {
     pub(crate) fn look_at_wal(&self) -> Result<Wal> {
         let (before, stamp) = (self.observed.wal, self.files.wal_stamp()?);
         let Some(index) = self.files.wal_index()? else { return Ok(before) };
+        if stamp != self.files.wal_stamp()? {
+            return Ok(before); // whether what was just written is in the index nobody can tell
+        }
         let end = Some((index.salt, index.mx_frame));
         // What a transaction has written and not committed lies beyond the end.
         let is_copy = end == before.end

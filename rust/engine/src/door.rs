@@ -11,7 +11,7 @@ use osvfs::{LockBytes, LockedBy};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::error::{Context, Error, Result};
-use crate::files::{Pooled, exists, sibling};
+use crate::files::{Pooled, exists, has_content, sibling};
 use crate::notices::Notices;
 
 /// An application that is just opening the database has its first lock and not yet the next. It is given so long.
@@ -22,7 +22,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(10);
 /// Whether somebody uses it, with a WAL that we will share.
 ///
 /// # Errors
-/// [`Error::NotPermitted`], [`Error::IndexRemoved`], [`Error::ExclusiveLock`].
+/// [`Error::NotPermitted`], [`Error::IndexRemoved`], [`Error::LeftInUse`], [`Error::ExclusiveLock`].
 pub(crate) fn check(given: &Path, real: &Path, notices: &Notices) -> Result<bool> {
     let metadata = fs::metadata(real).context("stat", given)?;
     refuse_without_permission(given, real, &metadata)?;
@@ -57,7 +57,8 @@ fn refuse_without_permission(given: &Path, real: &Path, metadata: &Metadata) -> 
 
 /// A connection in WAL mode holds SHARED on the database and the dead man's switch of its wal-index. If there is the first and not
 /// the second, the wal-index in use has lost its name, and we would make another one: two that each know half of the commits. So
-/// it is with a WAL.
+/// it is with a WAL. And where a database in rollback mode was copied over one that is in use, SQLite goes on with the WAL as long as
+/// that has frames; afterwards the application does not know of commits that others make in the new mode, nor they of its own.
 fn refuse_hidden_index(given: &Path, real: &Path) -> Result<bool> {
     for attempt in 1.. {
         match use_of(real).context("look at the locks of", given)? {
@@ -69,7 +70,10 @@ fn refuse_hidden_index(given: &Path, real: &Path) -> Result<bool> {
             Use::Hidden(LockedBy::Readers) if attempt == LOCK_TRIES => {
                 return Err(Error::IndexRemoved { path: given.to_owned() });
             }
-            Use::Hidden(_) => std::thread::sleep(LOCK_WAIT),
+            Use::Overwritten if attempt == LOCK_TRIES => {
+                return Err(Error::LeftInUse { path: given.to_owned() });
+            }
+            Use::Hidden(_) | Use::Overwritten => std::thread::sleep(LOCK_WAIT),
         }
     }
     Ok(false)
@@ -82,23 +86,27 @@ enum Use {
     Shared,
     /// Somebody, without.
     Hidden(LockedBy),
+    /// Somebody, with a WAL that whoever opens the database now would not look at.
+    Overwritten,
 }
 
 fn use_of(real: &Path) -> io::Result<Use> {
     let database = Pooled::open(real)?;
     let mut versions = [0; 2];
-    // A database in rollback mode has no wal-index; its locks are held for as long as a transaction is.
-    if database.read_at(&mut versions, 18)? < 2 || versions != [2, 2] {
-        return Ok(Use::None);
-    }
+    let is_in_wal_mode = database.read_at(&mut versions, 18)? == 2 && versions == [2, 2];
     let Some(users) = database.lock_on(LockBytes::Shared)? else { return Ok(Use::None) };
-    let index = match Pooled::open(&sibling(real, "-shm")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Use::Hidden(users)),
-        index => index?,
+    let has_index = match Pooled::open(&sibling(real, "-shm")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        index => index?.lock_on(LockBytes::DeadMansSwitch)?.is_some(),
     };
-    // Whoever uses the index has the WAL open as well.
-    let is_shared = index.lock_on(LockBytes::DeadMansSwitch)?.is_some() && exists(&sibling(real, "-wal"));
-    Ok(if is_shared { Use::Shared } else { Use::Hidden(users) })
+    // A database in rollback mode has no wal-index; its locks are held for as long as a transaction is.
+    Ok(match (is_in_wal_mode, has_index) {
+        // Whoever uses the index has the WAL open as well.
+        (true, true) if exists(&sibling(real, "-wal")) => Use::Shared,
+        (true, _) => Use::Hidden(users),
+        (false, true) if !has_content(&sibling(real, "-wal")).unwrap_or(true) => Use::Overwritten,
+        (false, _) => Use::None,
+    })
 }
 
 #[cfg(target_os = "linux")]

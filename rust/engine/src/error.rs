@@ -64,7 +64,7 @@ pub enum Error {
         /// The database file.
         path: PathBuf,
     },
-    /// The database was replaced, and an application still uses the file that was there before, or its sidecars.
+    /// The database was replaced, and an application still uses what was there before: the file, its content or its sidecars.
     #[error("{} or its -shm file was replaced while an application still uses the old one", path.display())]
     LeftInUse {
         /// The database file.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ltx::{PageCount, PageSize, ReadAt};
 use osvfs::{FileId, LockBytes, LockedBy, PooledFile, Stamp};
-use wal::{Cursor, DbHeader, FrameHeader, WalHeader, WalIndex, WalReader, frame_offset};
+use wal::{Cursor, DbHeader, FrameHeader, Salt, WalHeader, WalIndex, WalReader, frame_offset};
 
 use crate::continuity::Checkpoints;
 use crate::error::{Context, Error, Result};
@@ -191,8 +191,7 @@ impl LiveFiles {
     /// Whether a WAL that has no frame, says the index, holds commits that are not those of the generation before.
     fn has_unknown_commits(&self, index: &WalIndex) -> Result<bool> {
         let Some(header) = self.wal_header()? else { return Ok(false) };
-        let is_before = header.salt.salt1.wrapping_add(1) == index.salt.salt1;
-        if is_before || header.salt == index.salt {
+        if is_before(header.salt, index.salt) || header.salt == index.salt {
             return Ok(false);
         }
         let mut reader = WalReader::resume(self.wal.clone(), Cursor::start(header));
@@ -202,6 +201,12 @@ impl LiveFiles {
             }
         }
         Ok(false)
+    }
+
+    /// Whether the WAL is of the generation before the one that the wal-index begins: SQLite writes to it no more before its header.
+    pub(crate) fn is_wal_left_behind(&self) -> Result<bool> {
+        let Some(index) = self.read_wal_index()? else { return Ok(false) };
+        Ok(index.mx_frame == 0 && self.wal_header()?.is_some_and(|header| is_before(header.salt, index.salt)))
     }
 
     /// Whether a checkpoint is under way.
@@ -319,6 +324,11 @@ impl LiveFiles {
             what: "the database file is larger than SQLite allows",
         })
     }
+}
+
+/// Whether a WAL that is begun anew can go from one to the other.
+fn is_before(old: Salt, new: Salt) -> bool {
+    old.salt1.wrapping_add(1) == new.salt1
 }
 
 /// Whether a file is there; by `stat` alone.

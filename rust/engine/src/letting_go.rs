@@ -23,12 +23,13 @@ impl Live {
     /// proved to be the one that the frames belong to.
     pub(crate) fn let_go(&mut self) -> Frames {
         let is_foreign = self.wal_is_foreign().unwrap_or(true);
-        let is_ours = self.has_own_content().unwrap_or(false);
+        let is_ours = self.has_own_content().unwrap_or(false) && !self.doubt_forbids_moving();
         let is_gone = self.files.names().is_ok_and(|names| names.db == Name::Gone);
         if self.position.lost.is_none() && (is_ours || is_gone) {
-            // What was committed can still be read from the WAL that is open here. Beside another database file its frames may
-            // be those of that one already.
-            let saved = self.catch_up().and_then(|_| self.emit_read());
+            // What was committed can still be read from the WAL that is open here, if nobody has written it. Beside another database
+            // file its frames may be those of that one already.
+            let read = if is_foreign { Ok(0) } else { self.catch_up() };
+            let saved = read.and_then(|_| self.emit_read());
             self.tell_of_failure("its last commits could not be saved", saved);
         }
         let left = if is_ours { self.save_replaced_wal() } else { self.empty_stale_wal() };

@@ -329,6 +329,8 @@ impl Live {
         let frames =
             if self.options.truncate_page_n == 0 { usual } else { usual.min(self.options.truncate_page_n) };
         if self.files.wal_size()? > wal::wal_size(frames.into(), self.page_size) {
+            // Frames that the wal-index does not know may have been put there a moment ago.
+            self.verify_files()?;
             let stamp = &self.observed.stamp;
             self.turns.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO, stamp)?;
         }

@@ -14,6 +14,7 @@ mod common;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{Bench, checkpoint, create, following, image, insert, rows};
@@ -55,11 +56,11 @@ impl Scene {
         self.bench.dir.path().join(format!("app.db{suffix}"))
     }
 
-    /// As `cp` does it: the file keeps its inode.
+    /// The file keeps its inode. In a process of its own: to close it in this one would take the locks of the application.
     fn copy_backup_over(&self) -> Vec<u8> {
-        let backup = fs::read(self.bench.dir.path().join("backup.db")).unwrap();
-        fs::write(&self.bench.path, &backup).unwrap();
-        backup
+        let backup = self.bench.dir.path().join("backup.db");
+        assert!(Command::new("cp").arg(&backup).arg(&self.bench.path).status().unwrap().success());
+        fs::read(backup).unwrap()
     }
 
     /// What the chain is now, and the database as SQLite sees it.
@@ -184,6 +185,21 @@ fn no_second_wal_is_made_beside_one_without_a_name() {
     drop(scene.app);
     scene.replicator.open(txid).unwrap();
     assert_eq!(rows(&scene.bench.restore(scene.replicator.sync().unwrap().txid.get())), 530);
+}
+
+#[test]
+fn nobody_joins_an_application_whose_file_was_copied_over_by_one_in_rollback_mode() {
+    let mut scene = Scene::new();
+    let txid = scene.replicator.sync().unwrap().txid;
+    scene.replicator.abandon();
+    checkpoint(scene.app(), "TRUNCATE");
+    scene.copy_backup_over();
+    let refused = scene.replicator.open(txid).unwrap_err();
+    assert!(matches!(refused, Error::LeftInUse { .. }), "{refused}");
+    scene.stop_app();
+    scene.replicator.open(txid).unwrap();
+    scene.assert_restores();
+    assert_eq!(rows(&scene.bench.restore(scene.replicator.pos().txid.get())), ROWS_IN_BACKUP);
 }
 
 #[test]
