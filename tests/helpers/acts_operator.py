@@ -183,3 +183,12 @@ def world(setting: Setting | None = None) -> Iterator[Operator]:
             made.finish()
         finally:
             made.end()
+
+
+def fill(w: Operator, n: int = 10) -> None:
+    """A database of some dozens of pages, and its first file in the replica."""
+    for number in range(8):
+        w.commit("many", n + number)
+    w.commit("keys", n)
+    w.start()
+    w.wait()
