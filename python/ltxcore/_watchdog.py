@@ -93,12 +93,16 @@ class _Watchdog:
                 self._is_running = True
 
     def _run(self) -> None:
-        while self._busy.wait():
-            self._busy.clear()
-            while calls := tuple(self._calls):
-                for call in calls:
-                    call.check()
-                time.sleep(_INTERVAL)
+        try:
+            while self._busy.wait():
+                self._busy.clear()
+                while calls := tuple(self._calls):
+                    for call in calls:
+                        call.check()
+                    time.sleep(_INTERVAL)
+        finally:
+            # Where the clock is bent `sleep` may fail; the next call starts it again.
+            self._is_running = False
 
 
 _watchdog = _Watchdog()

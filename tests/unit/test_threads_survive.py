@@ -198,17 +198,29 @@ def hanging(client: MemoryClient) -> Iterator[threading.Event]:
     go_on.set()
 
 
+def end_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a clock that is bent does it: `time.sleep` fails."""
+    with monkeypatch.context() as patched, _watchdog.WatchedCall("", logging.getLogger("tests.quiet")):
+        patched.setattr(_watchdog, "_INTERVAL", -1.0)
+        eventually(lambda: not any(each.name == "ltxcore-watchdog" for each in threading.enumerate()))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("was_ended", [False, True])
 def test_an_upload_that_does_not_return_is_reported(
     database: Path,
     client: MemoryClient,
     hanging: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    was_ended: bool,
 ) -> None:
     """A store that takes an upload and never answers: nothing was logged for 45 s, and there was no error anywhere."""
     monkeypatch.setattr(_watchdog, "REPORT_AFTER", 0.3)
     monkeypatch.setattr(_watchdog, "_INTERVAL", 0.1)
     time.sleep(_watchdog._INTERVAL)
+    if was_ended:
+        end_watchdog(monkeypatch)
     db = DB(database, replica=client).open()
     db.wait(timeout=10)
     assert db.status().uploading_for is None
