@@ -85,8 +85,9 @@ class Copier:
         with WatchedCall(f"listing of the replica of {self._path} has not ended for", self._log):
             self._replica.client.init()
             known = bool(self.survey.files.sizes)
+            has_local = any((self._meta_path / "ltx/0").glob("*.ltx"))
             with self._uploading:
-                self._baseline = position(self._replica.client, is_empty_odd=known)
+                self._baseline = position(self._replica.client, is_empty_odd=known, has_local=has_local)
         self.survey.forget()
         return self._baseline
 

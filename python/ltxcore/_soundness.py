@@ -19,7 +19,7 @@ LONG_REST = 1.0
 _FAR_AWAY = 1 << 63
 
 
-def position(client: ReplicaClient, *, is_empty_odd: bool) -> TXID:
+def position(client: ReplicaClient, *, is_empty_odd: bool, has_local: bool) -> TXID:
     """Where a history goes on, listed now: after the last TXID of the replica.
 
     What a restore reaches counts, and what lies beyond a hole as well, if it is what its name says: under its TXIDs
@@ -28,13 +28,20 @@ def position(client: ReplicaClient, *, is_empty_odd: bool) -> TXID:
     Args:
         client: the replica.
         is_empty_odd: there were files a while ago, so that an empty listing is not believed at once.
+        has_local: there are local files, which go on where the sound ones end and take the place of damaged ones. Without
+            them a damaged file that follows counts as well: it would be in the way until somebody commits.
     """
     files = Inventory.of(client)
     if is_empty_odd and not files.sizes:
         time.sleep(LONG_REST)
         files = Inventory.of(client)
     newest = newest_sound(client, files, TXID(0))
-    return max(files.sound_reach(), TXID(newest[2] if newest is not None else 0))
+    end = max(files.sound_reach(), TXID(newest[2] if newest is not None else 0))
+    if not has_local:
+        for _level, low, high in sorted(files.damaged, key=lambda key: key[1]):
+            if low <= end + 1 and high < _FAR_AWAY:
+                end = max(end, TXID(high))
+    return end
 
 
 def newest_sound(client: ReplicaClient, files: Inventory, above: TXID) -> Key | None:

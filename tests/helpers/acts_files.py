@@ -64,6 +64,12 @@ def as_one_file(path: Path, *, form: str = "") -> None:
                 connection.execute(f"PRAGMA journal_mode = {form}")
 
 
+def says_wal_mode(path: Path) -> bool:
+    """Whether the header of a database is that of WAL mode."""
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2"
+
+
 def content_of(path: Path) -> Content:
     """What is in one file that nobody has open."""
     with contextlib.closing(sqlite3.connect(path)) as connection:

@@ -47,6 +47,7 @@ class Operator(Backups):
         """One is gone; 0 is the newest."""
         for path in picked(self.meta, pick):
             path.unlink(missing_ok=True)
+            self._lost(self.replica / path.relative_to(self.meta))
             self.disturb(pause)
 
     @act(lambda world: not world.split and not world.cut_files)
@@ -56,6 +57,11 @@ class Operator(Backups):
             cut(path, size)
             self.disturb(pause)
 
+    def _lost(self, other: Path) -> None:
+        """A file whose `other` one is gone as well is in no history any more: its TXID may be used again."""
+        if not other.exists():
+            self.went_back = {what: count + 1 for what, count in self.went_back.items()}
+
     # --- the replica -------------------------------------------------------------------------------------------------
 
     @act(at_rest)
@@ -63,6 +69,7 @@ class Operator(Backups):
         for path in picked(self.replica, pick, but=self.strays):
             path.unlink()
             self.cut_files.pop(path, None)
+            self._lost(self.meta / path.relative_to(self.replica))
             self.damage_replica(pause)
 
     @act(at_rest)
@@ -74,7 +81,19 @@ class Operator(Backups):
                 size = min(size, STUMP)
             if cut(path, size):
                 self.cut_files[path] = size
+                if self._is_beyond_local(path):
+                    # Only when the local files come that far is it replaced.
+                    self.remedies["cut"] = self._remove_cut_files
                 self.damage_replica(pause)
+
+    def _is_beyond_local(self, path: Path) -> bool:
+        local = [here.name for here in acts_files.ltx_files(self.meta)]
+        return bool(local) and path.name > max(local)
+
+    def _remove_cut_files(self) -> None:
+        for path, size in self.cut_files.items():
+            if path.exists() and path.stat().st_size == size and self._is_beyond_local(path):
+                path.unlink()
 
     @act(at_rest)
     def empty_replica(self, folder_too: bool, pause: float) -> None:

@@ -77,22 +77,6 @@ def test_a_backup_comes_over_the_database_while_the_wal_is_begun_anew() -> None:
         w.wait()
 
 
-def test_the_application_goes_on_in_a_file_that_says_rollback_mode() -> None:
-    """Once the WAL is empty nobody else would look at it. The application has to be restarted, and that is what we say."""
-    with world(Setting(page_size=512, autocheckpoint=0, min_checkpoint_page_n=50)) as w:
-        w.commit("many", 20)
-        w.start()
-        w.wait()
-        w.checkpoint_replicator("RESTART")
-        w.put_backup_only(0, "mv", "wal", 0.5)
-        w.put_backup_only(0, "cp", "delete", 0.5)
-        w.kill("", 0.0)
-        w.commit("insert", 93)
-        w.checkpoint("TRUNCATE")
-        w.start()
-        w.wait()
-
-
 @pytest.mark.parametrize("form", ["delete", "wal"])
 def test_a_backup_with_other_pages_right_behind_a_checkpoint(form: str) -> None:
     """Its shorter file could not be compared, that was tried for ever, and our lock kept the application from writing."""

@@ -138,6 +138,28 @@ def test_a_history_with_a_hole_is_not_begun_again_in_the_middle(
     assert rows(replica, tmp_path) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("size", [0, 100])
+@pytest.mark.parametrize("cut", [1, 2, 4])
+def test_the_newest_files_are_cut_and_no_local_ones_are_left(
+    database: Path, replica: Path, tmp_path: Path, cut: int, size: int
+) -> None:
+    """Nobody could send them again, and as long as nobody committed they were in the way of every restore."""
+    db = DB(database, replica=replica)
+    with db:
+        for value in (1, 2, 3):
+            insert(database, value)
+            top = db.wait(timeout=10).txid
+    shutil.rmtree(db.meta_path)
+    for txid in range(top, top - cut, -1):
+        os.truncate(ltx_path(replica, 0, TXID(txid)), size)
+    with db:
+        assert db.wait(timeout=10).txid > top
+        assert rows(replica, tmp_path) == [1, 2, 3]
+        insert(database, 4)
+        db.wait(timeout=10)
+    assert rows(replica, tmp_path) == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("level", [1, 9])
 @pytest.mark.parametrize("change", [-200, 10])
 def test_a_merged_file_that_was_cut_while_nobody_replicated(
