@@ -139,7 +139,7 @@ class Backups(World):
         copy = self.scratch / "whatever"
         acts_files.copy_database(self.db, copy)
         if not acts_files.says_wal_mode(copy):
-            return False  # SQLite goes on with the WAL that is there; what others make of the two depends on what they ask first
+            return False  # SQLite goes on with the WAL; what others make of the two depends on what they ask first
         acts_files.as_one_file(copy)
         if seen.verdict != "ok" or acts_files.content_of(copy) != seen:
             return False

@@ -228,10 +228,22 @@ impl Live {
             shm_is_gone: names.shm == Name::Gone,
             wal,
         };
-        if self.observed.wal_is_gone && (self.doubt_forbids_moving() || !self.frames_are_trusted()) {
-            // Nobody has used its frames beside this file, and they may hide what was copied over it: only what has names counts.
-            let what = "the wal was removed after the database file was written";
-            return Err(Error::Changed { path: self.path().to_owned(), what });
+        if self.observed.wal_is_gone {
+            self.verify_nameless_wal()?;
+        }
+        Ok(())
+    }
+
+    /// Only what has names counts, where a WAL without one is not all that there was.
+    fn verify_nameless_wal(&self) -> Result<()> {
+        let changed = |what| Err(Error::Changed { path: self.path().to_owned(), what });
+        if self.doubt_forbids_moving() || !self.frames_are_trusted() {
+            // Nobody has used its frames beside this file, and they may hide what was copied over it.
+            return changed("the wal was removed after the database file was written");
+        }
+        if self.observed.shm_is_gone && self.files.has_commits_beyond_index(self.page_size)? {
+            // While ours had no name another wal-index was made, and removed as well.
+            return changed("the wal was removed with commits that only another wal-index knew");
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ltx::{PageCount, PageSize, ReadAt};
 use osvfs::{FileId, LockBytes, LockedBy, PooledFile, Stamp};
-use wal::{Cursor, DbHeader, FrameHeader, Salt, WalHeader, WalIndex, WalReader, frame_offset};
+use wal::{Cursor, DbHeader, FrameHeader, Salt, WalHeader, WalIndex, WalReader, frame_offset, wal_size};
 
 use crate::continuity::Checkpoints;
 use crate::error::{Context, Error, Result};
@@ -194,7 +194,23 @@ impl LiveFiles {
         if is_before(header.salt, index.salt) || header.salt == index.salt {
             return Ok(false);
         }
-        let mut reader = WalReader::resume(self.wal.clone(), Cursor::start(header));
+        self.has_commits_from(Cursor::start(header))
+    }
+
+    /// Whether there are commits behind what the wal-index calls the newest, and nobody is about to tell it of them.
+    pub(crate) fn has_commits_beyond_index(&self, page_size: PageSize) -> Result<bool> {
+        let (Some(index), Some(header)) = (self.read_wal_index()?, self.wal_header()?) else {
+            return Ok(false);
+        };
+        if header.salt != index.salt || index.mx_frame == 0 || self.is_locked(LockBytes::Write)? {
+            return Ok(false);
+        }
+        let offset = wal_size(index.mx_frame.into(), page_size);
+        self.has_commits_from(Cursor { header, offset, checksum: index.frame_checksum })
+    }
+
+    fn has_commits_from(&self, start: Cursor) -> Result<bool> {
+        let mut reader = WalReader::resume(self.wal.clone(), start);
         while let Some(frame) = reader.next_frame().context("read", &self.paths[1])? {
             if frame.header.commit.is_some() {
                 return Ok(true);

@@ -203,6 +203,26 @@ fn nobody_joins_an_application_whose_file_was_copied_over_by_one_in_rollback_mod
 }
 
 #[test]
+fn what_a_removed_wal_held_is_moved_as_a_whole_or_not_at_all() {
+    let mut scene = Scene::new();
+    scene.rest();
+    insert(scene.app(), 30);
+    scene.replicator.sync().unwrap();
+    scene.stop_app();
+    fs::remove_file(scene.sidecar("-shm")).unwrap();
+    // Commits that only the wal-index of this connection knows.
+    let app = scene.bench.app();
+    insert(&app, 20);
+    drop(app);
+    fs::remove_file(scene.sidecar("-wal")).unwrap();
+    fs::remove_file(scene.sidecar("-shm")).unwrap();
+    let _ = scene.replicator.sync();
+    let found = rows(&fs::read(&scene.bench.path).unwrap());
+    assert!(found == 500 || found == 550, "{found}");
+    scene.assert_restores();
+}
+
+#[test]
 fn a_sidecar_without_a_name_is_told_of_once() {
     let scene = Scene::new();
     for suffix in ["-wal", "-shm"] {
