@@ -53,7 +53,7 @@ class Snapshots:
     def clean(self) -> None:
         """Delete what a crash has left, once. Only whoever holds the lock of the meta directory may do that."""
         with self._lock:
-            if self._is_clean:
+            if self._is_clean or not self._meta_path.is_dir():
                 return
             with os.scandir(self._meta_path) as entries:
                 for entry in entries:

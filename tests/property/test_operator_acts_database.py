@@ -138,6 +138,19 @@ def test_the_wal_index_is_removed_under_the_application() -> None:
         w.wait()
 
 
+def test_the_wal_index_is_removed_twice_between_two_looks() -> None:
+    """The application was in a second one, which had lost its name as well: its commits were passed over."""
+    with world(Setting(page_size=512, sync_interval=LATER, monitor_interval=0.05)) as w:
+        for n in (20, 21, 22):
+            w.commit("many", n)
+        w.start()
+        w.remove_shm_under_app(0.02)
+        w.commit("update", 147)
+        w.close_app()
+        w.begin("many", 101)
+        w.remove_shm_under_app(0.2)
+
+
 @pytest.mark.parametrize("with_meta", [False, True], ids=["database", "database-and-meta"])
 def test_the_database_goes_back_with_its_wal(with_meta: bool) -> None:
     """An older state of the volume, so that the replica is ahead: a restore is the older state afterwards."""

@@ -4,8 +4,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 import ltxcore
-from ltxcore import OSVFS
+from ltxcore import OSVFS, _ltxcore
+from ltxcore.errors import DatabaseError
 
 
 def test_files_of_others_in_the_meta_directory_stay(tmp_path: Path) -> None:
@@ -111,3 +114,14 @@ def test_an_application_without_a_busy_handler_that_pauses_meets_hardly_a_lock(t
                     application.execute("COMMIT")
     # None where the pauses are seen, which a machine with other work may miss.
     assert refused <= 3
+
+
+def test_a_snapshot_that_has_no_directory_is_an_error_of_ours(tmp_path: Path) -> None:
+    """The meta directory may be removed at any moment; it was a plain FileNotFoundError without a name."""
+    with closing(sqlite3.connect(tmp_path / "app.db")) as application:
+        application.execute("CREATE TABLE t (v)")
+        engine = _ltxcore.Database(str(tmp_path / "app.db"))
+        engine.open()
+        with pytest.raises(DatabaseError, match="nowhere/snapshot"):
+            engine.snapshot(str(tmp_path / "nowhere/snapshot"))
+        engine.close()

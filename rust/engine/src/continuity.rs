@@ -208,6 +208,10 @@ impl Live {
             (_, _, Name::Other) => return Err(changed("the wal-index was replaced")),
             _ => {}
         }
+        if names.shm == Name::Gone && self.files.has_commits_beyond_index(self.page_size)? {
+            // Ours has no name any more; then another one was made, and lost its name as well.
+            return Err(changed("commits were made with another wal-index"));
+        }
         let wal = self.look_at_wal()?;
         if self.files.wal_was_written(self.page_size)? || wal.is_copy && self.files.is_wal_left_behind()? {
             return Err(changed("the wal was written by something other than SQLite"));
@@ -228,22 +232,10 @@ impl Live {
             shm_is_gone: names.shm == Name::Gone,
             wal,
         };
-        if self.observed.wal_is_gone {
-            self.verify_nameless_wal()?;
-        }
-        Ok(())
-    }
-
-    /// Only what has names counts, where a WAL without one is not all that there was.
-    fn verify_nameless_wal(&self) -> Result<()> {
-        let changed = |what| Err(Error::Changed { path: self.path().to_owned(), what });
-        if self.doubt_forbids_moving() || !self.frames_are_trusted() {
-            // Nobody has used its frames beside this file, and they may hide what was copied over it.
-            return changed("the wal was removed after the database file was written");
-        }
-        if self.observed.shm_is_gone && self.files.has_commits_beyond_index(self.page_size)? {
-            // While ours had no name another wal-index was made, and removed as well.
-            return changed("the wal was removed with commits that only another wal-index knew");
+        if self.observed.wal_is_gone && (self.doubt_forbids_moving() || !self.frames_are_trusted()) {
+            // Nobody has used its frames beside this file, and they may hide what was copied over it: only what has names counts.
+            let what = "the wal was removed after the database file was written";
+            return Err(Error::Changed { path: self.path().to_owned(), what });
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Database: one live database, as `ltxcore.DB` drives it.
 
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::BufWriter;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -228,6 +228,7 @@ fn seconds(value: f64) -> PyResult<Duration> {
 
 /// A snapshot is the whole database, whose mode may keep others from reading it.
 #[expect(clippy::disallowed_methods, reason = "SQLite never opens an LTX file")]
-fn create_private(path: &Path) -> io::Result<File> {
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+fn create_private(path: &Path) -> engine::Result<File> {
+    let created = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    created.map_err(|source| engine::Error::Io { op: "create", path: path.to_owned(), source })
 }
