@@ -44,7 +44,7 @@ BATCH = 256
 #: The same where only a comparison can prove anything: another follower may have applied some of them before it died.
 UNPROVED_BATCH = 2048
 #: How often files are listed in a row because one of them was gone when it was read.
-LISTINGS = 3
+LISTINGS = 5
 #: For so many seconds a comparison that has found a difference is not repeated.
 COMPARE_AGAIN = 600.0
 
