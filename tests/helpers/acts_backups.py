@@ -46,7 +46,9 @@ class Backups(World):
 
     @act(
         lambda world: (
-            not (world.held or world.split or world.cut_files or world.strays) and len(world.saved) < 6
+            not (world.held or world.split or world.cut_files or world.strays)
+            and len(world.saved) < 6
+            and len(world.models) == 1  # else nobody knows what is copied
         )
     )
     def save(self) -> None:

@@ -212,6 +212,10 @@ impl Live {
             // Ours has no name any more; then another one was made, and lost its name as well.
             return Err(changed("commits were made with another wal-index"));
         }
+        if (names.wal, names.shm) == (Name::Gone, Name::Gone) {
+            // Who opens the database now makes new ones, and would not know of a checkpoint of ours, nor we of theirs.
+            return Err(changed("the wal and the wal-index were removed"));
+        }
         let wal = self.look_at_wal()?;
         if self.files.wal_was_written(self.page_size)? || wal.is_copy && self.files.is_wal_left_behind()? {
             return Err(changed("the wal was written by something other than SQLite"));

@@ -59,8 +59,9 @@ impl Live {
         Ok(self.files.stamp()? == self.observed.stamp || self.is_by_checkpoint(checkpoints)? == Some(true))
     }
 
-    /// The WAL that we have open has lost its name to another one, the wal-index has not: who opens the database now is told of
-    /// frames that only we can read. Once they are in the database file nobody needs them.
+    /// The WAL that we have open has lost its name. If the wal-index has not, who opens the database now is told of frames that only
+    /// we can read: once they are in the database file nobody needs them. If it has as well, they are moved by whoever closes last,
+    /// which SQLite does only while nobody else has the database open.
     fn save_replaced_wal(&mut self) -> Result<()> {
         let names = self.files.names()?;
         let index = self.files.wal_index()?;
@@ -68,11 +69,20 @@ impl Live {
             cursor.header.salt == index.salt && cursor.frames() == u64::from(index.mx_frame)
         });
         let is_proved = self.position.lost.is_none() && self.frames_are_trusted();
-        if names.wal == Name::Same || names.shm != Name::Same || !has_read_all || !is_proved {
+        if !has_read_all || !is_proved {
             return Ok(());
         }
-        self.turns.rollback()?;
-        self.turns.move_frames(&self.observed.stamp)
+        match (names.wal, names.shm) {
+            (Name::Gone | Name::Other, Name::Same) => {
+                self.turns.rollback()?;
+                self.turns.move_frames(&self.observed.stamp)
+            }
+            (Name::Gone, Name::Gone) if !self.files.has_commits_beyond_index(self.page_size)? => {
+                self.turns.rollback()?;
+                self.turns.tidy_on_close(&self.observed.stamp)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Frames that are in the database file already would be applied once more, to whatever has its name by then, when the

@@ -238,8 +238,8 @@ fn commits_that_only_another_wal_index_without_a_name_knows_are_not_passed_over(
 
 #[test]
 fn a_sidecar_without_a_name_is_told_of_once() {
-    let scene = Scene::new();
     for suffix in ["-wal", "-shm"] {
+        let scene = Scene::new();
         fs::remove_file(scene.sidecar(suffix)).unwrap();
         for look in 0..3 {
             insert(scene.app(), 1);
@@ -251,6 +251,30 @@ fn a_sidecar_without_a_name_is_told_of_once() {
                 "{told:?}"
             );
         }
+    }
+}
+
+#[test]
+fn whoever_closes_last_saves_what_is_in_a_wal_that_was_removed_with_its_index() {
+    for is_in_use in [true, false] {
+        let mut scene = Scene::new();
+        insert(scene.app(), 30);
+        if !is_in_use {
+            scene.stop_app();
+        }
+        for suffix in ["-wal", "-shm"] {
+            fs::remove_file(scene.sidecar(suffix)).unwrap();
+        }
+        if is_in_use {
+            // Without us there the application does, as it would have done all along.
+            let refused = scene.replicator.sync().unwrap_err();
+            assert!(matches!(refused, Error::IndexRemoved { .. } | Error::LeftInUse { .. }), "{refused}");
+            insert(scene.app(), 10);
+            scene.stop_app();
+        }
+        scene.assert_restores();
+        let expected = if is_in_use { 540 } else { 530 };
+        assert_eq!(rows(&fs::read(&scene.bench.path).unwrap()), expected);
     }
 }
 

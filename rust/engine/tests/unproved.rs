@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Bench, checkpoint, create, following, image, insert, rows};
+use common::{Bench, checkpoint, create, following, following_through, image, insert, rows};
 use engine::{CheckpointMode, Database, Error, Options};
 use ltx::TxId;
 use rusqlite::Connection;
@@ -142,7 +142,7 @@ fn a_wal_that_an_operator_has_written_is_left_to_the_application() {
             following(&replicator, || std::thread::sleep(Duration::from_millis(1300)));
         }
         drop(app);
-        following(&replicator, || {
+        following_through(&replicator, || {
             for suffix in names {
                 fs::write(path(suffix), &pair[usize::from(suffix == "-wal")]).unwrap();
                 std::thread::sleep(Duration::from_millis(50));
@@ -183,7 +183,7 @@ fn a_database_that_is_all_in_its_wal_can_be_put_back() {
             following(&replicator, || std::thread::sleep(Duration::from_millis(1300)));
         }
         insert(&app, 30);
-        following(&replicator, || {
+        following_through(&replicator, || {
             drop(app);
             fs::write(path("-wal"), fs::read(saved("-wal")).unwrap()).unwrap();
             std::thread::sleep(Duration::from_millis(100));

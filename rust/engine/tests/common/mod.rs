@@ -136,11 +136,24 @@ pub fn checkpoint(app: &Connection, mode: &str) -> (i64, i64, i64) {
 
 /// Does `work` while the replicator follows in another thread.
 pub fn following<T>(replicator: &Database, work: impl FnOnce() -> T) -> T {
+    following_with(replicator, |followed| assert!(followed.is_ok(), "{followed:?}"), work)
+}
+
+/// The same while files are written over: a read in the middle of that fails, and is tried again.
+pub fn following_through<T>(replicator: &Database, work: impl FnOnce() -> T) -> T {
+    following_with(replicator, |_| {}, work)
+}
+
+fn following_with<T>(
+    replicator: &Database,
+    check: impl Fn(engine::Result<bool>) + Sync,
+    work: impl FnOnce() -> T,
+) -> T {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
-                replicator.follow(Duration::from_millis(20)).unwrap();
+                check(replicator.follow(Duration::from_millis(20)));
             }
         });
         let result = work();
