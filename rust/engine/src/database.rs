@@ -21,6 +21,9 @@ use crate::seal::Sealed;
 use crate::status::Status;
 use crate::watch::Watch;
 
+/// How often something is tried that finds the files changed underneath.
+const ATTEMPTS: u32 = 3;
+
 /// One database that is replicated: its WAL becomes L0 files in its meta directory.
 ///
 /// All methods may be called from any thread; [`Database::follow`] waits without keeping the others out.
@@ -55,6 +58,15 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Lets the database go because something changed underneath; what it leaves is looked at when it is opened again.
+    fn let_go(&mut self) {
+        if let Some(mut live) = self.live.take() {
+            self.frames = live.let_go();
+            self.resume_at = Some(live.position.txid);
+            self.left = Some(live.files.clone());
+        }
+    }
+
     /// Waits for the L0 file that is being written, if there is one.
     pub(crate) fn finish_writing(&mut self) -> Result<()> {
         let (Some(writing), Some(live)) = (self.writing.take(), &mut self.live) else { return Ok(()) };
@@ -298,36 +310,30 @@ impl Database {
         Ok(state.live.as_mut())
     }
 
-    /// Does `work`; when a file was replaced underneath, lets everything go, opens what is there now, and does it again.
+    /// Does `work`; when a file was replaced underneath, lets everything go, opens what is there now, and does it again. Of what makes
+    /// no sense nothing is held any longer: who opens the database next would believe a wal-index that is kept.
     pub(crate) fn on_live<T>(
         &self,
         state: &mut State,
         mut work: impl FnMut(&mut Live) -> Result<T>,
     ) -> Result<T> {
-        for _ in 0..2 {
+        for attempt in 1.. {
             state.finish_writing()?;
-            let Some(live) = self.live(state)? else {
-                return Err(Error::NotReady { path: self.options.path.clone() });
-            };
-            match work(live).map_err(|error| live.explain(error)) {
-                Err(Error::Changed { what, .. }) => {
-                    let path = self.options.path.display();
-                    self.notices
-                        .say(format!("{path}: {what}; its pages are compared with the newest L0 file"));
-                    let frames = live.let_go();
-                    let (txid, files) = (live.position.txid, live.files.clone());
-                    state.resume_at = Some(txid);
-                    state.frames = frames;
-                    state.left = Some(files);
-                    state.live = None;
-                }
+            let Some(live) = self.live(state)? else { break };
+            let error = match work(live).map_err(|error| live.explain(error)) {
+                Err(error) if error.asks_for_opening_anew() => error,
                 done => return done,
+            };
+            if let Error::Changed { what, .. } = &error {
+                let path = self.options.path.display();
+                self.notices.say(format!("{path}: {what}; its pages are compared with the newest L0 file"));
+            }
+            state.let_go();
+            if attempt == ATTEMPTS {
+                return Err(error);
             }
         }
-        let Some(live) = self.live(state)? else {
-            return Err(Error::NotReady { path: self.options.path.clone() });
-        };
-        work(live)
+        Err(Error::NotReady { path: self.options.path.clone() })
     }
 }
 

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use ltx::TxId;
 
+/// A file ended too early (SQLite, `SQLITE_IOERR_SHORT_READ`).
+const SHORT_READ: i32 = rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
+
 /// The result of every fallible function here.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -143,14 +146,21 @@ impl Error {
         }
     }
 
-    /// Whether what was read makes no sense, as where one file was copied over another.
+    /// Whether the files are not those that were opened, or make no sense.
+    pub(crate) fn asks_for_opening_anew(&self) -> bool {
+        matches!(self, Self::Changed { .. }) || self.is_corrupt()
+    }
+
+    /// Whether what was read makes no sense, as where one file was copied over another, or is being copied.
     pub(crate) fn is_corrupt(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match self {
             Self::Sqlite { source, .. } => {
                 matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+                    || source.sqlite_error().is_some_and(|error| error.extended_code == SHORT_READ)
             }
             Self::Wal { source, .. } => !matches!(source, wal::Error::Io { .. }),
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
             _ => false,
         }
     }

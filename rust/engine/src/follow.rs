@@ -160,8 +160,8 @@ impl State {
         };
         match done {
             // To open the files anew has to wait for the L0 file as well.
-            Ok(()) | Err(Error::Changed { .. }) => Ok(Look { busy: true, ..Look::default() }),
-            Err(error) => Err(error),
+            Err(error) if !error.asks_for_opening_anew() => Err(error),
+            _ => Ok(Look { busy: true, ..Look::default() }),
         }
     }
 }
