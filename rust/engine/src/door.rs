@@ -6,12 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use ltx::ReadAt;
 use osvfs::{LockBytes, LockedBy};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::error::{Context, Error, Result};
-use crate::files::{Pooled, exists, has_content, sibling};
+use crate::files::{Pooled, exists, has_content, says_wal_mode, sibling};
 use crate::notices::Notices;
 
 /// An application that is just opening the database has its first lock and not yet the next. It is given so long.
@@ -92,8 +91,7 @@ enum Use {
 
 fn use_of(real: &Path) -> io::Result<Use> {
     let database = Pooled::open(real)?;
-    let mut versions = [0; 2];
-    let is_in_wal_mode = database.read_at(&mut versions, 18)? == 2 && versions == [2, 2];
+    let is_in_wal_mode = says_wal_mode(&database)?;
     let Some(users) = database.lock_on(LockBytes::Shared)? else { return Ok(Use::None) };
     let has_index = match Pooled::open(&sibling(real, "-shm")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,

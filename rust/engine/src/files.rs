@@ -331,6 +331,11 @@ impl LiveFiles {
         header.is_some_and(|header| header.page_size != page_size)
     }
 
+    /// Whether the header of the database file is that of WAL mode.
+    pub(crate) fn says_wal_mode(&self) -> Result<bool> {
+        says_wal_mode(&self.db).context("read", self.path())
+    }
+
     /// Length of the database file in whole pages.
     pub(crate) fn db_pages(&self, page_size: PageSize) -> Result<PageCount> {
         let bytes = self.db.len().context("read", &self.paths[0])?;
@@ -345,6 +350,12 @@ impl LiveFiles {
 /// Whether a WAL that is begun anew can go from one to the other.
 fn is_before(old: Salt, new: Salt) -> bool {
     old.salt1.wrapping_add(1) == new.salt1
+}
+
+/// Whether a database file has the header of WAL mode (SQLite file format, offsets 18 and 19).
+pub(crate) fn says_wal_mode(database: &Pooled) -> io::Result<bool> {
+    let mut versions = [0; 2];
+    Ok(database.read_at(&mut versions, 18)? == 2 && versions == [2, 2])
 }
 
 /// Whether a file is there; by `stat` alone.
