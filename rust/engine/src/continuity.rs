@@ -208,8 +208,8 @@ impl Live {
             (_, _, Name::Other) => return Err(changed("the wal-index was replaced")),
             _ => {}
         }
-        if names.shm == Name::Gone && self.files.has_commits_beyond_index(self.page_size)? {
-            // Ours has no name any more; then another one was made, and lost its name as well.
+        if self.files.has_commits_beyond_index(self.page_size)? {
+            // One of the two was removed, and another one made.
             return Err(changed("commits were made with another wal-index"));
         }
         if (names.wal, names.shm) == (Name::Gone, Name::Gone) {

@@ -175,8 +175,8 @@ impl LiveFiles {
             return Ok(false);
         }
         // SQLite says in the index that it begins the WAL anew, before it does.
-        let is_same = |again: WalIndex| (again.salt, again.mx_frame) == (index.salt, index.mx_frame);
-        Ok(self.read_wal_index()?.is_some_and(is_same) && self.contradicts(&index, page_size)?)
+        let is_same = self.read_wal_index()?.is_some_and(|again| again.is_as_far_as(&index));
+        Ok(is_same && self.contradicts(&index, page_size)?)
     }
 
     fn contradicts(&self, index: &WalIndex, page_size: PageSize) -> Result<bool> {
@@ -202,11 +202,16 @@ impl LiveFiles {
         let (Some(index), Some(header)) = (self.read_wal_index()?, self.wal_header()?) else {
             return Ok(false);
         };
-        if header.salt != index.salt || index.mx_frame == 0 || self.is_locked(LockBytes::Write)? {
+        if header.salt != index.salt || index.mx_frame == 0 || self.is_end_of_wal(&index, page_size)? {
             return Ok(false);
         }
         let offset = wal_size(index.mx_frame.into(), page_size);
-        self.has_commits_from(Cursor { header, offset, checksum: index.frame_checksum })
+        let end = Cursor { header, offset, checksum: index.frame_checksum };
+        // In this order: who commits writes the frames, then the index, and then lets go of the lock.
+        if !self.has_commits_from(end)? || self.is_locked(LockBytes::Write)? {
+            return Ok(false);
+        }
+        Ok(self.read_wal_index()?.is_some_and(|again| again.is_as_far_as(&index)))
     }
 
     fn has_commits_from(&self, start: Cursor) -> Result<bool> {

@@ -66,6 +66,12 @@ impl WalIndex {
     /// How many bytes of the file this is about.
     pub const SIZE: usize = 136;
 
+    /// Whether both name the same frame of the same WAL as the newest.
+    #[must_use]
+    pub fn is_as_far_as(&self, other: &WalIndex) -> bool {
+        (self.salt, self.mx_frame) == (other.salt, other.mx_frame)
+    }
+
     /// Parses the head of a wal-index. `None`: a writer is at work (read again), nobody has initialised it yet, or it
     /// is none.
     #[must_use]
