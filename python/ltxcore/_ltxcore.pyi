@@ -413,6 +413,16 @@ class FileClient:
     def write_ltx_file(self, level: int, min_txid: int, max_txid: int, data: BinaryIO) -> _Row:
         """Store what ``data`` yields; as :meth:`write_ltx_path`."""
 
+    def damaged_ltx_files(self, files: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        """Those of these files, given as level, first and last TXID, that are not what their names say.
+
+        Such a file does not begin with the header of its TXIDs, does not end with the index of its pages, or is gone. What lies
+        between is not read.
+
+        Raises:
+            ReplicaError: a file that is there cannot be read.
+        """
+
     def delete_ltx_files(self, files: Sequence[tuple[int, int, int]]) -> None:
         """Delete files, given as level, first and last TXID; those that are not there are no error."""
 

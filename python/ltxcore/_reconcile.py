@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ltxcore._inventory import Inventory, Key
-from ltxcore._soundness import LONG_REST, has_its_end, has_its_header, is_whole, is_whole_there, newest_sound
+from ltxcore._soundness import LONG_REST, damaged_of, is_whole, is_whole_there, newest_sound
 from ltxcore.clients.file import FileClient
 from ltxcore.errors import BehindReplicaError, Error, FormatError, LTXFileExistsError, ReplicaError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TRAILER_SIZE, TXID, format_filename
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 #: After a loss the replica has to stay the same for so long, in seconds.
 _REST = 0.2
-#: So many files are looked into without a reason, which takes a moment.
-_MOST_FILES_TO_OPEN = 1000
 #: So many bytes of a restore are read to compare files that were not made here.
 _MOST_BYTES = 256 << 20
 #: It does not get more time for that, in seconds.
@@ -100,7 +98,7 @@ class Reconciler:
             raise self._behind(ahead, local)
         self._find_damaged(mine)
         if isinstance(self._survey.client, FileClient):
-            self._look_into_chain(mine)
+            self._look_into_chain()
         self._refuse_other_content(mine)
         if isinstance(self._survey.client, FileClient):
             self._compare_unknown(compare, heal)
@@ -179,19 +177,11 @@ class Reconciler:
             elif level < SNAPSHOT_LEVEL:
                 raise self._other_file(key)
 
-    def _look_into_chain(self, mine: dict[int, int]) -> None:
-        """What the size of a new file should be nobody knows that did not make it: does it begin and end as it should?
-
-        At the first look there may be very many of level 0; then those are passed over.
-        """
+    def _look_into_chain(self) -> None:
+        """What the size of a new file should be nobody knows that did not make it: does it begin and end as it should?"""
         files, client, expected = self._survey.files, self._survey.client, self._survey.expected
         new = [key for key in files.chain()[0] if key not in expected and key not in files.damaged]
-        for level, low, high in new:
-            if level == 0 and (high in mine or len(new) > _MOST_FILES_TO_OPEN):
-                continue
-            key = (level, low, high)
-            if not has_its_header(client, key) or not has_its_end(client, key):
-                files.damaged.add(key)
+        files.damaged.update(damaged_of(client, new))
 
     def _refuse_other_content(self, mine: dict[int, int]) -> None:
         """Compare files that are here and there by their ends: going on from others would break the chain.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
-from ltxcore import ltx
+from ltxcore import _ltxcore, ltx
 from ltxcore._inventory import Inventory, Key
+from ltxcore.clients.file import native
 from ltxcore.errors import FormatError, LTXFileNotFoundError
 from ltxcore.ltx import HEADER_SIZE, TXID
 
@@ -62,6 +63,14 @@ def has_its_header(client: ReplicaClient, key: Key) -> bool:
     except (FormatError, LTXFileNotFoundError):
         return False
     return (header.min_txid, header.max_txid) == (low, high)
+
+
+def damaged_of(client: ReplicaClient, keys: list[Key]) -> list[Key]:
+    """Those of these files that do not begin and end as files of their names do, or are gone."""
+    directory = native(client)
+    if isinstance(directory, _ltxcore.FileClient):
+        return directory.damaged_ltx_files(keys)
+    return [key for key in keys if not has_its_header(client, key) or not has_its_end(client, key)]
 
 
 def is_whole_there(client: ReplicaClient, key: Key) -> bool:

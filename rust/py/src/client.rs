@@ -12,7 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
-use replica::{Error, FileInfo, ForeignKind, ReplicaClient, Result};
+use replica::{Error, FileInfo, FileKey, ForeignKind, ReplicaClient, Result};
 
 use crate::errors::detached;
 use crate::pyio::{BLOCK, PyReader};
@@ -20,6 +20,9 @@ use crate::types;
 
 /// A file as it crosses: level, first and last TXID, size in bytes, creation in milliseconds.
 pub(crate) type Row = (u8, u64, u64, u64, i64);
+
+/// What names a file: level, first and last TXID.
+type Name = (u8, u64, u64);
 
 /// The tuple of one file.
 pub(crate) fn row(info: &FileInfo) -> Row {
@@ -286,7 +289,14 @@ impl FileClient {
         Ok(row(&detached(py, || self.0.write_ltx_file(level, min, max, &mut data))?))
     }
 
-    fn delete_ltx_files(&self, py: Python<'_>, files: Vec<(u8, u64, u64)>) -> PyResult<()> {
+    fn damaged_ltx_files(&self, py: Python<'_>, files: Vec<Name>) -> PyResult<Vec<Name>> {
+        let files: Vec<FileKey> =
+            files.into_iter().map(|(level, min, max)| key(level, min, max).key()).collect();
+        let damaged = detached(py, || self.0.damaged_ltx_files(&files))?;
+        Ok(damaged.iter().map(|file| (file.level, file.min_txid.get(), file.max_txid.get())).collect())
+    }
+
+    fn delete_ltx_files(&self, py: Python<'_>, files: Vec<Name>) -> PyResult<()> {
         let files: Vec<FileInfo> = files.into_iter().map(|(level, min, max)| key(level, min, max)).collect();
         detached(py, || self.0.delete_ltx_files(&files))
     }

@@ -51,11 +51,11 @@ impl FileClient {
         self.root.join(ltx::level_dir(level))
     }
 
-    fn path(&self, key: FileKey) -> PathBuf {
+    pub(crate) fn path(&self, key: FileKey) -> PathBuf {
         self.level_dir(key.level).join(ltx::format_file_name(key.min_txid, key.max_txid))
     }
 
-    fn file_error(&self, key: FileKey, source: io::Error) -> Error {
+    pub(crate) fn file_error(&self, key: FileKey, source: io::Error) -> Error {
         Error::from_io(Place::file(CLIENT_TYPE, key).with_path(&self.path(key)), source)
     }
 

@@ -30,6 +30,7 @@ mod points;
 mod range;
 mod reader_vfs;
 mod restore;
+mod soundness;
 mod stage;
 mod utc;
 
