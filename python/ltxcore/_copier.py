@@ -96,6 +96,7 @@ class Copier:
         try:
             with self._chain_checksums("chain-checksums.tmp", txid) as (path, page_size):
                 self._engine.adopt(path, page_size, txid)
+            self._reconciler.adopt(txid)
         except (FormatError, RestoreError) as error:
             self._log.warning(
                 "replica of %s cannot be restored at %s, so every page is uploaded: %s",
@@ -132,7 +133,8 @@ class Copier:
                 self._reconcile(local)
             known = self.survey.known
             if known is not None:
-                self._engine.enforce_l0_retention(min(self._sent, known.reach))
+                # The last one that the replica has stays: after a crash it shows that the replica is of this history.
+                self._engine.enforce_l0_retention(max(min(self._sent, known.reach) - 1, 0))
 
     def snapshot(self) -> FileInfo:
         """Upload the whole database as one file of level 9."""
@@ -179,7 +181,12 @@ class Copier:
         """
         try:
             with self._chain_checksums("chain-compared.tmp", txid) as (path, page_size):
-                return self._engine.compare_chain(path, page_size, txid)
+                found = self._engine.compare_chain(path, page_size, txid)
+                if found is None:
+                    # What has been written while nobody replicated has to be in a local file first.
+                    self._engine.sync()
+                    found = self._engine.compare_chain(path, page_size, txid)
+                return found
         except (FormatError, RestoreError):
             # What is damaged is found in other ways.
             return None

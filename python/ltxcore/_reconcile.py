@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING
@@ -55,6 +56,13 @@ class Reconciler:
         self._log = log
         # Files that were found to be of another database, with their sizes.
         self._foreign: dict[Key, int] = {}
+        # Files that the local history goes on from as they are, with their sizes.
+        self._agreed: dict[Key, int] = {}
+        self._adopted = TXID(0)
+
+    def adopt(self, txid: TXID) -> None:
+        """What the replica holds at ``txid``, where it ends, has been read, and the local history goes on from that."""
+        self._adopted = txid
 
     def run(
         self,
@@ -100,10 +108,9 @@ class Reconciler:
         if isinstance(self._survey.client, FileClient):
             self._look_into_chain()
         self._refuse_other_content(mine)
-        if isinstance(self._survey.client, FileClient):
-            self._compare_unknown(compare, heal)
-        if snapshot_first is not None:
-            heal(snapshot_first)
+        why = self._compare_unknown(mine, compare) or snapshot_first
+        if why is not None:
+            heal(why)
         self._send_missing(mine, sent, send)
         reach, obstacle = files.reach()
         if reach < local and files.would_reach(local):
@@ -201,25 +208,62 @@ class Reconciler:
                 self._settle_difference(key)
 
     def _compare_unknown(
-        self, compare: Callable[[TXID], tuple[int, int] | None], heal: Callable[[str], None]
-    ) -> None:
-        """Snapshots and merged files that were not made here: are they of this database, or of another replica?
+        self, mine: dict[int, int], compare: Callable[[TXID], tuple[int, int] | None]
+    ) -> str | None:
+        """Files that were not made here: are they of this database, or of another replica?
 
-        Where a restore would read very much, they are taken on trust.
+        Returns:
+            Why the replica needs a snapshot, if it does.
         """
         files = self._survey.files
-        chain = {key: files.sizes[key] for key in files.chain()[0]}
-        unknown = [key for key in chain if key[0] > 0 and key not in self._survey.expected]
-        if not unknown or files.damaged.intersection(chain) or sum(chain.values()) > _MOST_BYTES:
-            return
+        keys = itertools.takewhile(lambda key: key not in files.damaged, files.chain()[0])
+        chain = {key: files.sizes[key] for key in keys}
+        is_joined = self._is_joined(chain, mine)
+        unknown = self._unknown(chain) if is_joined else list(chain)
+        if not unknown or chain == self._agreed:
+            return None
         if chain == self._foreign:
             raise self._other_file(unknown[0])
-        differing, compared = compare(TXID(max(key[2] for key in chain))) or (0, 0)
+        is_too_large = sum(chain.values()) > _MOST_BYTES
+        found = None if is_too_large else compare(TXID(max(key[2] for key in chain)))
+        if found is None:
+            is_trusted = is_joined or self._is_expected(chain)
+            return None if is_trusted else "nothing proves that its files are of this database"
+        differing, compared = found
         if differing * 2 > compared:
             self._foreign = chain
             raise self._other_file(unknown[0])
         if differing:
-            heal(f"{differing} of {compared} pages there are not those of the database")
+            return f"{differing} of {compared} pages there are not those of the database"
+        self._agreed = {} if is_joined else chain
+        return None
+
+    def _is_joined(self, chain: dict[Key, int], mine: dict[int, int]) -> bool:
+        """Whether a local file is in the replica: then the other files there are what it goes on from.
+
+        Without one, nothing but their pages shows that files of level 0 are of this database.
+        """
+        adopted, self._adopted = self._adopted, TXID(0)
+        if chain and adopted == max(key[2] for key in chain):
+            self._agreed = chain
+        files = self._survey.files
+        is_joined = not files.damaged.issuperset({(0, txid, txid) for txid in mine} & files.sizes.keys())
+        if is_joined:
+            self._agreed = {}
+        return is_joined or not mine
+
+    def _unknown(self, chain: dict[Key, int]) -> list[Key]:
+        """Snapshots and merged files that were not made here, if a restore would read nothing but sound files."""
+        files, expected = self._survey.files, self._survey.expected
+        if not isinstance(self._survey.client, FileClient) or len(chain) < len(files.chain()[0]):
+            return []
+        return [key for key in chain if key[0] > 0 and key not in expected]
+
+    def _is_expected(self, chain: dict[Key, int]) -> bool:
+        """Whether these files were there before, and end where all did: others may have merged and deleted some."""
+        expected = self._survey.expected
+        is_known = all(expected.get(key) == size for key, size in chain.items())
+        return is_known and max(key[2] for key in chain) == max(key[2] for key in expected)
 
     def _settle_difference(self, key: Key) -> None:
         """A file is not the local one of its name: which of them is a whole LTX file?"""
