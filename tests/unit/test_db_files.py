@@ -125,3 +125,16 @@ def test_a_snapshot_that_has_no_directory_is_an_error_of_ours(tmp_path: Path) ->
         with pytest.raises(DatabaseError, match="nowhere/snapshot"):
             engine.snapshot(str(tmp_path / "nowhere/snapshot"))
         engine.close()
+
+
+@pytest.mark.parametrize("act", ["chmod", "moved and back"])
+def test_what_came_before_a_snapshot_does_not_fail_it(database: Path, replica: Path, act: str) -> None:
+    """It was said that the file was written while the snapshot was made."""
+    with ltxcore.DB(database, replica=replica, monitor_interval=60) as db:
+        db.wait(timeout=10)
+        if act == "chmod":
+            database.chmod(0o640)
+        else:
+            database.rename(database.with_name("away"))
+            database.with_name("away").rename(database)
+        assert db.snapshot().max_txid >= 1

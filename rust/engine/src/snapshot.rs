@@ -53,7 +53,11 @@ impl Database {
     /// As [`Database::sync`], and what `out` answers.
     pub fn snapshot<W: Write>(&self, out: W) -> Result<Header> {
         let mut state = self.state();
-        let snapshot = self.on_live(&mut state, Live::begin_snapshot)?;
+        let snapshot = self.on_live(&mut state, |live| {
+            // What was done to the files before is dealt with first: it is no reason to throw the snapshot away.
+            live.verify_files()?;
+            live.begin_snapshot()
+        })?;
         let opened = state.opened;
         let held = if snapshot.is_independent() {
             drop(state);
