@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import traceback
 
 
@@ -30,8 +31,13 @@ class Log:
     def _emit(self, level: int, message: str, args: tuple[object, ...]) -> None:
         try:
             self._logger.log(level, message, *args, stacklevel=3)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        except BaseException as error:
+            # Ctrl-C belongs to the thread that it came to; no thread of ours is one of these.
+            if isinstance(error, KeyboardInterrupt) and not _is_ours(threading.current_thread()):
+                raise
             if logging.raiseExceptions:
                 traceback.print_exc()
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    return thread.name.startswith("ltxcore-")

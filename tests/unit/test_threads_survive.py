@@ -61,7 +61,7 @@ def logger() -> Iterator[logging.Logger]:
     made.filters.clear()
 
 
-@pytest.mark.parametrize("raised", RAISED)
+@pytest.mark.parametrize("raised", [*RAISED, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["handler", "filter"])
 def test_a_log_handler_that_raises_ends_nothing(
     database: Path,
