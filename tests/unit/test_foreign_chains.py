@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 import ltxcore
-from ltxcore import DB, TXID, FileClient, _copier, ltx
+from ltxcore import DB, TXID, FileClient, _copier, _reconcile, ltx
 from ltxcore.errors import LTXFileExistsError
 
 from tests.unit.databases import CREATE, forget_local_files, insert, ltx_path
@@ -231,3 +231,24 @@ def test_a_chain_that_is_known_is_not_compared(
             db.wait(timeout=10)
     assert is_restored(replica, full, tmp_path)
     assert not snapshots(replica)
+
+
+def test_a_chain_that_is_too_large_to_be_compared(
+    full: Path, replica: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Merged files that were there before are what they were; a replica of which nothing is known takes a snapshot."""
+    monkeypatch.setattr(_reconcile, "_MOST_BYTES", 0)
+    with DB(full, replica=replica) as db:
+        commit_up_to(db, 4)
+        db.compact(1)
+        db.wait(timeout=10)
+        shutil.rmtree(replica / "ltx/0")
+        commit_up_to(db, 6)
+        assert not snapshots(replica)
+    forget_local_files(db)
+    ltx_path(replica, 0, 6).unlink()
+    for _ in range(2):
+        with DB(full, replica=replica) as db:
+            db.wait(timeout=10)
+        assert len(snapshots(replica)) == 1
+    assert is_restored(replica, full, tmp_path)
