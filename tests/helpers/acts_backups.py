@@ -46,13 +46,13 @@ class Backups(World):
 
     @act(
         lambda world: (
-            not (world.held or world.split or world.cut_files or world.strays)
-            and len(world.saved) < 6
-            and len(world.models) == 1  # else nobody knows what is copied
+            not (world.held or world.split or world.cut_files or world.strays) and len(world.saved) < 6
         )
     )
     def save(self) -> None:
         """A copy of everything, file by file, for later. Of a replica that is known to be damaged nobody makes one."""
+        if len(self.models) > 1:
+            return  # nobody knows what would be copied
         saved = self._new_saved(self.model.clone())
         acts_files.copy_database(self.db, saved.db)
         acts_files.copy_tree(self.meta, saved.meta)
