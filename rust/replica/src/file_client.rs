@@ -21,6 +21,9 @@ const CLIENT_TYPE: &str = "file";
 /// Access rights of directories that are created: the owner's only, as nothing is known about the database's.
 const DIR_MODE: u32 = 0o700;
 
+/// How often a directory is listed in all, when files seem to be missing from a level.
+const MOST_LISTINGS: usize = 5;
+
 /// Client for a directory on a local or mounted file system.
 #[derive(Clone, Debug)]
 pub struct FileClient {
@@ -86,6 +89,24 @@ impl FileClient {
         let by_header = exact.then(|| header_time(&entry.path())).flatten();
         let created_at = by_header.unwrap_or_else(|| modified_at(&metadata));
         Ok(Some(FileInfo { level, min_txid, max_txid, size: metadata.len(), created_at }))
+    }
+
+    /// The files of a level as one pass over its directory shows them, ascending.
+    fn list(&self, level: u8, seek: TxId, use_metadata: bool) -> Result<Vec<FileInfo>> {
+        let dir = self.level_dir(level);
+        let fail = |source| Self::dir_error(&dir, Some(level), source);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(fail(error)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let info = entry.and_then(|entry| self.entry_info(level, &entry, seek, use_metadata));
+            files.extend(info.map_err(fail)?);
+        }
+        files.sort_unstable_by_key(FileInfo::key);
+        Ok(files)
     }
 
     /// Stages `data` beside its final name and checks that it is the file it is said to be.
@@ -180,20 +201,27 @@ impl ReplicaClient for FileClient {
     }
 
     fn ltx_files(&self, level: u8, seek: TxId, use_metadata: bool) -> Result<Vec<FileInfo>> {
-        let dir = self.level_dir(level);
-        let fail = |source| Self::dir_error(&dir, Some(level), source);
-        let entries = match fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(fail(error)),
-        };
-        let mut files = Vec::new();
-        for entry in entries {
-            let info = entry.and_then(|entry| self.entry_info(level, &entry, seek, use_metadata));
-            files.extend(info.map_err(fail)?);
+        let mut before = self.list(level, seek, use_metadata)?;
+        for _ in 1..MOST_LISTINGS {
+            let known = holes(&before);
+            if level == SNAPSHOT_LEVEL || known.is_empty() {
+                break;
+            }
+            // A directory that is being written may show a file and not one that came before it. The next listing shows that, and
+            // what it does not show beyond the end of the last one has come meanwhile: so has all that follows.
+            let mut files = self.list(level, seek, use_metadata)?;
+            let end = before.last().map_or(TxId::NONE, |file| file.max_txid);
+            let new: Vec<_> = holes(&files).into_iter().filter(|hole| !known.contains(hole)).collect();
+            if let Some(hole) = new.iter().find(|hole| **hole >= end) {
+                files.retain(|file| file.max_txid <= *hole);
+            }
+            let is_settled = new.iter().all(|hole| *hole >= end);
+            before = files;
+            if is_settled {
+                break;
+            }
         }
-        files.sort_unstable_by_key(FileInfo::key);
-        Ok(files)
+        Ok(before)
     }
 
     fn open_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Box<dyn Read + Send>> {
@@ -334,4 +362,17 @@ pub(crate) fn open_source(path: &Path) -> io::Result<File> {
 pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
+}
+
+/// The transactions that are in no file, although later ones are: before each, the last one that is.
+fn holes(files: &[FileInfo]) -> Vec<TxId> {
+    let mut holes = Vec::new();
+    let mut end = files.first().map_or(TxId::NONE, |file| file.max_txid);
+    for file in files {
+        if file.min_txid.get() > end.get().saturating_add(1) {
+            holes.push(end);
+        }
+        end = end.max(file.max_txid);
+    }
+    holes
 }
