@@ -229,19 +229,22 @@ def test_one_follower_a_database(source: Source, output: Path, followed: Followe
 
 
 def test_damaged_files_are_not_applied(
-    source: Source, output: Path, followed: FollowedDatabase, caplog: pytest.LogCaptureFixture
+    source: Source, output: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    begun(source, output)
     before = content(output)
     source.move()
     path = source.file(0, 5, 5)
     good = path.read_bytes()
-    path.write_bytes(good[:200] + bytes(8) + good[208:])
-    eventually(lambda: isinstance(followed.error, errors.FormatError))
-    assert content(output) == before
-    assert any("following of" in record.message for record in caplog.records)
-    path.write_bytes(good)
-    followed.wait(timeout=10)
-    assert content(output) == content(source.path)
+    path.unlink()
+    with follow(source.client, output, interval=QUICK) as followed:
+        path.write_bytes(good[:200] + bytes(8) + good[208:])
+        eventually(lambda: isinstance(followed.error, errors.FormatError))
+        assert content(output) == before
+        assert any("following of" in record.message for record in caplog.records)
+        path.write_bytes(good)
+        followed.wait(timeout=10)
+        assert content(output) == content(source.path)
 
 
 def test_somebody_who_writes_is_noticed(source: Source, output: Path, followed: FollowedDatabase) -> None:
