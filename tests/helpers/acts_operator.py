@@ -47,7 +47,7 @@ class Operator(Backups):
         """One is gone; 0 is the newest."""
         for path in picked(self.meta, pick):
             path.unlink(missing_ok=True)
-            self._lost(self.replica / path.relative_to(self.meta))
+            self.went_back["meta"] += 1  # where the replica loses it as well, its TXID may be used again
             self.disturb(pause)
 
     @act(lambda world: not world.split and not world.cut_files)
@@ -57,11 +57,6 @@ class Operator(Backups):
             cut(path, size)
             self.disturb(pause)
 
-    def _lost(self, other: Path) -> None:
-        """A file whose `other` one is gone as well is in no history any more: its TXID may be used again."""
-        if not other.exists():
-            self.went_back = {what: count + 1 for what, count in self.went_back.items()}
-
     # --- the replica -------------------------------------------------------------------------------------------------
 
     @act(at_rest)
@@ -69,7 +64,7 @@ class Operator(Backups):
         for path in picked(self.replica, pick, but=self.strays):
             path.unlink()
             self.cut_files.pop(path, None)
-            self._lost(self.meta / path.relative_to(self.replica))
+            self.went_back["replica"] += 1
             self.damage_replica(pause)
 
     @act(at_rest)
@@ -115,7 +110,7 @@ class Operator(Backups):
     def put_back_replica(self, pick: int, pause: float) -> None:
         """As it once was. If TXIDs were used again since, it is of another history, and may be refused until it is emptied."""
         saved = self._pick_saved(pick)
-        if self._went_back_since(saved, "replica") and self._went_back_since(saved, "meta"):
+        if self._went_back_since(saved, "replica") and self.went_back["meta"]:
             self.remedies["foreign replica"] = self._empty_replica
         self._forget_replica()
         acts_files.replace_tree(saved.replica, self.replica)
