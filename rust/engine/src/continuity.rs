@@ -224,7 +224,7 @@ impl Live {
         if stamp != self.observed.stamp && self.is_by_checkpoint(checkpoints)? == Some(false) {
             return Err(changed(WRITTEN));
         }
-        if wal.stamp.size == 0 && !self.files.says_wal_mode()? {
+        if wal.stamp.size == 0 && !self.files.says_wal_mode() {
             // File systems tell times apart by some milliseconds only: it was written right after it was switched to WAL mode.
             return Err(changed(WRITTEN));
         }

@@ -91,7 +91,7 @@ enum Use {
 
 fn use_of(real: &Path) -> io::Result<Use> {
     let database = Pooled::open(real)?;
-    let is_in_wal_mode = says_wal_mode(&database)?;
+    let is_in_wal_mode = says_wal_mode(&database);
     let Some(users) = database.lock_on(LockBytes::Shared)? else { return Ok(Use::None) };
     let has_index = match Pooled::open(&sibling(real, "-shm")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,

@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 
 use ltx::TxId;
 
-/// A file ended too early (SQLite, `SQLITE_IOERR_SHORT_READ`).
-const SHORT_READ: i32 = rusqlite::ffi::SQLITE_IOERR_SHORT_READ;
-
 /// The result of every fallible function here.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -157,7 +154,7 @@ impl Error {
         match self {
             Self::Sqlite { source, .. } => {
                 matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-                    || source.sqlite_error().is_some_and(|error| error.extended_code == SHORT_READ)
+                    || source.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
             }
             Self::Wal { source, .. } => !matches!(source, wal::Error::Io { .. }),
             Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,

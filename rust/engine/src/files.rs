@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ltx::{PageCount, PageSize, ReadAt};
 use osvfs::{FileId, LockBytes, LockedBy, PooledFile, Stamp};
-use wal::{Cursor, DbHeader, FrameHeader, Salt, WalHeader, WalIndex, WalReader, frame_offset, wal_size};
+use wal::{Cursor, DbHeader, FrameHeader, WalHeader, WalIndex, WalReader, frame_offset, wal_size};
 
 use crate::continuity::Checkpoints;
 use crate::error::{Context, Error, Result};
@@ -191,7 +191,7 @@ impl LiveFiles {
     /// Whether a WAL that has no frame, says the index, holds commits that are not those of the generation before.
     fn has_unknown_commits(&self, index: &WalIndex) -> Result<bool> {
         let Some(header) = self.wal_header()? else { return Ok(false) };
-        if is_before(header.salt, index.salt) || header.salt == index.salt {
+        if index.salt.follows(header.salt) || header.salt == index.salt {
             return Ok(false);
         }
         self.has_commits_from(Cursor::start(header))
@@ -199,12 +199,13 @@ impl LiveFiles {
 
     /// Whether there are commits behind what the wal-index calls the newest, and nobody is about to tell it of them.
     pub(crate) fn has_commits_beyond_index(&self, page_size: PageSize) -> Result<bool> {
-        let (Some(index), Some(header)) = (self.read_wal_index()?, self.wal_header()?) else {
-            return Ok(false);
-        };
-        if header.salt != index.salt || index.mx_frame == 0 || self.is_end_of_wal(&index, page_size)? {
+        let Some(index) = self.read_wal_index()?.filter(|index| index.mx_frame > 0) else { return Ok(false) };
+        if self.is_end_of_wal(&index, page_size)? {
             return Ok(false);
         }
+        let Some(header) = self.wal_header()?.filter(|header| header.salt == index.salt) else {
+            return Ok(false);
+        };
         let offset = wal_size(index.mx_frame.into(), page_size);
         let end = Cursor { header, offset, checksum: index.frame_checksum };
         // In this order: who commits writes the frames, then the index, and then lets go of the lock.
@@ -227,7 +228,7 @@ impl LiveFiles {
     /// Whether the WAL is of the generation before the one that the wal-index begins: SQLite writes to it no more before its header.
     pub(crate) fn is_wal_left_behind(&self) -> Result<bool> {
         let Some(index) = self.read_wal_index()? else { return Ok(false) };
-        Ok(index.mx_frame == 0 && self.wal_header()?.is_some_and(|header| is_before(header.salt, index.salt)))
+        Ok(index.mx_frame == 0 && self.wal_header()?.is_some_and(|header| index.salt.follows(header.salt)))
     }
 
     /// Whether a checkpoint is under way.
@@ -337,8 +338,8 @@ impl LiveFiles {
     }
 
     /// Whether the header of the database file is that of WAL mode.
-    pub(crate) fn says_wal_mode(&self) -> Result<bool> {
-        says_wal_mode(&self.db).context("read", self.path())
+    pub(crate) fn says_wal_mode(&self) -> bool {
+        says_wal_mode(&self.db)
     }
 
     /// Length of the database file in whole pages.
@@ -352,15 +353,9 @@ impl LiveFiles {
     }
 }
 
-/// Whether a WAL that is begun anew can go from one to the other.
-fn is_before(old: Salt, new: Salt) -> bool {
-    old.salt1.wrapping_add(1) == new.salt1
-}
-
-/// Whether a database file has the header of WAL mode (SQLite file format, offsets 18 and 19).
-pub(crate) fn says_wal_mode(database: &Pooled) -> io::Result<bool> {
-    let mut versions = [0; 2];
-    Ok(database.read_at(&mut versions, 18)? == 2 && versions == [2, 2])
+/// Whether a database file has the header of WAL mode.
+pub(crate) fn says_wal_mode(database: &Pooled) -> bool {
+    DbHeader::read(database).ok().flatten().is_some_and(|header| header.is_wal())
 }
 
 /// Whether a file is there; by `stat` alone.

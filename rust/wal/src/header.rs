@@ -24,6 +24,14 @@ pub struct Salt {
     pub salt2: u32,
 }
 
+impl Salt {
+    /// Whether one restart can lead here from `previous`: the counting salt grew by exactly one.
+    #[must_use]
+    pub fn follows(self, previous: Salt) -> bool {
+        self.salt1 == previous.salt1.wrapping_add(1)
+    }
+}
+
 /// Header of a WAL file (SQLite file format, section "WAL File Format").
 ///
 /// | offset | size | field |
@@ -119,14 +127,14 @@ impl WalHeader {
         bytes
     }
 
-    /// Whether this header can have followed `previous` by one restart: the counting salt grew by exactly one.
+    /// Whether this header can have followed `previous` by one restart, as [`Salt::follows`] tells.
     ///
     /// The checkpoint sequence is no help: each connection counts for itself, so it jumps when another one restarts
     /// the log. `false` is possible after a single restart, too: after a TRUNCATE checkpoint, a connection that has
     /// not restarted a log before draws both salts at random.
     #[must_use]
     pub fn follows(&self, previous: &WalHeader) -> bool {
-        self.page_size == previous.page_size && self.salt.salt1 == previous.salt.salt1.wrapping_add(1)
+        self.page_size == previous.page_size && self.salt.follows(previous.salt)
     }
 
     fn checksum_of(&self, bytes: &[u8; WalHeader::SIZE]) -> WalChecksum {
