@@ -377,7 +377,6 @@ impl Live {
         let is_unchanged = self.verify_files().is_ok();
         self.flush_sums()?;
         let tidy = is_unchanged && self.frames_are_trusted() && !self.doubt_forbids_moving();
-        let Self { turns, observed, .. } = self;
-        if tidy { turns.close(&observed.stamp) } else { Ok(()) }
+        if tidy { self.turns.tidy_on_close(&self.observed.stamp) } else { Ok(()) }
     }
 }

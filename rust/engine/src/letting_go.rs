@@ -78,7 +78,6 @@ impl Live {
                 self.turns.move_frames(&self.observed.stamp)
             }
             (Name::Gone, Name::Gone) if !self.files.has_commits_beyond_index(self.page_size)? => {
-                self.turns.rollback()?;
                 self.turns.tidy_on_close(&self.observed.stamp)
             }
             _ => Ok(()),

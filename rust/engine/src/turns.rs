@@ -78,17 +78,11 @@ impl Turns {
         self.idle().checkpoint(CheckpointMode::Truncate, Duration::ZERO, stamp).map(drop)
     }
 
-    /// From here on closing both does what [`Turns::close`] does. Both transactions must have ended.
+    /// Ends both transactions; from here on closing the connections does what it usually does. If nobody else has the database open,
+    /// the WAL is moved into it, if it has `stamp`, and deleted: one that stayed behind would be applied to whatever is copied over
+    /// the database.
     pub(crate) fn tidy_on_close(&self, stamp: &Stamp) -> Result<()> {
+        self.rollback()?;
         self.conns.iter().try_for_each(|conn| conn.tidy_on_close(stamp))
-    }
-
-    /// Closes both connections. If nobody else has the database open, the WAL is moved into it, if it has `stamp`, and deleted, as
-    /// when any other last connection is closed: a WAL that stayed behind would be applied to whatever is copied over the database.
-    pub(crate) fn close(self, stamp: &Stamp) -> Result<()> {
-        let [first, last] = self.conns;
-        drop(first);
-        last.rollback()?;
-        last.tidy_on_close(stamp)
     }
 }
