@@ -218,7 +218,12 @@ class Reconciler:
         files = self._survey.files
         keys = itertools.takewhile(lambda key: key not in files.damaged, files.chain()[0])
         chain = {key: files.sizes[key] for key in keys}
-        is_joined = self._is_joined(chain, mine)
+        self._note_adopted(chain)
+        has_common = self._has_common(mine)
+        if has_common:
+            self._agreed = {}
+        # Without a common file nothing but their pages shows that files of level 0 are of this database.
+        is_joined = has_common or not mine
         unknown = self._unknown(chain) if is_joined else list(chain)
         if not unknown or chain == self._agreed:
             return None
@@ -238,19 +243,16 @@ class Reconciler:
         self._agreed = {} if is_joined else chain
         return None
 
-    def _is_joined(self, chain: dict[Key, int], mine: dict[int, int]) -> bool:
-        """Whether a local file is in the replica: then the other files there are what it goes on from.
-
-        Without one, nothing but their pages shows that files of level 0 are of this database.
-        """
+    def _note_adopted(self, chain: dict[Key, int]) -> None:
+        """A chain that was read for its page checksums is what the local history goes on from."""
         adopted, self._adopted = self._adopted, TXID(0)
         if chain and adopted == max(key[2] for key in chain):
             self._agreed = chain
+
+    def _has_common(self, mine: dict[int, int]) -> bool:
+        """Whether a local file is in the replica, where it was found to be the same."""
         files = self._survey.files
-        is_joined = not files.damaged.issuperset({(0, txid, txid) for txid in mine} & files.sizes.keys())
-        if is_joined:
-            self._agreed = {}
-        return is_joined or not mine
+        return bool({(0, txid, txid) for txid in mine} & files.sizes.keys() - files.damaged)
 
     def _unknown(self, chain: dict[Key, int]) -> list[Key]:
         """Snapshots and merged files that were not made here, if a restore would read nothing but sound files."""
