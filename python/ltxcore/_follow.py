@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _FOLLOW_SECONDS = 5.0
 #: What was abandoned and is gone as well is looked for so often.
 _ABSENT_SECONDS = 1.0
+#: After a failure, what is open is looked at so often until the next attempt.
+_LOOK_SECONDS = 1.0
 #: Whoever waits for the thread looks so often whether it is still there.
 _CHECK_SECONDS = 5.0
 #: Between two attempts to sync for the last time.
@@ -271,10 +273,17 @@ class Follower:
         self._progress.notify()
 
     def _pause(self) -> None:
-        """After a failure: wait, unless somebody has called since that attempt began."""
+        """After a failure: wait, unless somebody has called since that attempt began. The files are looked at meanwhile."""
         delay, self._delay = self._delay, 0.0
-        if delay and not self._is_stopping:
-            self._call.wait(self._call_seen, delay)
+        until = time.monotonic() + delay
+        while (
+            not self._is_stopping
+            and self._call.version is self._call_seen
+            and (left := until - time.monotonic()) > 0
+        ):
+            self._call.wait(self._call_seen, min(left, _LOOK_SECONDS))
+            self._engine.verify()
+            self._report_notices()
         self._call_seen = self._call.version
 
     def _step(self) -> None:

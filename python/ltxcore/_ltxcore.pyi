@@ -622,6 +622,13 @@ class Database:
             DatabaseError: as for :meth:`sync`.
         """
 
+    def verify(self) -> None:
+        """Let go of files that were replaced or changed by somebody else, and open what is there now.
+
+        Raises:
+            DatabaseError: as for :meth:`sync`.
+        """
+
     def interrupt(self) -> None:
         """End :meth:`follow` in whatever thread it waits."""
 

@@ -135,6 +135,19 @@ impl Database {
         })
     }
 
+    /// Looks whether the files are still those that were opened, and lets go of others, as every other call does first; for who
+    /// waits before trying again: the next application would believe a wal-index that is kept.
+    ///
+    /// # Errors
+    /// As [`Database::sync`].
+    pub fn verify(&self) -> Result<()> {
+        let mut state = self.state();
+        match state.live {
+            Some(_) => self.on_live(&mut state, Live::verify_files),
+            None => Ok(()),
+        }
+    }
+
     /// Ends [`Database::follow`] in whichever thread it waits.
     pub fn interrupt(&self) {
         self.watch.wake();

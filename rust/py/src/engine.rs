@@ -97,6 +97,10 @@ impl Database {
         self.call(py, |engine| engine.follow(timeout))
     }
 
+    fn verify(&self, py: Python<'_>) -> PyResult<()> {
+        self.call(py, engine::Database::verify)
+    }
+
     fn interrupt(&self) {
         self.engine.interrupt();
     }
