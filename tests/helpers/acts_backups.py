@@ -20,6 +20,9 @@ from tests.helpers.acts_model import Content, Model
 from tests.helpers.acts_world import World
 from tests.helpers.process import ChildError
 
+#: A replicator whose WAL was removed moves the frames into the database, which makes no sense half done. In seconds.
+RESCUE = 0.2
+
 
 def at_rest(world: Any) -> bool:
     return not world.split
@@ -161,7 +164,7 @@ class Backups(World):
             models = [Model.of(alone), *(models if self.running else ())]
         remove_sidecars(self.db, which)
         self.expect(models)
-        self.disturb(pause)
+        self.disturb(max(pause, RESCUE) if self.running and which == "wal" else pause)
 
     @act(lambda world: world.running and world.connected and not world.split)
     def remove_shm_under_app(self, pause: float) -> None:
