@@ -1,4 +1,4 @@
-"""Backing off: how long to wait after failures in a row, and how often to speak about them."""
+"""Failures in a row: how long to wait after them, how often to speak about them, and which of them end a thread."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ltxcore.errors import Error
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
 
 #: No wait between two attempts is longer, in seconds.
 MAX_DELAY = 300.0
@@ -18,6 +19,8 @@ MAX_DELAY = 300.0
 MAX_LOCAL_DELAY = 5.0
 #: A failure that lasts is logged at most this often, in seconds.
 LOG_INTERVAL = 30.0
+#: A thread ends when so many turns in a row let an error out.
+_MAX_FAILURES = 3
 #: By so much a delay may be shorter or longer, so that many who failed together do not return together.
 _JITTER = 0.25
 
@@ -67,6 +70,32 @@ class Backoff:
         self.error = None
         self._failures = 0
         self._is_known = False
+
+
+def keep_going(turn: Callable[[], bool], after_failure: Callable[[], None] = lambda: None) -> None:
+    """Do what a thread of ours is there for, until ``turn`` answers false.
+
+    An exception that another thread throws into this one arrives anywhere, also where errors are dealt with, and ends nothing.
+    What fails in several turns in a row is a fault of ours.
+
+    Args:
+        turn: one attempt, which deals with what it expects.
+        after_failure: called when something came out of it nevertheless.
+
+    Raises:
+        BaseException: what came out of the last of these turns.
+    """
+    failures = 0
+    while True:
+        try:
+            while turn():
+                failures = 0
+            return
+        except BaseException:
+            failures += 1
+            if failures == _MAX_FAILURES:
+                raise
+            after_failure()
 
 
 def as_exception(error: BaseException) -> Exception:

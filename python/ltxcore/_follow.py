@@ -8,10 +8,17 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ltxcore._backoff import Backoff, as_exception
+from ltxcore._backoff import Backoff, as_exception, keep_going
 from ltxcore._log import Log
 from ltxcore._wakeup import Wakeup
-from ltxcore.errors import InternalError, NotOpenError, NotReadyError, PreviousIOError, ReplicaTimeoutError
+from ltxcore.errors import (
+    Error,
+    InternalError,
+    NotOpenError,
+    NotReadyError,
+    PreviousIOError,
+    ReplicaTimeoutError,
+)
 from ltxcore.ltx import TXID, Checksum, Pos
 
 if TYPE_CHECKING:
@@ -221,8 +228,7 @@ class Follower:
 
     def _main(self) -> None:
         try:
-            while not self._is_stopping:
-                self._turn()
+            keep_going(self._turn)
             if self._finish_by is not None and not self._presence.is_gone():
                 self._last_sync(self._finish_by)
         except BaseException as error:
@@ -252,11 +258,12 @@ class Follower:
                 self.failure = None
                 return
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """Wait until the next attempt and make it; false when it is time to end."""
         try:
             self._pause()
             if self._is_stopping:
-                return
+                return False
             if not self._is_open and self._presence.is_gone():
                 self._delay = _ABSENT_SECONDS
             else:
@@ -271,18 +278,19 @@ class Follower:
         self._presence.report()
         self._attempts += 1
         self._progress.notify()
+        return not self._is_stopping
 
     def _pause(self) -> None:
         """After a failure: wait, unless somebody has called since that attempt began. The files are looked at meanwhile."""
         delay, self._delay = self._delay, 0.0
         until = time.monotonic() + delay
-        while (
-            not self._is_stopping
-            and self._call.version is self._call_seen
-            and (left := until - time.monotonic()) > 0
-        ):
+        while (left := until - time.monotonic()) > 0 and not self._is_stopping:
             self._call.wait(self._call_seen, min(left, _LOOK_SECONDS))
-            self._engine.verify()
+            if self._call.version is not self._call_seen:
+                break
+            # What is wrong with them is for the attempt to say.
+            with contextlib.suppress(Error):
+                self._engine.verify()
             self._report_notices()
         self._call_seen = self._call.version
 

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Literal, Self
 
 from ltxcore import _runtime
-from ltxcore._backoff import Backoff
+from ltxcore._backoff import Backoff, keep_going
 from ltxcore._followed_file import FollowedFile
 from ltxcore._history import History, Ready
 from ltxcore._log import Log
@@ -175,9 +175,7 @@ class FollowedDatabase:
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
-                self._wake.wait(self._attempt())
-                self._wake.clear()
+            keep_going(self._turn)
         except BaseException as error:
             self._ended = error
         finally:
@@ -185,6 +183,14 @@ class FollowedDatabase:
                 self._moved.notify_all()
             if self._stop.is_set():
                 self._local.release()
+
+    def _turn(self) -> bool:
+        """Make an attempt and wait until the next one; false when it is time to end."""
+        if self._stop.is_set():
+            return False
+        self._wake.wait(self._attempt())
+        self._wake.clear()
+        return True
 
     def _attempt(self) -> float:
         """One pass; how long to wait until the next one, in seconds."""

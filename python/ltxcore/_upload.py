@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ltxcore._backoff import Backoff, as_exception
+from ltxcore._backoff import Backoff, as_exception, keep_going
 from ltxcore._copier import Copier
 from ltxcore._wakeup import Wakeup
 from ltxcore.clients.file import FileClient
@@ -253,8 +253,7 @@ class Uploader:
 
     def _main(self) -> None:
         try:
-            while self._turn():
-                pass
+            keep_going(self._turn, self.notify)
         except BaseException as error:
             self._death = InternalError(
                 f"the upload thread of {self._path} has ended: {error!r}", op="upload"

@@ -1,6 +1,5 @@
 """The threads of a DB outlive whatever handlers, clients and signals raise in them; and if one ends, everybody hears of it."""
 
-import ctypes
 import gc
 import logging
 import threading
@@ -18,17 +17,9 @@ from ltxcore.errors import DatabaseError, Error, InternalError, ReplicaTimeoutEr
 
 from tests.unit.databases import eventually, insert, restored
 from tests.unit.memory import MemoryClient
-
-
-class Stop(BaseException):
-    """What a test framework or a web server raises to unwind a thread."""
-
+from tests.unit.threads import Stop
 
 RAISED = [RuntimeError, SystemExit, GeneratorExit, Stop]
-
-
-def thread_of(db: DB, what: str) -> threading.Thread:
-    return next(each for each in threading.enumerate() if each.name == f"ltxcore-{what} {db.path.name}")
 
 
 def fail_once(client: MemoryClient, raised: BaseException) -> None:
@@ -110,22 +101,6 @@ def test_whatever_a_client_raises_is_tried_again(
         setattr(client, where, lambda _what: None)
         db.wait(timeout=10)
     assert restored(client, tmp_path) == [1]
-
-
-@pytest.mark.parametrize("what", ["upload", "follow"])
-def test_an_exception_that_is_thrown_into_a_thread_ends_nothing(
-    db: DB, client: MemoryClient, tmp_path: Path, what: str
-) -> None:
-    """As tools do that limit the time of what runs."""
-    db.wait(timeout=10)
-    for value in range(3):
-        ident = ctypes.c_ulong(thread_of(db, what).ident or 0)
-        assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Stop)) == 1
-        insert(db.path, value)
-        db.wait(timeout=10)
-        time.sleep(0.2)  # the next one is not thrown into the handling of this one
-    assert thread_of(db, what).is_alive()
-    assert restored(client, tmp_path) == [0, 1, 2]
 
 
 def end_upload_thread(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
