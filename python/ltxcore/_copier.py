@@ -147,7 +147,12 @@ class Copier:
     def compact(self, level: int) -> FileInfo | None:
         """Merge new files of the level below into one of ``level``."""
         try:
-            stored = self._replica.compact(level)
+            try:
+                stored = self._replica.compact(level)
+            except RestoreError:
+                # The file that is missing may just be being replaced: once more, while nothing is.
+                with self._uploading:
+                    stored = self._replica.compact(level)
         except Error as error:
             # It may have found that files are missing, and that one is damaged no listing shows.
             if isinstance(error, FormatError) and error.level is not None:

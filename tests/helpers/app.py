@@ -75,15 +75,19 @@ class App:
 def reference(path: Path, scratch: Path) -> Path:
     """What plain SQLite makes of the database now: a copy of it and its WAL, checkpointed. Call it between commits.
 
-    `cp` does the copying: opening and closing the file in this process would drop the application's POSIX locks.
+    A checkpoint of the replicator may begin the WAL anew in between, and then the two do not belong together: again.
     """
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     copy = scratch / "reference"
-    for suffix in ("", "-wal"):
-        source = Path(f"{path}{suffix}")
-        if source.exists():
-            subprocess.run(["cp", "--sparse=always", source, f"{copy}{suffix}"], check=True)
+    for _ in range(100):
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        copy_if_there(f"{path}-wal", f"{copy}-wal-before")
+        copy_if_there(path, copy)
+        copy_if_there(f"{path}-wal", f"{copy}-wal")
+        if content(Path(f"{copy}-wal-before")) == content(Path(f"{copy}-wal")):
+            break
+    else:
+        raise AssertionError(f"the WAL of {path} does not hold still")
     connection = sqlite3.connect(copy, isolation_level=None)
     try:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -91,6 +95,16 @@ def reference(path: Path, scratch: Path) -> Path:
     finally:
         connection.close()
     return copy
+
+
+def copy_if_there(source: str | Path, target: str | Path) -> None:
+    """`cp` does it: opening and closing the file in this process would drop the application's POSIX locks."""
+    if Path(source).exists():
+        subprocess.run(["cp", "--sparse=always", source, target], check=True)
+
+
+def content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
 
 
 def digest(path: Path) -> str:

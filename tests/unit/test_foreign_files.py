@@ -1,11 +1,14 @@
 """Files of another database in a replica: what a restore would read of them is not taken for ours."""
 
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import ltxcore
-from ltxcore import DB, FileClient
+from ltxcore import DB, FileClient, FileInfo
 from ltxcore.errors import FormatError, LTXFileExistsError, ReplicaTimeoutError
 
 from tests.unit.databases import CREATE, eventually, insert, restored
@@ -36,6 +39,28 @@ def other(tmp_path: Path) -> Path:
     for file in (replica / "ltx/0").iterdir():
         file.unlink()
     return replica
+
+
+def damage(path: Path) -> None:
+    """One bit in the middle, in place: never shorter, not even for a moment."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        was = file.read(1)[0]
+        file.seek(-1, 1)
+        file.write(bytes([was ^ 1]))
+
+
+class Slow(FileClient):
+    """After each deletion, the next call waits for a word."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.deleted, self.may_go_on = threading.Event(), threading.Event()
+
+    def delete_ltx_files(self, files: Sequence[FileInfo]) -> None:
+        super().delete_ltx_files(files)
+        self.deleted.set()
+        assert self.may_go_on.wait(10)
 
 
 def replicate_to(database: Path, replica: Path, values: range) -> None:
@@ -116,12 +141,32 @@ def test_damage_that_a_compaction_finds_is_healed(database: Path, replica: Path,
         for value in range(4):
             insert(database, value)
             db.wait(timeout=10)
-        damaged = sorted((replica / "ltx/0").iterdir())[2]
-        content = bytearray(damaged.read_bytes())
-        content[len(content) // 2] ^= 1
-        damaged.write_bytes(content)
+        damage(sorted((replica / "ltx/0").iterdir())[2])
         with pytest.raises(FormatError):
             db.compact(1)
         db.wait(timeout=10)
         assert restored(FileClient(replica), tmp_path) == list(range(4))
         eventually(lambda: db.status().is_current)
+
+
+def test_a_compaction_waits_for_a_file_that_is_being_replaced(
+    database: Path, replica: Path, tmp_path: Path
+) -> None:
+    """Between the deletion of a damaged file and the upload of the good one there is a gap, and none to be told of."""
+    client = Slow(replica)
+    with DB(database, replica=client) as db, ThreadPoolExecutor() as pool:
+        for value in range(4):
+            insert(database, value)
+            db.wait(timeout=10)
+        damage(sorted((replica / "ltx/0").iterdir())[2])
+        with pytest.raises(FormatError):
+            db.compact(1)
+        insert(database, 4)
+        assert client.deleted.wait(10)
+        merged = pool.submit(db.compact, 1)
+        with pytest.raises(TimeoutError):
+            merged.result(timeout=0.3)
+        client.may_go_on.set()
+        assert merged.result(timeout=10) is not None
+        db.wait(timeout=10)
+    assert restored(FileClient(replica), tmp_path) == list(range(5))
