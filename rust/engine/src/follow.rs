@@ -16,6 +16,10 @@ use crate::watch::Woken;
 const SHORTEST_WAIT: Duration = Duration::from_micros(500);
 /// After a wait of this length without a commit the database is left to the file system's watch.
 const LONGEST_WAIT: Duration = Duration::from_millis(64);
+/// The watch tells of the first write of a commit. One that begins the WAL anew syncs the header before it goes on, so that its
+/// end is awaited for a while with waits that are short beside a sync.
+const WOKEN_FOR: Duration = Duration::from_millis(1);
+const WOKEN_WAIT: Duration = Duration::from_micros(100);
 /// What the watch does not tell is noticed within this time.
 const TICK: Duration = Duration::from_secs(5);
 /// The page checksums are made durable when nothing happens and this long after the last time.
@@ -62,6 +66,7 @@ impl Database {
         // A watch that nothing has set off since the last call is still armed.
         let mut armed = self.at_rest.swap(false, Ordering::AcqRel);
         let mut wait = if armed { LONGEST_WAIT } else { SHORTEST_WAIT };
+        let mut woken: Option<Instant> = None;
         loop {
             let mut look = self.look()?;
             if look.is_quiet(wait) && !armed {
@@ -73,14 +78,20 @@ impl Database {
             if look.emitted {
                 return Ok(true);
             }
-            wait = if look.busy { SHORTEST_WAIT } else { (wait * 2).min(LONGEST_WAIT) };
             let now = Instant::now();
+            wait = match woken.filter(|at| now.duration_since(*at) < WOKEN_FOR) {
+                _ if look.busy => SHORTEST_WAIT,
+                Some(_) => WOKEN_WAIT,
+                None => (wait * 2).clamp(SHORTEST_WAIT, LONGEST_WAIT),
+            };
             let longest = if resting && look.rests(wait) { TICK } else { wait };
             let until = look.due.map_or(longest, |due| due.saturating_duration_since(now).min(longest));
             let until = until.min(deadline.saturating_duration_since(now));
             match self.watch.wait(until, armed).context("wait for", &self.options.path)? {
                 Woken::Called => return Ok(false),
-                Woken::FileChanged => (armed, wait) = (false, SHORTEST_WAIT),
+                Woken::FileChanged => {
+                    (armed, wait, woken) = (false, SHORTEST_WAIT, Some(Instant::now()));
+                }
                 Woken::TimeOver if Instant::now() >= deadline => {
                     self.at_rest.store(resting, Ordering::Release);
                     return Ok(false);
