@@ -99,8 +99,8 @@ docs-update: build ## write the generated documents
 pytest: tools build
 	$(BIN)/pytest -m "not network and not slow" $(PYTEST_ARGS) $(TEST_DIRS)
 
-newest: dist ## the same but for random histories, with the newest Python that we support: what it changes is an error
-	$(BIN)/python scripts/check_wheel.py --newest dist $(filter-out tests/interop tests/property,$(TEST_DIRS))
+newest: dist ## the quick ones with the newest Python that we support: what it changes is an error
+	$(BIN)/python scripts/check_wheel.py --newest dist $(filter tests/unit tests/cli tests/integration,$(TEST_DIRS))
 
 dist: tools
 	rm -rf dist
@@ -114,7 +114,8 @@ quick: tools build ## tests of what changed since main, for the inner loop
 interop: tools build ## every case against the real Litestream, the slow ones too
 	$(BIN)/pytest -m interop --timeout 600 $(PYTEST_ARGS) tests/interop
 
-soak: tools build ## the cases that are too slow for the gate
+soak: tools build dist ## the cases that are too slow for the gate
+	$(BIN)/python scripts/check_wheel.py --newest dist tests/process
 	LTXCORE_HYPOTHESIS=slow $(BIN)/pytest -m "slow and not network" --timeout 1800 $(PYTEST_ARGS) $(TEST_DIRS)
 
 # One thread: a child that a test forks has no other, and would take for lost what only those hold.
