@@ -63,6 +63,7 @@ PARTS = {
     "_followed_file": "follow",
     "_history": "follow",
     "_inventory": "replica",
+    "_ledger": "db",
     "_pending": "follow",
     "_position": "follow",
     "_places": "db",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
 from ltxcore._inventory import Key, file_of
+from ltxcore._ledger import Ledger
 from ltxcore._log import Log
 from ltxcore._reconcile import Reconciler
 from ltxcore._snapshot import Snapshots
@@ -17,7 +18,7 @@ from ltxcore._soundness import position
 from ltxcore._survey import Survey
 from ltxcore._watchdog import WatchedCall
 from ltxcore.clients.file import native
-from ltxcore.errors import Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
+from ltxcore.errors import DatabaseError, Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 
 if TYPE_CHECKING:
@@ -68,10 +69,13 @@ class Copier:
         self._presence = presence
         self._advanced = advanced
         self._snapshots = Snapshots(engine, meta_path)
-        self._reconciler = Reconciler(engine, self.survey, path, presence, self._log)
+        self._ledger = Ledger(replica.client, meta_path)
+        self._reconciler = Reconciler(engine, self.survey, path, presence, self._ledger, self._log)
         # Where the replica ended when the database was opened, and the last local file that it has got.
         self._baseline = self._sent = TXID(0)
         self._uploading = threading.Lock()
+        # Another one each time the local history is taken from the replica.
+        self._history = object()
         # Whether the pass that runs has uploaded anything.
         self._has_stored = False
 
@@ -88,6 +92,7 @@ class Copier:
             has_local = any((self._meta_path / "ltx/0").glob("*.ltx"))
             with self._uploading:
                 self._baseline = position(self._replica.client, is_empty_odd=known, has_local=has_local)
+                self._history = object()
         self.survey.forget()
         return self._baseline
 
@@ -98,6 +103,8 @@ class Copier:
                 self._engine.adopt(path, page_size, txid)
             self._reconciler.adopt(txid)
         except (FormatError, RestoreError) as error:
+            if (key := _damaged_by(error)) is not None:
+                self.survey.add_damaged(key)
             self._log.warning(
                 "replica of %s cannot be restored at %s, so every page is uploaded: %s",
                 self._path,
@@ -109,7 +116,8 @@ class Copier:
         """One pass: upload what is new; before that, compare the replica with the local files where it has changed.
 
         Args:
-            is_awaited: somebody waits for it. Only then, or after an upload, is the replica listed without a reason.
+            is_awaited: somebody waits for it. Only then, or after an upload, or now and then where that costs no request,
+                is the replica listed without a reason.
 
         Returns:
             Whether anything was uploaded.
@@ -129,7 +137,8 @@ class Copier:
                     return
             # What the replica never had is no difference.
             self._send_new(local)
-            if (is_awaited or self._sent != sent) and self.survey.is_due():
+            is_idle = not is_awaited and self._sent == sent
+            if self.survey.is_idle_due() if is_idle else self.survey.is_due():
                 self._reconcile(local)
             known = self.survey.known
             if known is not None:
@@ -138,7 +147,7 @@ class Copier:
 
     def snapshot(self) -> FileInfo:
         """Upload the whole database as one file of level 9."""
-        stored = self._snapshots.make(
+        stored = self._make_snapshot(
             lambda txid, path: self._replica.client.write_ltx_path(SNAPSHOT_LEVEL, TXID(1), txid, path)
         )
         self.survey.note(stored)
@@ -154,9 +163,9 @@ class Copier:
                 with self._uploading:
                     stored = self._replica.compact(level)
         except Error as error:
-            # It may have found that files are missing, and that one is damaged no listing shows.
-            if isinstance(error, FormatError) and error.level is not None:
-                self.survey.add_damaged((error.level, error.min_txid or 0, error.max_txid or 0))
+            # It may have found that files are missing.
+            if (key := _damaged_by(error)) is not None:
+                self.survey.add_damaged(key)
             self.survey.expire()
             raise
         if stored is not None:
@@ -183,6 +192,9 @@ class Copier:
         """How many pages of the replica at ``txid`` are not those of the database then, and of how many.
 
         ``None`` if that is not known.
+
+        Raises:
+            RestoreError: the files there do not make a database.
         """
         try:
             with self._chain_checksums("chain-compared.tmp", txid) as (path, page_size):
@@ -192,8 +204,9 @@ class Copier:
                     self._engine.sync()
                     found = self._engine.compare_chain(path, page_size, txid)
                 return found
-        except (FormatError, RestoreError):
-            # What is damaged is found in other ways.
+        except FormatError as error:
+            if (key := _damaged_by(error)) is not None:
+                self.survey.note_damaged(key)
             return None
 
     def _reconcile(self, local: TXID) -> None:
@@ -246,9 +259,27 @@ class Copier:
 
     def _heal(self, why: str) -> None:
         self._log.warning("replica of %s gets a snapshot: %s", self._path, why)
-        self._snapshots.make(lambda txid, path: self._store((SNAPSHOT_LEVEL, 1, txid), path))
+        self._make_snapshot(lambda txid, path: self._store((SNAPSHOT_LEVEL, 1, txid), path))
         self._limit_survey()
         self._progress()
+
+    def _make_snapshot(self, store: Callable[[TXID, Path], FileInfo]) -> FileInfo:
+        """Upload a snapshot of the history that it is from: a later one may use the same TXIDs for something else."""
+        history = self._history
+
+        def store_if_current(txid: TXID, path: Path) -> FileInfo:
+            stored = store(txid, path)
+            with self._uploading:
+                if self._history is history:
+                    return stored
+            self._replica.client.delete_ltx_files([stored])
+            raise DatabaseError(
+                f"the local history of {self._path} was begun anew while a snapshot was made",
+                op="snapshot",
+                path=os.fspath(self._path),
+            )
+
+        return self._snapshots.make(store_if_current)
 
     def _store(self, key: Key, path: str | os.PathLike[str]) -> FileInfo:
         """Upload one file; what the client answers has to be the whole of it."""
@@ -264,6 +295,7 @@ class Copier:
                     min_txid=TXID(min_txid),
                     max_txid=TXID(max_txid),
                 )
+        self._ledger.add(key, path)
         self._has_stored = True
         self.last_upload_ms = time.time_ns() // 1_000_000
         return stored
@@ -288,3 +320,10 @@ class Copier:
         bound = None if wanted is None else TXID(wanted)
         self.survey.limit(bound)
         return bound
+
+
+def _damaged_by(error: Error) -> Key | None:
+    """The file that an error of reading names as damaged, if it does: no listing has to show that."""
+    if not isinstance(error, FormatError) or error.level is None:
+        return None
+    return (error.level, error.min_txid or 0, error.max_txid or 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ltxcore._backoff import Backoff, as_exception, keep_going
 from ltxcore._log import Log
+from ltxcore._presence import has_content
 from ltxcore._wakeup import Wakeup
 from ltxcore.errors import (
     Error,
@@ -162,6 +163,10 @@ class Follower:
             return self._engine.sync()
         except PreviousIOError as error:
             self._forget(error)
+        except NotOpenError:
+            # Another thread has found that, and let go of it between the two lines above.
+            if self._is_stopping:
+                raise
         # The meta directory was removed, or files of it: with a new one all is as at a start.
         self._await_open(deadline)
         try:
@@ -322,7 +327,7 @@ class Follower:
 
     def _is_absent(self) -> bool:
         """Whether there was no database file, and is none."""
-        return self._is_awaited and not _has_content(self._path)
+        return self._is_awaited and not has_content(self._path)
 
     def _adopt_chain(self) -> None:
         wanted = self._engine.chain_wanted
@@ -346,10 +351,3 @@ class Follower:
     def _report_notices(self) -> None:
         for notice in self._engine.take_notices():
             self._log.warning("%s", notice)
-
-
-def _has_content(path: str) -> bool:
-    try:
-        return os.stat(path).st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False

@@ -25,13 +25,13 @@ class Presence:
         self._was_there = True
 
     def is_gone(self) -> bool:
-        """Whether it was there, and is not any more."""
-        return self._was_there and not os.path.exists(self._path)
+        """Whether it was there, and is not any more, or is empty."""
+        return self._was_there and not has_content(self._path)
 
     def error(self, op: str) -> NotReadyError:
         """The error that says that it is gone."""
         return NotReadyError(
-            f"the database is gone: {self._path}",
+            f"the database is {self._state()}: {self._path}",
             op=op,
             path=self._path,
             hint="its replica was left as it was; restore the database from there, or make a new one",
@@ -41,7 +41,19 @@ class Presence:
         """Say once that it is gone, and that it is there again."""
         is_gone = self.is_gone()
         if is_gone and not self._is_told:
-            self._log.warning("the database is gone, nothing is replicated until it is back: %s", self._path)
+            message = "the database is %s, nothing is replicated until it is back: %s"
+            self._log.warning(message, self._state(), self._path)
         elif self._is_told and not is_gone:
             self._log.info("the database is there again: %s", self._path)
         self._is_told = is_gone
+
+    def _state(self) -> str:
+        return "empty" if os.path.exists(self._path) else "gone"
+
+
+def has_content(path: str) -> bool:
+    """Whether there is a file that could be a database: SQLite takes an empty one for none yet."""
+    try:
+        return os.stat(path).st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False

@@ -8,9 +8,17 @@ import time
 from typing import TYPE_CHECKING
 
 from ltxcore._inventory import Inventory, Key
+from ltxcore._ledger import Ledger
 from ltxcore._soundness import LONG_REST, damaged_of, is_whole, is_whole_there, newest_sound
 from ltxcore.clients.file import FileClient
-from ltxcore.errors import BehindReplicaError, Error, FormatError, LTXFileExistsError, ReplicaError
+from ltxcore.errors import (
+    BehindReplicaError,
+    Error,
+    FormatError,
+    LTXFileExistsError,
+    ReplicaError,
+    RestoreError,
+)
 from ltxcore.ltx import SNAPSHOT_LEVEL, TRAILER_SIZE, TXID, format_filename
 
 if TYPE_CHECKING:
@@ -38,6 +46,7 @@ class Reconciler:
         survey: what is known of the replica.
         path: the database file, for messages.
         presence: whether the database file is there.
+        ledger: what is known of the files from before this start.
         log: where it is said what was lost.
     """
 
@@ -47,15 +56,17 @@ class Reconciler:
         survey: Survey,
         path: Path,
         presence: Presence,
+        ledger: Ledger,
         log: Log,
     ) -> None:
         self._engine = engine
         self._survey = survey
         self._path = path
         self._presence = presence
+        self._ledger = ledger
         self._log = log
-        # Files that were found to be of another database, with their sizes.
-        self._foreign: dict[Key, int] = {}
+        # Files that were found to be of another database, with their sizes, and what was known of the database then.
+        self._foreign: tuple[dict[Key, int], object] = ({}, None)
         # Files that the local history goes on from as they are, with their sizes.
         self._agreed: dict[Key, int] = {}
         self._adopted = TXID(0)
@@ -224,24 +235,37 @@ class Reconciler:
             self._agreed = {}
         # Without a common file nothing but their pages shows that files of level 0 are of this database.
         is_joined = has_common or not mine
-        unknown = self._unknown(chain) if is_joined else list(chain)
+        unknown, replaced = self._unknown(chain, mine) if is_joined else (list(chain), set[Key]())
         if not unknown or chain == self._agreed:
+            self._note_known(chain, unknown)
             return None
-        if chain == self._foreign:
+        status = self._engine.status()
+        verdict = (chain, (status["full_syncs"], status["diff_syncs"]))
+        if verdict == self._foreign:
             raise self._other_file(unknown[0])
         is_too_large = sum(chain.values()) > _MOST_BYTES
-        found = None if is_too_large else compare(TXID(max(key[2] for key in chain)))
+        try:
+            found = None if is_too_large else compare(TXID(max(key[2] for key in chain)))
+        except RestoreError as error:
+            return f"its files make no database: {error}"
+        if found is None and replaced:
+            return "files in it are not those that were there"
         if found is None:
             is_trusted = is_joined or self._is_expected(chain)
             return None if is_trusted else "nothing proves that its files are of this database"
         differing, compared = found
         if differing * 2 > compared:
-            self._foreign = chain
+            self._foreign = verdict
             raise self._other_file(unknown[0])
         if differing:
             return f"{differing} of {compared} pages there are not those of the database"
         self._agreed = {} if is_joined else chain
+        self._note_known(chain, unknown)
         return None
+
+    def _note_known(self, chain: dict[Key, int], unknown: list[Key]) -> None:
+        if isinstance(self._survey.client, FileClient):
+            self._ledger.settle(chain, unknown)
 
     def _note_adopted(self, chain: dict[Key, int]) -> None:
         """A chain that was read for its page checksums is what the local history goes on from."""
@@ -254,12 +278,17 @@ class Reconciler:
         files = self._survey.files
         return bool({(0, txid, txid) for txid in mine} & files.sizes.keys() - files.damaged)
 
-    def _unknown(self, chain: dict[Key, int]) -> list[Key]:
-        """Snapshots and merged files that were not made here, if a restore would read nothing but sound files."""
+    def _unknown(self, chain: dict[Key, int], mine: dict[int, int]) -> tuple[list[Key], set[Key]]:
+        """Files that are not known to be of this history, and those of them that are others than were there before.
+
+        Only if a restore would read nothing but sound files. Those of level 0 that are here as well were compared.
+        """
         files, expected = self._survey.files, self._survey.expected
         if not isinstance(self._survey.client, FileClient) or len(chain) < len(files.chain()[0]):
-            return []
-        return [key for key in chain if key[0] > 0 and key not in expected]
+            return [], set()
+        new = {key: chain[key] for key in chain if key not in expected and (key[0] > 0 or key[2] not in mine)}
+        known, replaced = self._ledger.check(new)
+        return [key for key in new if key not in known], replaced
 
     def _is_expected(self, chain: dict[Key, int]) -> bool:
         """Whether these files were there before, and end where all did: others may have merged and deleted some."""

@@ -23,6 +23,8 @@ _CHEAP = 0.001
 _DIRECTORY_SHARE = 100
 #: and elsewhere, where a listing is ten requests, and the only way to find anything.
 _REQUEST_SHARE = 300
+#: While nothing happens and nobody waits, a directory is listed for what was changed in place, for this part of the time.
+_IDLE_SHARE = 30_000
 #: The least and the most time between two listings by request, in seconds.
 _SHORTEST, _LONGEST = 1.0, 60.0
 
@@ -58,10 +60,10 @@ class Survey:
         self._listed_at = float("-inf")
         self._seen_at = float("-inf")
         self._listing_takes = float("inf")
-        # How often somebody said that everything has to be compared again, now and at the last look.
-        self._doubts = self._doubts_seen = 0
-        # Files that were found to be damaged, with their sizes; they may be away for a while, and come back.
-        self._found_damaged: dict[Key, int] = {}
+        # Another one each time somebody says that everything has to be compared again; and the one at the last look.
+        self._doubt = self._doubt_seen = object()
+        # Files that were found to be damaged, with their sizes if known; they may be away for a while, and come back.
+        self._found_damaged: dict[Key, int | None] = {}
 
     @property
     def known(self) -> Known | None:
@@ -78,6 +80,11 @@ class Survey:
         if self._token is None:
             return since >= min(max(self._listing_takes * _REQUEST_SHARE, _SHORTEST), _LONGEST)
         return self._is_cheap() or since >= min(self._listing_takes * _DIRECTORY_SHARE, _LONGEST)
+
+    def is_idle_due(self) -> bool:
+        """The same, where nothing has been written and nobody waits: only a directory is listed then."""
+        since = time.monotonic() - self._listed_at
+        return self._token is not None and since >= self._listing_takes * _IDLE_SHARE
 
     def is_confirmed(self, since: float) -> bool:
         """Whether what is known was seen to be true after ``since``, on the monotonic clock.
@@ -96,7 +103,7 @@ class Survey:
         Raises:
             ReplicaError: the storage cannot be listed.
         """
-        self._doubts_seen = self._doubts
+        self._doubt_seen = self._doubt
         token = self.client.change_token()
         began = time.monotonic()
         files = Inventory.of(self.client)
@@ -104,7 +111,10 @@ class Survey:
         self._listing_takes = min(time.monotonic() - began, self._listing_takes * 1.5)
         before, self.files = self.files, files
         self._found_damaged.update({key: before.sizes[key] for key in before.damaged})
-        files.damaged.update(key for key, size in self._found_damaged.items() if files.sizes.get(key) == size)
+        for key, size in list(self._found_damaged.items()):
+            if key in files.sizes and size in (None, files.sizes[key]):
+                self._found_damaged[key] = files.sizes[key]
+                files.damaged.add(key)
         differs = not self._settled or files.sizes != before.sizes
         if differs:
             self._settled, self._known = False, None
@@ -115,17 +125,16 @@ class Survey:
     def settle(self, obstacle: Error | None = None) -> None:
         """What was found has been dealt with; ``obstacle`` says better what is left in the way, if anything is."""
         reach, found = self.files.reach()
-        if self._doubts == self._doubts_seen:
-            self._publish(reach, None if found is None else obstacle or found)
-            self._settled = True
+        if self._doubt is self._doubt_seen:
             sizes, damaged = self.files.sizes, self.files.damaged
             self.expected = {key: size for key, size in sizes.items() if key not in damaged}
+            self._settled = True
+            self._publish(reach, None if found is None else obstacle or found, self._doubt_seen)
 
     def forget(self) -> None:
         """What is known may be wrong: everything has to be compared again. From any thread."""
-        self._doubts += 1
-        self._settled = False
-        self._known = None
+        self._doubt = object()
+        self._settled, self._known = False, None
 
     def note(self, file: FileInfo) -> None:
         """A file was stored by another thread, so it is time to list the files. From any thread."""
@@ -134,10 +143,14 @@ class Survey:
 
     def add_damaged(self, key: Key) -> None:
         """A file was found to be damaged, though it has the size it should have. From any thread."""
-        size = self.files.sizes.get(key)
+        self.note_damaged(key)
+        self.forget()
+
+    def note_damaged(self, key: Key) -> None:
+        """The same, by the thread that compares, which has not dealt with damaged files yet."""
+        size = self._found_damaged[key] = self.files.sizes.get(key)
         if size is not None:
-            self._found_damaged[key] = size
-            self.forget()
+            self.files.damaged.add(key)
 
     def expire(self) -> None:
         """It is time to list the files. From any thread."""
@@ -158,6 +171,8 @@ class Survey:
         self.files.sizes[key] = self.expected[key] = size
         self.files.damaged.discard(key)
         self._found_damaged.pop(key, None)
+        # What was looked at before the write says nothing of the other files after it.
+        self._seen_at = float("-inf")
         if undisturbed:
             self._token = self.client.change_token()
             if self._is_telling():
@@ -165,11 +180,12 @@ class Survey:
 
     def extend(self, txid: TXID) -> None:
         """The file of ``txid`` alone, which continues what was known, is in the replica now."""
+        doubt = self._doubt
         known = self._known
         if known is None or known.reach + 1 != txid:
             return
         if known.obstacle is None:
-            self._publish(txid, None)
+            self._publish(txid, None, doubt)
         else:
             # It may be passed by now.
             self.settle(known.obstacle)
@@ -181,7 +197,10 @@ class Survey:
         """Whether the token is all there is: its times are too coarse to tell two changes within milliseconds from one."""
         return self._token is not None and not self._is_cheap()
 
-    def _publish(self, reach: TXID, obstacle: Error | None) -> None:
+    def _publish(self, reach: TXID, obstacle: Error | None, doubt: object) -> None:
         if self._bound is not None:
             reach = min(reach, TXID(self._bound - 1))
         self._known = Known(reach, obstacle)
+        if self._doubt is not doubt:
+            # Whoever has said that meanwhile may have cleared what was known before it was published.
+            self._settled, self._known = False, None

@@ -1,5 +1,7 @@
 """What a DB does with files that are not its own, or that are other than they seem."""
 
+import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,8 +9,10 @@ from pathlib import Path
 import pytest
 
 import ltxcore
-from ltxcore import OSVFS, _ltxcore
-from ltxcore.errors import DatabaseError
+from ltxcore import DB, OSVFS, TXID, FileClient, _ltxcore
+from ltxcore.errors import DatabaseError, NotReadyError
+
+from tests.unit.databases import eventually, insert, restored
 
 
 def test_files_of_others_in_the_meta_directory_stay(tmp_path: Path) -> None:
@@ -138,3 +142,47 @@ def test_what_came_before_a_snapshot_does_not_fail_it(database: Path, replica: P
             database.rename(database.with_name("away"))
             database.with_name("away").rename(database)
         assert db.snapshot().max_txid >= 1
+
+
+def test_a_snapshot_of_a_history_that_is_over_is_not_kept(
+    database: Path, replica: Path, tmp_path: Path
+) -> None:
+    """Its TXIDs are used again, for something else, when the meta directory is lost while it is uploaded."""
+
+    class Losing(FileClient):
+        def write_ltx_path(
+            self, level: int, min_txid: TXID, max_txid: TXID, path: str | os.PathLike[str]
+        ) -> ltxcore.FileInfo:
+            kept = shutil.copy(path, tmp_path / "kept")
+            if level == 9:
+                replica.rename(tmp_path / "away")
+                shutil.copytree(tmp_path / "older", replica)
+                shutil.rmtree(db.meta_path)
+                insert(database, 7)
+                eventually(lambda: db.meta_path.exists() and db.pos.txid > 0)
+            return super().write_ltx_path(level, min_txid, max_txid, kept)
+
+    with DB(database, replica=Losing(replica)) as db:
+        db.wait(timeout=10)
+        shutil.copytree(replica, tmp_path / "older")
+        for value in range(4):
+            insert(database, value)
+            db.wait(timeout=10)
+        with pytest.raises(DatabaseError, match="begun anew"):
+            db.snapshot()
+        assert not list((replica / "ltx").glob("9/*.ltx"))
+        insert(database, 8)
+        db.wait(timeout=10)
+    assert restored(FileClient(replica), tmp_path) == [0, 1, 2, 3, 7, 8]
+
+
+def test_a_database_that_was_emptied_is_gone(database: Path, replica: Path) -> None:
+    """`close()` said nothing of what was not uploaded, and `wait()` never returned."""
+    db = DB(database, replica=replica)
+    db.open()
+    txid = db.wait(timeout=10).txid
+    os.truncate(database, 0)
+    with pytest.raises(NotReadyError, match="is empty"):
+        db.wait(txid + 1)
+    with pytest.raises(NotReadyError, match="is empty"):
+        db.close()

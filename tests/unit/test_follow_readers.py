@@ -85,8 +85,8 @@ def test_what_was_written_to_a_wal_is_kept(source: Source, output: Path, followe
     with closing(in_wal_mode(output)) as writer:
         writer.execute("INSERT INTO account (value, body) VALUES (0, 'mine')")
         left = output.read_bytes(), wal.read_bytes()
-    output.write_bytes(left[0])
     wal.write_bytes(left[1])
+    output.write_bytes(left[0])
     source.move()
     eventually(lambda: "is not empty" in str(followed.error))
     assert (output.read_bytes(), wal.read_bytes()) == left

@@ -14,8 +14,9 @@ from typing import BinaryIO
 import pytest
 
 import ltxcore
-from ltxcore import DB, TXID, FileClient
-from ltxcore.errors import ReplicaError, ReplicaPermissionError
+from ltxcore import DB, TXID, FileClient, _upload
+from ltxcore._survey import Survey
+from ltxcore.errors import Error, ReplicaError, ReplicaPermissionError
 
 from tests.unit.databases import eventually, forget_local_files, insert, ltx_path, restored
 from tests.unit.memory import MemoryClient
@@ -266,3 +267,48 @@ def test_a_replica_that_cannot_be_written_any_more(database: Path, replica: Path
         client.is_read_only = False
         db.wait(timeout=10)
     assert rows(replica, tmp_path) == [1, 2]
+
+
+def test_what_was_cut_in_place_is_found_while_nobody_asks(
+    live: DB, replica: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The times of a directory do not tell of it: `is_current` said yes as long as nobody waited."""
+    monkeypatch.setattr(_upload, "_IDLE_INTERVAL", 0.2)
+    live.wait(timeout=10)
+    os.truncate(ltx_path(replica, 0, 2), 0)
+    eventually(lambda: ltx_path(replica, 0, 2).stat().st_size > 0)
+    eventually(lambda: live.status().is_current)
+    assert restored(FileClient(replica), tmp_path)
+
+
+def test_a_look_before_an_upload_confirms_nothing_after_it(live: DB, replica: Path) -> None:
+    """Another file may have gone meanwhile."""
+    live.wait(timeout=10)
+    client = FileClient(replica)
+    survey = Survey(client)
+    began = time.monotonic()
+    survey.look()
+    survey.settle()
+    assert survey.is_confirmed(began)
+    ltx_path(replica, 0, 1).unlink()
+    with survey.storing((0, 9, 9), 100):
+        pass
+    survey.extend(TXID(9))
+    assert not survey.is_confirmed(began)
+
+
+def test_a_doubt_that_comes_while_something_is_published_is_kept(live: DB, replica: Path) -> None:
+    live.wait(timeout=10)
+
+    class Doubted(Survey):
+        """Another thread says that a file is damaged, just before what is known is written down."""
+
+        def _publish(self, reach: TXID, obstacle: Error | None, doubt: object) -> None:
+            self.forget()
+            super()._publish(reach, obstacle, doubt)
+
+    survey = Doubted(FileClient(replica))
+    survey.look()
+    survey.settle()
+    assert survey.known is None
+    assert not survey.is_settled()
