@@ -1,24 +1,34 @@
-"""Times and durations at the edge of the library: aware datetimes outside, milliseconds and seconds inside."""
+"""Arguments at the edge of the library: aware datetimes outside, milliseconds and seconds inside."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
 
+from ltxcore.errors import ConfigError
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _MIN = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+#: The zone of a datetime is its tzinfo.
+_LIKE = "write it like 2026-03-01T12:00:00Z or datetime(2026, 3, 1, 12, tzinfo=timezone.utc)"
 _MAX = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+
+
+def argument_error(key: str, message: str, hint: str | None = None) -> ConfigError:
+    """The error about the argument ``key`` of a call."""
+    error = ConfigError(message, hint=hint)
+    error.key = key
+    return error
 
 
 def to_millis(when: datetime) -> int:
     """Milliseconds from the Unix epoch to an aware ``when``, rounded down.
 
     Raises:
-        ValueError: ``when`` has no time zone.
+        ConfigError: ``when`` has no time zone.
     """
-    if when.utcoffset() is None:
-        raise ValueError(f"a time needs a time zone: {when.isoformat()}")
+    _check_zone(when)
     return (when - _EPOCH) // _MILLISECOND
 
 
@@ -35,12 +45,25 @@ def parse_time(when: datetime | str) -> datetime:
     """An aware datetime from itself or from ISO 8601 text with a zone (``2026-03-01T12:00:00Z``).
 
     Raises:
-        ValueError: the text is no time, or no zone is given.
+        ConfigError: it is no time, or no zone is given.
     """
-    parsed = datetime.fromisoformat(when) if isinstance(when, str) else when
-    if parsed.utcoffset() is None:
-        raise ValueError(f"a time needs a time zone: {parsed.isoformat()}")
+    try:
+        parsed = datetime.fromisoformat(when) if isinstance(when, str) else when
+    except ValueError as error:
+        raise argument_error("timestamp", f"not a time: {when!r}", _LIKE) from error
+    if not isinstance(parsed, datetime):
+        raise argument_error(
+            "timestamp",
+            f"a time is a datetime or a text, not {when!r}",
+            "datetime.fromtimestamp(seconds, timezone.utc) makes one of seconds",
+        )
+    _check_zone(parsed)
     return parsed
+
+
+def _check_zone(when: datetime) -> None:
+    if when.utcoffset() is None:
+        raise argument_error("timestamp", f"a time needs a time zone: {when.isoformat()}", _LIKE)
 
 
 def millis_bound(when: datetime) -> int:
@@ -52,9 +75,9 @@ def seconds(duration: float | timedelta, name: str) -> float:
     """A duration in seconds, from seconds or a timedelta; ``name`` is for the message.
 
     Raises:
-        ValueError: it is negative or not finite.
+        ConfigError: it is negative or not finite.
     """
     value = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
     if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{name} must be a finite number of seconds, not negative: {value}")
+        raise argument_error(name, f"{name} must be a finite number of seconds, not negative: {value}")
     return value

@@ -266,7 +266,7 @@ class Config(ReplicaSettings):
         kind = scheme or replica.type or "file"
         if replica.url is not None:
             return client_from_url(replica.url, **({} if kind == "file" else replica.settings()))
-        if kind == "file" and replica.path is not None:
+        if kind == "file" and replica.path:
             return FileClient(expand_path(replica.path))
         message = (
             "file replica path required" if kind == "file" else f"no replica client of the type {kind!r}"

@@ -13,11 +13,11 @@ from ltxcore._followed import FollowedDatabase, OnDivergence
 from ltxcore._history import listed_again
 from ltxcore._pending import mark_at_end
 from ltxcore._position import Position, Shape, Sidecars
-from ltxcore._time import seconds
+from ltxcore._time import argument_error, seconds
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import OutputExistsError
-from ltxcore.restore import RestoreProgress, RestoreResult, restore_prepared
+from ltxcore.restore import RestoreProgress, RestoreResult, output_path, restore_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ def follow(
     database is, which ``<output>-ltxcore`` remembers, or else by a comparison of every page, which reads as much as a restore.
 
     Args:
-        source: a replica client, a URL, or the path of a directory.
+        source: a replica client, a URL, or the path of a directory as a :class:`pathlib.Path`.
         output: where the database goes, or is.
         interval: how often to look for new files, in seconds.
         parallelism: see :func:`ltxcore.restore`; so are ``integrity_check`` and ``progress``.
@@ -65,15 +65,18 @@ def follow(
         OutputExistsError: ``output`` exists without a ``-txid`` file.
         RestoreError: the replica does not continue the database.
         DatabaseError: it is being followed already, or a reader has switched it to WAL mode.
+        ConfigError: arguments that make no sense.
         Error: as for :func:`ltxcore.restore`.
     """
     client = as_client(source)
-    path = Path(output).absolute()
+    path = output_path(output).absolute()
     every = seconds(interval, "interval")
     if not every:
-        raise ValueError("interval must be more than 0")
+        raise argument_error("interval", "interval must be more than 0")
     if on_divergence not in ("error", "restore"):
-        raise ValueError(f"on_divergence must be 'error' or 'restore': {on_divergence!r}")
+        raise argument_error(
+            "on_divergence", f"on_divergence must be 'error' or 'restore': {on_divergence!r}"
+        )
     position = None if overwrite or not path.exists() else _saved(path)
     restored = None
     if position is None:

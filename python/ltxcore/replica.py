@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
 from ltxcore._inventory import Inventory
-from ltxcore._time import seconds
+from ltxcore._time import argument_error, seconds
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import NoSnapshotError
@@ -27,7 +27,7 @@ class Replica:
     """One destination of one database.
 
     Args:
-        client: a client, a URL or the path of a directory.
+        client: a client, a URL, or the path of a directory as a :class:`pathlib.Path`.
         sync_interval: the least time between two passes of uploads.
     """
 
@@ -93,7 +93,7 @@ class Replica:
             RestoreError: files are missing between the two levels.
         """
         if not 1 <= level < SNAPSHOT_LEVEL:
-            raise ValueError(f"a level to compact into is 1 to {SNAPSHOT_LEVEL - 1}: {level}")
+            raise argument_error("level", f"a level to compact into is 1 to {SNAPSHOT_LEVEL - 1}: {level}")
         with self._compacting:
             row = _ltxcore.compact_level(native(self.client), level)
         return None if row is None else file_info(row)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ltxcore import _ltxcore
-from ltxcore._time import from_millis, millis_bound, parse_time
+from ltxcore._time import argument_error, from_millis, millis_bound, parse_time
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import IntegrityCheckError
@@ -58,7 +58,10 @@ class RestoreResult:
 
 @dataclass(frozen=True, slots=True, order=True)
 class RestorePoint:
-    """A state that can be restored: after the transactions up to ``txid``, the last of them at ``created_at``."""
+    """A state that can be restored: after the transactions up to ``txid``, the last of them at ``created_at``.
+
+    Restore it with ``txid=point.txid``: ``timestamp=point.created_at`` asks for a state from before that time.
+    """
 
     txid: TXID
     created_at: datetime
@@ -83,7 +86,7 @@ def restore(
     is planned again, up to five times.
 
     Args:
-        source: a replica client, a URL, or the path of a directory.
+        source: a replica client, a URL, or the path of a directory as a :class:`pathlib.Path`.
         output: where the database goes.
         txid: the last transaction to be restored, a number or 16 hexadecimal digits.
         timestamp: restore the newest state from before this time, an aware datetime or ISO 8601 text with a zone. If the
@@ -108,11 +111,11 @@ def restore(
         IntegrityCheckError: SQLite found the result damaged; what was at ``output`` before is still there.
         FormatError: a file is damaged.
         ReplicaError: the storage failed.
-        ValueError: arguments that make no sense, such as both a TXID and a time.
+        ConfigError: arguments that make no sense, such as both a TXID and a time. It is a ``ValueError``, too.
     """
     return restore_prepared(
         as_client(source),
-        Path(output),
+        output_path(output),
         txid=_txid(txid),
         timestamp=timestamp,
         parallelism=parallelism,
@@ -140,10 +143,14 @@ def restore_prepared(
 
     ``prepare`` gets the path of the new database when only its name is left to be given: an old database is locked then.
     """
+    if txid is not None and timestamp is not None:
+        raise argument_error("timestamp", "either a TXID or a time can be restored, not both")
     if integrity_check not in ("none", "quick", "full"):
-        raise ValueError(f"integrity_check is none, quick or full: {integrity_check!r}")
+        raise argument_error(
+            "integrity_check", f"integrity_check is none, quick or full: {integrity_check!r}"
+        )
     if journal_mode not in ("keep", "delete"):
-        raise ValueError(f"journal_mode is keep or delete: {journal_mode!r}")
+        raise argument_error("journal_mode", f"journal_mode is keep or delete: {journal_mode!r}")
 
     def verify(new: Path) -> None:
         _check(new, path, integrity_check)
@@ -173,11 +180,24 @@ def restore_prepared(
     )
 
 
+def output_path(output: str | os.PathLike[str]) -> Path:
+    """Where a database goes.
+
+    Raises:
+        ConfigError: the text is empty, which would mean the current directory.
+    """
+    if not os.fspath(output):
+        raise argument_error(
+            "output", "the path of the output is empty", "if a variable stands there, it is not set"
+        )
+    return Path(output)
+
+
 def restore_points(source: ReplicaClient | str | os.PathLike[str]) -> list[RestorePoint]:
     """Every state that can be restored from a replica, oldest first.
 
     Args:
-        source: a replica client, a URL, or the path of a directory.
+        source: a replica client, a URL, or the path of a directory as a :class:`pathlib.Path`.
 
     Raises:
         ReplicaError: the storage cannot be listed.

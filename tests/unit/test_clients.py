@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ltxcore import TXID, FileClient, ReplicaClient, client_from_url, clients
+from ltxcore import DB, TXID, FileClient, ReplicaClient, client_from_url, clients
 from ltxcore.clients import as_client
 from ltxcore.errors import ConfigError, LTXFileExistsError, LTXFileNotFoundError, ReplicaError
 
@@ -24,7 +24,6 @@ ONE = TXID(1)
         ("file:///var/backups/app", "/var/backups/app"),
         ("FILE:///a/../b/./c/", "/b/c"),
         ("file:///a?x=1", "/a"),
-        ("file://relative/x", "/relative/x"),
         ("file:///with%20escape", "/with%20escape"),
         ("file:////double", "/double"),
     ],
@@ -44,6 +43,9 @@ def test_file_urls_are_read_as_litestream_reads_them(url: str, path: str) -> Non
         ("nowhere://x", "no replica client for the URL scheme 'nowhere'"),
         ("file://", "path required"),
         ("file:///", "path required"),
+        ("file://relative/x", "has no host"),
+        ("file://localhost/x", "has no host"),
+        ("", "is empty"),
     ],
 )
 def test_bad_urls_are_explained(url: str, says: str) -> None:
@@ -176,3 +178,18 @@ def test_an_incomplete_client_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="abstract"):
         Half()  # type: ignore[abstract]  # the point of the test
+
+
+def test_an_empty_path_is_not_the_current_directory() -> None:
+    """A variable that was not set replicated into whatever directory the program was in."""
+    with pytest.raises(ConfigError, match="path of the replica is empty"):
+        FileClient("")
+    with pytest.raises(ConfigError, match="URL of the replica is empty"):
+        DB("a.db", replica="")
+
+
+def test_a_host_in_a_file_url_is_not_taken_for_a_directory() -> None:
+    """`file://rep` was /rep, as it is for Litestream, where a directory `rep` was meant."""
+    with pytest.raises(ConfigError) as caught:
+        client_from_url("file://rep/x?y=1")
+    assert caught.value.hint is not None and "file:///rep/x for what Litestream" in caught.value.hint

@@ -267,3 +267,10 @@ def test_scalars() -> None:
     ]:
         with pytest.raises(ValueError, match="got"):
             parse(text)
+
+
+def test_an_empty_path_of_a_replica_is_none() -> None:
+    """As for Litestream. It was the current directory."""
+    loaded = config.parse("dbs: [{path: /a, replica: {path: ''}}]")
+    with pytest.raises(errors.ConfigError, match="file replica path required"):
+        loaded.client(loaded.dbs[0])

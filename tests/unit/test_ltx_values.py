@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ltxcore import TXID, Checksum, FileInfo, Pos, ltx
 from ltxcore._time import from_millis, millis_bound, parse_time, seconds, to_millis
-from ltxcore.errors import FormatError
+from ltxcore.errors import ConfigError, FormatError
 
 U64 = st.integers(0, (1 << 64) - 1)
 
@@ -103,9 +103,9 @@ def test_no_stored_time_is_too_far_away(millis: int) -> None:
 
 
 def test_naive_times_are_an_error() -> None:
-    with pytest.raises(ValueError, match="time zone"):
+    with pytest.raises(ConfigError, match="time zone"):
         parse_time("2026-03-01T12:00:00")
-    with pytest.raises(ValueError, match="time zone"):
+    with pytest.raises(ConfigError, match="time zone"):
         to_millis(datetime(2026, 3, 1))  # noqa: DTZ001 - the point of the test
     assert parse_time("2026-03-01T12:00:00Z") == datetime(2026, 3, 1, 12, tzinfo=UTC)
     assert parse_time("2026-03-01T12:00:00+02:00") == datetime(2026, 3, 1, 10, tzinfo=UTC)

@@ -16,6 +16,7 @@ import ltxcore
 from ltxcore import TXID, FileClient, Replica, RestorePoint, RestoreProgress, ltx
 from ltxcore.errors import (
     ChecksumMismatchError,
+    ConfigError,
     IntegrityCheckError,
     NoSnapshotError,
     OutputExistsError,
@@ -74,13 +75,20 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     for wrong in (
         {"txid": 1, "timestamp": after(1)},
         {"timestamp": "2026-01-01T00:00:00"},
+        {"timestamp": datetime(2026, 1, 1)},  # noqa: DTZ001 - the point of the test
+        {"timestamp": 1767225600.0},
         {"timestamp": "yesterday"},
         {"txid": "1"},
         {"txid": -1},
         {"integrity_check": "some"},
+        {"journal_mode": "wal"},
     ):
-        with pytest.raises(ValueError):
+        with pytest.raises(ltxcore.Error) as caught:
             ltxcore.restore(filled_client(), output, **wrong)  # type: ignore[arg-type]
+        assert isinstance(caught.value, ValueError), wrong
+    for empty in (ltxcore.restore, ltxcore.follow):
+        with pytest.raises(ConfigError, match="path of the output is empty"):
+            empty(filled_client(), "")
     assert not output.exists()
 
 

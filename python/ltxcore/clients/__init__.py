@@ -132,6 +132,10 @@ def client_from_url(url: str, **options: Any) -> ReplicaClient:  # noqa: ANN401 
     Raises:
         ConfigError: the URL has no scheme, no client is installed for it, or it refuses the URL or an option.
     """
+    if not url:
+        raise _config_error(
+            "the URL of the replica is empty", hint="if a variable stands there, it is not set"
+        )
     scheme = _SCHEME.match(url)
     if scheme is None:
         raise _config_error(
@@ -142,7 +146,7 @@ def client_from_url(url: str, **options: Any) -> ReplicaClient:  # noqa: ANN401 
 
 
 def as_client(source: ReplicaClient | str | os.PathLike[str]) -> ReplicaClient:
-    """The client meant by a client, a URL or the path of a directory.
+    """The client meant by a client, a URL or the path of a directory; a text is a URL.
 
     Raises:
         ConfigError: see :func:`client_from_url`.

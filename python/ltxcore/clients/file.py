@@ -25,11 +25,18 @@ class FileClient(ReplicaClient):
 
     Files appear whole or not at all: they are written beside their place, synced, renamed, and the directory is
     synced. At level 0 a TXID is taken once; see :meth:`write_ltx_file`.
+
+    Raises:
+        ConfigError: the path is an empty text, which would mean the current directory.
     """
 
     type: ClassVar[str] = "file"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not os.fspath(path):
+            raise _config_error(
+                "the path of the replica is empty", hint="if a variable stands there, it is not set"
+            )
         # As it is now: the process may change its directory later.
         self.path = Path(path).absolute()
         self._directory = os.fspath(self.path / "ltx")
@@ -169,14 +176,26 @@ def from_url(url: str) -> FileClient:
     """The client of a ``file://`` URL. The path is taken as it stands: percent signs stand for themselves.
 
     Raises:
-        ConfigError: no path is given.
+        ConfigError: no path is given, or one that does not begin with a slash.
     """
     path = url.partition("://")[2].partition("?")[0]
     if not path.strip("/"):
-        error = ConfigError(f"file replica path required: {url!r}", op="open", path=path)
-        error.key = "url"
-        raise error
+        raise _config_error(f"file replica path required: {url!r}", path=path)
+    if not path.startswith("/"):
+        # What comes before the path is a host, and who writes this means a directory that is there from here.
+        raise _config_error(
+            f"a file URL has no host: {url!r}",
+            path=path,
+            hint=f"write file:///{path} for what Litestream reads there; a directory that is not named from / on is "
+            "written without file://, in Python as a pathlib.Path",
+        )
     return FileClient("/" + posixpath.normpath(path).lstrip("/"))
+
+
+def _config_error(message: str, *, path: str = "", hint: str | None = None) -> ConfigError:
+    error = ConfigError(message, op="open", path=path, hint=hint)
+    error.key = "url"
+    return error
 
 
 def file_info(row: tuple[int, int, int, int, int]) -> FileInfo:
