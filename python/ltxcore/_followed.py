@@ -165,6 +165,15 @@ class FollowedDatabase:
         if is_first and self._ended is not None:
             raise self._thread_ended() from self._ended
 
+    def check_place(self) -> None:
+        """Fail if :attr:`path` does not name the database that is, or was, followed.
+
+        Raises:
+            DatabaseError: another file has its name.
+            RestoreError: no file has it.
+        """
+        self._local.check_place()
+
     def start(self, watch: Callable[[int, int], None]) -> None:
         """Prove that the replica continues the database, and start the thread; :func:`ltxcore.follow` has done it."""
         # Raised here, not in the background: a history that is not there will hardly come back.

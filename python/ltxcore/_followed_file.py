@@ -187,6 +187,6 @@ def _identity(file: int | Path) -> tuple[int, int]:
             f"the followed database is gone: {file}",
             op="follow",
             path=str(file),
-            hint="close it and restore again",
+            hint="stop following and restore again",
         ) from error
     return found.st_dev, found.st_ino

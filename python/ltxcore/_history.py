@@ -21,11 +21,13 @@ from ltxcore.clients.file import file_info, native
 from ltxcore.errors import (
     FormatError,
     LTXFileNotFoundError,
+    NoSnapshotError,
     PageSizeChangedError,
     RestoreError,
     TXIDNotAvailableError,
 )
 from ltxcore.ltx import TXID, FileInfo
+from ltxcore.replica import Replica
 
 if TYPE_CHECKING:
     import logging
@@ -111,7 +113,7 @@ class History:
         return Ready(step, found, self._file.shape())
 
     def _next_step(self, position: Position, watch: Watch, thorough: bool) -> Ready | Position:
-        files = pending(self._client, position.txid, thorough=thorough)
+        files = self._pending(position, thorough)
         seen = self._look_for_mark(position)
         is_proved = seen is Seen.SAME and self._file.shape() == position.shape
         self._stay_refused(position, seen)
@@ -126,6 +128,23 @@ class History:
             rows = self._plan(position, TXID(step.txid))
             self._compare(rows, step, shape, watch)
         return Ready(step, found, shape)
+
+    def _pending(self, position: Position, thorough: bool) -> list[FileInfo]:
+        try:
+            return pending(self._client, position.txid, thorough=thorough)
+        except DivergedError:
+            self._check_not_empty(position)
+            raise
+
+    def _check_not_empty(self, position: Position) -> None:
+        """Of a replica without any file, say that, and whether it exists, instead of where it ends."""
+        if next(Replica(self._client).files(), None) is not None:
+            return
+        try:
+            _ltxcore.restore_plan(self._native)
+        except NoSnapshotError as error:
+            message = f"the database is at TXID {position.txid}, but {error}"
+            raise DivergedError(message, op="follow", path=str(self._file.path), hint=error.hint) from error
 
     def _merged(self, files: list[FileInfo]) -> tuple[_ltxcore.Step, Mark]:
         """As many of the files as go together: those before one that is damaged, or has pages of another size."""

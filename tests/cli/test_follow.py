@@ -103,6 +103,21 @@ def test_a_thread_that_ends_ends_the_command(source, tmp_path, monkeypatch):
 
 
 @pytest.mark.process
+def test_a_database_that_was_deleted_is_a_failure(ltxcore, source, tmp_path):
+    """It said at which TXID the database was that did not exist, with exit code 0."""
+    output = tmp_path / "out.db"
+    process = ltxcore.start("restore", "-f", "--follow-interval", "20ms", "-o", output, source.replica)
+    until(lambda: Path(f"{output}-txid").exists(), what="the first restore")
+    assert "restored" in process.stderr.readline() and "following" in process.stderr.readline()
+    output.unlink()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert f"Error: the followed database is gone: {output}\n" in err
+    assert "is at TXID" not in err and out == ""
+
+
+@pytest.mark.process
 def test_another_history(ltxcore, source, tmp_path):
     """It is refused with exit code 1, or replaces what is there when that was asked for."""
     output = tmp_path / "out.db"

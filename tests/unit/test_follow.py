@@ -272,6 +272,18 @@ def test_a_file_that_was_replaced_is_left_alone(
     source.move()
     eventually(lambda: "another file" in str(followed.error))
     assert output.read_bytes() == b"another"
+    with pytest.raises(errors.DatabaseError, match="another file"):
+        followed.check_place()
+
+
+def test_a_file_that_is_gone_is_noticed(source: Source, output: Path, followed: FollowedDatabase) -> None:
+    followed.check_place()
+    output.unlink()
+    source.move()
+    eventually(lambda: "is gone" in str(followed.error))
+    followed.close()
+    with pytest.raises(errors.RestoreError, match="the followed database is gone"):
+        followed.check_place()
 
 
 def test_through_a_link(source: Source, output: Path, tmp_path: Path) -> None:
@@ -332,8 +344,9 @@ def test_wait_after_close(source: Source, output: Path) -> None:
 
 
 def test_arguments(source: Source, output: Path) -> None:
-    with pytest.raises(ValueError, match="interval"):
-        follow(source.client, output, interval=0)
+    for interval in (0, -1):
+        with pytest.raises(errors.ConfigError, match="interval"):
+            follow(source.client, output, interval=interval)
     with pytest.raises(errors.NoSnapshotError):
         follow(ltxcore.FileClient(output.parent / "none"), output)
     assert not output.exists()

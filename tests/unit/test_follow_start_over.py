@@ -114,7 +114,7 @@ def test_a_replica_that_is_being_deleted(
         source.file(0, 4, 4).unlink()
         eventually(lambda: "the replica ends at 0000000000000003" in str(running.error))
         shutil.rmtree(source.replica)
-        eventually(lambda: "the replica ends at 0000000000000000" in str(running.error))
+        eventually(lambda: f"there is no replica: {source.replica} does not exist" in str(running.error))
         assert content(output) == before and running.txid == 4
 
 
@@ -125,7 +125,10 @@ def test_nothing_to_start_over_with(source: Source, output: Path) -> None:
     hidden = source.replica.with_name("hidden")
     with follow(source.client, output, interval=QUICK, on_divergence="restore") as running:
         source.replica.rename(hidden)
-        eventually(lambda: "the replica ends at 0" in str(running.error))
+        eventually(lambda: f"there is no replica: {source.replica} does not exist" in str(running.error))
+        source.replica.mkdir()
+        eventually(lambda: f"the replica is empty: {source.replica}" in str(running.error))
+        source.replica.rmdir()
         assert content(output) == before
         hidden.rename(source.replica)
         eventually(lambda: running.error is None)

@@ -44,6 +44,8 @@ def keep_up(
         # A signal, or the end of the thread, which close() then reports.
         events.next()
         followed.close()
+    # The thread only logs that it is gone, since it may be put back.
+    followed.check_place()
     note(f"{followed.path} is at TXID {followed.txid}")
     return followed.txid
 
