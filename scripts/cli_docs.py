@@ -18,7 +18,8 @@ Exit codes: 0 done, 1 failed, 2 misused. Results go to stdout, everything else t
 written with one dash as well, as in Litestream (`-txid`, `-if-db-not-exists`, `-json=false`). A replica is named by
 its URL (`file:///backups/app`) or by the path of its directory. Durations are seconds or texts such as `250ms`,
 `1h30m`; sizes are bytes or texts such as `512MiB`, `1.5GB`, where `512M` is `512MiB`. Every command takes `-h` or
-`--help`.
+`--help`; `ltxcore --version` is `ltxcore version`. A path or a URL that is empty is misuse: it would mean the current
+directory.
 """
 
 

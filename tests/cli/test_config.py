@@ -52,7 +52,7 @@ def test_the_default_file(run, source, config, tmp_path, monkeypatch):
 
 def test_the_environment_may_be_left_alone(run, config, tmp_path):
     done = run("ltx", "-no-expand-env", "-c", config, tmp_path / "lost.db")
-    assert done.exit_code == 0 and len(done.stdout.splitlines()) == 1
+    assert done.exit_code == 1 and "$BACKUP does not exist" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,20 @@ def test_a_damaged_file_is_refused_before_anything_is_written(ltxcore, site, tmp
     ltxcore("file", "dump", bad, code=1)
 
 
+def test_files_are_applied_to_databases_only(ltxcore, site, tmp_path):
+    """Pages were written over the beginning of any file."""
+    site.insert()
+    replicate_once(ltxcore, site)
+    text = b"SQLite is mentioned here\n" * 1000
+    (tmp_path / "notes.txt").write_bytes(text)
+    ltxcore("file", "apply", *site.l0(), "--db", "notes.txt", code=1)
+    assert (tmp_path / "notes.txt").read_bytes() == text
+    (tmp_path / "new.db").touch()
+    for _ in ("empty", "a database"):
+        ltxcore("file", "apply", *site.l0(), "--db", "new.db")
+        assert restored(tmp_path / "new.db") == site.rows()
+
+
 def test_a_database_in_use_is_not_encoded(ltxcore, site):
     site.insert(3)
     ltxcore("file", "checksum", site.db, code=1)

@@ -99,6 +99,61 @@ def test_version(run):
     assert run("version", "--json").output == f'{{\n  "version": "{ltxcore.__version__}"\n}}\n'
 
 
+@pytest.mark.parametrize("option", ["--version", "-version", "-V"])
+def test_the_version_is_an_option_too(run, option):
+    assert run(option).output == run("version").output
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["repliacte", "a.db"], "No such command 'repliacte'. Did you mean 'replicate'?"),
+        (["databases"], "No such command 'databases'."),
+    ],
+)
+def test_a_mistyped_command_is_corrected(run, argv, said):
+    done = run(*argv)
+    assert done.exit_code == 2
+    assert done.stderr.endswith(f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["replicate", "a.db", ""],
+        ["replicate", "", "rep"],
+        ["replicate", "a.db", "rep", "--meta-path", ""],
+        ["restore", "", "-o", "x.db"],
+        ["restore", "rep", "-o", ""],
+        ["restore", "rep", "-o", "x.db", "--config", ""],
+        ["ltx", ""],
+        ["file", "apply", "--db", "", __file__],
+        ["file", "encode", "-o", "", __file__],
+        ["blob", "ls", ""],
+        ["blob", "get", "s.db", "name", "-o", ""],
+    ],
+)
+def test_an_empty_argument_is_not_the_current_directory(run, tmp_path, monkeypatch, argv):
+    """`ltxcore replicate a.db "$UNSET"` replicated into it."""
+    monkeypatch.chdir(tmp_path)
+    done = run(*argv)
+    assert done.exit_code == 2
+    assert "it is empty" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("command", "has_config"), [("replicate", False), ("restore", True), ("ltx", True)])
+def test_a_file_as_a_replica_names_only_options_that_there_are(
+    run, tmp_path, monkeypatch, command, has_config
+):
+    monkeypatch.setenv("LITESTREAM_CONFIG", str(tmp_path / "none.yml"))
+    (tmp_path / "text").touch()
+    done = run(command, *(["a.db"] if command == "replicate" else []), tmp_path / "text")
+    assert done.exit_code == 2
+    assert "is a file, not a replica" in done.stderr
+    assert ("--config" in done.stderr) is has_config
+
+
 def test_tables_align_and_are_not_wrapped(capsys):
     print_table(["name", "size"], [["a" * 200, 5], ["b", 12345]])
     heading, first, second = capsys.readouterr().out.splitlines()

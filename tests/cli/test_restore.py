@@ -145,6 +145,9 @@ def test_dry_run(run, origin, tmp_path):
         "max_txid": "0000000000000005",
         "clamped": False,
     }
+    # Nothing is written, so there need be no output.
+    bare = json.loads(run("restore", "u", "-dry-run", "-json").stdout)
+    assert (bare["target_path"], bare["files"]) == (None, files)
     assert files[1] == {
         "level": 0,
         "name": "0000000000000005-0000000000000005.ltx",

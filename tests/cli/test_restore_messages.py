@@ -63,6 +63,10 @@ def test_an_output_that_exists_says_which_option_replaces_it(run, replica, out):
         assert "overwrite" not in done.stderr
     out.unlink()
     out.mkdir()
+    done = run("restore", replica, "-o", out)
+    assert done.exit_code == 1
+    assert "it is a directory" in done.stderr
+    assert "--force" not in done.stderr and "overwrite" not in done.stderr
     done = run("restore", replica, "-o", out, "--force")
     assert done.exit_code == 1
     assert "is not a file" in done.stderr
@@ -80,6 +84,16 @@ def test_a_place_without_a_replica_is_named(run, tmp_path, out, more):
     assert done.exit_code == 1
     assert f"the replica is empty: {tmp_path}/empty" in done.stderr
     assert not out.exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--level", "all"], ["--json"]])
+def test_a_list_of_a_place_without_a_replica_names_it_too(run, tmp_path, more):
+    """It was an empty list, with exit code 0."""
+    done = run("ltx", tmp_path / "none", *more)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"there is no replica: {tmp_path}/none does not exist" in done.stderr
+    (tmp_path / "empty").mkdir()
+    assert run("ltx", f"file://{tmp_path}/empty", *more).exit_code == 0
 
 
 def test_a_database_for_readers_that_cannot_write(run, tmp_path, out):

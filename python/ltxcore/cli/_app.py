@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 misused.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import sqlite3
@@ -12,7 +13,7 @@ from typing import IO, Any
 
 import click
 
-from ltxcore.cli._options import SETTINGS, GoArguments
+from ltxcore.cli._options import SETTINGS, GoArguments, option
 from ltxcore.errors import ConfigError, Error, InternalError
 
 COMMANDS = ("blob", "doctor", "file", "ltx", "replicate", "restore", "version")
@@ -62,6 +63,15 @@ class App(GoArguments, click.Group):
         assert isinstance(command, click.Command)  # noqa: S101  (for the type checker)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments begin with; of one that there is not, click knows no near names."""
+        near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if near and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever it could not do becomes a message and exit code 1."""
         try:
@@ -72,7 +82,25 @@ class App(GoArguments, click.Group):
             raise (Misuse if isinstance(error, ConfigError) else Failure)(error) from error
 
 
+def show_version(ctx: click.Context, _param: click.Parameter, is_asked: bool) -> None:
+    """What the command `version` prints."""
+    if is_asked and not ctx.resilient_parsing:
+        import ltxcore
+
+        click.echo(f"ltxcore {ltxcore.__version__}")
+        ctx.exit()
+
+
 @click.command(cls=App, context_settings=SETTINGS)
+@option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Print the version.",
+)
 def app() -> None:
     """Replicate SQLite databases continuously and restore them to any point in time.
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ltxcore.cli._types import FullPath
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -103,7 +105,7 @@ json_option = option("--json", "as_json", is_flag=True, help="Print JSON on stdo
 def config_options(command: F) -> F:
     """Where a database that is named by its path is looked up."""
     path = option(
-        "-c", "--config", type=click.Path(), help="Configuration [$LITESTREAM_CONFIG, /etc/litestream.yml]."
+        "-c", "--config", type=FullPath(), help="Configuration [$LITESTREAM_CONFIG, /etc/litestream.yml]."
     )
     plain = option("--no-expand-env", is_flag=True, help="Leave $NAME in the configuration as it is.")
     return path(plain(command))

@@ -10,17 +10,19 @@ import click
 if TYPE_CHECKING:
     from ltxcore import Replica
 
+#: What `restore` and `ltx` may be given besides.
+WITH_CONFIG = ", or with --config its database"
 
-def replica(source: str) -> Replica:
-    """The replica that an argument names."""
+
+def replica(source: str, *, other: str = "") -> Replica:
+    """The replica that an argument names; ``other`` is what else may be named, for the message."""
     from ltxcore import Replica
 
     if "://" in source:
         return Replica(source)
     if Path(source).is_file():
         raise click.UsageError(
-            f"{source} is a file, not a replica; name the replica's directory or its URL, like file:///backups/app, "
-            "or with --config its database"
+            f"{source} is a file, not a replica; name the replica's directory or its URL, like file:///backups/app{other}"
         )
     return Replica(Path(source).absolute())
 
@@ -30,7 +32,7 @@ def located(source: str, config: str | None, expand_env: bool) -> tuple[Replica,
     if "://" in source and not source.startswith(("sqlite://", "sqlite3://")):
         if config is not None:
             raise click.UsageError("a replica URL and --config exclude each other")
-        return replica(source), None
+        return replica(source, other=WITH_CONFIG), None
     if config is None and Path(source).is_dir():
         return replica(source), None
     # Slow to import, as it needs the parser and the validator of the file.
@@ -39,10 +41,23 @@ def located(source: str, config: str | None, expand_env: bool) -> tuple[Replica,
     from ltxcore.config import default_path, load
 
     if config is None and not default_path().exists():
-        return replica(source), None
+        return replica(source, other=WITH_CONFIG), None
     loaded = load(config, expand_env=expand_env)
     found = loaded.find(source)
     return Replica(loaded.client(found)), expand_path(source)
+
+
+def require(origin: Replica) -> None:
+    """Fail as a restore does if the directory of a replica does not exist.
+
+    Raises:
+        NoSnapshotError: it does not.
+    """
+    from ltxcore import FileClient, _ltxcore
+
+    client = origin.client
+    if type(client) is FileClient and not client.path.exists():
+        _ltxcore.restore_plan(client.native)
 
 
 def is_empty(replica: Replica) -> bool:

@@ -105,6 +105,36 @@ class Tag(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.
         return name, text
 
 
+class FullPath(click.Path):
+    """A path. An empty one, as of a variable that is not set, would mean the current directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """What click makes of it."""
+        return super().convert(not_empty(self, value, param, ctx), param, ctx)
+
+
+class Place(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
+    """A URL or the path of a directory, which is not empty either."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is."""
+        return str(not_empty(self, value, param, ctx))
+
+
+def not_empty(
+    kind: click.ParamType,  # type: ignore[type-arg]  # not generic in click 8.2
+    value: Any,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> Any:
+    """The value, unless it is an empty text."""
+    if value == "":
+        kind.fail("it is empty; if a variable stands there, it is not set", param, ctx)
+    return value
+
+
 class TXIDText(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
     """A transaction id as it is printed everywhere: 16 hexadecimal digits."""
 
@@ -146,5 +176,5 @@ class Level(click.ParamType):  # type: ignore[type-arg]  # not generic in click 
         return int(value)
 
 
-DURATION, TXID, TIMESTAMP, LEVEL = Duration(), TXIDText(), Timestamp(), Level()
+PLACE, DURATION, TXID, TIMESTAMP, LEVEL = Place(), Duration(), TXIDText(), Timestamp(), Level()
 SIZE, CAPACITY, TAG = Size(), Capacity(1), Tag()

@@ -10,15 +10,15 @@ import click
 
 from ltxcore.cli._options import SETTINGS, Group, json_option, option
 from ltxcore.cli._output import note, print_facts, print_json, print_table
-from ltxcore.cli._types import CAPACITY, SIZE, TAG
+from ltxcore.cli._types import CAPACITY, SIZE, TAG, FullPath
 
 if TYPE_CHECKING:
     from ltxcore.blob_store import BlobStore
 
-STORE = click.Path(dir_okay=False, path_type=Path)
-FILE_OR_DASH = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
-SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path, allow_dash=True)
-EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+STORE = FullPath(dir_okay=False, path_type=Path)
+FILE_OR_DASH = FullPath(dir_okay=False, path_type=Path, allow_dash=True)
+SOURCE = FullPath(exists=True, dir_okay=False, path_type=Path, allow_dash=True)
+EXISTING = FullPath(exists=True, dir_okay=False, path_type=Path)
 Bound = int | Literal["keep"] | None
 
 capacity_option = option(

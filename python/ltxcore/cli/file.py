@@ -11,12 +11,15 @@ import click
 from ltxcore.cli._files import whole_file
 from ltxcore.cli._options import SETTINGS, Group, json_option, option
 from ltxcore.cli._output import print_facts, print_json, print_table
+from ltxcore.cli._types import FullPath
 
 if TYPE_CHECKING:
     from ltxcore import ltx
 
+#: How every database file begins.
+SQLITE_MAGIC = b"SQLite format 3\0"
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUTPUT = click.Path(path_type=Path, dir_okay=False)
+OUTPUT = FullPath(path_type=Path, dir_okay=False)
 
 
 @click.group("file", cls=Group, context_settings=SETTINGS)
@@ -81,18 +84,19 @@ def verdict(path: Path) -> dict[str, Any]:
 @option(
     "--db",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The database file to change.",
+    type=OUTPUT,
+    help="The database file to change, or to make.",
 )
 @json_option
 def apply(files: tuple[Path, ...], db: Path, as_json: bool) -> None:
     """Write the pages of LTX files, oldest first, into the database file DB, which nobody may have open.
 
-    All files are verified before the first page is written.
+    All files are verified before the first page is written. A file that is not empty and no SQLite database is refused.
     """
     from ltxcore import ltx
 
     refuse_wal(db)
+    refuse_other(db)
     for path in files:
         if not (found := verdict(path))["ok"]:
             raise click.ClickException(f"{path}: {found['error']}")
@@ -151,6 +155,18 @@ def checksums(dbs: Iterable[Path]) -> Iterable[dict[str, str]]:
     for db in dbs:
         refuse_wal(db)
         yield {"path": str(db), "checksum": str(ltx.checksum_database(db))}
+
+
+def refuse_other(db: Path) -> None:
+    """Refuse a file of another kind, which pages would overwrite."""
+    if not db.is_file():
+        return
+    with db.open("rb") as file:
+        start = file.read(len(SQLITE_MAGIC))
+    if start not in (b"", SQLITE_MAGIC):
+        raise click.ClickException(
+            f"{db} is not empty, and not an SQLite database; name another file, or remove it first"
+        )
 
 
 def refuse_wal(db: Path) -> None:

@@ -8,15 +8,15 @@ import click
 
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
 from ltxcore.cli._output import format_time, print_json, print_table
-from ltxcore.cli._source import located
-from ltxcore.cli._types import LEVEL
+from ltxcore.cli._source import located, require
+from ltxcore.cli._types import LEVEL, PLACE
 
 if TYPE_CHECKING:
     from ltxcore.ltx import FileInfo
 
 
 @click.command("ltx", cls=Command, context_settings=SETTINGS)
-@click.argument("source")
+@click.argument("source", type=PLACE)
 @option("--level", type=LEVEL, default="0", show_default=True, help="0 to 9 (9: snapshots), or all.")
 @config_options
 @json_option
@@ -24,6 +24,8 @@ def command(source: str, level: int | None, config: str | None, no_expand_env: b
     """List the LTX files of the replica SOURCE, a URL or a directory, or of a database in the configuration."""
     origin, _ = located(source, config, not no_expand_env)
     rows = [row(file) for file in origin.files(level)]
+    if not rows:
+        require(origin)
     if as_json:
         print_json(rows)
     else:

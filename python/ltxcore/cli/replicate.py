@@ -15,15 +15,15 @@ from ltxcore.cli._log import LEVELS, start_log
 from ltxcore.cli._options import SETTINGS, Command, json_option, option
 from ltxcore.cli._output import note, print_json
 from ltxcore.cli._source import is_empty, replica
-from ltxcore.cli._types import DURATION
+from ltxcore.cli._types import DURATION, PLACE, FullPath
 
 if TYPE_CHECKING:
     from ltxcore import DB, Replica
 
 
 @click.command("replicate", cls=Command, context_settings=SETTINGS)
-@click.argument("db", type=click.Path(path_type=Path, dir_okay=False))
-@click.argument("url")
+@click.argument("db", type=FullPath(path_type=Path, dir_okay=False))
+@click.argument("url", type=PLACE)
 @option("--once", is_flag=True, help="Replicate what is committed now, then end.")
 @option("--exec", "exec_line", metavar="COMMAND", help="Run COMMAND, without a shell, and end when it ends.")
 @option(
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="To repeat a failing last sync.",
 )
-@option("--meta-path", type=click.Path(path_type=Path), help="Directory of the local state [.DB-litestream].")
+@option("--meta-path", type=FullPath(path_type=Path), help="Directory of the local state [.DB-litestream].")
 @option(
     "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="What to log on stderr."
 )

@@ -15,7 +15,7 @@ import click
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
 from ltxcore.cli._output import format_time, note, print_json, print_table
 from ltxcore.cli._source import is_empty, located
-from ltxcore.cli._types import DURATION, TIMESTAMP, TXID
+from ltxcore.cli._types import DURATION, PLACE, TIMESTAMP, TXID, FullPath
 
 if TYPE_CHECKING:
     from ltxcore import Replica, RestoreProgress, RestoreResult
@@ -27,9 +27,9 @@ JournalMode = Literal["keep", "delete"]
 
 
 @click.command("restore", cls=Command, context_settings=SETTINGS)
-@click.argument("source")
+@click.argument("source", type=PLACE)
 @option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Where the database goes [SOURCE, if it is one]."
+    "-o", "--output", type=FullPath(path_type=Path), help="Where the database goes [SOURCE, if it is one]."
 )
 @option("--txid", type=TXID, help="Restore up to this transaction (16 hexadecimal digits).")
 @option("--timestamp", type=TIMESTAMP, help="Restore the newest state from before this time (RFC 3339).")
@@ -43,7 +43,7 @@ JournalMode = Literal["keep", "delete"]
     is_flag=True,
     help="Replace the output and its WAL once the new database is whole; no program may have it open.",
 )
-@option("--dry-run", is_flag=True, help="Only show which files would be read.")
+@option("--dry-run", is_flag=True, help="Only show which files would be read; needs no --output.")
 @option(
     "--integrity-check",
     type=click.Choice(["none", "quick", "full"]),
@@ -115,15 +115,15 @@ def command(
         raise click.UsageError("--txid and --timestamp exclude each other")
     origin, db = located(source, config, not no_expand_env)
     output = output or db
-    if output is None:
+    if output is None and not dry_run:
         raise click.UsageError("--output (-o) is required when restoring from a replica")
-    if if_db_not_exists and output.exists():
+    if if_db_not_exists and output is not None and output.exists():
         note(f"{output} exists; nothing to do")
         return
     if if_replica_exists and is_empty(origin):
         note(f"{source} holds no LTX files; nothing to do")
         return
-    if dry_run:
+    if dry_run or output is None:
         show_plan(source, origin, output, txid, timestamp, as_json)
         return
     if follow:
@@ -153,8 +153,12 @@ def command_line_hints() -> Iterator[None]:
     try:
         yield
     except OutputExistsError as error:
-        if error.path is None or not Path(error.path).is_dir():
-            error.hint = "use --force to replace it, or choose another path with --output"
+        is_folder = error.path is not None and Path(error.path).is_dir()
+        error.hint = (
+            "it is a directory; give --output the path of a file"
+            if is_folder
+            else "use --force to replace it, or choose another path with --output"
+        )
         raise
 
 
@@ -237,7 +241,12 @@ def progress_bar() -> Iterator[Callable[[RestoreProgress], None] | None]:
 
 
 def show_plan(
-    source: str, origin: Replica, output: Path, txid: str | None, timestamp: datetime | None, as_json: bool
+    source: str,
+    origin: Replica,
+    output: Path | None,
+    txid: str | None,
+    timestamp: datetime | None,
+    as_json: bool,
 ) -> None:
     """Print which files a restore would read."""
     files, clamped = plan(origin, txid, timestamp)
@@ -250,7 +259,7 @@ def show_plan(
     print_json(
         {
             "source": source,
-            "target_path": str(output),
+            "target_path": None if output is None else str(output),
             "replica": origin.client.type,
             "min_txid": rows[0]["min_txid"],
             "max_txid": rows[-1]["max_txid"],
