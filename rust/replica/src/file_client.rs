@@ -150,8 +150,10 @@ impl FileClient {
     /// The name is taken: by the same content, which is as good as having written it, or by something else.
     fn taken(&self, info: FileInfo, path: &Path) -> Result<FileInfo> {
         let key = info.key();
-        if self.same_content(key, path).map_err(|source| self.file_error(key, source))? {
-            return Ok(info);
+        let fail = |source| self.file_error(key, source);
+        if self.same_content(key, path).map_err(fail)? {
+            // Whoever wrote it may have been killed before its name was durable.
+            return sync_dir(&self.level_dir(key.level)).map_err(fail).map(|()| info);
         }
         let place = Place::file(CLIENT_TYPE, key).with_path(&self.path(key));
         Err(Error::Conflict { place: Box::new(place) })
@@ -197,7 +199,13 @@ impl ReplicaClient for FileClient {
     }
 
     fn init(&self) -> Result<()> {
-        Ok(())
+        // What a listing shows counts as stored, and who gave it its name may have been killed before that was durable.
+        let above = [parent(&self.root).to_owned(), self.root.clone(), self.root.join("ltx")];
+        let levels = (0..=SNAPSHOT_LEVEL).map(|level| self.level_dir(level));
+        above.into_iter().chain(levels).try_for_each(|dir| match sync_dir(&dir) {
+            Err(error) if !is_out_of_reach(&error) => Err(Self::dir_error(&dir, None, error)),
+            _ => Ok(()),
+        })
     }
 
     fn ltx_files(&self, level: u8, seek: TxId, use_metadata: bool) -> Result<Vec<FileInfo>> {
@@ -345,10 +353,20 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Whether a directory is not there, or none that we write to.
+fn is_out_of_reach(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
+}
+
 /// Makes the name `path` durable.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    sync_dir(parent.unwrap_or(Path::new(".")))
+    sync_dir(parent(path))
+}
+
+/// The directory that the name `path` is in.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opens an LTX file for reading.

@@ -5,9 +5,9 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use common::{MemoryClient, delta, info, snapshot, txid};
@@ -195,6 +195,27 @@ fn times_come_from_the_header_when_the_directory_was_copied_without_them() {
     fs::write(&path, b"no header").unwrap();
     let listed = client.ltx_files(0, TxId::NONE, true).unwrap();
     assert_eq!(listed[0].size, 9, "a file without a header is listed with the time it was changed");
+}
+
+#[test]
+fn directories_that_are_missing_or_read_only_are_no_error_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = FileClient::new(dir.path().join("replica"));
+    client.init().unwrap();
+    assert!(!client.root().exists(), "nothing is made by looking");
+    let stored = snapshot(512, 2, 1, 1).store(&client, 0);
+    client.init().unwrap();
+    let level = client.root().join("ltx/0");
+    for mode in [0o500, 0o000] {
+        fs::set_permissions(&level, Permissions::from_mode(mode)).unwrap();
+        client.init().unwrap();
+    }
+    fs::set_permissions(&level, Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(
+        snapshot(512, 2, 1, 1).store(&client, 0),
+        stored,
+        "a name that is there is made durable once more"
+    );
 }
 
 #[test]
