@@ -154,6 +154,8 @@ impl Conn {
 
     /// Begins a read transaction at the newest commit and holds it.
     pub(crate) fn begin_read(&self, patience: Duration) -> Result<()> {
+        // One that an error kept from being ended would keep every later one from beginning.
+        self.rollback()?;
         self.patiently("begin a read transaction on", patience, || {
             self.execute("BEGIN")?;
             // BEGIN alone takes no lock; reading anything does.
@@ -166,7 +168,7 @@ impl Conn {
     }
 
     /// Tries once to take the write lock; false when somebody has it.
-    pub(crate) fn try_begin_write(&self) -> Result<bool> {
+    fn try_begin_write(&self) -> Result<bool> {
         match self.execute("BEGIN IMMEDIATE") {
             Ok(()) => Ok(true),
             Err(error) if is_busy(&error) => Ok(false),
@@ -177,6 +179,7 @@ impl Conn {
     /// Takes the write lock, polling without sleep: the pause between two commits of a busy writer is a few microseconds
     /// long, and whoever sleeps never meets it. False when `patience` is over.
     pub(crate) fn begin_write(&self, patience: Duration) -> Result<bool> {
+        self.rollback()?;
         let deadline = Instant::now() + patience;
         loop {
             if self.try_begin_write()? {

@@ -34,6 +34,8 @@ const SHARE: u32 = 100;
 const PAGES_PER_FRAME: u64 = 8;
 
 const WRITTEN: &str = "the database file was written by something other than SQLite";
+const UNCLEAR: &str =
+    "the database file was written by an unfinished checkpoint, or by something other than SQLite";
 
 /// What checkpoints leave in the wal-index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +138,15 @@ impl Live {
         if differs { Err(self.written_by_others()) } else { Ok(()) }
     }
 
+    /// The same for who asks once: what it costs is no reason to put it off.
+    ///
+    /// # Errors
+    /// As [`Live::settle_doubt`].
+    pub(crate) fn settle_doubt_at_once(&mut self) -> Result<()> {
+        self.doubt.not_before = None;
+        self.settle_doubt()
+    }
+
     /// A file that another one was copied over may make no sense before its pages are compared: that settles the doubt as well.
     pub(crate) fn explain(&mut self, error: Error) -> Error {
         if self.doubt.is_open && error.is_corrupt() { self.written_by_others() } else { error }
@@ -222,7 +233,9 @@ impl Live {
         }
         let stamp = self.files.stamp()?;
         if stamp != self.observed.stamp && self.is_by_checkpoint(checkpoints)? == Some(false) {
-            return Err(changed(WRITTEN));
+            // Whoever tries again to move as many frames leaves no further trace. That is proof of nothing.
+            let may_be_sqlite = self.checkpoints_now()?.is_some_and(|now| now.attempted > now.backfilled);
+            return Err(changed(if may_be_sqlite { UNCLEAR } else { WRITTEN }));
         }
         if wal.stamp.size == 0 && !self.files.says_wal_mode() {
             // File systems tell times apart by some milliseconds only: it was written right after it was switched to WAL mode.

@@ -16,6 +16,7 @@ use crate::connection::CheckpointMode;
 use crate::letting_go::Frames;
 use crate::notices::Notices;
 use crate::options::Options;
+use crate::seal::Sealed;
 
 /// A database with frames that nobody has moved yet, looked at a moment ago.
 struct Scene {
@@ -27,9 +28,15 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::after("")
+    }
+
+    /// With a database that was prepared by `sql`.
+    fn after(sql: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.db");
         let app = Connection::open(&path).unwrap();
+        app.execute_batch(sql).unwrap();
         app.execute_batch("PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)")
             .unwrap();
         let options = Arc::new(Options::new(&path).unwrap());
@@ -120,4 +127,46 @@ fn the_first_frames_of_a_wal_are_no_strangers_before_the_index_knows_them() {
     scene.live.verify_files().unwrap();
     scene.app.execute_batch("ROLLBACK").unwrap();
     assert!(matches!(scene.live.verify_files(), Err(Error::Changed { .. })), "nobody commits");
+}
+
+#[test]
+fn a_transaction_that_an_error_left_open_keeps_no_other_from_beginning() {
+    let mut scene = Scene::new();
+    let idle = |scene: &Scene| scene.live.turns.idle().begin_read(Duration::ZERO).unwrap();
+    idle(&scene);
+    scene.live.leap().unwrap();
+    idle(&scene);
+    assert_eq!(scene.live.seal(Duration::ZERO).unwrap(), Sealed::Drained);
+}
+
+#[test]
+fn nobody_is_accused_of_what_a_checkpoint_wrote_that_could_not_be_finished() {
+    let mut scene = Scene::new();
+    // Each on its way to the same frame, of which the wal-index is told once.
+    for is_known in [false, true] {
+        scene.others_write();
+        assert!(scene.checkpoint().is_refused());
+        let told = scene.live.verify_files().unwrap_err().to_string();
+        assert!(told.contains("an unfinished checkpoint"), "{is_known}: {told}");
+        assert!(
+            scene.live.observed.stamp != scene.live.files.stamp().unwrap(),
+            "it is compared all the same"
+        );
+    }
+}
+
+#[test]
+fn who_asks_once_has_the_pages_compared_although_it_was_done_a_moment_ago() {
+    let mut scene = Scene::after("PRAGMA page_size = 512; CREATE TABLE u AS SELECT zeroblob(5000 * 512)");
+    scene.live.doubt.not_before = Some(Instant::now() + Duration::from_secs(3600));
+    scene.app_checkpoints();
+    // Right behind it, and so without a trace: a page of the large row.
+    let file = File::options().write(true).open(&scene.path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[7; 100], 3000 * 512 + 200).unwrap();
+    scene.live.verify_files().unwrap();
+    assert!(scene.live.doubt.is_open);
+    scene.live.settle_doubt().unwrap();
+    assert!(scene.live.doubt.is_open, "put off");
+    let found = scene.live.settle_doubt_at_once();
+    assert!(matches!(found, Err(Error::Changed { .. })), "{found:?}");
 }

@@ -110,9 +110,13 @@ impl Database {
         self.at_rest.store(false, Ordering::Release);
         state.told = TxId::NONE;
         state.awaited = false;
-        let is_open = self.live(&mut state)?.is_some();
-        state.awaited = !is_open;
-        Ok(is_open)
+        let is_open = self.live(&mut state).map(|live| live.is_some());
+        state.awaited = matches!(is_open, Ok(false));
+        if is_open.is_err() {
+            // No other call may open it instead: it would know nothing of what the caller asks for after this one.
+            state.resume_at = None;
+        }
+        is_open
     }
 
     /// Puts everything that is committed now into L0 files.
@@ -130,6 +134,7 @@ impl Database {
             live.verify_files()?;
             live.emit()?;
             live.save_nameless_wal()?;
+            // Not at once: who waits for each commit would have all pages compared after each checkpoint of others.
             live.settle_doubt()?;
             Ok(live.pos())
         })
@@ -164,7 +169,7 @@ impl Database {
         self.on_live(&mut state, |live| {
             live.verify_files()?;
             live.leap()?;
-            live.settle_doubt()?;
+            live.settle_doubt_at_once()?;
             if !live.frames_are_trusted() || live.doubt_forbids_moving() {
                 return Ok(CheckpointResult::BUSY);
             }
@@ -284,7 +289,7 @@ impl Database {
         live.verify_files()?;
         live.leap()?;
         live.emit()?;
-        live.settle_doubt()?;
+        live.settle_doubt_at_once()?;
         live.close()
     }
 
@@ -293,7 +298,8 @@ impl Database {
         self.interrupt();
         let mut state = self.state();
         let _ = state.finish_writing();
-        *state = State::default();
+        // A snapshot that is being written tells by the count that it began with other files.
+        *state = State { opened: state.opened, ..State::default() };
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -338,8 +344,7 @@ impl Database {
                 done => return done,
             };
             if let Error::Changed { what, .. } = &error {
-                let path = self.options.path.display();
-                self.notices.say(format!("{path}: {what}; its pages are compared with the newest L0 file"));
+                self.notices.say_changed(&self.options.path, what);
             }
             state.let_go();
             if attempt == ATTEMPTS {

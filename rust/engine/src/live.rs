@@ -227,16 +227,16 @@ impl Live {
     pub(crate) fn leap(&mut self) -> Result<u64> {
         let before = self.files.wal_index()?;
         self.turns.idle().begin_read(self.options.busy_timeout)?;
-        let read = match self.catch_up() {
-            Ok(read) => read,
+        let (read, after) = match self.catch_up().and_then(|read| Ok((read, self.files.wal_index()?))) {
+            Ok(done) => done,
             Err(error) => {
                 self.turns.idle().rollback()?;
                 return Err(error);
             }
         };
-        let after = self.files.wal_index()?;
-        self.turns.hand_over()?;
+        // In this order: the other transaction is the one that counts, also if the last one cannot be ended.
         self.pace.leapt(before.as_ref(), after.as_ref());
+        self.turns.hand_over()?;
         Ok(read)
     }
 

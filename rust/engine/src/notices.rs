@@ -1,6 +1,9 @@
 //! What the owner of a database should be told, once each: the engine has no log of its own.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::files::has_content;
 
 /// More than this is not kept for somebody who never asks.
 const MAX_KEPT: usize = 64;
@@ -16,6 +19,13 @@ impl Notices {
         if kept.len() < MAX_KEPT && !kept.contains(&text) {
             kept.push(text);
         }
+    }
+
+    /// That the database at `path` is let go because of `what`, and what will be done with it.
+    pub(crate) fn say_changed(&self, path: &Path, what: &str) {
+        let when = if has_content(path).unwrap_or(true) { "" } else { " once there is one again" };
+        let path = path.display();
+        self.say(format!("{path}: {what}; its pages are compared with the newest L0 file{when}"));
     }
 
     /// The messages since the last call, oldest first.

@@ -317,11 +317,31 @@ fn a_database_that_was_deleted_is_waited_for() {
         let _ = fs::remove_file(bench.dir.path().join(name));
     }
     assert!(!replicator.follow(Duration::from_millis(200)).unwrap());
+    let told = replicator.take_notices();
+    let [gone] = told.as_slice() else { panic!("{told:?}") };
+    assert!(
+        gone.ends_with("is gone; its pages are compared with the newest L0 file once there is one again")
+    );
     let app = bench.app();
     create(&app);
     insert(&app, 3);
     let txid = replicator.sync().unwrap().txid.get();
     assert_eq!(rows(&bench.restore(txid)), 3);
+}
+
+#[test]
+fn a_database_that_could_not_be_opened_is_opened_by_who_says_what_the_replica_has() {
+    let bench = Bench::new();
+    fs::write(&bench.path, [7; 8192]).unwrap();
+    let replicator = Database::new(bench.options()).unwrap();
+    replicator.open(TxId::new(9)).unwrap_err();
+    fs::remove_file(&bench.path).unwrap();
+    let app = bench.app();
+    create(&app);
+    assert!(matches!(replicator.sync(), Err(Error::NotOpen { .. })));
+    assert!(matches!(replicator.follow(Duration::ZERO), Err(Error::NotOpen { .. })));
+    assert!(replicator.open(TxId::new(9)).unwrap());
+    assert_eq!(replicator.sync().unwrap().txid, TxId::new(10));
 }
 
 #[test]

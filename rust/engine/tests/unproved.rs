@@ -213,17 +213,16 @@ fn a_wal_that_was_emptied_does_not_fail_the_application() {
     assert!(told.iter().any(|text| text.contains("the wal was written")), "{told:?}");
 }
 
-/// Takes a snapshot, and copies another file over the database in the middle of it.
-struct Interrupted<'a> {
-    path: &'a PathBuf,
-    other: &'a [u8],
+/// Takes a snapshot, and does something to the database in the middle of it.
+struct Interrupted<F> {
+    act: F,
     left: usize,
 }
 
-impl Write for Interrupted<'_> {
+impl<F: FnMut()> Write for Interrupted<F> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if self.left > 0 && self.left <= buf.len() {
-            fs::write(self.path, self.other)?;
+            (self.act)();
         }
         self.left = self.left.saturating_sub(buf.len());
         Ok(buf.len())
@@ -234,8 +233,8 @@ impl Write for Interrupted<'_> {
     }
 }
 
-#[test]
-fn a_snapshot_holds_one_database_or_fails() {
+/// A database that is followed and that nobody uses, and an earlier state of it.
+fn followed_and_earlier() -> (Bench, Database, Vec<u8>) {
     let bench = Bench::new();
     let app = bench.app();
     create(&app);
@@ -246,10 +245,30 @@ fn a_snapshot_holds_one_database_or_fails() {
     checkpoint(&app, "TRUNCATE");
     let replicator = bench.replicator(0);
     replicator.sync().unwrap();
-    let other = fs::read(&backup).unwrap();
-    let out = Interrupted { path: &bench.path, other: &other, left: 100_000 };
-    drop(app);
-    let failed = replicator.snapshot(out).unwrap_err();
+    let earlier = fs::read(&backup).unwrap();
+    (bench, replicator, earlier)
+}
+
+#[test]
+fn a_snapshot_of_a_database_that_was_opened_anew_meanwhile_fails() {
+    let (bench, replicator, mut earlier) = followed_and_earlier();
+    // In WAL mode.
+    earlier[18..20].copy_from_slice(&[2, 2]);
+    let act = || {
+        // As its owner does when the meta directory is removed.
+        replicator.abandon();
+        fs::write(&bench.path, &earlier).unwrap();
+        assert!(replicator.open(TxId::NONE).unwrap());
+    };
+    let failed = replicator.snapshot(Interrupted { act, left: 100_000 }).unwrap_err();
+    assert!(matches!(failed, Error::Changed { .. }), "{failed}");
+}
+
+#[test]
+fn a_snapshot_holds_one_database_or_fails() {
+    let (bench, replicator, other) = followed_and_earlier();
+    let act = || fs::write(&bench.path, &other).unwrap();
+    let failed = replicator.snapshot(Interrupted { act, left: 100_000 }).unwrap_err();
     assert!(matches!(failed, Error::Changed { .. }), "{failed}");
     let mut snapshot = Vec::new();
     let header = replicator.snapshot(&mut snapshot).unwrap();
