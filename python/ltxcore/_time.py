@@ -10,7 +10,6 @@ from ltxcore.errors import ConfigError
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _MIN = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
-#: The zone of a datetime is its tzinfo.
 _LIKE = "write it like 2026-03-01T12:00:00Z or datetime(2026, 3, 1, 12, tzinfo=timezone.utc)"
 _MAX = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 

@@ -38,8 +38,8 @@ class DB:
 
     Args:
         path: the database file. It need not exist yet.
-        replica: where to; a :class:`Replica`, a client, a URL or the path of a directory. Without one, only local
-            LTX files are written.
+        replica: where to; a :class:`Replica`, a client, a URL (text), or the :class:`~pathlib.Path` of a directory. Without
+            one, only local LTX files are written.
         meta_path: the directory of the local LTX files, by default ``.<name>-litestream`` beside the database.
         monitor_interval: the least time between two local LTX files.
         checkpoint_interval: the time after which frames of the WAL are written back to the database file, if nobody

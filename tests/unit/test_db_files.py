@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ltxcore import DB, OSVFS, TXID, FileClient, _ltxcore
 from ltxcore.errors import DatabaseError, NotReadyError
 
 from tests.unit.databases import eventually, insert, restored
+from tests.unit.memory import run_sql
 
 
 def test_files_of_others_in_the_meta_directory_stay(tmp_path: Path) -> None:
@@ -186,3 +188,21 @@ def test_a_database_that_was_emptied_is_gone(database: Path, replica: Path) -> N
         db.wait(txid + 1)
     with pytest.raises(NotReadyError, match="is empty"):
         db.close()
+
+
+def test_a_wal_that_goes_after_a_backup_in_rollback_mode_came_locks_nobody_out(tmp_path: Path) -> None:
+    """With it SQLite took the database for one in WAL mode; without it everybody else waited for our locks, for ever."""
+    path, wal = tmp_path / "app.db", tmp_path / "app.db-wal"
+    run_sql(path, "CREATE TABLE t (x)")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("PRAGMA journal_mode = wal")
+        other.execute("CREATE TABLE t (x)")
+        # A header, and no frame that is whole.
+        wal.write_bytes((tmp_path / "other.db-wal").read_bytes()[:32] + bytes(4120))
+    with DB(path, replica=tmp_path / "replica") as db:
+        db.wait(timeout=10)
+        wal.unlink()
+        time.sleep(0.2)
+        run_sql(path, "PRAGMA journal_mode = wal", "INSERT INTO t VALUES (1)")
+        db.wait(timeout=10)
+    assert restored(FileClient(tmp_path / "replica"), tmp_path) == [1]

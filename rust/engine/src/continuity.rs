@@ -237,8 +237,9 @@ impl Live {
             let may_be_sqlite = self.checkpoints_now()?.is_some_and(|now| now.attempted > now.backfilled);
             return Err(changed(if may_be_sqlite { UNCLEAR } else { WRITTEN }));
         }
-        if wal.stamp.size == 0 && !self.files.says_wal_mode() {
-            // File systems tell times apart by some milliseconds only: it was written right after it was switched to WAL mode.
+        if (wal.stamp.size == 0 || names.wal == Name::Gone) && !self.files.says_wal_mode() {
+            // File systems tell times apart by some milliseconds only: it was written right after it was switched to WAL mode. Or
+            // there was a WAL that has no name any more: who opens the database now has none, and would wait for our locks.
             return Err(changed(WRITTEN));
         }
         if stamp != self.observed.stamp {
