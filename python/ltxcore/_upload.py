@@ -133,8 +133,7 @@ class Uploader:
         """Say that there may be something to do."""
         with self._lock:
             self._pending = True
-            delay = _LOCAL_NEWS_DELAY if self._is_local else _NEWS_DELAY
-            self._not_before = min(self._not_before, self._last_pass + max(delay, self.replica.sync_interval))
+            self._not_before = min(self._not_before, self._news_from())
         self._wakeup.notify()
 
     def wait_pass(self, timeout: float) -> None:
@@ -297,6 +296,9 @@ class Uploader:
             if has_stored:
                 self._upload_from = self._last_pass + self.replica.sync_interval
             self._not_before = self._last_pass + delay if delay else self._upload_from
+            if self._pending:
+                # Somebody has said so while the pass ran.
+                self._not_before = min(self._not_before, self._news_from())
             self._pending = self._pending or self._backoff.error is not None
             self._passes += 1
         self._wakeup.notify()
@@ -311,6 +313,11 @@ class Uploader:
 
     def _is_urgent(self) -> bool:
         return bool(self._waiting) or self._finish_by is not None
+
+    def _news_from(self) -> float:
+        """When a pass may start because there may be something to do, on the monotonic clock."""
+        delay = _LOCAL_NEWS_DELAY if self._is_local else _NEWS_DELAY
+        return self._last_pass + max(delay, self.replica.sync_interval)
 
     def _due(self) -> float:
         """When the next pass may start, on the monotonic clock."""

@@ -304,17 +304,41 @@ def test_after_an_outage_a_commit_is_uploaded_soon(
             client.before_write = (lambda _key: 1 / 0) if is_down else lambda _key: None
 
         assert db._running is not None and db._running.uploader is not None
-        backoff = db._running.uploader._backoff
+        uploader = db._running.uploader
+        backoff, passes = uploader._backoff, uploader._passes
         be(is_down=True)
         insert(database, 1)
-        eventually(lambda: db.status().last_error is not None)
+        eventually(lambda: uploader._passes > passes and backoff.error is not None)
         backoff._failures = 9  # as after minutes
-        db._running.uploader.notify()
+        uploader.notify()
         eventually(lambda: backoff._failures > 9)
         be(is_down=False)
         time.sleep(0.2)
         insert(database, 2)
         eventually(lambda: db.status().is_current, timeout=3)
+
+
+def test_a_commit_during_an_attempt_that_fails_shortens_its_pause(
+    database: Path, client: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one right after it; the pause was a minute, and what was said before it began was forgotten."""
+    monkeypatch.setattr("ltxcore._upload._NEWS_DELAY", 0.2)
+    replica = ltxcore.Replica(client, sync_interval=0.05)
+    with DB(database, replica=replica, monitor_interval=0.05) as db:
+        db.wait(timeout=10)
+        assert db._running is not None and db._running.uploader is not None
+        uploader = db._running.uploader
+
+        def fail(_key: object) -> None:
+            client.before_write = lambda _key: None
+            uploader._backoff._failures = 9  # as after minutes
+            uploader.notify()
+            raise ConnectionError("down")
+
+        client.before_write = fail
+        insert(database, 1)
+        eventually(lambda: uploader._backoff._failures == 10)
+        eventually(lambda: db.status().is_current, timeout=5)
 
 
 def test_what_the_engine_has_to_say_is_logged(

@@ -276,7 +276,8 @@ def test_what_was_cut_in_place_is_found_while_nobody_asks(
     monkeypatch.setattr(_upload, "_IDLE_INTERVAL", 0.2)
     live.wait(timeout=10)
     os.truncate(ltx_path(replica, 0, 2), 0)
-    eventually(lambda: ltx_path(replica, 0, 2).stat().st_size > 0)
+    path = ltx_path(replica, 0, 2)
+    eventually(lambda: path.exists() and path.stat().st_size > 0)
     eventually(lambda: live.status().is_current)
     assert restored(FileClient(replica), tmp_path)
 
