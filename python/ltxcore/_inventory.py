@@ -107,6 +107,22 @@ def file_of(key: Key, size: int) -> FileInfo:
     return FileInfo(level, TXID(min_txid), TXID(max_txid), size, _NO_TIME)
 
 
+def end_checksum(client: ReplicaClient, key: Key, size: int) -> int | None:
+    """The last 8 bytes of a file, the checksum over all before, which tells it from every other one of its name.
+
+    Returns:
+        ``None`` if it has another size.
+
+    Raises:
+        LTXFileNotFoundError: it is not there.
+    """
+    level, min_txid, max_txid = key
+    # One byte more than there is, if that is its size.
+    at = max(size - 8, 0)
+    found = client.read_ltx_file(level, TXID(min_txid), TXID(max_txid), offset=at, size=9)
+    return int.from_bytes(found, "big") if len(found) == 8 else None
+
+
 def damage(key: Key, size: int) -> FormatError:
     """The error about a file that no restore can use."""
     level, min_txid, max_txid = key

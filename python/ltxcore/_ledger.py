@@ -10,8 +10,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from ltxcore._inventory import end_checksum
 from ltxcore.errors import LTXFileNotFoundError
-from ltxcore.ltx import TXID
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -81,16 +81,11 @@ class Ledger:
                 self._rewrite({key: mark for key, mark in (marks | new).items() if key in sizes})
 
     def _mark(self, key: Key, size: int) -> _Mark | None:
-        level, low, high = key
-        at = max(size - _CHECKSUM_SIZE, 0)
         try:
-            # One byte more than there is, if that is its size.
-            found = self._client.read_ltx_file(
-                level, TXID(low), TXID(high), offset=at, size=_CHECKSUM_SIZE + 1
-            )
+            checksum = end_checksum(self._client, key, size)
         except LTXFileNotFoundError:
             return None
-        return _Mark(size, int.from_bytes(found, "big")) if len(found) == _CHECKSUM_SIZE else None
+        return None if checksum is None else _Mark(size, checksum)
 
     def _append(self, marks: dict[Key, _Mark]) -> None:
         if marks:

@@ -6,6 +6,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ltxcore._inventory import end_checksum
 from ltxcore._position import Mark
 from ltxcore.errors import LTXFileNotFoundError, RestoreError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
@@ -76,10 +77,7 @@ def look_for(client: ReplicaClient, known: Mark) -> Seen:
 
 
 def _checksum(client: ReplicaClient, file: FileInfo | Mark) -> int | None:
-    """The last 8 bytes of a file, the checksum over all before; ``None`` if it has another size."""
-    at = max(file.size - 8, 0)
-    found = client.read_ltx_file(file.level, file.min_txid, file.max_txid, offset=at, size=9)
-    return int.from_bytes(found, "big") if len(found) == 8 else None
+    return end_checksum(client, (file.level, file.min_txid, file.max_txid), file.size)
 
 
 def pending(client: ReplicaClient, txid: TXID, *, thorough: bool = True) -> list[FileInfo]:
