@@ -156,12 +156,7 @@ class Copier:
     def compact(self, level: int) -> FileInfo | None:
         """Merge new files of the level below into one of ``level``."""
         try:
-            try:
-                stored = self._replica.compact(level)
-            except RestoreError:
-                # The file that is missing may just be being replaced: once more, while nothing is.
-                with self._uploading:
-                    stored = self._replica.compact(level)
+            stored = self._merge(level)
         except Error as error:
             # It may have found that files are missing.
             if (key := _damaged_by(error)) is not None:
@@ -171,6 +166,14 @@ class Copier:
         if stored is not None:
             self.survey.note(stored)
         return stored
+
+    def _merge(self, level: int) -> FileInfo | None:
+        try:
+            return self._replica.compact(level)
+        except RestoreError:
+            # The file that is missing may just be being replaced: once more, while nothing is.
+            with self._uploading:
+                return self._replica.compact(level)
 
     @contextlib.contextmanager
     def _chain_checksums(self, name: str, txid: TXID) -> Iterator[tuple[str, int]]:

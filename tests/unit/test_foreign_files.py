@@ -63,11 +63,16 @@ class Slow(FileClient):
         assert self.may_go_on.wait(10)
 
 
+def commit(db: DB, values: range) -> None:
+    """One row each, every one of them in the replica."""
+    for value in values:
+        insert(db.path, value)
+        db.wait(timeout=10)
+
+
 def replicate_to(database: Path, replica: Path, values: range) -> None:
     with DB(database, replica=replica) as db:
-        for value in values:
-            insert(database, value)
-            db.wait(timeout=10)
+        commit(db, values)
 
 
 @pytest.fixture
@@ -138,9 +143,7 @@ def test_a_snapshot_that_was_made_elsewhere_is_compared_and_used(
 def test_damage_that_a_compaction_finds_is_healed(database: Path, replica: Path, tmp_path: Path) -> None:
     """It keeps its size, so that no listing shows it."""
     with DB(database, replica=replica) as db:
-        for value in range(4):
-            insert(database, value)
-            db.wait(timeout=10)
+        commit(db, range(4))
         damage(sorted((replica / "ltx/0").iterdir())[2])
         with pytest.raises(FormatError):
             db.compact(1)
@@ -155,9 +158,7 @@ def test_a_compaction_waits_for_a_file_that_is_being_replaced(
     """Between the deletion of a damaged file and the upload of the good one there is a gap, and none to be told of."""
     client = Slow(replica)
     with DB(database, replica=client) as db, ThreadPoolExecutor() as pool:
-        for value in range(4):
-            insert(database, value)
-            db.wait(timeout=10)
+        commit(db, range(4))
         damage(sorted((replica / "ltx/0").iterdir())[2])
         with pytest.raises(FormatError):
             db.compact(1)
