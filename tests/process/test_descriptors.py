@@ -1,4 +1,4 @@
-"""Descriptors are kept, so that closing one takes no lock away; but not so many that a long-lived process runs out of them."""
+"""A descriptor is closed with the last connection that uses it, and kept only if closing it would take a lock away."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.process, *marks(60, 180)]
 TIMES = sized(500, 2000)
 
 BEGIN = """
-import os, shutil, sys
+import os, resource, shutil, sqlite3, sys
 import ltxcore
 from pathlib import Path
 
@@ -30,6 +30,12 @@ def over_vfs(path, journal="wal"):
     c.execute(f"PRAGMA journal_mode = {journal}")
     c.execute("PRAGMA synchronous = OFF")
     c.execute("CREATE TABLE IF NOT EXISTS t (x)")
+    c.close()
+
+def read_only(path):
+    path.touch()
+    c = sqlite3.connect(vfs.uri(path, mode="ro"), uri=True)
+    c.execute("SELECT * FROM sqlite_schema").fetchall()
     c.close()
 
 def over_db(path):
@@ -52,7 +58,7 @@ def descriptors(tmp_path: Path, script: str) -> tuple[int, int]:
     return after - before, most - before
 
 
-@pytest.mark.parametrize("use", ["over_vfs(path)", "over_vfs(path, 'delete')", "over_db(path)"])
+@pytest.mark.parametrize("use", ["over_vfs(path)", "over_vfs(path, 'delete')", "read_only(path)", "over_db(path)"])
 def test_different_databases(use: str, tmp_path: Path) -> None:
     kept, most = descriptors(
         tmp_path,
@@ -63,8 +69,8 @@ def test_different_databases(use: str, tmp_path: Path) -> None:
             most = max(most, count())
         """,
     )
-    assert kept <= 64 + 4
-    assert most <= 64 + 16
+    assert kept <= 4
+    assert most <= 16
 
 
 @pytest.mark.parametrize("use", ["over_vfs(path)", "over_db(path)"])
@@ -80,19 +86,58 @@ def test_the_same_database(use: str, tmp_path: Path) -> None:
     assert kept <= 8
 
 
-def test_many_connections_at_once(tmp_path: Path) -> None:
-    """What was open together is parked together, and comes down to the limit."""
+@pytest.mark.parametrize(("journal", "each"), [("delete", 0), ("wal", 1)])
+def test_many_connections_at_once(journal: str, each: int, tmp_path: Path) -> None:
+    """They share the descriptors that carry locks; the WAL is each one's own."""
     kept, most = descriptors(
         tmp_path,
-        """
+        f"""
         path = room / "db"
+        over_vfs(path, "{journal}")
         connections = [vfs.connect(path, isolation_level=None) for _ in range(200)]
         for connection in connections:
-            connection.execute("PRAGMA user_version").fetchone()
+            connection.execute("SELECT * FROM t").fetchall()
         most = count()
         for connection in connections:
             connection.close()
         """,
     )
-    assert most >= 200
-    assert kept <= 64 + 4
+    assert most <= 200 * each + 8
+    assert kept <= 0
+
+
+def test_a_deleted_database_gives_its_space_back(tmp_path: Path) -> None:
+    kept, _ = descriptors(
+        tmp_path,
+        """
+        connection = vfs.connect(room / "big")
+        connection.execute("CREATE TABLE t AS SELECT zeroblob(1000000)")
+        connection.commit()
+        connection.close()
+        (room / "big").unlink()
+        for number in os.listdir("/proc/self/fd"):
+            link = f"/proc/self/fd/{number}"
+            assert not (os.path.islink(link) and os.readlink(link).endswith("(deleted)")), os.readlink(link)
+        """,
+    )
+    assert kept <= 0
+
+
+def test_at_the_limit_a_connection_can_still_write(tmp_path: Path) -> None:
+    """Database, journal and directory take the three that are kept for that."""
+    descriptors(
+        tmp_path,
+        """
+        over_vfs(room / "old")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+        taken = []
+        try:
+            while True:
+                taken.append(open("/dev/null"))
+        except OSError:
+            pass
+        for _ in range(3):
+            over_vfs(room / "new", "delete")
+        taken.clear()
+        """,
+    )

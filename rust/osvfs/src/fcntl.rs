@@ -1,4 +1,4 @@
-//! Record locks: the only place that calls `fcntl` for one.
+//! Record locks and leases: the only place that calls `fcntl` for one.
 //!
 //! Ranges of bytes are locked either by the open file description (OFD locks: Linux 3.15, `fcntl(2)`, "Open file description
 //! locks"; macOS has them too), or by the process (POSIX.1-2017, `fcntl`). Both kinds conflict with each other, inside one process
@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use crate::platform;
 
 /// Whose the lock is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Owner {
     /// The open file description; it goes when the last descriptor of it is closed, and a forked child shares it.
     Description,
@@ -96,6 +96,44 @@ pub(crate) fn is_conflict(error: &io::Error) -> bool {
                 | libc::ETIMEDOUT
         )
     )
+}
+
+/// What became of a wish for a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lease {
+    /// Nobody else has the file open, and whoever opens it waits until the lease ends, which it does with the open file.
+    Granted,
+    /// Somebody else has the file open.
+    Refused,
+    /// The system, the file system or the owner of the file does not allow it.
+    Unsupported,
+}
+
+/// Takes a lease for writing on an open file (`fcntl(2)`, "Leases"), to be closed at once.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[expect(unsafe_code, reason = "the system call itself")]
+pub(crate) fn lease(fd: BorrowedFd<'_>) -> Lease {
+    /// `fcntl.h` of every architecture that Rust knows, which the `libc` crate does not have.
+    const F_SETSIG: i32 = 10;
+    let call = |command, argument: i32| {
+        // SAFETY: the descriptor is open for the length of the borrow, and both commands take a number.
+        if unsafe { libc::fcntl(fd.as_raw_fd(), command, argument) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    };
+    // Whoever opens the file while the lease is there has the kernel send a signal, which would end the process by default. This
+    // one is ignored by default.
+    match call(F_SETSIG, libc::SIGURG).and_then(|()| call(libc::F_SETLEASE, libc::F_WRLCK)) {
+        Ok(()) => Lease::Granted,
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Lease::Refused,
+        Err(_) => Lease::Unsupported,
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn lease(_fd: BorrowedFd<'_>) -> Lease {
+    Lease::Unsupported
 }
 
 fn unsupported() -> io::Error {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use vfs::{
@@ -22,9 +23,10 @@ use crate::platform::{self, Strength};
 use crate::shm::Shm;
 use crate::temp;
 
-/// A descriptor: from the pool for a database, since locks live on it; its own for every other file.
+/// A descriptor: from the pool for a database, since locks live on it, and shared by those who share these; its own for every
+/// other file.
 pub(crate) enum Handle {
-    Pooled(Descriptor),
+    Pooled(Arc<Descriptor>),
     Private(StdFile),
 }
 

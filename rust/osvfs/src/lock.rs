@@ -2,25 +2,27 @@
 //!
 //! Sources: SQLite, "File Locking And Concurrency In SQLite Version 3"; the byte ranges are those of its `unix` VFS.
 
+mod byte_ranges;
 mod dotfile;
 mod flock;
 mod none;
-mod ofd;
 mod one_process;
-mod posix;
 #[cfg(test)]
 mod table;
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use vfs::{Code, Error, LockLevel, Result};
 
 use crate::choice::LockMode;
 use crate::fcntl::{self, Kind, Owner, Range};
-use crate::fd_pool::FileId;
+use crate::fd_pool::Descriptor;
 
+use byte_ranges::ByteRanges;
+pub(crate) use byte_ranges::Levels;
 pub use dotfile::break_lock;
 
 /// The byte that a writer locks to keep new readers away.
@@ -73,11 +75,12 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// A lock under `mode` on the file `id` at `path`, not held yet.
-    pub(crate) fn new(mode: LockMode, id: FileId, path: &Path, is_read_only: bool) -> Self {
+    /// A lock under `mode` on the file that is open at `path`, not held yet.
+    pub(crate) fn new(mode: LockMode, descriptor: &Arc<Descriptor>, path: &Path, is_read_only: bool) -> Self {
+        let id = descriptor.id();
         let protocol: Box<dyn Protocol> = match mode {
-            LockMode::Ofd => Box::new(ofd::Ofd),
-            LockMode::Posix => Box::new(posix::Posix::new(id)),
+            LockMode::Ofd => Box::new(ByteRanges::of_description(descriptor)),
+            LockMode::Posix => Box::new(ByteRanges::of_process(id)),
             LockMode::Flock => Box::new(flock::Flock::default()),
             LockMode::Dotfile => Box::new(one_process::OneProcess::dotfile(id, path)),
             LockMode::Excl => Box::new(one_process::OneProcess::excl(id, path)),

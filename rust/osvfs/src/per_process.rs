@@ -1,6 +1,7 @@
 //! Things that all connections of this process to one file share: the same one for the same key, for as long as anybody has it.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use vfs::ProcessLocal;
@@ -8,35 +9,41 @@ use vfs::ProcessLocal;
 use crate::fd_pool::FileId;
 
 /// The shared things of one kind. A forked child shares nothing with its parent: locks are not inherited, or must not be used.
-pub(crate) struct PerProcess<T: Send + 'static>(ProcessLocal<Mutex<Table<T>>>);
+pub(crate) struct PerProcess<T: Send + 'static, K: Send + 'static = FileId>(ProcessLocal<Mutex<Table<T, K>>>);
 
-type Table<T> = HashMap<FileId, Weak<Mutex<T>>>;
+type Table<T, K> = HashMap<K, Weak<Mutex<T>>>;
 
-impl<T: Send + 'static> PerProcess<T> {
+impl<T: Send + 'static, K: Eq + Hash + Send + 'static> PerProcess<T, K> {
     pub(crate) const fn new() -> Self {
         Self(ProcessLocal::new(Mutex::default))
     }
 
-    /// The thing of `id`; `make` makes it if nobody has one, while nobody else can.
+    /// The thing of `key`; `make` makes it if nobody has one, while nobody else can.
     pub(crate) fn get<E>(
         &'static self,
-        id: FileId,
+        key: K,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<Arc<Mutex<T>>, E> {
         let mut table = lock(self.0.get());
-        if let Some(known) = table.get(&id).and_then(Weak::upgrade) {
+        if let Some(known) = table.get(&key).and_then(Weak::upgrade) {
             return Ok(known);
         }
-        table.retain(|_, thing| thing.strong_count() > 0);
         let made = Arc::new(Mutex::new(make()?));
-        table.insert(id, Arc::downgrade(&made));
+        table.insert(key, Arc::downgrade(&made));
         Ok(made)
     }
 
-    /// Lets go of a thing. If this was the last to have it, `end` ends it before another can be made.
-    pub(crate) fn release(&'static self, thing: Arc<Mutex<T>>, end: impl FnOnce(T)) {
-        let _nobody_gets_it_meanwhile = lock(self.0.get());
+    /// The thing of `key`, if anybody has it.
+    pub(crate) fn find(&'static self, key: &K) -> Option<Arc<Mutex<T>>> {
+        lock(self.0.get()).get(key).and_then(Weak::upgrade)
+    }
+
+    /// Lets go of the thing of `key`, as everybody does who has got it. If this was the last one, `end` ends it before another
+    /// can be made.
+    pub(crate) fn release(&'static self, key: K, thing: Arc<Mutex<T>>, end: impl FnOnce(T)) {
+        let mut table = lock(self.0.get());
         if let Some(last) = Arc::into_inner(thing) {
+            table.remove(&key);
             end(last.into_inner().unwrap_or_else(PoisonError::into_inner));
         }
     }

@@ -87,8 +87,7 @@ impl Shm {
         }
     }
 
-    /// Whether another connection has a read transaction. One of this process counts too: the kernel does not tell whose a lock
-    /// of an open file description is.
+    /// Whether a connection that does not share this memory by way of this library has a read transaction.
     pub(crate) fn has_external_reader(&self) -> Result<bool> {
         match &self.open {
             Some(Open::Mapped(mapped)) => mapped.has_external_reader(),

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 #[cfg(any(test, feature = "linked"))]
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -194,7 +195,7 @@ fn open_or_read_only<T>(
 
 fn open_database(request: &OpenRequest<'_>, path: &Path, choice: &Choice) -> Result<Opened<OsFile>> {
     let (descriptor, flags) =
-        open_or_read_only(request, path, |how| Descriptor::open(path, how), Descriptor::file)?;
+        open_or_read_only(request, path, |how| open_descriptor(path, how, choice.lock), |file| file.file())?;
     let metadata = descriptor.file().metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
     warn_of_names(request, path, &metadata, descriptor.id());
     let lock_mode = choose_lock(choice.lock, &descriptor);
@@ -206,7 +207,7 @@ fn open_database(request: &OpenRequest<'_>, path: &Path, choice: &Choice) -> Res
         permissions: Permissions::from_metadata(&metadata),
         read_only: choice.readonly_shm,
     });
-    let lock = Lock::new(lock_mode, descriptor.id(), path, flags.has(OpenFlags::READONLY));
+    let lock = Lock::new(lock_mode, &descriptor, path, flags.has(OpenFlags::READONLY));
     let has_batches = atomic::is_supported(descriptor.as_fd());
     let file = OsFile::new(Handle::Pooled(descriptor), path, FileKind::MainDb);
     let file = OsFile {
@@ -220,6 +221,14 @@ fn open_database(request: &OpenRequest<'_>, path: &Path, choice: &Choice) -> Res
         ..file
     };
     Ok(Opened { file, flags })
+}
+
+/// One for all connections of this process, unless each of them has to exclude the others by a lock of its own.
+fn open_descriptor(path: &Path, how: OpenHow, lock: Option<LockMode>) -> io::Result<Arc<Descriptor>> {
+    if lock.unwrap_or(platform::DEFAULT_LOCK) == LockMode::Ofd {
+        return Descriptor::share(path, how);
+    }
+    Descriptor::open(path, how).map(Arc::new)
 }
 
 /// Journals, WALs, and databases that only one connection knows: no lock lives on any of them.

@@ -1,4 +1,4 @@
-//! What is parked, used again, and closed.
+//! What is closed at once, parked, and used again.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::fcntl::{self, Kind, Owner, Range};
+use crate::per_process::lock;
 
 /// Whether some descriptor of this process is the file that has, or had, this name. Inodes are used again too soon to tell.
 fn is_open(path: &Path) -> bool {
@@ -15,27 +17,130 @@ fn is_open(path: &Path) -> bool {
     })
 }
 
+/// A lock as another SQLite library in this process would take it, through a descriptor of its own.
+fn theirs(path: &Path, range: Range) -> File {
+    #[expect(clippy::disallowed_methods, reason = "this is what the pool has to live with")]
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    fcntl::set(file.as_fd(), Owner::Process, Kind::Read, range).unwrap();
+    file
+}
+
+const SHARED: Range = Range::new(0x4000_0002, 510);
+
+fn is_locked(theirs: &File) -> bool {
+    fcntl::conflict(theirs.as_fd(), Owner::Description, Kind::Write, Range::ALL).unwrap() == Some(Kind::Read)
+}
+
 #[test]
-fn a_dropped_descriptor_stays_open_and_is_used_again() {
+fn a_descriptor_is_closed_at_once_if_nobody_else_has_the_file_open() {
+    let _alone = lock(&ALONE);
+    let dir = tempfile::tempdir().unwrap();
+    for how in [OpenHow::READ, OpenHow::WRITE] {
+        let path = dir.path().join(format!("{}", how.write));
+        fs::write(&path, b"page").unwrap();
+        let file = Descriptor::open(&path, how).unwrap();
+        assert!(is_open(&path));
+        drop(file);
+        assert!(!is_open(&path), "{how:?}");
+    }
+}
+
+#[test]
+fn a_descriptor_stays_while_somebody_here_has_a_lock_and_is_used_again() {
+    let _alone = lock(&ALONE);
     let dir = tempfile::tempdir().unwrap();
     let (path, link) = (dir.path().join("db"), dir.path().join("link"));
     fs::write(&path, b"page").unwrap();
     fs::hard_link(&path, &link).unwrap();
     let first = PooledFile::open(&path).unwrap();
+    let other = theirs(&path, SHARED);
     let number = first.0.as_fd().as_raw_fd();
     drop(first);
-    assert!(is_open(&path));
+    assert!(is_locked(&other));
     let again = PooledFile::open(&link).unwrap();
     assert_eq!(again.0.as_fd().as_raw_fd(), number);
-    let other = PooledFile::open(&path).unwrap();
-    assert_ne!(other.0.as_fd().as_raw_fd(), number, "two users never share one");
+    let third = PooledFile::open(&path).unwrap();
+    assert_ne!(third.0.as_fd().as_raw_fd(), number, "two users never have one of their own");
     let mut buf = [0; 8];
     assert_eq!(again.read_at(&mut buf, 2).unwrap(), 2);
     assert_eq!((&buf[..2], again.size().unwrap()), (&b"ge"[..], 4));
+    drop((again, third));
+    assert!(is_locked(&other));
+    // The next one that is let go takes along what had to stay.
+    drop(other);
+    drop(PooledFile::open(&path).unwrap());
+    assert!(!is_open(&path) && !is_open(&link));
 }
 
 #[test]
+fn those_who_share_a_descriptor_have_one_until_the_last_lets_it_go() {
+    let _alone = lock(&ALONE);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    fs::write(&path, b"page").unwrap();
+    let share = |how| Descriptor::share(&path, how).unwrap();
+    let (first, second, reader) = (share(OpenHow::WRITE), share(OpenHow::WRITE), share(OpenHow::READ));
+    assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&first, &reader));
+    drop(first);
+    assert!(Arc::ptr_eq(&second, &share(OpenHow::WRITE)));
+    // A file of the same name is another one.
+    fs::rename(&path, dir.path().join("gone")).unwrap();
+    fs::write(&path, b"page").unwrap();
+    assert!(!Arc::ptr_eq(&second, &share(OpenHow::WRITE)));
+    drop((second, reader));
+    assert!(!is_open(&dir.path().join("gone")) && !is_open(&path));
+}
+
+/// As under `mode=ro`: nobody may lock anything for writing through it.
+#[test]
+fn a_file_that_may_only_be_read_stays_beside_a_lock_and_goes_when_there_are_too_many() {
+    let _alone = lock(&ALONE);
+    let dir = tempfile::tempdir().unwrap();
+    let open = |name: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, b"page").unwrap();
+        (Descriptor::open(&path, OpenHow::READ).unwrap(), path)
+    };
+    let (ours, path) = open("locked");
+    let other = theirs(&path, SHARED);
+    drop(ours);
+    assert!(is_locked(&other) && parked::is_parked(FileId::of(&path).unwrap()));
+    // Another process has each of these open, and a lock on it.
+    let names: Vec<_> = (0..MAX_PARKED + 10).map(|n| format!("db{n}")).collect();
+    let files: Vec<_> = names.iter().map(|name| open(name)).collect();
+    let mut holder = Command::new("python3")
+        .args(["-c", HOLDER])
+        .args(files.iter().map(|(_, path)| path))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0; 3]).unwrap();
+    drop(files);
+    let open = names.iter().filter(|name| is_open(&dir.path().join(name))).count();
+    assert!(open <= MAX_PARKED, "{open}");
+    assert!(is_locked(&other));
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    // They are closed one by one whenever another one is let go.
+    for _ in 0..=MAX_PARKED {
+        drop(Descriptor::open(&dir.path().join("db0"), OpenHow::READ).unwrap());
+    }
+    assert_eq!(names.iter().filter(|name| is_open(&dir.path().join(name))).count(), 0);
+}
+
+const HOLDER: &str = r"
+import fcntl, sys
+files = [open(name, 'rb') for name in sys.argv[1:]]
+for file in files:
+    fcntl.lockf(file, fcntl.LOCK_SH, 510, 0x40000002)
+print('ok', flush=True)
+sys.stdin.read()
+";
+
+#[test]
 fn a_replaced_file_is_another_file_and_an_unlinked_one_is_let_go() {
+    let _alone = lock(&ALONE);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
     fs::write(&path, b"old").unwrap();
@@ -61,32 +166,6 @@ fn a_missing_file_is_not_found_and_an_existing_one_is_not_made_anew() {
     assert_eq!(Descriptor::open(&path, anew).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
 }
 
-#[test]
-fn beyond_the_limit_the_oldest_are_closed_unless_somebody_here_has_a_lock() {
-    let _alone = lock(&ALONE);
-    let dir = tempfile::tempdir().unwrap();
-    let mut pool = Pool::default();
-    let open = |name: &str| {
-        let path = dir.path().join(name);
-        fs::write(&path, b"page").unwrap();
-        Arc::new(open_file(&path, OpenHow::WRITE, drop).unwrap())
-    };
-    let names: Vec<_> = (0..MAX_PARKED + 10).map(|n| format!("db{n}")).collect();
-    let locked = open("locked");
-    // What another SQLite library in this process would do: a lock of the process, through a descriptor of its own.
-    #[expect(clippy::disallowed_methods, reason = "this is what the pool has to live with")]
-    let theirs = OpenOptions::new().read(true).write(true).open(dir.path().join("locked")).unwrap();
-    fcntl::set(theirs.as_fd(), Owner::Process, Kind::Read, Range::new(0x4000_0002, 510)).unwrap();
-    pool.park(locked);
-    names.iter().for_each(|name| pool.park(open(name)));
-    assert_eq!(pool.parked.len(), MAX_PARKED);
-    assert!(is_open(&dir.path().join("locked")), "its lock would have been lost");
-    let open = names.iter().filter(|name| is_open(&dir.path().join(name))).count();
-    assert_eq!(open, MAX_PARKED - 1);
-    let kept = fcntl::conflict(theirs.as_fd(), Owner::Description, Kind::Write, Range::ALL).unwrap();
-    assert_eq!(kept, Some(Kind::Read), "the lock is still there");
-}
-
 /// Nothing is closed while a thread forks, which a test that counts what is open must not meet.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -100,30 +179,23 @@ fn fork() {
 fn what_a_child_may_share_is_never_used_and_closed_as_any_other() {
     let _alone = lock(&ALONE);
     let dir = tempfile::tempdir().unwrap();
-    let mut pool = Pool::default();
-    let open = |name: &str, forks: bool| {
-        let path = dir.path().join(name);
-        fs::write(&path, b"page").unwrap();
-        let file = UnsharedFile::open(|| {
-            let file = open_above_stderr(&OpenHow::WRITE.options(), &path);
-            if forks {
-                fork();
-            }
-            file
-        });
-        let file = OpenFile { file: file.unwrap(), is_writable: true };
-        assert_eq!(file.file.is_shared(), forks);
-        Arc::new(file)
-    };
-    let (shared, own) = (open("shared", true), open("own", false));
-    let (shared_id, own_id) = (shared.id(), own.id());
-    pool.park(shared);
-    pool.park(own);
-    assert!(pool.take(shared_id, true).is_none());
-    assert!(pool.take(own_id, true).is_some());
-    (0..MAX_PARKED).for_each(|n| pool.park(open(&format!("db{n}"), false)));
-    assert_eq!(pool.parked.len(), MAX_PARKED);
-    assert!(!is_open(&dir.path().join("shared")));
+    let path = dir.path().join("shared");
+    fs::write(&path, b"page").unwrap();
+    let file = UnsharedFile::open(|| {
+        let file = open_above_stderr(&OpenHow::WRITE.options(), &path);
+        fork();
+        file
+    });
+    let shared = Descriptor::from(Arc::new(OpenFile::new(file.unwrap(), true)));
+    assert!(shared.file.file.is_shared());
+    let other = theirs(&path, SHARED);
+    drop(shared);
+    assert!(is_locked(&other) && parked::is_parked(FileId::of(&path).unwrap()));
+    let own = Descriptor::open(&path, OpenHow::WRITE).unwrap();
+    assert!(!own.file.file.is_shared());
+    drop(other);
+    drop(own);
+    assert!(!is_open(&path));
 }
 
 /// A file that must not be there yet is there at the second attempt.

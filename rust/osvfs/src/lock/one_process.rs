@@ -71,6 +71,7 @@ static RANGES: PerProcess<Node> = PerProcess::new();
 /// One connection.
 pub(super) struct OneProcess {
     table: &'static PerProcess<Node>,
+    id: FileId,
     /// `None` only while it is dropped.
     node: Option<Arc<Mutex<Node>>>,
 }
@@ -86,7 +87,7 @@ impl OneProcess {
 
     fn new(table: &'static PerProcess<Node>, id: FileId, gate: impl FnOnce() -> Gate) -> Self {
         let node = || Ok::<_, Infallible>(Node { gate: gate(), holders: 0, writer: LockLevel::None });
-        Self { table, node: table.get(id, node).ok() }
+        Self { table, id, node: table.get(id, node).ok() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Node) -> Result<T>) -> Result<T> {
@@ -166,7 +167,7 @@ impl Protocol for OneProcess {
 impl Drop for OneProcess {
     fn drop(&mut self) {
         if let Some(node) = self.node.take() {
-            self.table.release(node, |node| node.gate.end());
+            self.table.release(self.id, node, |node| node.gate.end());
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use vfs::{Code, LockLevel};
 
@@ -12,12 +13,14 @@ use super::Lock;
 use crate::choice::LockMode;
 use crate::fd_pool::{Descriptor, OpenHow};
 
-struct Connection(Descriptor, Lock);
+struct Connection(Arc<Descriptor>, Lock);
 
 impl Connection {
     fn open(mode: LockMode, path: &Path) -> Self {
-        let descriptor = Descriptor::open(path, OpenHow::WRITE).unwrap();
-        let lock = Lock::new(mode, descriptor.id(), path, false);
+        let shares = mode == LockMode::Ofd;
+        let own = || Descriptor::open(path, OpenHow::WRITE).map(Arc::new);
+        let descriptor = if shares { Descriptor::share(path, OpenHow::WRITE) } else { own() }.unwrap();
+        let lock = Lock::new(mode, &descriptor, path, false);
         Self(descriptor, lock)
     }
 

@@ -8,9 +8,8 @@ use vfs::{Code, Error, Result};
 
 use super::Plan;
 use crate::fcntl::{self, Kind, Owner, Range};
-use crate::fd_pool::{Descriptor, FileId, OpenHow};
+use crate::fd_pool::{Descriptor, OpenHow};
 use crate::mmap::Mapping;
-use crate::platform;
 
 /// Where the eight slots begin: WRITE, CHECKPOINT, RECOVER, and five for readers.
 const SLOTS: u64 = 120;
@@ -22,9 +21,6 @@ const DEAD_MANS_SWITCH: Range = Range::new(128, 1);
 const ALL_LOCKS: Range = Range::new(SLOTS, 9);
 /// What is left of a file that is begun anew: SQLite's `unix` VFS leaves as much, so that it can be seen that it was.
 const BEGUN_ANEW_BYTES: u64 = 3;
-/// Blocks are allocated in these steps where nothing better is to be had.
-const BLOCK: u64 = 4096;
-
 /// An open `-shm` file.
 pub(super) struct ShmFile {
     descriptor: Descriptor,
@@ -48,10 +44,6 @@ impl ShmFile {
             plan.permissions.give_to(descriptor.file());
         }
         Ok(Self { descriptor, owner: plan.owner, is_read_only, has_joined: false })
-    }
-
-    pub(super) fn id(&self) -> FileId {
-        self.descriptor.id()
     }
 
     /// Takes the dead man's switch, unless it is taken already; the first one begins the file anew.
@@ -103,14 +95,9 @@ impl ShmFile {
         if !extend {
             return Ok(false);
         }
-        let allocated = platform::preallocate(self.descriptor.as_fd(), size, bytes);
-        if !allocated.map_err(|error| shmsize(&error))? {
-            // The last byte of each block: what is in the file already is not touched.
-            for block in size / BLOCK..bytes / BLOCK {
-                retry(|| self.descriptor.file().write_all_at(&[0], (block + 1) * BLOCK - 1))
-                    .map_err(|error| shmsize(&error))?;
-            }
-        }
+        // Written, not allocated: most of these files are gone before their blocks have to be on a disk.
+        let zeros = vec![0; usize::try_from(bytes - size).unwrap_or(0)];
+        self.descriptor.file().write_all_at(&zeros, size).map_err(|error| shmsize(&error))?;
         Ok(true)
     }
 

@@ -21,6 +21,7 @@ struct Node {
 
 /// One connection's part in it.
 pub(super) struct HeapShm {
+    database: FileId,
     node: Arc<Mutex<Node>>,
     held: Held,
 }
@@ -28,7 +29,7 @@ pub(super) struct HeapShm {
 impl HeapShm {
     pub(super) fn join(database: FileId) -> Result<Self> {
         let Ok(node) = NODES.get(database, || Ok::<_, Infallible>(Node::default()));
-        Ok(Self { node, held: Held::default() })
+        Ok(Self { database, node, held: Held::default() })
     }
 
     pub(super) fn map(&mut self, index: u32, size: u32, extend: bool) -> Result<MappedRegion> {
@@ -53,7 +54,7 @@ impl HeapShm {
                 let _ = self.unlock(ShmLock { first, count, is_exclusive });
             }
         }
-        NODES.release(self.node, drop);
+        NODES.release(self.database, self.node, drop);
     }
 
     pub(super) fn abandon(self) {

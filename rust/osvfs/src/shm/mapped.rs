@@ -1,7 +1,6 @@
 //! A wal-index in the `-shm` file: mapped by every process, locked between them.
 //!
-//! With locks of the open file description each connection has a descriptor of its own, and the kernel keeps all connections of
-//! all processes apart. With locks of the process its connections share one descriptor, and count.
+//! The connections of one process share a descriptor, its locks and its memory, and count among themselves who holds what.
 
 use std::fs;
 use std::io;
@@ -14,106 +13,83 @@ use super::file::ShmFile;
 use super::slots::{Counts, Held, Outside};
 use super::{Plan, Slots, runs};
 use crate::fcntl::{Kind, Owner};
+use crate::fd_pool::FileId;
 use crate::mmap::Mapping;
 use crate::per_process::{PerProcess, lock};
 
-static FILES: PerProcess<SharedFile> = PerProcess::new();
+static FILES: PerProcess<SharedFile, Key> = PerProcess::new();
+
+/// Connections share what they lock for one owner, and may use in the same way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    database: FileId,
+    owner: Owner,
+    read_only: bool,
+}
 
 /// What the connections of this process share.
 struct SharedFile {
+    /// Each of `regions_per_mapping` regions. Before the file: no lock may be kept by memory.
+    mappings: Vec<Mapping>,
     file: ShmFile,
     counts: Counts,
 }
 
-enum Backing {
-    Own(ShmFile),
-    Shared(Arc<Mutex<SharedFile>>),
-}
-
 /// One connection's part in it.
 pub(super) struct MappedShm {
-    backing: Backing,
+    key: Key,
+    shared: Arc<Mutex<SharedFile>>,
     path: PathBuf,
-    /// Each of `regions_per_mapping` regions.
-    mappings: Vec<Mapping>,
     held: Held,
 }
 
 impl MappedShm {
     pub(super) fn open(plan: &Plan) -> Result<Self> {
-        let file = ShmFile::open(plan)?;
-        let backing = match plan.owner {
-            Owner::Description => Backing::Own(file),
-            Owner::Process => {
-                // If the process has it open already, ours goes back to the pool, unused.
-                let id = file.id();
-                Backing::Shared(
-                    FILES.get(id, || Ok::<_, Error>(SharedFile { file, counts: Counts::default() }))?,
-                )
+        let key = Key { database: plan.database, owner: plan.owner, read_only: plan.read_only };
+        let shared = match FILES.find(&key) {
+            Some(shared) => shared,
+            // Opened while no other file has to wait for it; if a sibling is faster, ours is let go, unused.
+            None => {
+                let file = ShmFile::open(plan)?;
+                let new = SharedFile { mappings: Vec::new(), file, counts: Counts::default() };
+                FILES.get(key, || Ok::<_, Error>(new))?
             }
         };
-        Ok(Self { backing, path: plan.path.clone(), mappings: Vec::new(), held: Held::default() })
-    }
-
-    fn with_file<T>(&mut self, work: impl FnOnce(&mut ShmFile) -> T) -> T {
-        match &mut self.backing {
-            Backing::Own(file) => work(file),
-            Backing::Shared(shared) => work(&mut lock(shared).file),
-        }
+        Ok(Self { key, shared, path: plan.path.clone(), held: Held::default() })
     }
 
     pub(super) fn map(&mut self, index: u32, size: u32, extend: bool) -> Result<MappedRegion> {
-        self.with_file(ShmFile::join)?;
+        let SharedFile { mappings, file, .. } = &mut *lock(&self.shared);
+        file.join()?;
+        let code = if file.is_read_only { Code::READONLY } else { Code::OK };
         let (index, size) = (index as usize, size as usize);
         // A mapping begins at a page, and a page may be larger than a region.
         let per_mapping = (rustix::param::page_size() / size.max(1)).max(1);
-        while self.mappings.len() * per_mapping <= index {
-            let mapped = self.mappings.len();
-            let len = per_mapping * size;
-            let wanted = ((mapped + 1) * len) as u64;
-            let mapping = self.with_file(|file| {
-                if !file.has_bytes(wanted, extend)? {
-                    return Ok(None);
-                }
-                file.map((mapped * len) as u64, len).map(Some)
-            })?;
-            match mapping {
-                Some(mapping) => self.mappings.push(mapping),
-                None => return Ok(self.region(std::ptr::null_mut())),
+        let len = per_mapping * size;
+        while mappings.len() * per_mapping <= index {
+            let offset = (mappings.len() * len) as u64;
+            if !file.has_bytes(offset + len as u64, extend)? {
+                return Ok(MappedRegion { code, ..MappedRegion::ABSENT });
             }
+            mappings.push(file.map(offset, len)?);
         }
-        let address = self.mappings[index / per_mapping].at(index % per_mapping * size);
-        Ok(self.region(address))
-    }
-
-    fn region(&mut self, address: *mut u8) -> MappedRegion {
-        let is_read_only = self.with_file(|file| file.is_read_only);
-        MappedRegion { address, code: if is_read_only { Code::READONLY } else { Code::OK } }
+        Ok(MappedRegion { address: mappings[index / per_mapping].at(index % per_mapping * size), code })
     }
 
     pub(super) fn has_external_reader(&self) -> Result<bool> {
-        match &self.backing {
-            Backing::Own(file) => file.has_external_reader(),
-            Backing::Shared(shared) => lock(shared).file.has_external_reader(),
-        }
+        lock(&self.shared).file.has_external_reader()
     }
 
-    /// Unmaps, lets the locks go, and deletes the file if `delete` and no sibling uses it. It is deleted before the dead man's
+    /// Lets the locks go; the last connection unmaps, and deletes the file if `delete`. It is deleted before the dead man's
     /// switch is let go: whoever came in between would have a file without a name.
     pub(super) fn close(mut self, delete: bool) -> Result<()> {
-        self.mappings.clear();
         let unlocked = self.unlock_all();
-        let path = self.path;
-        let end = |file: ShmFile| {
-            let deleted = if delete { remove(&path) } else { Ok(()) };
-            file.close().and(deleted)
-        };
-        let mut ended = Ok(());
-        match self.backing {
-            Backing::Own(file) => ended = end(file),
-            Backing::Shared(shared) => FILES.release(shared, |shared| ended = end(shared.file)),
-        }
-        unlocked.and(ended)
+        let mut last = None;
+        FILES.release(self.key, self.shared, |shared| last = Some(shared));
+        let Some(SharedFile { mappings, file, .. }) = last else { return unlocked };
+        drop(mappings);
+        let deleted = if delete { remove(&self.path) } else { Ok(()) };
+        unlocked.and(file.close()).and(deleted)
     }
 
     fn unlock_all(&mut self) -> Result<()> {
@@ -127,11 +103,7 @@ impl MappedShm {
     }
 
     pub(super) fn abandon(self) {
-        match self.backing {
-            // The pool knows an inherited descriptor.
-            Backing::Own(file) => drop(file),
-            Backing::Shared(shared) => std::mem::forget(shared),
-        }
+        std::mem::forget(self.shared);
     }
 }
 
@@ -148,36 +120,13 @@ impl Outside for &ShmFile {
 
 impl Slots for MappedShm {
     fn try_lock(&mut self, wanted: ShmLock) -> Result<()> {
-        match &mut self.backing {
-            Backing::Own(file) => {
-                if self.held.of(wanted) == wanted.mask() {
-                    return Ok(());
-                }
-                let kind = if wanted.is_exclusive { Kind::Write } else { Kind::Read };
-                file.lock_slots(wanted.first, wanted.count, kind)?;
-                self.held.add(wanted);
-                Ok(())
-            }
-            Backing::Shared(shared) => {
-                let SharedFile { file, counts } = &mut *lock(shared);
-                counts.try_lock(&mut self.held, wanted, &mut &*file)
-            }
-        }
+        let SharedFile { file, counts, .. } = &mut *lock(&self.shared);
+        counts.try_lock(&mut self.held, wanted, &mut &*file)
     }
 
     fn unlock(&mut self, unwanted: ShmLock) -> Result<()> {
-        match &mut self.backing {
-            Backing::Own(file) => {
-                let mut outside = &*file;
-                outside.let_go(self.held.of(unwanted))?;
-                self.held.remove(unwanted);
-                Ok(())
-            }
-            Backing::Shared(shared) => {
-                let SharedFile { file, counts } = &mut *lock(shared);
-                counts.unlock(&mut self.held, unwanted, &mut &*file)
-            }
-        }
+        let SharedFile { file, counts, .. } = &mut *lock(&self.shared);
+        counts.unlock(&mut self.held, unwanted, &mut &*file)
     }
 }
 

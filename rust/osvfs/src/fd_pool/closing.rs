@@ -1,0 +1,96 @@
+//! How a descriptor is closed so that nobody in this process loses a lock.
+//!
+//! * Under a lease for writing (`fcntl(2)`, "Leases"): it is granted only while nobody at all, in any process, has the file open
+//!   through another descriptor; and whoever opens it meanwhile waits for the few microseconds until it is closed.
+//! * Under a write lock of its own open file description on every byte: while that is held nobody has a lock there, in this process
+//!   either, and nobody can get one; and it goes only after the kernel has dropped the locks of the process. A reader of
+//!   another process that comes at this very moment is told that the database is locked. So this is for file systems without
+//!   leases, and for descriptors that must not stay.
+//! * If neither can be had, when descriptors are needed and no other one of this process is open on the file: then the locks that
+//!   are in the way are those of other processes.
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use vfs::UnsharedFile;
+
+use super::{FileId, OpenFile, open_above_stderr};
+use crate::fcntl::{self, Kind, Lease, Owner, Range};
+
+/// How much it matters that descriptors are closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// They do no harm.
+    Tidy,
+    /// There are too many.
+    Urgent,
+}
+
+/// What became of descriptors that were to be closed.
+pub(super) enum Closing {
+    /// They may be dropped, the one in here last.
+    Granted(Arc<OpenFile>),
+    /// They must stay open for now, maybe with one that was opened to find out.
+    Refused(Option<Arc<OpenFile>>),
+}
+
+/// Whether `files`, all descriptors of one file that are parked or about to be, can be closed. There is at least one.
+pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
+    let refused = Closing::Refused(None);
+    let Some(last) = files.last() else { return refused };
+    // The lock of a guard would stay with a child that does not know of it yet.
+    if vfs::is_forking() {
+        return refused;
+    }
+    if files.len() == 1 && !last.file.is_shared() {
+        match fcntl::lease(last.file.as_fd()) {
+            Lease::Granted => return Closing::Granted(Arc::clone(last)),
+            Lease::Refused if need == Need::Tidy && !is_nameless(last) => return refused,
+            Lease::Refused | Lease::Unsupported => {}
+        }
+    }
+    let guarded = guard(files);
+    match &guarded {
+        Closing::Refused(_) if is_nameless(last) => Closing::Granted(Arc::clone(last)),
+        Closing::Refused(None) if need == Need::Urgent && is_all_of_this_process(files) => {
+            Closing::Granted(Arc::clone(last))
+        }
+        _ => guarded,
+    }
+}
+
+/// A file without a name: nobody can open it again.
+fn is_nameless(file: &OpenFile) -> bool {
+    file.file.file().metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+}
+
+/// A write lock on every byte of the file, by one of its descriptors or by another one.
+fn guard(files: &[Arc<OpenFile>]) -> Closing {
+    let lock = |file: &OpenFile| {
+        file.is_writable
+            && !file.file.is_shared()
+            && fcntl::set(file.file.as_fd(), Owner::Description, Kind::Write, Range::ALL).is_ok()
+    };
+    if let Some(guard) = files.iter().find(|file| lock(file)) {
+        return Closing::Granted(Arc::clone(guard));
+    }
+    // A lock through a description that a child may share would stay with the child.
+    let only_shared = |file: &&Arc<OpenFile>| file.is_writable && file.file.is_shared();
+    let Some(shared) = files.iter().find(only_shared) else { return Closing::Refused(None) };
+    let again = format!("/proc/self/fd/{}", shared.file.as_fd().as_raw_fd());
+    let open = || open_above_stderr(OpenOptions::new().read(true).write(true), Path::new(&again));
+    let Ok(file) = UnsharedFile::open(open) else { return Closing::Refused(None) };
+    let file = Arc::new(OpenFile::new(file, true));
+    if lock(&file) { Closing::Granted(file) } else { Closing::Refused(Some(file)) }
+}
+
+/// Whether no other descriptor of this process is open on their file, so that nobody here can have a lock on it.
+fn is_all_of_this_process(files: &[Arc<OpenFile>]) -> bool {
+    let (Some(first), Ok(open)) = (files.first(), fs::read_dir("/proc/self/fd")) else { return false };
+    let id = first.id();
+    let is_same = |metadata: fs::Metadata| FileId::from_metadata(&metadata) == id;
+    open.flatten().filter(|entry| fs::metadata(entry.path()).is_ok_and(is_same)).count() == files.len()
+}
