@@ -167,10 +167,10 @@ NOT_THE_FIRST = ["? DMS shm !", "R DMS shm"]
 
 
 def test_the_first_to_open_begins_the_shared_memory_anew(tmp_path: Path) -> None:
-    """And the next one does not."""
+    """And the next one does not: one that has no descriptor in common with it."""
     with traced(tmp_path, "fcntl,ftruncate") as (client, trace):
-        for name in ("first", "next"):
-            assert client.open(name, tmp_path / "app.db", "ltx-ofd") == OK
+        for name, vfs in (("first", "ltx-ofd"), ("next", "ltx-posix")):
+            assert client.open(name, tmp_path / "app.db", vfs) == OK
             assert client.run(name, "PRAGMA journal_mode=WAL", "SELECT * FROM sqlite_schema") == OK
         client.close("next", "first")
     shm = [call for call in calls(trace, tmp_path) if call.role == "shm"]
