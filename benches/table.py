@@ -36,7 +36,8 @@ class Row:
     """One line of the table.
 
     ``other`` is the figure of Litestream, or of the limit that ``against`` names. ``samples`` holds what the two
-    figures were made of, for the JSON report.
+    figures were made of, for the JSON report. ``paired`` replaces the ratio of the two figures, where each sample of
+    ours has one that was taken right beside it.
     """
 
     what: str
@@ -47,13 +48,14 @@ class Row:
     against: str = ""
     failure: str = ""
     samples: dict[str, list[float]] = field(default_factory=dict)
+    paired: float | None = None
 
     @property
     def ratio(self) -> float | None:
         """How many times better ours is, or which part of the limit it reaches."""
-        if not self.ours or not self.other:
-            return None
-        return self.other / self.ours if self.unit in COSTS else self.ours / self.other
+        if self.paired is not None:
+            return self.paired
+        return times_better(self.unit, self.ours, self.other) if self.ours and self.other else None
 
     @property
     def verdict(self) -> str:
@@ -80,6 +82,11 @@ class Row:
         """The line for a program."""
         derived = {"ratio": self.ratio, "verdict": self.verdict}
         return dataclasses.asdict(self) | derived
+
+
+def times_better(unit: str, ours: float, other: float) -> float:
+    """How many times better the first figure is: of costs, less is better."""
+    return other / ours if unit in COSTS else ours / other
 
 
 def figure(value: float | None, unit: str) -> str:

@@ -31,7 +31,7 @@ PROGRAMS = {
     "threadtest5": ("test/threadtest5.c",),
 }
 #: Program of ours, its sources.
-OWN_PROGRAMS = {"own": ("own.c",), "contend": ("contend.c",)}
+OWN_PROGRAMS = {"own": ("own.c",), "contend": ("contend.c",), "connections": ("connections.c",)}
 #: Shared object of ours, its sources.
 OBJECTS = {"inject.so": ("inject.c", "broken.c", "instruments.c"), "foreign.so": ("foreign.c",)}
 
