@@ -141,3 +141,40 @@ def test_at_the_limit_a_connection_can_still_write(tmp_path: Path) -> None:
         taken.clear()
         """,
     )
+
+
+READER = """
+import sqlite3, sys
+path, stays = sys.argv[1], sys.argv[2] == "stays"
+connection, locked = None, 0
+for _ in range(int(sys.argv[3])):
+    if connection is None or not stays:
+        connection = sqlite3.connect(path, timeout=0)
+    try:
+        connection.execute("SELECT * FROM t").fetchall()
+    except sqlite3.OperationalError:
+        locked += 1
+    if not stays:
+        connection.close()
+print(locked)
+"""
+
+
+@pytest.mark.parametrize("reader", ["stays", "comes and goes"])
+def test_closing_locks_out_no_reader_of_another_process(reader: str, tmp_path: Path) -> None:
+    """A lock on the whole file, under which it was closed, did: with a timeout of 0, 25 of 97,000."""
+    descriptors(
+        tmp_path,
+        f"""
+        import subprocess
+        path = room / "db"
+        over_vfs(path, "delete")
+        argv = [sys.executable, "-c", {READER!r}, str(path), {reader!r}, "{sized(5_000, 100_000)}"]
+        reader = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        while reader.poll() is None:
+            connection = vfs.connect(path)
+            connection.execute("SELECT * FROM t").fetchall()
+            connection.close()
+        assert reader.stdout.read() == "0\\n"
+        """,
+    )
