@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ltxcore import _runtime
 from ltxcore.clients.file import FileClient
 from ltxcore.errors import ConfigError
 from ltxcore.ltx import SNAPSHOT_LEVEL
@@ -19,8 +18,18 @@ if TYPE_CHECKING:
 Place: TypeAlias = str | int
 
 _lock = threading.Lock()
-#: Which database has a place, as long as it is open; and in which process, since a fork inherits what is here.
-_taken: dict[Place, tuple[Path, int]] = {}
+#: Which database has a place, as long as it is open.
+_taken: dict[Place, Path] = {}
+
+
+def _after_fork_in_child() -> None:
+    """The places are the parent's; and a thread of it may have had the lock, which nobody would ever let go here."""
+    global _lock
+    _lock = threading.Lock()
+    _taken.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def check_apart(client: ReplicaClient, meta_path: Path) -> None:
@@ -48,11 +57,10 @@ def take(client: ReplicaClient, database: Path) -> Place | None:
         ConfigError: another database of this process is replicated there.
     """
     place: Place = os.path.realpath(client.path) if isinstance(client, FileClient) else id(client)
-    process = _runtime.generation()
     with _lock:
-        holder, taken_in = _taken.get(place, (None, process))
-        if holder is None or taken_in != process:
-            _taken[place] = (database, process)
+        holder = _taken.get(place)
+        if holder is None:
+            _taken[place] = database
             return place
         if holder == database:
             # The engine has a better error: somebody replicates this database already.
