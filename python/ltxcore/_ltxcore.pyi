@@ -53,6 +53,7 @@ __all__ = [
     "restore",
     "restore_plan",
     "restore_points",
+    "take_refusal",
     "write_checksums",
 ]
 
@@ -776,7 +777,11 @@ def break_lock(database: _Path) -> None:
 
     Raises:
         FileNotFoundError: there is none.
+        NotADirectoryError: it is a file.
     """
+
+def take_refusal() -> str | None:
+    """Why the OS VFS refused to open a database last in this thread; None if it did not, or if that was asked before."""
 
 def write_checksums(database: _Path) -> int:
     """Write the checksum of every page of a database that nobody has open. The number of pages; 0 if it has no checksums.

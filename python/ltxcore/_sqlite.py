@@ -6,6 +6,7 @@ import importlib
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from ltxcore import _ltxcore
 from ltxcore.errors import SQLiteNotFoundError, VFSError
@@ -77,7 +78,8 @@ class Driver:
         """A connection; what is done with it here, both kinds can do."""
         if self.is_apsw:
             return self.module.Connection(database, vfs=vfs)
-        return self.module.connect(f"file:{database}?vfs={vfs}" if vfs else database, uri=vfs is not None)
+        uri = database if vfs is None else f"file:{database}?vfs={quote(vfs, safe='')}"
+        return self.module.connect(uri, uri=vfs is not None)
 
     def source_id(self) -> str:
         """What SQLite itself says it was built from."""
@@ -119,7 +121,9 @@ class Driver:
         with closing(self.connect()) as connection:
             try:
                 connection.enable_load_extension(True)
-                connection.load_extension(_ltxcore.__file__)
+                # Not the entry point for users, which registers names.
+                load = "SELECT load_extension(?, 'ltxcore_locate')"
+                connection.execute(load, (_ltxcore.__file__,)).fetchall()
             except AttributeError:
                 tried.append(f"{self.name} was built without extension loading")
                 return None

@@ -33,6 +33,7 @@
     |-- VFSError
     |   |-- SQLiteNotFoundError
     |   |-- VFSNameInUseError
+    |   |-- FileLocksUnsupportedError(OperationalError)
     |   `-- ForkedError
     |-- BlobStoreError
     |   |-- NotABlobStoreError
@@ -52,12 +53,13 @@
     |   `-- StoreClosedError(ValueError)
     `-- InternalError(RuntimeError)
 
-The bases in brackets are the built-in exceptions that a caller would catch anyway. This module imports nothing
-of ours, so that every other module, and the native one, may import it.
+The bases in brackets are the exceptions, built-in or those of ``sqlite3``, that a caller would catch anyway. This module
+imports nothing of ours, so that every other module, and the native one, may import it.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ __all__ = [
     "DatabaseError",
     "DiskFullError",
     "Error",
+    "FileLocksUnsupportedError",
     "ForkedError",
     "FormatError",
     "IntegrityCheckError",
@@ -300,6 +303,10 @@ class SQLiteNotFoundError(VFSError):
 
 class VFSNameInUseError(VFSError):
     """A VFS of this name is registered already, and it is another one."""
+
+
+class FileLocksUnsupportedError(VFSError, sqlite3.OperationalError):
+    """The file system of a database has no locks of the kind that was asked for."""
 
 
 class ForkedError(VFSError):

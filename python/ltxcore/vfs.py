@@ -19,11 +19,12 @@ import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from ltxcore import _ltxcore
 from ltxcore._reader import ReaderVFS
 from ltxcore._sqlite import KNOWN_BUGS, Driver, known_bugs, locate
+from ltxcore.errors import FileLocksUnsupportedError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -93,18 +94,21 @@ class OSVFS:
     others, with ``lock="auto"``, ``"ofd"`` or ``"posix"``.
 
     Args:
-        name: what connections ask for, ``vfs=NAME`` in a URI.
+        name: what connections ask for, ``vfs=NAME`` in a URI; not empty.
         lock: how databases are locked. ``"auto"``: ``"ofd"`` where the kernel and the file system have it, else
             ``"posix"``. ``"ofd"``: locks of the open file. ``"posix"``: locks of the process, as SQLite's own. ``"flock"``:
             of the whole file; on Linux it excludes nobody but other users of it. ``"dotfile"``: a directory beside the
-            database, one process at a time. ``"excl"``: one process at a time, its WAL index in memory. ``"none"``: none,
-            for databases that nobody else has open. The URI parameter ``lock=`` overrules it for one database.
+            database, one process at a time; it needs a directory that can be written to, and anybody who can write there can
+            remove the lock. ``"excl"``: one process at a time, its WAL index in memory. ``"none"``: none, for databases that
+            nobody else has open. The URI parameter ``lock=`` overrules it for one database.
 
     Raises:
-        ValueError: there is no such lock mode.
+        ValueError: there is no such lock mode, or the name is empty or holds a NUL.
     """
 
     def __init__(self, *, name: str = "ltx-os", lock: LockMode = "auto") -> None:
+        if not name or "\0" in name:
+            raise ValueError(f"a vfs needs a name without NUL: {name!r}")
         if lock not in ("auto", "ofd", "posix", "flock", "dotfile", "excl", "none"):
             raise ValueError(f"there is no lock mode {lock!r}")
         self.name = name
@@ -133,15 +137,22 @@ class OSVFS:
             library._handle.set_default_vfs(self.name)
         return self
 
-    def uri(self, database: str | os.PathLike[str], **parameters: str | int) -> str:
+    def uri(self, database: str | os.PathLike[str], **parameters: str | int | os.PathLike[str]) -> str:
         """The URI of a database over this VFS, for ``sqlite3.connect(..., uri=True)``.
 
         Args:
             database: path of the database.
-            parameters: further URI parameters, such as ``mode="ro"``, ``lock="flock"`` or ``psow=0``.
+            parameters: further URI parameters, such as ``mode="ro"``, ``lock="flock"``, ``psow=0`` or ``modeof=path``.
+
+        Raises:
+            ValueError: the path or a parameter holds a NUL.
         """
-        path = quote(os.fsencode(os.fspath(database)), safe="/")
-        return f"file:{path}?{urlencode({'vfs': self.name, **parameters})}"
+        path = _quoted(database, safe="/")
+        # After two slashes SQLite expects the name of a host.
+        authority = "//" if path.startswith("//") else ""
+        pairs = {"vfs": self.name, **parameters}.items()
+        query = "&".join(f"{_quoted(key)}={_quoted(value)}" for key, value in pairs)
+        return f"file:{authority}{path}?{query}"
 
     def connect(
         self,
@@ -157,10 +168,40 @@ class OSVFS:
             checksums: verify the checksum of every page that is read, if the database has them. A new database will have
                 them: eight bytes in every page, as SQLite's checksum VFS keeps them.
             kwargs: what ``sqlite3.connect`` takes.
+
+        Raises:
+            FileLocksUnsupportedError: the file system has no locks of this VFS's kind. It is a
+                ``sqlite3.OperationalError``, as everything else that SQLite raises when it cannot open a database.
+            ValueError: the path holds a NUL.
         """
         uri = self.uri(database, cksm=1) if checksums else self.uri(database)
-        connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, **kwargs)
+        _ltxcore.take_refusal()  # of an earlier attempt
+        try:
+            connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, **kwargs)
+        except sqlite3.OperationalError as error:
+            reason = _ltxcore.take_refusal()
+            if reason is None:
+                raise
+            refused = FileLocksUnsupportedError(
+                reason,
+                op="open",
+                path=os.fsdecode(database),
+                hint="ltxcore.vfs.probe(directory) tries out which lock modes work there",
+            )
+            refused.sqlite_errorcode, refused.sqlite_errorname = (
+                error.sqlite_errorcode,
+                error.sqlite_errorname,
+            )
+            raise refused from error
         return connection
+
+
+def _quoted(value: str | int | os.PathLike[str], *, safe: str = "") -> str:
+    """A part of a URI, as SQLite reads it: it knows ``%20``, but not ``+``."""
+    text = str(value).encode() if isinstance(value, int) else os.fsencode(value)
+    if b"\0" in text:
+        raise ValueError(f"embedded null byte in {value!r}")
+    return quote(text, safe=safe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +246,16 @@ def supports_shared_memory(directory: str | os.PathLike[str]) -> bool:
 def break_lock(database: str | os.PathLike[str]) -> None:
     """Remove the lock directory that ``lock="dotfile"`` left behind.
 
-    A lock of a process that no longer runs on this host is recognised and removed without this. It is for locks of other
-    hosts and containers, whose owner you know to be gone: whoever still uses the database may damage it afterwards.
+    The lock of a process of this host and container that has ended is taken over without this. ``break_lock`` is for locks of
+    other hosts and containers whose owner you know to have ended. A process that is still using the database may damage
+    it: with this VFS it notices before it writes for the next time, over ``unix-dotfile`` it does not.
 
     Args:
         database: path of the database.
 
     Raises:
         FileNotFoundError: there is no such lock.
+        NotADirectoryError: the lock is a file, which this VFS did not make.
     """
     _ltxcore.break_lock(os.fspath(database))
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.process
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
-@pytest.mark.parametrize("lock", ["ofd", "posix", "flock", "excl"])
+@pytest.mark.parametrize("lock", ["ofd", "posix", "flock", "dotfile", "excl"])
 def test_the_lock_of_a_killed_process_goes_though_its_child_lives(
     tmp_path: Path, lock: str, journal: str
 ) -> None:
@@ -46,6 +46,56 @@ def test_the_lock_of_a_killed_process_goes_though_its_child_lives(
         """,
         lock,
         journal,
+    )
+
+
+def test_a_pragma_of_an_inherited_connection_says_what_is_wrong(tmp_path: Path) -> None:
+    """SQLite has no other text than "disk I/O error" for what a VFS refuses, but for PRAGMAs."""
+    run_forking(
+        tmp_path,
+        """
+        connection = vfs.connect(database, isolation_level=None)
+        connection.execute("CREATE TABLE t (x)")
+
+        def work():
+            assert error_of(lambda: connection.execute("SELECT * FROM t")) == "disk I/O error"
+            for pragma in ("ltx_lock", "quick_check", "user_version"):
+                said = error_of(lambda: connection.execute(f"PRAGMA {pragma}"))
+                assert said.startswith("this connection was opened before a fork"), said
+            os._exit(0)
+
+        ended(fork(work))
+        assert connection.execute("PRAGMA ltx_lock").fetchone() == ("ofd",)
+        """,
+    )
+
+
+def test_the_log_is_told_once_what_is_wrong_with_an_inherited_connection(tmp_path: Path) -> None:
+    run_forking(
+        tmp_path,
+        """
+        import apsw
+
+        lines = []
+        apsw.config(apsw.SQLITE_CONFIG_LOG, lambda code, line: lines.append((code, line)))
+        vfs.register(apsw)
+        connection = apsw.Connection(str(database), vfs="ltx-os")
+        connection.execute("CREATE TABLE t (x)")
+
+        def work():
+            for _ in range(3):
+                try:
+                    connection.execute("SELECT * FROM t").fetchall()
+                except apsw.IOError:
+                    pass
+            told = [(code, line) for code, line in lines if "before a fork, by the parent process" in line]
+            assert len(told) == 1 and told[0][0] == apsw.SQLITE_IOERR, lines
+            assert told[0][1].startswith("ltx-os: x") and f"({database})" in told[0][1], told
+            os._exit(0)
+
+        ended(fork(work))
+        assert lines == []
+        """,
     )
 
 

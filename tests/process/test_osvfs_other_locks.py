@@ -1,8 +1,5 @@
-"""Locks that are not on bytes: `flock`, whose upgrade can lose what it had, and a directory, which outlives a crash."""
+"""Locks that are not on bytes: `flock`, whose upgrade can lose what it had. For directories: `test_osvfs_dotfile.py`."""
 
-import os
-import shutil
-import socket
 import sqlite3
 import threading
 import time
@@ -11,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.process import until
 from tests.helpers.sqlclient import BUSY, OK, Client, clients
 from tests.helpers.strace import needs_strace, traced
 
@@ -139,112 +135,3 @@ def upgrade_race(db: Path, folder: Path, seconds: float) -> int:
 def test_upgrades_that_race(tmp_path: Path, seconds: float) -> None:
     make(tmp_path / "app.db")
     assert upgrade_race(tmp_path / "app.db", tmp_path, seconds) > 10
-
-
-# --- a directory -----------------------------------------------------------------------------------------------------
-
-
-def owner_text(pid: int, *, boot: str = "", host: str = "", started: int = 1) -> str:
-    boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{pid}\n{started}\n{boot}\n{host or socket.gethostname()}\n"
-
-
-@pytest.mark.parametrize("level", ("BEGIN; SELECT x FROM t", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"))
-def test_what_a_crash_left_is_removed_by_the_next_one(two: list[Client], tmp_path: Path, level: str) -> None:
-    db, lock = tmp_path / "app.db", tmp_path / "app.db.lock"
-    make(db)
-    assert two[0].open("it", db, "ltx-dotfile") == OK
-    assert two[0].run("it", *level.split("; ")) == OK
-    assert two[1].open("it", db, "ltx-dotfile") == OK
-    assert two[1].run("it", READ) == BUSY, "its owner lives"
-    assert (lock / "owner").read_text().split("\n")[0] == str(two[0].pid)
-    two[0].kill()
-    assert lock.is_dir()
-    assert two[1].run("it", "UPDATE t SET x = 1") == OK
-    assert not lock.exists()
-
-
-def test_a_process_that_is_stopped_is_not_dead(two: list[Client], tmp_path: Path) -> None:
-    db = tmp_path / "app.db"
-    make(db)
-    assert two[0].open("it", db, "ltx-dotfile") == OK
-    assert two[0].run("it", "BEGIN", READ) == OK
-    assert two[1].open("it", db, "ltx-dotfile") == OK
-    two[0].send_signal(19)  # SIGSTOP
-    until(lambda: "\nState:\tT" in Path(f"/proc/{two[0].pid}/status").read_text())
-    assert two[1].run("it", READ) == BUSY
-    two[0].send_signal(18)  # SIGCONT
-    assert two[0].run("it", "COMMIT") == OK
-    assert two[1].run("it", READ) == OK
-
-
-@needs_strace
-@pytest.mark.parametrize("first_call", ("rename", "unlink", "rmdir"))
-def test_a_lock_that_replaced_a_stale_one_is_not_removed(
-    two: list[Client], tmp_path: Path, first_call: str
-) -> None:
-    """Two see that a lock is stale; the slower one must not remove what the faster one has made meanwhile.
-
-    It did: both then wrote, each believing to be alone. strace makes the slower one slow, at each call of a removal.
-    """
-    db, lock = tmp_path / "app.db", tmp_path / "app.db.lock"
-    make(db)
-    lock.mkdir()
-    (lock / "owner").write_text(owner_text(2**22 + 1))
-    (folder := tmp_path / "traced").mkdir()
-    inject = f"--inject={first_call},{first_call}at:delay_enter=700000:when=1".replace("rmdirat", "unlinkat")
-    with traced(folder, "rename,renameat,unlink,unlinkat,rmdir", inject) as (slow, _trace):
-        assert slow.open("it", db, "ltx-dotfile") == OK
-        slow.send("it", "BEGIN EXCLUSIVE")
-        time.sleep(0.3)
-        assert two[0].open("it", db, "ltx-dotfile") == OK
-        faster = two[0].run("it", "BEGIN EXCLUSIVE")
-        assert {faster, slow.answer()} == {OK, BUSY}
-        assert sorted(os.listdir(lock)) == ["owner"]
-        winner = two[0] if faster == OK else slow
-        assert winner.run("it", "UPDATE t SET x = 1", "COMMIT") == OK
-        assert not lock.exists()
-
-
-OWNERS = [
-    ("the number of a process that ended", lambda: owner_text(2**22 + 1), OK),
-    ("a number that means another process by now", lambda: owner_text(os.getpid()), OK),
-    ("another host", lambda: owner_text(2**22 + 1, host="elsewhere"), BUSY),
-    ("before the last boot", lambda: owner_text(2**22 + 1, boot="another"), BUSY),
-    ("not ours to read", lambda: "nonsense", BUSY),
-    ("SQLite's own", lambda: None, BUSY),
-]
-
-
-@pytest.mark.parametrize("_whose, text, expected", OWNERS, ids=[owner[0] for owner in OWNERS])
-def test_locks_that_are_found(two: list[Client], tmp_path: Path, _whose: str, text, expected: str) -> None:
-    """Of another host nobody can know whether its process lives: that takes a human."""
-    db, lock = tmp_path / "app.db", tmp_path / "app.db.lock"
-    make(db)
-    lock.mkdir()
-    if (content := text()) is not None:
-        (lock / "owner").write_text(content)
-    assert two[0].open("it", db, "ltx-dotfile") == OK
-    assert two[0].run("it", READ) == expected
-    if expected == BUSY:
-        assert two[0].run("it", "PRAGMA busy_timeout=100", READ) == BUSY
-        two[0].ask("break_lock", path=str(db))
-        assert two[0].run("it", READ) == OK
-    assert not lock.exists()
-
-
-def test_a_hot_journal_under_a_stale_lock_is_rolled_back(two: list[Client], tmp_path: Path) -> None:
-    """The crash that left the lock left half a transaction as well."""
-    db = tmp_path / "app.db"
-    make(db)
-    assert two[0].open("it", db, "ltx-dotfile") == OK
-    assert two[0].run("it", "PRAGMA cache_size=2", "BEGIN", "UPDATE t SET x = 7") == OK
-    before = shutil.copy(db, tmp_path / "copy.db")
-    two[0].kill()
-    con = sqlite3.connect(before)
-    with pytest.raises(AssertionError):
-        assert con.execute(READ).fetchone() == ("0",), "the test needs pages that were written"
-    con.close()
-    assert two[1].open("it", db, "ltx-dotfile") == OK
-    assert two[1].value("it", READ) == "0"
-    assert two[1].value("it", "PRAGMA integrity_check") == "ok"

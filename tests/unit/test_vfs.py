@@ -1,5 +1,6 @@
 """OSVFS, and the SQLite libraries it goes into."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -94,6 +95,113 @@ OSVFS().register(make_default=True)
 assert before.execute("PRAGMA ltx_lock").fetchone() is None
 assert sqlite3.connect(sys.argv[1]).execute("PRAGMA ltx_lock").fetchone() == ("ofd",)
 """
+
+
+@pytest.mark.parametrize("module", [sqlite3, pysqlite3, apsw], ids=lambda module: str(module.__name__))
+def test_every_name_may_have_every_lock_mode(module: ModuleType, tmp_path: Path) -> None:
+    """Each case in a process of its own: names are for life. With APSW, looking for its SQLite took all the usual names."""
+    names = ["ltx-os", "ltx-ofd", "ltx-flock", "ltx-dotfile", "ltx-none"]
+    for name, lock in zip(names, [*MODES[1:], "none"], strict=False):
+        argv = [sys.executable, "-c", NAMED, module.__name__, name, lock, tmp_path / f"{name}.db"]
+        subprocess.run(argv, check=True, timeout=30)
+
+
+NAMED = """
+import importlib, sys
+from ltxcore import OSVFS
+from ltxcore.errors import VFSNameInUseError
+name, lock, path = sys.argv[2:]
+module = importlib.import_module(sys.argv[1])
+vfs = OSVFS(name=name, lock=lock).register(module).register(module)
+if module.__name__ == "apsw":
+    connection = module.Connection(path, vfs=name)
+else:
+    connection = module.connect(vfs.uri(path), uri=True)
+assert list(connection.execute("PRAGMA ltx_lock")) == [(lock,)]
+try:
+    OSVFS(name=name).register(module)
+except VFSNameInUseError:
+    sys.exit()
+raise AssertionError("a name that means something else")
+"""
+
+
+@pytest.mark.parametrize("name", ["my vfs", "a&b", "a+b", "50%41", "#?", "caf\u00e9", "a/b"])
+@pytest.mark.parametrize("module", [sqlite3, apsw], ids=lambda module: str(module.__name__))
+def test_names_with_any_letters(module: ModuleType, name: str, tmp_path: Path) -> None:
+    os_vfs = OSVFS(name=name).register(module)
+    path = tmp_path / "app.db"
+    if module is sqlite3:
+        assert os_vfs.connect(path).execute("PRAGMA ltx_lock").fetchone() == ("ofd",)
+    else:
+        assert apsw.Connection(str(path), vfs=name).execute("PRAGMA ltx_lock").fetchall() == [("ofd",)]
+
+
+@pytest.mark.parametrize("name", ["", "\0", "os\0x"])
+def test_names_that_no_connection_could_ask_for(name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        OSVFS(name=name)
+
+
+@pytest.mark.parametrize(
+    "name", ["app.db", "a b.db", "a+b.db", "a%20b.db", "a?b#c&d.db", "caf\u00e9", "\udce9.db"]
+)
+def test_paths_of_any_kind(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os_vfs = OSVFS().register()
+    monkeypatch.chdir(tmp_path)
+    for number, path in enumerate(
+        [tmp_path / name, f"/{tmp_path}/{name}", f"//{tmp_path}/{name}", name, f".//{name}"]
+    ):
+        for target in (path, os.fsencode(path)):
+            connection = os_vfs.connect(target)  # type: ignore[arg-type]  # bytes: sqlite3 takes them as well
+            connection.execute("CREATE TABLE IF NOT EXISTS t (a)")
+            connection.execute("INSERT INTO t VALUES (?)", (number,))
+            connection.commit()
+            connection.close()
+    assert os.listdir(tmp_path) == [name]
+    assert os_vfs.connect(name).execute("SELECT count(*) FROM t").fetchone() == (10,)
+
+
+def test_names_of_no_file() -> None:
+    for name in ("", ":memory:"):
+        assert OSVFS().register().connect(name).execute("PRAGMA database_list").fetchall()[0][2] == ""
+
+
+def test_a_nul_would_cut_a_name(tmp_path: Path) -> None:
+    os_vfs = OSVFS().register()
+    for work in (
+        lambda: os_vfs.connect(f"{tmp_path}/short.db\0long"),
+        lambda: os_vfs.uri(f"{tmp_path}/short.db", modeof=f"{tmp_path}/model\0"),
+    ):
+        with pytest.raises(ValueError, match="null byte"):
+            work()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parameters_with_any_letters(tmp_path: Path) -> None:
+    os_vfs = OSVFS().register()
+    for name in ("a b", "a+b", "a&mode=ro", "50%41", "caf\u00e9", "\udce9"):
+        (model := tmp_path / name).touch(mode=0o640)
+        for number, value in enumerate((model, str(model))):
+            path = tmp_path / f"{name}-{number}.db"
+            connection = sqlite3.connect(os_vfs.uri(path, modeof=value, psow=0), uri=True)
+            connection.execute("CREATE TABLE t (a)")
+            connection.close()
+            assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_directory_is_answered_as_by_the_vfs_of_sqlite(tmp_path: Path) -> None:
+    for connect in (OSVFS().register().connect, sqlite3.connect):
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connect(tmp_path)
+        assert caught.value.sqlite_errorname == "SQLITE_CANTOPEN"
+
+
+def test_memory_mapping_is_off(tmp_path: Path) -> None:
+    """As in a SQLite that was built without it: asking and setting both answer 0."""
+    connection = OSVFS().register().connect(tmp_path / "app.db")
+    for sql in ("PRAGMA mmap_size", "PRAGMA mmap_size = 1048576", "PRAGMA main.mmap_size"):
+        assert connection.execute(sql).fetchall() == [(0,)]
 
 
 def test_only_whoever_asks_gets_it_unless_it_is_the_default(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn pending(page_size: u32) -> Pending {
-        Pending::new(PageSize::new(page_size).unwrap(), &std::env::temp_dir())
+        Pending::new(PageSize::new(page_size).unwrap(), Path::new("/tmp"))
     }
 
     #[test]

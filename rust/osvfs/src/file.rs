@@ -21,7 +21,7 @@ use crate::guard::Guard;
 use crate::lock::Lock;
 use crate::platform::{self, Strength};
 use crate::shm::Shm;
-use crate::temp;
+use crate::temp::TempDirectories;
 
 /// A descriptor: from the pool for a database, since locks live on it, and shared by those who share these; its own for every
 /// other file.
@@ -62,13 +62,14 @@ pub struct OsFile {
     pub(crate) has_batches: bool,
     pub(crate) checksums: Option<PageChecksums>,
     pub(crate) guard: Guard,
+    pub(crate) temp: TempDirectories,
     /// Sizes are multiples of it, unless it is 0.
     pub(crate) chunk_size: u64,
 }
 
 impl OsFile {
     /// A file without locks and shared memory, in which SQLite may trust as in any other.
-    pub(crate) fn new(handle: Handle, path: &Path, kind: FileKind) -> Self {
+    pub(crate) fn new(handle: Handle, path: &Path, kind: FileKind, temp: TempDirectories) -> Self {
         Self {
             handle,
             path: path.to_owned(),
@@ -83,6 +84,7 @@ impl OsFile {
             has_batches: false,
             checksums: None,
             guard: Guard::default(),
+            temp,
             chunk_size: 0,
         }
     }
@@ -160,7 +162,9 @@ impl File for OsFile {
     }
 
     fn unlock(&mut self, level: LockLevel) -> Result<()> {
-        self.lock.lower(self.handle.as_fd(), level)
+        self.lock.lower(self.handle.as_fd(), level)?;
+        // Its transaction was not alone. The lock is let go all the same.
+        if level == LockLevel::None && self.lock.is_lost() { Err(Code::IOERR_UNLOCK.into()) } else { Ok(()) }
     }
 
     fn check_reserved_lock(&mut self) -> Result<bool> {
@@ -186,7 +190,7 @@ impl File for OsFile {
             }
             Control::VfsName => Ok(Reply::Text(self.lock_mode.name().into())),
             Control::TempFileName => {
-                temp::temp_name().map(|name| Reply::Text(name.to_string_lossy().into_owned()))
+                self.temp.name().map(|name| Reply::Text(name.to_string_lossy().into_owned()))
             }
             Control::HasMoved => number(self.has_moved()),
             Control::BeginAtomicWrite => self.batch(Batch::Begin, Code::IOERR_BEGIN_ATOMIC),
@@ -201,8 +205,9 @@ impl File for OsFile {
             Control::NullIo => self.let_go_of_content(),
             Control::FileStat => Ok(Reply::Text(self.describe())),
             Control::Pragma { name, value } => Ok(self.pragma(name, value)),
-            Control::MmapSize(_)
-            | Control::SyncOmitted
+            // As where memory mapping was left out of SQLite: it is off, and cannot be turned on.
+            Control::MmapSize(_) => Ok(Reply::Number(0)),
+            Control::SyncOmitted
             | Control::Overwrite
             | Control::Sync
             | Control::CommitPhaseTwo
@@ -222,6 +227,14 @@ impl File for OsFile {
 
     fn shared_memory(&mut self) -> Option<&mut dyn SharedMemory> {
         self.shm.as_mut().map(|shm| shm as &mut dyn SharedMemory)
+    }
+
+    fn confirm_lock(&mut self) -> Result<()> {
+        // Only a lock that is a name can be removed by somebody else.
+        if self.lock_mode == LockMode::Dotfile {
+            self.lock.is_reserved(self.handle.as_fd())?;
+        }
+        Ok(())
     }
 
     fn close(mut self) -> Result<()> {

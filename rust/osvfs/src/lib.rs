@@ -50,4 +50,4 @@ pub use lock::break_lock;
 pub use lock_file::LockFile;
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;
-pub use vfs::{OsVfs, register, register_all};
+pub use vfs::{OsVfs, register, register_all, take_refusal};

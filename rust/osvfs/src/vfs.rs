@@ -1,9 +1,10 @@
 //! The file system: how files are opened, deleted, looked at and named.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,20 +27,34 @@ use crate::mode::Permissions;
 use crate::path::full_pathname;
 use crate::platform;
 use crate::shm::{Plan, Shm, shm_path};
-use crate::temp::open_temp;
+use crate::temp::{TempDirectories, open_temp};
 
 /// Local files.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OsVfs {
     lock: Option<LockMode>,
+    temp: TempDirectories,
 }
 
 impl OsVfs {
     /// Files under one lock mode, or under the best that the file system has. A URI may say otherwise (`lock=`).
+    ///
+    /// This reads the environment (`SQLITE_TMPDIR`, `TMPDIR`); nothing does later.
     #[must_use]
     pub fn new(lock: Option<LockMode>) -> Self {
-        Self { lock }
+        Self { lock, temp: TempDirectories::from_environment() }
     }
+}
+
+thread_local! {
+    static REFUSAL: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Why a database was refused last in this thread, in a sentence; `None` if that was asked before, or none was. SQLite says no more
+/// than "unable to open database file".
+#[must_use]
+pub fn take_refusal() -> Option<String> {
+    REFUSAL.take()
 }
 
 /// Registers local files under `name` with a SQLite library. Doing it again, with the same lock mode, changes nothing.
@@ -52,18 +67,15 @@ pub fn register(
     lock: Option<LockMode>,
     is_default: bool,
 ) -> std::result::Result<(), RegisterError> {
-    match vfs::register(api, name, OsVfs::new(lock), is_default) {
-        Err(RegisterError::NameInUse)
-            if vfs::registered::<OsVfs>(api, name).is_some_and(|known| known.lock == lock) =>
-        {
-            if is_default {
-                vfs::set_default(api, name)
-            } else {
-                Ok(())
-            }
+    let is_known = || vfs::registered::<OsVfs>(api, name).is_some_and(|known| known.lock == lock);
+    if !is_known() {
+        match vfs::register(api, name, OsVfs::new(lock), is_default) {
+            // By another thread, a moment ago.
+            Err(RegisterError::NameInUse) if is_known() => {}
+            done => return done,
         }
-        done => done,
     }
+    if is_default { vfs::set_default(api, name) } else { Ok(()) }
 }
 
 /// Registers every name of [`LockMode::NAMES`] that is not taken yet, none of them as the default.
@@ -104,14 +116,15 @@ impl Vfs for OsVfs {
     fn open(&self, request: OpenRequest<'_>) -> Result<Opened<OsFile>> {
         match request.name {
             None => {
-                let file = OsFile::new(Handle::Private(open_temp()?), Path::new(""), request.flags.kind());
+                let handle = Handle::Private(open_temp(&self.temp)?);
+                let file = OsFile::new(handle, Path::new(""), request.flags.kind(), self.temp.clone());
                 Ok(Opened { file, flags: request.flags })
             }
             Some(name) if request.flags.kind() == FileKind::MainDb => {
                 let choice = Choice::of(&name, self.lock).map_err(|text| refuse(&request, &text))?;
-                open_database(&request, name.path(), &choice)
+                open_database(&request, name.path(), &choice, &self.temp)
             }
-            Some(name) => open_other(&request, name.path()),
+            Some(name) => open_other(&request, name.path(), &self.temp),
         }
     }
 
@@ -154,6 +167,7 @@ impl Vfs for OsVfs {
 
 fn refuse(request: &OpenRequest<'_>, text: &str) -> Error {
     request.log.warn(text);
+    REFUSAL.set(Some(text.to_owned()));
     Code::CANTOPEN.into()
 }
 
@@ -183,8 +197,9 @@ fn open_or_read_only<T>(
     if is_journal && error.kind() == io::ErrorKind::PermissionDenied && fs::metadata(path).is_err() {
         return Err(Error::os(Code::READONLY_DIRECTORY, &error));
     }
+    // Not `CANTOPEN_ISDIR`: SQLite's own VFS answers the plain code. A directory can be opened for reading.
     if error.kind() == io::ErrorKind::IsADirectory {
-        return Err(Error::os(Code::CANTOPEN_ISDIR, &error));
+        return Err(Error::os(Code::CANTOPEN, &error));
     }
     let read_only = OpenHow { write: false, create: false, exclusive: false, ..how };
     match open(read_only) {
@@ -193,12 +208,21 @@ fn open_or_read_only<T>(
     }
 }
 
-fn open_database(request: &OpenRequest<'_>, path: &Path, choice: &Choice) -> Result<Opened<OsFile>> {
+fn open_database(
+    request: &OpenRequest<'_>,
+    path: &Path,
+    choice: &Choice,
+    temp: &TempDirectories,
+) -> Result<Opened<OsFile>> {
     let (descriptor, flags) =
         open_or_read_only(request, path, |how| open_descriptor(path, how, choice.lock), |file| file.file())?;
     let metadata = descriptor.file().metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
+    if metadata.is_dir() {
+        return Err(Error::os(Code::CANTOPEN, &io::Error::from_raw_os_error(libc::EISDIR)));
+    }
     warn_of_names(request, path, &metadata, descriptor.id());
-    let lock_mode = choose_lock(choice.lock, &descriptor);
+    let lock_mode = choose_lock(choice.lock, descriptor.as_fd())
+        .map_err(|error| refuse(request, &without_locks(path, choice.lock, &error)))?;
     let shm = Shm::new(Plan {
         mode: choice.shm_under(lock_mode).map_err(|text| refuse(request, &text))?,
         owner: slots_owner(lock_mode),
@@ -209,7 +233,7 @@ fn open_database(request: &OpenRequest<'_>, path: &Path, choice: &Choice) -> Res
     });
     let lock = Lock::new(lock_mode, &descriptor, path, flags.has(OpenFlags::READONLY));
     let has_batches = atomic::is_supported(descriptor.as_fd());
-    let file = OsFile::new(Handle::Pooled(descriptor), path, FileKind::MainDb);
+    let file = OsFile::new(Handle::Pooled(descriptor), path, FileKind::MainDb, temp.clone());
     let file = OsFile {
         lock,
         lock_mode,
@@ -232,7 +256,7 @@ fn open_descriptor(path: &Path, how: OpenHow, lock: Option<LockMode>) -> io::Res
 }
 
 /// Journals, WALs, and databases that only one connection knows: no lock lives on any of them.
-fn open_other(request: &OpenRequest<'_>, path: &Path) -> Result<Opened<OsFile>> {
+fn open_other(request: &OpenRequest<'_>, path: &Path, temp: &TempDirectories) -> Result<Opened<OsFile>> {
     let kind = request.flags.kind();
     let (file, flags) =
         open_or_read_only(request, path, |how| open_above_stderr(&how.options(), path), |file| file)?;
@@ -245,22 +269,40 @@ fn open_other(request: &OpenRequest<'_>, path: &Path) -> Result<Opened<OsFile>> 
     let file = OsFile {
         sync_directory: is_journal && request.flags.has(OpenFlags::CREATE),
         sync_mode,
-        ..OsFile::new(Handle::Private(file), path, kind)
+        ..OsFile::new(Handle::Private(file), path, kind, temp.clone())
     };
     Ok(Opened { file, flags })
 }
 
-/// The lock mode of a database that was just opened.
-fn choose_lock(wish: Option<LockMode>, descriptor: &Descriptor) -> LockMode {
-    let best = wish.unwrap_or(platform::DEFAULT_LOCK);
-    if wish.is_none() && best == LockMode::Ofd {
-        // Old kernels and some file systems do not know the command.
-        let known = fcntl::conflict(descriptor.as_fd(), Owner::Description, Kind::Read, Range::new(0, 1));
-        if known.is_err() {
-            return LockMode::Posix;
-        }
+/// The lock mode of a database that was just opened; why it cannot have any otherwise.
+fn choose_lock(wish: Option<LockMode>, fd: BorrowedFd<'_>) -> io::Result<LockMode> {
+    let known = |mode| is_known(mode, fd).map(|()| mode);
+    match wish {
+        Some(mode) => known(mode),
+        // Old kernels and some file systems do not know locks of an open file.
+        None => known(platform::DEFAULT_LOCK).or_else(|_| known(LockMode::Posix)),
     }
-    best
+}
+
+/// Whether kernel and file system know the calls of a lock mode. No lock is taken.
+fn is_known(mode: LockMode, fd: BorrowedFd<'_>) -> io::Result<()> {
+    let look = |owner| fcntl::conflict(fd, owner, Kind::Read, Range::new(0, 1)).map(|_| ());
+    match mode {
+        LockMode::Ofd | LockMode::Excl => look(Owner::Description),
+        LockMode::Posix => look(Owner::Process),
+        LockMode::Flock | LockMode::Dotfile | LockMode::None => Ok(()),
+    }
+}
+
+fn without_locks(path: &Path, wish: Option<LockMode>, error: &io::Error) -> String {
+    let path = path.display();
+    match wish {
+        None => format!(
+            "the file system of {path} has no locks on ranges of bytes ({error}); open it with lock=flock or lock=dotfile, \
+             in every process"
+        ),
+        Some(mode) => format!("lock={} does not work on the file system of {path}: {error}", mode.name()),
+    }
 }
 
 /// Whose the lock slots of the shared memory are.

@@ -19,6 +19,17 @@ mod restore;
 mod types;
 mod vfs;
 
+/// Lets everything look at the environment that does so once. While a module is imported, the interpreter's lock keeps other threads
+/// from changing it; later `getenv` could read what `setenv` is moving.
+fn read_environment() {
+    // Where temporary files go, for our file layer and for the SQLite of the engine. What fails here fails again when it is needed.
+    let _ = osvfs::register_linked();
+    // How large the stacks of threads are, which is looked up when the first one is started.
+    if let Ok(thread) = std::thread::Builder::new().spawn(|| {}) {
+        let _ = thread.join();
+    }
+}
+
 /// What `python/ltxcore/_ltxcore.pyi` describes.
 #[pyo3::pymodule(gil_used = false)]
 mod _ltxcore {
@@ -45,7 +56,7 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::restore::{chain_checksums, compact_level, restore, restore_plan, restore_points};
     #[pymodule_export]
-    use crate::vfs::{SQLiteHandle, break_lock, probe_directory, write_checksums};
+    use crate::vfs::{SQLiteHandle, break_lock, probe_directory, take_refusal, write_checksums};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python expects")]
@@ -69,6 +80,7 @@ mod _ltxcore {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::read_environment();
         module.add("SQLITE_VERSION", engine::sqlite_version())
     }
 }

@@ -60,6 +60,25 @@ pub(crate) fn file_of(api: &SqliteApi) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 
+/// The entry point by which a module's SQLite is found (`by_extension` in `_sqlite.py`): it registers nothing. No Python is touched.
+///
+/// # Safety
+/// As [`sqlite3_ltxcore_init`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ltxcore_locate(
+    _db: *mut c_void,
+    _message: *mut *mut c_char,
+    routines: *const Routines,
+) -> c_int {
+    // SAFETY: by the caller's promise the table is SQLite's, and the library that called stays loaded.
+    unsafe {
+        vfs::load_extension(routines, |api| {
+            LOADED.set(Some(*api));
+            Ok(())
+        })
+    }
+}
+
 /// What SQLite calls when this shared object is loaded as an extension, under the name that SQLite makes of the file's. It makes
 /// the names of the OS VFS available and changes nothing for connections that do not ask for one. No Python is touched.
 ///
@@ -72,10 +91,5 @@ pub unsafe extern "C" fn sqlite3_ltxcore_init(
     routines: *const Routines,
 ) -> c_int {
     // SAFETY: by the caller's promise the table is SQLite's, and the library that called stays loaded.
-    unsafe {
-        vfs::load_extension(routines, |api| {
-            LOADED.set(Some(*api));
-            osvfs::register_all(api)
-        })
-    }
+    unsafe { vfs::load_extension(routines, osvfs::register_all) }
 }

@@ -125,3 +125,9 @@ pub(crate) fn write_checksums(py: Python<'_>, database: PathBuf) -> PyResult<u64
 pub(crate) fn break_lock(py: Python<'_>, database: PathBuf) -> PyResult<()> {
     osvfs::break_lock(&database).or_raise(py)
 }
+
+/// Why the OS VFS refused to open a database last in this thread.
+#[pyfunction]
+pub(crate) fn take_refusal() -> Option<String> {
+    osvfs::take_refusal()
+}

@@ -69,7 +69,15 @@ fn open_state<V: Vfs>(
     let Opened { mut file, flags } = registered.vfs.open(OpenRequest { name, flags, log: Log(api) })?;
     let has_shared_memory = file.shared_memory().is_some();
     let path = name.map_or_else(PathBuf::new, |name| name.path().to_owned());
-    let state = State { file, registered, path, forks: fork_generation(), is_latched: false, last_errno: 0 };
+    let state = State {
+        file,
+        registered,
+        path,
+        forks: fork_generation(),
+        is_latched: false,
+        last_errno: 0,
+        is_told: false,
+    };
     Ok((NewState { state: Box::new(state), has_shared_memory }, flags))
 }
 

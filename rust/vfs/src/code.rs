@@ -67,7 +67,6 @@ codes! {
     IOERR_DATA = 10 | (32 << 8);
     IOERR_CORRUPTFS = 10 | (33 << 8);
     BUSY_TIMEOUT = 5 | (3 << 8);
-    CANTOPEN_ISDIR = 14 | (2 << 8);
     CANTOPEN_FULLPATH = 14 | (3 << 8);
     READONLY_CANTINIT = 8 | (5 << 8);
     READONLY_DIRECTORY = 8 | (6 << 8);

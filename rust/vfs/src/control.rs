@@ -235,6 +235,17 @@ pub(crate) unsafe fn write_reply(api: &SqliteApi, operation: c_int, arg: *mut c_
     if wrote { Code::OK.0 } else { Code::MISUSE.0 }
 }
 
+/// Writes the error message of a control that failed, if that has one.
+///
+/// # Safety
+/// As [`parse`].
+pub(crate) unsafe fn write_message(api: &SqliteApi, operation: c_int, arg: *mut c_void, message: &str) {
+    if operation == op::PRAGMA {
+        // SAFETY: the argument of a PRAGMA has room for a pointer, by the caller's promise.
+        unsafe { write_text(api, arg, message) };
+    }
+}
+
 /// # Safety
 /// `arg` is null or has room for a pointer.
 unsafe fn write_text(api: &SqliteApi, arg: *mut c_void, text: &str) -> bool {

@@ -29,11 +29,31 @@ pub(crate) struct State<V: Vfs> {
     /// A panic came out of a callback: what it left behind is not to be trusted.
     pub(crate) is_latched: bool,
     pub(crate) last_errno: i32,
+    /// The log has been told why this file is of no use.
+    pub(crate) is_told: bool,
 }
 
 impl<V: Vfs> State<V> {
     pub(crate) fn is_forked(&self) -> bool {
         self.forks != fork_generation()
+    }
+
+    /// Why no method of this file is run any more, if that is so.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        if self.is_forked() {
+            return Some("this connection was opened before a fork, by the parent process; open another one");
+        }
+        self.is_latched
+            .then_some("this connection is not to be used after an internal error; open another one")
+    }
+
+    /// Once for each file: every further call is refused for the same reason.
+    fn tell(&mut self, operation: &str, refusal: &str) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            let Registered { api, name, .. } = self.registered;
+            let path = self.path.to_string_lossy();
+            api.log(REFUSED.code, &format!("{}: {operation}({path}): {refusal}", name.to_string_lossy()));
+        }
     }
 
     fn report(&mut self, operation: &str, error: Error) {
@@ -80,7 +100,8 @@ pub(crate) unsafe fn on_file<V: Vfs, T>(
     // SAFETY: `xOpen` put a box there, which `xClose` takes away; in between SQLite calls under the mutex of the connection
     // that owns the file, so there is no other reference.
     let Some(state) = (unsafe { handle.state.as_mut() }) else { return Err(Code::MISUSE.into()) };
-    if state.is_latched || state.is_forked() {
+    if let Some(refusal) = state.refusal() {
+        state.tell(operation, refusal);
         return Err(REFUSED);
     }
     match catch_unwind(AssertUnwindSafe(|| work(state))) {
@@ -92,6 +113,7 @@ pub(crate) unsafe fn on_file<V: Vfs, T>(
         }
         Err(panic) => {
             state.is_latched = true;
+            state.is_told = true;
             state.registered.report_panic(operation, panic);
             Err(REFUSED)
         }

@@ -191,7 +191,26 @@ unsafe extern "C" fn file_control<V: Vfs>(raw: *mut RawFile, operation: c_int, a
             Ok(control::write_reply(&state.registered.api, operation, arg, reply))
         })
     };
-    answered.unwrap_or_else(|error| error.code.0)
+    answered.unwrap_or_else(|error| {
+        // SAFETY: as above; only what `on_file` refuses itself has a text, and then nothing was written to the argument.
+        unsafe { explain::<V>(raw, operation, arg) };
+        error.code.0
+    })
+}
+
+/// Why a file answers nothing any more, as the error message of a PRAGMA: the only one that a VFS can choose.
+///
+/// # Safety
+/// As for [`on_file`], and `arg` is what SQLite documents for the operation.
+unsafe fn explain<V: Vfs>(raw: *mut RawFile, operation: c_int, arg: *mut c_void) {
+    // SAFETY: the file is ours, or null, by the caller's promise, and SQLite uses it in no other thread meanwhile.
+    let state = unsafe { raw.cast::<Handle<V>>().as_ref().and_then(|handle| handle.state.as_ref()) };
+    if let Some(state) = state
+        && let Some(refusal) = state.refusal()
+    {
+        // SAFETY: the argument is that of the operation, by the caller's promise.
+        unsafe { control::write_message(&state.registered.api, operation, arg, refusal) };
+    }
 }
 
 /// The file's answer; the name of the VFS goes before what the file says of itself.
@@ -263,8 +282,13 @@ unsafe extern "C" fn shm_lock<V: Vfs>(raw: *mut RawFile, offset: c_int, n: c_int
     code(unsafe {
         on_file::<V, _>(raw, "xShmLock", |state| {
             let (lock, takes) = ShmLock::from_raw(offset, n, flags)?;
-            let shared = shared(state)?;
-            if takes { shared.lock(lock) } else { shared.unlock(lock) }
+            if !takes {
+                return shared(state)?.unlock(lock);
+            }
+            if lock.is_exclusive {
+                state.file.confirm_lock()?;
+            }
+            shared(state)?.lock(lock)
         })
     })
 }

@@ -169,6 +169,15 @@ pub trait File: Send + 'static {
         None
     }
 
+    /// Called before a slot of the shared memory is taken for writing: whether the lock on the file is still held. Most locks cannot
+    /// be taken away.
+    ///
+    /// # Errors
+    /// `IOERR` and its kin if it is not.
+    fn confirm_lock(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Lets the file go, locks first.
     ///
     /// # Errors

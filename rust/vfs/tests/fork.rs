@@ -160,6 +160,27 @@ fn a_file_that_the_child_opens_is_its_own() {
     drop(file);
 }
 
+/// A PRAGMA is the only statement whose error message a VFS can choose.
+#[test]
+fn a_child_is_told_what_is_wrong() {
+    let mock = registered(c"told", Mock::new());
+    let db = Db::open(c"told", "app.db").unwrap();
+    db.rows("CREATE TABLE t(a)").unwrap();
+    let child = in_child(|| {
+        let said =
+            |sql| db.rows(sql).map_or_else(|failure| (failure.primary(), failure.message), |_| (0, vec![]));
+        let [select, pragma] = ["SELECT * FROM t", "PRAGMA page_size"].map(said);
+        first_wrong(&[
+            select == (IOERR, b"disk I/O error".to_vec()),
+            pragma.0 == IOERR,
+            pragma.1 == b"this connection was opened before a fork, by the parent process; open another one",
+        ])
+    });
+    assert_eq!(child, 0);
+    assert_eq!(db.one("PRAGMA page_size"), "4096");
+    drop(mock);
+}
+
 /// SQLite forbids this; who does it all the same gets errors, and does no harm to the parent.
 #[test]
 fn a_connection_carried_across_a_fork_fails_and_the_parents_works() {

@@ -117,6 +117,14 @@ fn a_panic_in_a_method_latches_the_file() {
         mock.clear_hook();
         let mut errno = -1;
         assert_eq!(file.control(ffi::SQLITE_FCNTL_LAST_ERRNO, &mut errno), IOERR);
+        let mut slots: [*mut c_char; 3] =
+            [ptr::null_mut(), c"page_size".as_ptr().cast_mut(), ptr::null_mut()];
+        assert_eq!(file.control(ffi::SQLITE_FCNTL_PRAGMA, &mut slots), ffi::SQLITE_IOERR);
+        // SAFETY: SQLite's own memory, with a text that ends in NUL.
+        let said = unsafe { CStr::from_ptr(slots[0]) }.to_bytes();
+        assert_eq!(said, b"this connection is not to be used after an internal error; open another one");
+        // SAFETY: as above; nobody else has it.
+        unsafe { ffi::sqlite3_free(slots[0].cast()) };
         assert_eq!(logged::lines("latch: ").len(), before + 1, "it is told once");
 
         let closed = mock.0.closed.load(Ordering::SeqCst);

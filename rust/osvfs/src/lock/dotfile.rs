@@ -1,104 +1,210 @@
 //! A lock that is a directory: for file systems that have no other.
 //!
-//! `NAME.lock` is made by whoever has the lock and is gone when nobody has, as with SQLite's `unix-dotfile`, which it excludes. In
-//! it stands who made it, so that what a crash left behind can be told from a lock: only if it was made on this host, since this
-//! boot, by a process that no longer runs. From another host, or from another container, that cannot be known; then only
-//! [`break_lock`] helps.
+//! `NAME.lock` is there while somebody has the lock, as with SQLite's `unix-dotfile`, which it excludes. One empty file in it has
+//! the owner in its name. Every change of owner is one call that happens or does not, so that a process may be killed at any moment:
+//!
+//! * The directory is prepared under another name, with its owner, and renamed into place, where nothing may be yet.
+//! * The lock of a process that has ended is taken over by renaming the owner file. Only one process can do that to one name.
+//! * To release it, the directory is renamed away and then removed.
+//!
+//! What a kill leaves under the other name has its maker in the name as well; whoever takes a lock in that directory next removes it,
+//! if the maker has ended. Whether a process of another host or container has ended cannot be known; then only [`break_lock`] helps.
+//!
+//! The owner looks after its lock again before it writes: somebody may have removed it.
+
+mod owner;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use rustix::fs::{CWD, Timespec, Timestamps, UTIME_NOW};
 use vfs::{Code, Error, Result};
 
-/// Who has the lock, in the directory.
-const OWNER_FILE: &str = "owner";
+use crate::path::full_pathname;
+use crate::platform;
+use owner::Owner;
 
-/// How often, and after how long, a directory is removed again that somebody is just looking at as stale.
-const REMOVALS: u32 = 20;
-const REMOVAL_STEP: Duration = Duration::from_millis(5);
+/// The file in the directory: this, and the word for the owner.
+const OWNER_FILE: &str = "owner-";
+
+/// The directory while it is prepared or removed: this, and the word for the owner. It does not have the name of the database in it,
+/// which may be as long as names can be.
+const ASIDE: &str = ".ltxcore-lock-";
 
 /// The lock of one database.
 pub(super) struct LockDirectory {
     path: PathBuf,
+    owner: Owner,
+    /// Tells this lock from every other one, of this process too.
+    word: String,
     is_held: bool,
+    is_swept: bool,
 }
 
 impl LockDirectory {
     pub(super) fn of(database: &Path) -> Self {
-        Self { path: lock_path(database), is_held: false }
+        let owner = Owner::this_process();
+        let word = owner.to_word();
+        Self { path: lock_path(database), owner, word, is_held: false, is_swept: false }
     }
 
-    /// Takes the lock, or shows that it is still in use.
+    /// Takes the lock.
     pub(super) fn take(&mut self) -> Result<()> {
-        if self.is_held {
-            self.touch();
+        // It may still be there because it could not be released.
+        let refused = |error: io::Error| Error::os(Code::IOERR_LOCK, &error);
+        if self.is_held && self.is_ours().map_err(refused)? {
             return Ok(());
         }
-        match self.make() {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && remove_stale(&self.path) => {
-                self.make()
-            }
-            made => made,
-        }
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Code::BUSY.into(),
-            _ => super::refused(Code::IOERR_LOCK, &error),
-        })
-    }
-
-    fn make(&mut self) -> io::Result<()> {
-        fs::create_dir(&self.path)?;
-        self.is_held = true;
-        if let Some(owner) = Owner::this_process() {
-            // Without it the lock is as good; it only cannot be recognised when it is stale.
-            let _ = fs::write(self.path.join(OWNER_FILE), owner.to_text());
-        }
-        Ok(())
-    }
-
-    /// For whoever judges a lock by its age.
-    fn touch(&self) {
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let times = Timestamps { last_access: now, last_modification: now };
-        let _ = rustix::fs::utimensat(CWD, &self.path, &times, rustix::fs::AtFlags::empty());
-    }
-
-    pub(super) fn let_go(&mut self) -> Result<()> {
+        self.is_held = match self.make() {
+            Err(error) if is_in_use(&error) => self.take_over(),
+            made => made.map(|()| true).map_err(refused)?,
+        };
         if !self.is_held {
-            return Ok(());
+            return Err(Code::BUSY.into());
         }
-        let removed = (0..REMOVALS).find_map(|_| match remove(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                thread::sleep(REMOVAL_STEP);
-                None
-            }
-            done => Some(done),
-        });
-        removed
-            .unwrap_or_else(|| Err(io::ErrorKind::DirectoryNotEmpty.into()))
-            .map_err(|error| Error::os(Code::IOERR_UNLOCK, &error))?;
-        self.is_held = false;
+        if !std::mem::replace(&mut self.is_swept, true) {
+            self.sweep();
+        }
         Ok(())
+    }
+
+    /// Whether the lock that was taken is still there. Whoever judges it by its age is shown that it is in use.
+    pub(super) fn is_ours(&self) -> io::Result<bool> {
+        let is_ours = is_there(&self.path.join(self.owner_file()))?;
+        if is_ours {
+            let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+            let times = Timestamps { last_access: now, last_modification: now };
+            let _ = rustix::fs::utimensat(CWD, &self.path, &times, rustix::fs::AtFlags::empty());
+        }
+        Ok(is_ours)
+    }
+
+    /// Releases the lock; whether it was still there.
+    pub(super) fn let_go(&mut self) -> Result<bool> {
+        if !self.is_held {
+            return Ok(true);
+        }
+        let was_ours = self.remove().map_err(|error| Error::os(Code::IOERR_UNLOCK, &error))?;
+        self.is_held = false;
+        Ok(was_ours)
+    }
+
+    fn owner_file(&self) -> String {
+        format!("{OWNER_FILE}{}", self.word)
+    }
+
+    fn aside(&self) -> PathBuf {
+        aside(&self.path, &self.word)
+    }
+
+    fn make(&self) -> io::Result<()> {
+        if is_there(&self.path)? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let prepared = self.aside();
+        match fs::create_dir(&prepared) {
+            // Our own: it could not be removed the last time.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let made = fs::write(prepared.join(self.owner_file()), b"")
+            .and_then(|()| platform::rename_without_replacing(&prepared, &self.path));
+        let Err(error) = made else { return Ok(()) };
+        let _ = fs::remove_dir_all(&prepared);
+        if is_in_use(&error) { Err(error) } else { self.make_in_place() }
+    }
+
+    /// Where no rename leaves a directory alone that is there: an empty one may be the lock of `unix-dotfile`. A process that is killed
+    /// between the two steps leaves a lock without an owner.
+    fn make_in_place(&self) -> io::Result<()> {
+        fs::create_dir(&self.path)?;
+        let owned = fs::write(self.path.join(self.owner_file()), b"");
+        if owned.is_err() {
+            let _ = fs::remove_dir(&self.path);
+        }
+        owned
+    }
+
+    /// Makes a lock ours whose owner has ended; false if that is not certain, or another process was faster.
+    fn take_over(&mut self) -> bool {
+        let Some(found) = sole_entry(&self.path) else { return false };
+        let ours = self.owner_file();
+        if found == *ours {
+            // Over a network a rename may have been done that was answered with an error.
+            return true;
+        }
+        let Some(owner) = found.to_str().and_then(|name| Owner::parse(name.strip_prefix(OWNER_FILE)?)) else {
+            return false;
+        };
+        let is_taken =
+            owner.has_ended(&self.owner) && fs::rename(self.path.join(&found), self.path.join(ours)).is_ok();
+        // Who was killed with a lock may have been killed on the way to others.
+        self.is_swept &= !is_taken;
+        is_taken
+    }
+
+    /// Whether it was ours to remove.
+    fn remove(&self) -> io::Result<bool> {
+        let aside = self.aside();
+        if !self.is_ours()? {
+            return Ok(false);
+        }
+        let moved = fs::rename(&self.path, &aside);
+        let is_ours = is_there(&aside.join(self.owner_file()))?;
+        match moved {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return self.remove_in_place(),
+            // Between looking and moving somebody put another lock there, which goes back, unless a third one came.
+            Ok(()) if !is_ours => {
+                let _ = platform::rename_without_replacing(&aside, &self.path)
+                    .or_else(|_| fs::create_dir(&self.path).and_then(|()| fs::rename(&aside, &self.path)));
+            }
+            _ => {}
+        }
+        // What is left over is removed by the next process, at the latest.
+        let _ = fs::remove_dir_all(&aside);
+        Ok(is_ours)
+    }
+
+    /// Where a directory cannot be renamed.
+    fn remove_in_place(&self) -> io::Result<bool> {
+        match fs::remove_file(self.path.join(self.owner_file())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => removed.and_then(|()| fs::remove_dir(&self.path)).map(|()| true),
+        }
+    }
+
+    /// Removes what processes left beside the database that were killed while they took or released a lock.
+    fn sweep(&self) {
+        let Some(Ok(entries)) = self.path.parent().map(fs::read_dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let owner = name.to_str().and_then(|name| Owner::parse(name.strip_prefix(ASIDE)?));
+            if owner.is_some_and(|owner| owner.has_ended(&self.owner)) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 }
 
 /// Removes the lock directory of a database, whoever made it. Only for a lock whose owner is known to be gone: everything that is
-/// still using the database may damage it afterwards.
+/// still using the database may damage it. A living owner of this VFS notices before it writes for the next time.
 ///
 /// # Errors
-/// `NotFound` if there is no lock; what `unlink` and `rmdir` answer.
+/// `NotFound` if there is no lock, `NotADirectory` if it is one of another kind; what `rename` and `rmdir` answer.
 pub fn break_lock(database: &Path) -> io::Result<()> {
-    let directory = lock_path(database);
-    for entry in fs::read_dir(&directory)? {
-        fs::remove_file(entry?.path())?;
+    let database = full_pathname(database).map_err(|error| match error.errno {
+        0 => io::Error::other(error),
+        errno => io::Error::from_raw_os_error(errno),
+    })?;
+    let directory = lock_path(&database.path);
+    if !fs::symlink_metadata(&directory)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
     }
-    fs::remove_dir(directory)
+    let aside = aside(&directory, &Owner::this_process().to_word());
+    fs::rename(&directory, &aside)?;
+    fs::remove_dir_all(aside)
 }
 
 fn lock_path(database: &Path) -> PathBuf {
@@ -107,132 +213,31 @@ fn lock_path(database: &Path) -> PathBuf {
     name.into()
 }
 
-fn remove(directory: &Path) -> io::Result<()> {
-    match fs::remove_file(directory.join(OWNER_FILE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::remove_dir(directory)
+fn aside(lock: &Path, word: &str) -> PathBuf {
+    lock.with_file_name(format!("{ASIDE}{word}"))
 }
 
-/// Removes a lock whose maker is known to be gone; false if it is not, or if another one was here first.
-///
-/// Between looking and removing, another process may remove the lock and make its own, which must stay. So the owner is first
-/// given a name that only we know: only one process can do that to one file, the directory cannot be made anew while it is in
-/// there, and without an owner it is nobody's to remove.
-fn remove_stale(directory: &Path) -> bool {
-    let (owner, Some(us)) = (directory.join(OWNER_FILE), Owner::this_process()) else { return false };
-    if !us.knows_to_be_gone(&owner) {
-        return false;
-    }
-    static CLAIMS: AtomicU32 = AtomicU32::new(0);
-    let claim = format!("{OWNER_FILE}-{}-{}", us.pid, CLAIMS.fetch_add(1, Ordering::Relaxed));
-    let claim = directory.join(claim);
-    if fs::rename(&owner, &claim).is_err() {
-        return false;
-    }
-    if !us.knows_to_be_gone(&claim) {
-        let _ = fs::rename(&claim, &owner);
-        return false;
-    }
-    fs::remove_file(&claim).and_then(|()| fs::remove_dir(directory)).is_ok()
+/// The name of the one thing in a directory.
+fn sole_entry(directory: &Path) -> Option<OsString> {
+    let mut entries = fs::read_dir(directory).ok()?;
+    let first = entries.next()?.ok()?.file_name();
+    entries.next().is_none().then_some(first)
 }
 
-/// A process, told apart from every other one that had or will have its number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Owner {
-    pid: u32,
-    /// In clock ticks since the host was started.
-    started: u64,
-    boot: String,
-    host: String,
-}
-
-impl Owner {
-    fn this_process() -> Option<Self> {
-        let pid = std::process::id();
-        Some(Self {
-            pid,
-            started: start_time(pid)?,
-            boot: read_small(Path::new("/proc/sys/kernel/random/boot_id"))?.trim().to_owned(),
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        })
-    }
-
-    /// Whether the process that a file names was one of this host and boot, and has ended.
-    fn knows_to_be_gone(&self, file: &Path) -> bool {
-        read_small(file).as_deref().and_then(Self::parse).is_some_and(|owner| {
-            owner.boot == self.boot && owner.host == self.host && start_time(owner.pid) != Some(owner.started)
-        })
-    }
-
-    fn to_text(&self) -> String {
-        format!("{}\n{}\n{}\n{}\n", self.pid, self.started, self.boot, self.host)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
-        Some(Self {
-            pid: lines.next()?.parse().ok()?,
-            started: lines.next()?.parse().ok()?,
-            boot: lines.next()?.to_owned(),
-            host: lines.next()?.to_owned(),
-        })
+fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 
-/// When a process was started (proc(5), `/proc/PID/stat`, field 22); `None` if there is none.
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = read_small(Path::new(&format!("/proc/{pid}/stat")))?;
-    // The second field is a name in parentheses, which may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
-}
-
-#[expect(clippy::disallowed_methods, reason = "no database, and no -shm")]
-fn read_small(path: &Path) -> Option<String> {
-    String::from_utf8(fs::read(path).ok()?).ok()
+/// Whether a directory could not be put somewhere because something is there.
+fn is_in_use(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_excludes_and_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        let database = dir.path().join("app.db");
-        let (mut first, mut second) = (LockDirectory::of(&database), LockDirectory::of(&database));
-        first.take().unwrap();
-        first.take().unwrap();
-        assert_eq!(second.take().unwrap_err().code, Code::BUSY);
-        first.let_go().unwrap();
-        assert!(!lock_path(&database).exists());
-        second.take().unwrap();
-        assert_eq!(break_lock(&database).map_err(|error| error.kind()), Ok(()));
-        assert_eq!(break_lock(&database).unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn only_a_lock_of_a_dead_process_of_this_boot_is_stale() {
-        let dir = tempfile::tempdir().unwrap();
-        let database = dir.path().join("app.db");
-        let us = Owner::this_process().unwrap();
-        let dead = Owner { started: us.started + 1, ..us.clone() };
-        let cases = [
-            (us.clone(), false),
-            (dead.clone(), true),
-            (Owner { boot: "another".into(), ..dead.clone() }, false),
-            (Owner { host: "another".into(), ..dead.clone() }, false),
-            (Owner { pid: u32::MAX, ..us }, true),
-        ];
-        for (owner, is_stale) in cases {
-            fs::create_dir(lock_path(&database)).unwrap();
-            fs::write(lock_path(&database).join(OWNER_FILE), owner.to_text()).unwrap();
-            assert_eq!(LockDirectory::of(&database).take().is_ok(), is_stale, "{owner:?}");
-            break_lock(&database).unwrap();
-        }
-        // As SQLite makes it: nobody's name is in it.
-        fs::create_dir(lock_path(&database)).unwrap();
-        assert!(LockDirectory::of(&database).take().is_err());
-    }
-}
+mod tests;

@@ -1,11 +1,12 @@
 //! Databases that one process has to itself: its connections agree in memory, and one lock keeps other processes out.
 
 use std::convert::Infallible;
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use vfs::{Code, LockLevel, Result};
+use vfs::{Code, Error, LockLevel, Result};
 
 use super::dotfile::LockDirectory;
 use super::{Protocol, SHARED, let_go, take};
@@ -24,13 +25,14 @@ enum Gate {
 }
 
 impl Gate {
+    /// Keeps other processes out. Of no use while a connection has a lock: then it is shut, or was lost.
     fn shut(&mut self) -> Result<()> {
         match self {
             Self::Directory(directory) => directory.take(),
             Self::Range { descriptor: Some(_), .. } => Ok(()),
             Self::Range { path, descriptor } => {
                 let opened = Descriptor::open(path, OpenHow::WRITE)
-                    .map_err(|error| vfs::Error::os(Code::IOERR_LOCK, &error))?;
+                    .map_err(|error| Error::os(Code::IOERR_LOCK, &error))?;
                 take(opened.as_fd(), Owner::Description, Kind::Write, SHARED, Code::IOERR_LOCK)?;
                 *descriptor = Some(opened);
                 Ok(())
@@ -38,11 +40,19 @@ impl Gate {
         }
     }
 
-    /// The last lock of this process is gone.
-    fn open(&mut self) -> Result<()> {
+    /// Whether other processes are kept out still.
+    fn is_shut(&self) -> io::Result<bool> {
+        match self {
+            Self::Directory(directory) => directory.is_ours(),
+            Self::Range { .. } => Ok(true),
+        }
+    }
+
+    /// The last lock of this process is gone; whether it kept the others out until now.
+    fn open(&mut self) -> Result<bool> {
         match self {
             Self::Directory(directory) => directory.let_go(),
-            Self::Range { .. } => Ok(()),
+            Self::Range { .. } => Ok(true),
         }
     }
 
@@ -63,6 +73,19 @@ struct Node {
     holders: usize,
     /// The highest level of any of them above SHARED, which only one can have.
     writer: LockLevel,
+    /// Somebody opened the gate while connections had locks: what they have read may be stale by now.
+    is_lost: bool,
+}
+
+impl Node {
+    /// Whether other processes are still kept out. `code` rather than `BUSY`: waiting does not bring a lock back, only ending every
+    /// transaction does.
+    fn check(&mut self, code: Code) -> Result<()> {
+        if !self.is_lost {
+            self.is_lost = !self.gate.is_shut().map_err(|error| Error::os(code, &error))?;
+        }
+        if self.is_lost { Err(code.into()) } else { Ok(()) }
+    }
 }
 
 static DIRECTORIES: PerProcess<Node> = PerProcess::new();
@@ -74,6 +97,8 @@ pub(super) struct OneProcess {
     id: FileId,
     /// `None` only while it is dropped.
     node: Option<Arc<Mutex<Node>>>,
+    /// The lock that this connection let go last was none any more.
+    was_lost: bool,
 }
 
 impl OneProcess {
@@ -86,8 +111,11 @@ impl OneProcess {
     }
 
     fn new(table: &'static PerProcess<Node>, id: FileId, gate: impl FnOnce() -> Gate) -> Self {
-        let node = || Ok::<_, Infallible>(Node { gate: gate(), holders: 0, writer: LockLevel::None });
-        Self { table, id, node: table.get(id, node).ok() }
+        let node = || {
+            let node = Node { gate: gate(), holders: 0, writer: LockLevel::None, is_lost: false };
+            Ok::<_, Infallible>(node)
+        };
+        Self { table, id, node: table.get(id, node).ok(), was_lost: false }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Node) -> Result<T>) -> Result<T> {
@@ -104,10 +132,16 @@ impl Protocol for OneProcess {
             if node.writer >= LockLevel::Pending {
                 return Err(Code::BUSY.into());
             }
-            node.gate.shut()?;
+            if node.holders == 0 {
+                node.gate.shut()?
+            } else {
+                node.check(Code::IOERR_LOCK)?
+            }
             node.holders += 1;
             Ok(())
-        })
+        })?;
+        self.was_lost = false;
+        Ok(())
     }
 
     fn reserved(&mut self, _fd: BorrowedFd<'_>) -> Result<()> {
@@ -115,6 +149,7 @@ impl Protocol for OneProcess {
             if node.writer != LockLevel::None {
                 return Err(Code::BUSY.into());
             }
+            node.check(Code::IOERR_LOCK)?;
             node.writer = LockLevel::Reserved;
             Ok(())
         })
@@ -132,30 +167,46 @@ impl Protocol for OneProcess {
             if node.holders > 1 {
                 return Err(Code::BUSY.into());
             }
+            node.check(Code::IOERR_LOCK)?;
             node.writer = LockLevel::Exclusive;
             Ok(())
         })
     }
 
+    /// Behind a commit, which is told if it was not alone.
     fn downgrade(&mut self, _fd: BorrowedFd<'_>, _from: LockLevel) -> Result<()> {
         self.with(|node| {
+            node.check(Code::IOERR_RDLOCK)?;
             node.writer = LockLevel::None;
             Ok(())
         })
     }
 
     fn release(&mut self, _fd: BorrowedFd<'_>, from: LockLevel) -> Result<()> {
-        self.with(|node| {
+        self.was_lost = self.with(|node| {
+            // First, since a step that fails leaves everything as it was.
+            let is_last = node.holders <= 1;
+            let was_shut = !is_last || node.gate.open()?;
             if from > LockLevel::Shared {
                 node.writer = LockLevel::None;
             }
             node.holders = node.holders.saturating_sub(1);
-            if node.holders == 0 { node.gate.open() } else { Ok(()) }
-        })
+            let was_lost = node.is_lost || !was_shut;
+            node.is_lost &= !is_last;
+            Ok(was_lost)
+        })?;
+        Ok(())
     }
 
     fn is_reserved(&mut self, _fd: BorrowedFd<'_>) -> Result<bool> {
-        self.with(|node| Ok(node.writer != LockLevel::None))
+        self.with(|node| {
+            node.check(Code::IOERR_CHECKRESERVEDLOCK)?;
+            Ok(node.writer != LockLevel::None)
+        })
+    }
+
+    fn is_lost(&self) -> bool {
+        self.was_lost || self.with(|node| Ok(node.is_lost)).unwrap_or(true)
     }
 
     fn abandon(mut self: Box<Self>) {

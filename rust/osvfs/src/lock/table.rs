@@ -161,3 +161,46 @@ fn steps_that_do_not_exist_are_errors() {
         assert_eq!(reader.raise(LockLevel::Reserved), Err(Code::IOERR_LOCK), "its file may only be read");
     }
 }
+
+/// Somebody removes the directory; maybe another process has made its own since.
+#[test]
+fn a_directory_that_is_gone_is_no_lock() {
+    use LockLevel::{Exclusive, None, Reserved, Shared};
+    let dir = tempfile::tempdir().unwrap();
+    for (at, from) in [Shared, Reserved, Exclusive].into_iter().enumerate() {
+        for is_taken in [false, true] {
+            let path = dir.path().join(format!("{at}-{is_taken}"));
+            let lock = dir.path().join(format!("{at}-{is_taken}.lock"));
+            let Some([mut us, mut other]) = stage(LockMode::Dotfile, &path, from, None) else {
+                unreachable!()
+            };
+            super::break_lock(&path).unwrap();
+            if is_taken {
+                fs::create_dir(&lock).unwrap();
+            }
+            let done = if from == Exclusive {
+                us.1.lower(us.0.as_fd(), Shared).map_err(|error| error.code)
+            } else {
+                us.raise(if from == Shared { Reserved } else { Exclusive })
+            };
+            let expected = if from == Exclusive { Code::IOERR_RDLOCK } else { Code::IOERR_LOCK };
+            assert_eq!(done, Err(expected), "{from:?}");
+            assert!(us.1.is_lost(), "nothing is read");
+            if from == Shared {
+                assert_eq!(other.raise(Shared), Err(Code::IOERR_LOCK), "another connection of the process");
+            }
+            us.lower(None);
+            assert!(us.1.is_lost(), "whoever let it go is told");
+            assert_eq!(lock.exists(), is_taken, "what is not ours stays");
+            if is_taken {
+                assert_eq!(us.raise(Shared), Err(Code::BUSY));
+                fs::remove_dir(&lock).unwrap();
+            }
+            for connection in [&mut us, &mut other] {
+                assert_eq!(connection.raise(Shared), Ok(()), "as good as new");
+                assert!(!connection.1.is_lost());
+                connection.lower(None);
+            }
+        }
+    }
+}
