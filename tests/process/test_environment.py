@@ -125,7 +125,7 @@ def test_the_environment_is_read_when_a_vfs_is_registered_and_never_again(tmp_pa
     )
     assert done.returncode == 0, done.stderr
     stages = json.loads(done.stdout)
-    assert stages.pop("import") > 0, "the SQLite of the engine, before any other thread of ours runs"
+    assert stages.pop("import") > 0, "for the SQLite of the engine, before any other thread of ours runs"
     assert {"SQLITE_TMPDIR", "TMPDIR"} <= set(stages.pop("names"))
     assert stages == {name: [] for name in stages}, "read while other threads may be in setenv"
 

@@ -22,7 +22,7 @@ mod vfs;
 /// Lets everything look at the environment that does so once. While a module is imported, the interpreter's lock keeps other threads
 /// from changing it; later `getenv` could read what `setenv` is moving.
 fn read_environment() {
-    // Where temporary files go, for our file layer and for the SQLite of the engine. What fails here fails again when it is needed.
+    // Where temporary files go: the SQLite of the engine uses our file layer. What fails here fails again when it is needed.
     let _ = osvfs::register_linked();
     // How large the stacks of threads are, which is looked up when the first one is started.
     if let Ok(thread) = std::thread::Builder::new().spawn(|| {}) {
