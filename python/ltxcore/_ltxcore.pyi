@@ -28,6 +28,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "FileClient",
+    "FileReader",
     "Followed",
     "Header",
     "PageIndex",
@@ -49,6 +50,7 @@ __all__ = [
     "integrity_check",
     "parse_filename",
     "probe_directory",
+    "read_file",
     "read_page_index",
     "restore",
     "restore_plan",
@@ -784,11 +786,43 @@ def take_refusal() -> str | None:
     """Why the OS VFS refused to open a database last in this thread; None if it did not, or if that was asked before."""
 
 def write_checksums(database: _Path) -> int:
-    """Write the checksum of every page of a database that nobody has open. The number of pages; 0 if it has no checksums.
+    """Give each page of a database that has a wrong checksum the one of its content. The number of pages that were changed.
 
     Raises:
+        DatabaseBusyError: a connection has the database open.
+        DatabaseError: a transaction that was cut short has to be undone first.
         OSError: it cannot be read or written.
     """
+
+def read_file(path: _Path) -> bytes:
+    """The content of a file. No lock of this process is lost if it is a database that is open.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+
+@final
+class FileReader:
+    """A file that is read from start to end. No lock of this process is lost if it is a database that is open.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __new__(cls, path: _Path) -> FileReader: ...
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes, or all that are left if it is negative; none at the end.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+
+    def close(self) -> None:
+        """Let the file go."""
 
 def begin_shutdown() -> None:
     """Say that the interpreter is on its way out: from here on no callback of SQLite's calls into Python."""

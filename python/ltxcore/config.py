@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from ltxcore import _ltxcore
 from ltxcore._config_check import check
 from ltxcore._config_text import (
     Duration,
@@ -293,7 +294,8 @@ def load(path: str | os.PathLike[str] | None = None, *, expand_env: bool = True)
     """
     file = default_path() if path is None else expand_path(os.fspath(path))
     try:
-        text = file.read_text("utf-8")
+        # Not by open(): the path may be that of a database, by mistake.
+        text = _ltxcore.read_file(file).decode("utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"config file not found: {file}", op="config", path=str(file)) from error
     except UnicodeDecodeError as error:

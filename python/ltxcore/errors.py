@@ -281,7 +281,10 @@ class DiskFullError(DatabaseError, OSError):
 
 
 class DatabaseBusyError(DatabaseError):
-    """An application holds a lock on the database. Replication begins, or goes on, when the lock is released."""
+    """A connection of an application holds a lock on the database, or has it open where nobody may.
+
+    Replication begins, or goes on, when the lock is released.
+    """
 
 
 class PreviousIOError(DatabaseError):

@@ -200,12 +200,13 @@ def apply(file: str | os.PathLike[str] | BinaryIO, database: str | os.PathLike[s
     """Write the pages of one LTX file into a database file and cut it to its new size; sync it to disk.
 
     The pages are written before the file's last checksum is known to be right: work on a copy where that matters.
-    No other connection, of any process, may have the database open.
+    No connection, of any process, may have the database open. Its locks are held meanwhile.
 
     Returns:
         The position of the database afterwards.
 
     Raises:
+        DatabaseBusyError: a connection uses the database. Nothing was changed.
         FormatError: the file is damaged.
         OSError: reading or writing failed.
     """

@@ -169,6 +169,10 @@ class OSVFS:
                 them: eight bytes in every page, as SQLite's checksum VFS keeps them.
             kwargs: what ``sqlite3.connect`` takes.
 
+        A page with a wrong checksum raises :class:`sqlite3.OperationalError` with the ``sqlite_errorname``
+        ``SQLITE_IOERR_DATA``, and ``PRAGMA ltx_unsound_page`` answers its number. Either the page is damaged, or a connection
+        over another VFS wrote it: such connections do not keep the checksums. See :func:`write_checksums`.
+
         Raises:
             FileLocksUnsupportedError: the file system has no locks of this VFS's kind. It is a
                 ``sqlite3.OperationalError``, as everything else that SQLite raises when it cannot open a database.
@@ -261,17 +265,21 @@ def break_lock(database: str | os.PathLike[str]) -> None:
 
 
 def write_checksums(database: str | os.PathLike[str]) -> int:
-    """Write the checksum of every page of a database that nobody has open.
+    """Give each page of a database that has a wrong checksum the one of its content.
 
-    For one that was restored from a replica: its pages come from a WAL, in which these checksums are not kept.
+    Connections over other VFSes write pages without checksums. Afterwards the database can be read with ``checksums=True``
+    again. The content of the pages is trusted, so damage is no longer found: run ``PRAGMA integrity_check``, and compare with a
+    restored copy if you are in doubt. All locks of the database are held meanwhile.
 
     Args:
-        database: path of the database.
+        database: path of the database. Pages that are only in its WAL get their checksums at the next checkpoint.
 
     Returns:
-        The number of pages; 0 if the database does not reserve eight bytes a page for them.
+        The number of pages that were changed; 0 if the database does not reserve eight bytes a page for checksums.
 
     Raises:
+        DatabaseBusyError: a connection, in this process or in another one, has the database open. Nothing was changed.
+        DatabaseError: a transaction was cut short. Open the database once, which undoes it; then call this again.
         OSError: it cannot be read or written.
     """
     return _ltxcore.write_checksums(os.fspath(database))

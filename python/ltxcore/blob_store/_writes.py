@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, overload
 
+from ltxcore import _ltxcore
 from ltxcore.blob_store import _names
 from ltxcore.blob_store._blob_writer import BlobWriter
 from ltxcore.blob_store._chunks import parts_of
@@ -94,9 +95,15 @@ class Writes(Reads):
         self._count_put(size)
 
     def put_file(self, name: str, path: StrPath, *, tags: Tags | None = None) -> None:
-        """Store the content of a file."""
-        with open(path, "rb") as file:
-            self.put_sized(name, file, os.fstat(file.fileno()).st_size, tags=tags)
+        """Store the content of a file.
+
+        Raises:
+            OSError: the file cannot be read.
+            SizeMismatchError: it grows or shrinks meanwhile. Nothing is stored.
+        """
+        # Not by open(): the file may be a database that a connection of this process has open.
+        with contextlib.closing(_ltxcore.FileReader(path)) as file:
+            self.put_sized(name, file, file.size, tags=tags)
 
     def _writer_of(
         self, name: str, size: int | None, tags: Tags | None = None, *, exclusive: bool = False

@@ -45,9 +45,7 @@ impl Live {
         if self.position.lost.is_some() {
             return self.repair();
         }
-        let Some(job) = self.take_job()? else {
-            return if self.position.lost.is_some() { self.repair() } else { Ok(None) };
-        };
+        let Some(job) = self.take_job()? else { return Ok(None) };
         let written = job.write();
         self.finish_job(written).map(Some)
     }
@@ -69,9 +67,6 @@ impl Live {
         }
         self.verify_chain()?;
         self.see_form()?;
-        if self.position.lost.is_some() {
-            return Ok(None);
-        }
         let header = self.next_header(self.position.commit_read)?;
         self.keep_grown_pages()?;
         let pgnos = self.pending.pgnos(header.commit);

@@ -4,7 +4,7 @@
 //! the WAL lack them. So pages that were taken from frames get theirs here: else a restored database could not be read, and the
 //! same page would be two, before and after a checkpoint.
 
-use ltx::{Pgno, ReadAt};
+use ltx::Pgno;
 use wal::PageSource;
 
 use crate::error::{Context, Result};
@@ -15,21 +15,28 @@ use crate::scan::View;
 const RESERVED_AT: usize = 20;
 const CHECKSUM_BYTES: u8 = 8;
 
-/// Whether pages have checksums.
+/// Whether pages have checksums: whether the newest first page reserves the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PageForm {
-    /// The newest first page reserves the bytes.
-    reserves: bool,
-    /// So does the one in the database file, and it has a checksum.
     has_checksums: bool,
 }
 
 impl PageForm {
+    fn of(page_1: &[u8]) -> Self {
+        Self { has_checksums: page_1.get(RESERVED_AT) == Some(&CHECKSUM_BYTES) }
+    }
+
     /// Gives a page that was taken from a frame the form it has in the database file.
     pub(crate) fn complete(self, page: &mut [u8]) {
-        if self.reserves && self.has_checksums {
+        if self.has_checksums {
             osvfs::page_checksum::seal(page);
         }
+    }
+
+    /// Whether a page of the database file lacks the checksum of its content: a connection over another file layer has moved it there, or
+    /// it is damaged.
+    pub(crate) fn is_unsound(self, page: &[u8]) -> bool {
+        self.has_checksums && !osvfs::page_checksum::is_sound(page)
     }
 }
 
@@ -40,34 +47,20 @@ impl View {
         if self.commit.get() == 0 {
             return Ok(PageForm::default());
         }
-        let mut in_file = vec![0; self.page_size.bytes()];
-        let read = self.files.db.read_at(&mut in_file, 0).context("read", path)?;
-        let has_checksums = read == in_file.len() && osvfs::page_checksum::has_page_checksums(&in_file);
         let mut source =
             PageSource::new(&self.files.db, &self.files.wal, self.overlay.as_ref(), self.page_size)
                 .context("read", path)?;
-        let reserves = reserves(source.page(Pgno::FIRST).context("read", path)?);
-        Ok(PageForm { reserves, has_checksums })
+        Ok(PageForm::of(source.page(Pgno::FIRST).context("read", path)?))
     }
 }
 
 impl Live {
-    /// Looks whether pages have checksums by now. When that was switched on, those uploaded before have none.
+    /// Looks whether pages have checksums by now. Where that was switched on, all of them were written anew.
     pub(crate) fn see_form(&mut self) -> Result<()> {
         let mut page_1 = vec![0; self.page_size.bytes()];
-        let before = self.form;
         if self.pending.read(Pgno::FIRST, &mut page_1).context("read kept pages of", &self.options.path)? {
-            self.form.reserves = reserves(&page_1);
-        }
-        let read = self.files.db.read_at(&mut page_1, 0).context("read", &self.options.path)?;
-        self.form.has_checksums = read == page_1.len() && osvfs::page_checksum::has_page_checksums(&page_1);
-        if self.form.reserves && self.form.has_checksums && !before.has_checksums {
-            self.lose("page checksums were switched on");
+            self.form = PageForm::of(&page_1);
         }
         Ok(())
     }
-}
-
-fn reserves(page_1: &[u8]) -> bool {
-    page_1.get(RESERVED_AT) == Some(&CHECKSUM_BYTES)
 }

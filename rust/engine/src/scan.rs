@@ -157,10 +157,15 @@ fn make<D: ltx::ReadAt, W: ltx::ReadAt>(
             continue;
         }
         let mut page = source.page(pgno).context("read", path)?;
-        if view.overlay.as_ref().is_some_and(|frames| frames.get(pgno).is_some()) {
+        let is_in_wal = view.overlay.as_ref().is_some_and(|frames| frames.get(pgno).is_some());
+        if is_in_wal || form.is_unsound(page) {
             completed.copy_from_slice(page);
             form.complete(&mut completed);
-            page = &completed;
+            // In the file, a page that is the one of the chain but for its checksum is no other one. One that is not stays as it
+            // is: a new checksum would hide damage.
+            if is_in_wal || ltx::page_checksum(pgno, &completed).get() == known {
+                page = &completed;
+            }
         }
         let sum = ltx::page_checksum(pgno, page);
         batch.sums.push(sum);

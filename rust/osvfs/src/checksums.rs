@@ -1,156 +1,326 @@
 //! Page checksums: the last eight bytes of every page of a database file, verified when the page is read.
 //!
 //! The format is that of SQLite's checksum VFS (SQLite, "The Checksum VFS Shim"): a database has them if it reserves exactly
-//! eight bytes a page, which byte 20 of its header says. Two things differ:
+//! eight bytes a page, which byte 20 of its header says. Four things differ:
 //!
 //! * Checksums are made when a page is written to the database file, by a checkpoint as well, and never in the WAL. SQLite's shim
 //!   changes pages on their way into the WAL, after SQLite has computed the checksum of the frame over what they were: after a
 //!   crash such frames are not recovered, and no replicator accepts them. Frames have checksums of their own.
+//! * Every connection makes them, whether it asked for checksums (`cksm=1`) or not: whoever checkpoints would leave stale ones
+//!   otherwise. Only a connection that asked verifies them.
+//! * SQLite gets pages to see without their checksums, so that those it changes have zeros in their place in the WAL and in a journal.
+//!   Where a connection over another file layer moves them into the database, the page makes no claim, and is not said to be damaged.
 //! * A new database begins with the eight bytes reserved, without a file control and a VACUUM.
+//!
+//! Whether a database has them may change, by a VACUUM or a backup, in this process or in another one. A checksum that is written
+//! where there should be none destroys content. So a page gets one only when it is known what the first page will say: a
+//! checkpoint, and the commit of most transactions, writes that first. Pages that a large transaction writes earlier get their
+//! checksums before the commit.
 
-use std::fs;
+use std::fs::File as StdFile;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
-use vfs::page_checksum::{MAGIC, SIZE, SMALLEST_PAGE, has_checksums, is_page, is_sound, seal};
-use vfs::{Code, Reply, Result};
+use vfs::page_checksum::{MAGIC, has_checksums, is_absent, is_page, is_sound, page_size, remove, seal};
+use vfs::{Code, Error, Reply, Result};
 
-use crate::fd_pool::{Descriptor, OpenHow};
+use new_database::NewDatabase;
+use sectors::Sectors;
+pub use write::{WriteChecksumsError, write_checksums};
 
-/// Page size of a new database: SQLite's own default.
-const NEW_PAGE: usize = 4096;
+mod new_database;
+mod sectors;
+mod write;
+
+/// Bytes of the header of a database.
+const HEADER: usize = 100;
+
+/// How the pages of a database look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Form {
+    /// Bytes of a page; 0 if there is no database yet.
+    page_size: usize,
+    has_checksums: bool,
+}
+
+impl Form {
+    const NONE: Self = Self { page_size: 0, has_checksums: false };
+
+    /// What a header says; `None` if it is none.
+    fn of(header: &[u8]) -> Option<Self> {
+        let page_size = page_size(header).filter(|_| header.starts_with(MAGIC))?;
+        Some(Self { page_size, has_checksums: has_checksums(header) })
+    }
+
+    /// What the header of `file` says; `None` if it has none.
+    fn read(file: &StdFile) -> io::Result<Option<Self>> {
+        let mut header = [0; HEADER];
+        match file.read_exact_at(&mut header, 0) {
+            Ok(()) => Ok(Self::of(&header)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether this is a page that should have a checksum.
+    fn applies_to(self, buf: &[u8]) -> bool {
+        self.has_checksums && buf.len() == self.page_size
+    }
+}
 
 /// The checksums of one open database.
 pub(crate) struct PageChecksums {
-    /// The database reserves the bytes for them.
-    is_active: bool,
-    verifies: bool,
+    /// What the header said when it was read or written last; `None` if it has to be read once more.
+    reading: Option<Form>,
+    writing: Writing,
+    /// Pages written without a checksum, until it is known whether they have one.
+    unsealed: Sectors,
+    /// What is written instead of what SQLite wants to write.
     scratch: Vec<u8>,
+    /// What a connection has that asked for checksums.
+    request: Option<Request>,
+}
+
+/// Whether the pages that are written now get checksums.
+#[derive(Clone, Copy)]
+enum Writing {
+    /// The transaction may write another first page later on: until then nobody knows.
+    Unknown,
+    /// The header in the file says it: a checkpoint writes the first page first, or not at all.
+    AsInFile,
+    /// The first page, which was written in this transaction, says it.
+    Known(Form),
+}
+
+/// Of a connection that asked for checksums.
+struct Request {
+    verifies: bool,
+    new: NewDatabase,
+    /// The page whose checksum was wrong at the last failure.
+    unsound_page: Option<u64>,
 }
 
 impl PageChecksums {
-    pub(crate) fn new() -> Self {
-        Self { is_active: false, verifies: true, scratch: Vec::new() }
+    /// Those of a database just opened. They are verified, and a new database gets them, if that `is_requested`.
+    pub(crate) fn new(is_requested: bool) -> Self {
+        let request = || Request { verifies: true, new: NewDatabase::default(), unsound_page: None };
+        Self {
+            reading: None,
+            writing: Writing::Unknown,
+            unsealed: Sectors::default(),
+            scratch: Vec::new(),
+            request: is_requested.then(request),
+        }
+    }
+
+    /// Whether reads are verified, for which they have to be of whole pages.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.request.is_some()
     }
 
     /// The size that SQLite is told: a file without content is shown as a database that is only empty.
-    pub(crate) fn size(size: u64) -> u64 {
-        if size == 0 { NEW_PAGE as u64 } else { size }
+    pub(crate) fn size(&self, size: u64) -> u64 {
+        match &self.request {
+            Some(request) if size == 0 => request.new.page_size() as u64,
+            _ => size,
+        }
     }
 
-    /// Looks at what was read at `offset`; how many bytes there are.
+    /// The lock has another level: a transaction begins or ends, others have written or may write.
+    pub(crate) fn lock_changed(&mut self) {
+        self.writing = Writing::Unknown;
+        self.unsealed.clear();
+        if self.is_requested() {
+            self.reading = None;
+        }
+    }
+
+    /// A checkpoint begins.
+    pub(crate) fn checkpoint_begins(&mut self) {
+        self.writing = Writing::AsInFile;
+    }
+
+    /// Looks at the `read` bytes that were read at `offset`, and takes the checksum of a page away; how many there are for SQLite.
     ///
     /// # Errors
     /// `IOERR_DATA` for a page whose checksum is not that of its content.
-    pub(crate) fn after_read(&mut self, buf: &mut [u8], read: usize, offset: u64) -> Result<usize> {
-        if read == 0 && offset < NEW_PAGE as u64 {
-            let page = new_database();
-            let from = usize::try_from(offset).unwrap_or(NEW_PAGE).min(NEW_PAGE);
-            let len = buf.len().min(NEW_PAGE - from);
-            buf[..len].copy_from_slice(&page[from..from + len]);
-            self.see(buf, offset);
-            return Ok(len);
+    pub(crate) fn after_read(
+        &mut self,
+        file: &StdFile,
+        buf: &mut [u8],
+        read: usize,
+        offset: u64,
+    ) -> Result<usize> {
+        if read == 0 && self.shows_new_database(file, offset)? {
+            return Ok(self.request.as_mut().map_or(0, |request| request.new.read(buf, offset)));
         }
-        if read == buf.len() {
-            self.see(buf, offset);
-            if self.is_active && self.verifies && is_page(buf) && !is_sound(buf) {
-                return Err(Code::IOERR_DATA.into());
-            }
+        if offset == 0 && read >= HEADER {
+            self.reading = Some(Form::of(buf).unwrap_or(Form::NONE));
+        }
+        if read == buf.len() && is_page(buf) && !self.unsealed.has_any(offset, read) {
+            self.look_at_page(file, buf, offset)?;
         }
         Ok(read)
     }
 
-    /// The bytes to write for a page that is about to be written at `offset`.
-    pub(crate) fn before_write<'a>(&'a mut self, buf: &'a [u8], offset: u64) -> &'a [u8] {
-        self.see(buf, offset);
-        if !self.is_active || !is_page(buf) {
-            return buf;
+    fn shows_new_database(&self, file: &StdFile, offset: u64) -> Result<bool> {
+        match &self.request {
+            Some(request) if offset < request.new.page_size() as u64 => is_empty(file),
+            _ => Ok(false),
+        }
+    }
+
+    fn look_at_page(&mut self, file: &StdFile, buf: &mut [u8], offset: u64) -> Result<()> {
+        let form = match &self.request {
+            Some(_) => self.form_to_read(file)?,
+            None => self.reading.unwrap_or(Form::NONE),
+        };
+        if !form.applies_to(buf) {
+            return Ok(());
+        }
+        if is_sound(buf) {
+            // Nobody else's bytes, even if the header says otherwise by now.
+            remove(buf);
+            return Ok(());
+        }
+        if is_absent(buf) || !self.request.as_ref().is_some_and(|request| request.verifies) {
+            return Ok(());
+        }
+        // In WAL mode another process may have taken the checksums away since the header was read.
+        self.reading = None;
+        if !self.form_to_read(file)?.applies_to(buf) {
+            return Ok(());
+        }
+        if let Some(request) = &mut self.request {
+            request.unsound_page = Some(offset / buf.len() as u64 + 1);
+        }
+        Err(Code::IOERR_DATA.into())
+    }
+
+    fn form_to_read(&mut self, file: &StdFile) -> Result<Form> {
+        let form = match self.reading {
+            Some(form) => form,
+            None => self.form_in_file(file)?,
+        };
+        Ok(*self.reading.insert(form))
+    }
+
+    /// What to write when SQLite wants to write `buf` at `offset`.
+    ///
+    /// # Errors
+    /// `IOERR_READ` if the header cannot be read.
+    pub(crate) fn before_write<'a>(
+        &'a mut self,
+        file: &StdFile,
+        buf: &'a [u8],
+        offset: u64,
+    ) -> Result<&'a [u8]> {
+        if offset == 0 && buf.len() >= HEADER {
+            let form = Form::of(buf).unwrap_or(Form::NONE);
+            self.writing = Writing::Known(form);
+            self.reading = Some(form);
+        }
+        let form = match self.writing {
+            Writing::Unknown => {
+                self.unsealed.add(offset, buf.len());
+                return Ok(buf);
+            }
+            Writing::AsInFile => self.form_in_file(file)?,
+            Writing::Known(form) => form,
+        };
+        self.writing = Writing::Known(form);
+        if !form.has_checksums {
+            return Ok(buf);
+        }
+        let is_whole =
+            offset.is_multiple_of(form.page_size as u64) && buf.len().is_multiple_of(form.page_size);
+        if !is_whole {
+            // A backup into a database with another page size writes pages in parts.
+            self.unsealed.add(offset, buf.len());
+            return Ok(buf);
         }
         self.scratch.clear();
         self.scratch.extend_from_slice(buf);
-        seal(&mut self.scratch);
-        &self.scratch
+        self.scratch.chunks_exact_mut(form.page_size).for_each(seal);
+        Ok(&self.scratch)
     }
 
-    /// The header tells whether the database has checksums.
-    fn see(&mut self, buf: &[u8], offset: u64) {
-        if offset == 0 && buf.len() >= 100 && buf.starts_with(MAGIC) {
-            self.is_active = has_checksums(buf);
+    /// The transaction, or the checkpoint, has written everything: pages that were written before it was known how get their
+    /// checksums, by `write`, and the next one begins.
+    ///
+    /// # Errors
+    /// `IOERR_READ`; those of `write`.
+    pub(crate) fn finish(
+        &mut self,
+        file: &StdFile,
+        mut write: impl FnMut(&[u8], u64) -> Result<()>,
+    ) -> Result<()> {
+        let writing = std::mem::replace(&mut self.writing, Writing::Unknown);
+        if self.unsealed.is_empty() {
+            return Ok(());
         }
+        let form = if let Writing::Known(form) = writing { form } else { self.form_in_file(file)? };
+        let unsealed = std::mem::take(&mut self.unsealed);
+        if !form.has_checksums {
+            return Ok(());
+        }
+        for offset in unsealed.pages(form.page_size as u64) {
+            self.scratch.resize(form.page_size, 0);
+            match file.read_exact_at(&mut self.scratch, offset) {
+                // What was written there was cut off since.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+                read => read.map_err(|error| read_failed(&error))?,
+            }
+            seal(&mut self.scratch);
+            write(&self.scratch, offset)?;
+        }
+        Ok(())
     }
 
-    /// `PRAGMA checksum_verification`, and `page_size`, which such a database cannot change.
-    pub(crate) fn pragma(&mut self, name: &str, value: Option<&str>) -> Reply {
+    /// How the header in the file says that pages look. Without one, as they will look.
+    fn form_in_file(&self, file: &StdFile) -> Result<Form> {
+        let read = Form::read(file).map_err(|error| read_failed(&error))?;
+        let new = || self.request.as_ref().map_or(Form::NONE, |request| request.new.form());
+        Ok(read.unwrap_or_else(new))
+    }
+
+    /// Answers `PRAGMA checksum_verification` and `ltx_unsound_page`. Takes note of `page_size` and `auto_vacuum` for a new
+    /// database: SQLite cannot, because it is shown one that exists.
+    ///
+    /// # Errors
+    /// What reading the header answers.
+    pub(crate) fn pragma(&mut self, file: &StdFile, name: &str, value: Option<&str>) -> Result<Reply> {
+        let Some(request) = &mut self.request else { return Ok(Reply::NotFound) };
         if name.eq_ignore_ascii_case("checksum_verification") {
             if let Some(value) = value {
-                let value = value.to_ascii_lowercase();
-                self.verifies = matches!(value.as_str(), "yes" | "on" | "true")
-                    || value.starts_with("enable")
-                    || value.parse::<i64>().is_ok_and(|number| number != 0);
+                request.verifies = is_yes(value);
             }
-            return Reply::Text(u8::from(self.is_active && self.verifies).to_string());
+            let verifies = request.verifies;
+            let answer = u8::from(self.form_to_read(file)?.has_checksums && verifies);
+            return Ok(Reply::Text(answer.to_string()));
         }
-        if self.is_active && value.is_some() && name.eq_ignore_ascii_case("page_size") {
-            return Reply::Done;
+        if name.eq_ignore_ascii_case("ltx_unsound_page") {
+            let page = request.unsound_page.map_or_else(String::new, |page| page.to_string());
+            return Ok(Reply::Text(page));
         }
-        Reply::NotFound
+        if is_empty(file)? { Ok(request.new.pragma(name, value)) } else { Ok(Reply::NotFound) }
     }
 }
 
-/// Writes the checksum of every page of a database that nobody has open: one that was restored from a replica, whose pages were
-/// taken from a WAL. How many pages there are; 0 if the database has no checksums.
-///
-/// # Errors
-/// What opening, reading and writing the file answers.
-pub fn write_checksums(database: &Path) -> io::Result<u64> {
-    let descriptor = Descriptor::open(&fs::canonicalize(database)?, OpenHow::WRITE)?;
-    let file = descriptor.file();
-    let mut header = [0; 100];
-    if file.metadata()?.len() < 100 {
-        return Ok(0);
-    }
-    file.read_exact_at(&mut header, 0)?;
-    if !header.starts_with(MAGIC) || !has_checksums(&header) {
-        return Ok(0);
-    }
-    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
-        1 => 65536,
-        size => usize::from(size),
-    };
-    if !page_size.is_power_of_two() || page_size < SMALLEST_PAGE {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the header has no page size that SQLite allows",
-        ));
-    }
-    let (pages, mut page) = (file.metadata()?.len() / page_size as u64, vec![0; page_size]);
-    for index in 0..pages {
-        let offset = index * page_size as u64;
-        file.read_exact_at(&mut page, offset)?;
-        if !is_sound(&page) {
-            seal(&mut page);
-            file.write_all_at(&page, offset)?;
-        }
-    }
-    file.sync_all()?;
-    Ok(pages)
+fn is_yes(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    matches!(value.as_str(), "yes" | "on" | "true")
+        || value.starts_with("enable")
+        || value.parse::<i64>().is_ok_and(|number| number != 0)
 }
 
-/// The one page of a database in which nothing was made yet (SQLite, "Database File Format", sections 1.3 and 1.6), except that it
-/// reserves the bytes for checksums.
-fn new_database() -> [u8; NEW_PAGE] {
-    let mut page = [0; NEW_PAGE];
-    page[..16].copy_from_slice(MAGIC);
-    page[16..18].copy_from_slice(&4096u16.to_be_bytes());
-    // Rollback journal; reserved bytes; the three fractions that never differ; one page.
-    page[18..24].copy_from_slice(&[1, 1, SIZE as u8, 64, 32, 32]);
-    page[28..32].copy_from_slice(&1u32.to_be_bytes());
-    // A leaf of a table without cells, whose content would end before the checksum.
-    page[100] = 13;
-    page[105..107].copy_from_slice(&4088u16.to_be_bytes());
-    seal(&mut page);
-    page
+fn is_empty(file: &StdFile) -> Result<bool> {
+    let metadata = file.metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
+    Ok(metadata.len() == 0)
+}
+
+fn read_failed(error: &io::Error) -> Error {
+    Error::os(Code::IOERR_READ, error)
 }
 
 #[cfg(test)]

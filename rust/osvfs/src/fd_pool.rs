@@ -99,6 +99,7 @@ impl OpenFile {
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     file: Arc<OpenFile>,
+    is_harmless: bool,
     /// What must be closed after it: fields are dropped in their order.
     _closed_last: Option<Arc<OpenFile>>,
 }
@@ -139,6 +140,11 @@ impl Descriptor {
         self.file.file.file()
     }
 
+    /// Closes it at once: nobody has a lock on a file like this.
+    fn close(mut self) {
+        self.is_harmless = true;
+    }
+
     /// What connections hold through it.
     pub(crate) fn levels(&self) -> &Mutex<Levels> {
         &self.file.levels
@@ -147,7 +153,7 @@ impl Descriptor {
 
 impl From<Arc<OpenFile>> for Descriptor {
     fn from(file: Arc<OpenFile>) -> Self {
-        Self { file, _closed_last: None }
+        Self { file, is_harmless: false, _closed_last: None }
     }
 }
 
@@ -159,7 +165,7 @@ impl AsFd for Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        if !self.file.file.is_inherited() {
+        if !self.is_harmless && !self.file.file.is_inherited() {
             self._closed_last = parked::let_go(&self.file);
         }
     }

@@ -105,19 +105,18 @@ impl File for OsFile {
             }
         }
         match &mut self.checksums {
-            Some(checksums) => checksums.after_read(buf, read, offset),
+            Some(checksums) => checksums.after_read(file, buf, read, offset),
             None => Ok(read),
         }
     }
 
     fn write_at(&mut self, buf: &[u8], offset: u64) -> Result<()> {
+        let file = self.handle.file();
         let buf = match &mut self.checksums {
-            Some(checksums) => checksums.before_write(buf, offset),
+            Some(checksums) => checksums.before_write(file, buf, offset)?,
             None => buf,
         };
-        let file = self.handle.file();
-        let end = offset + buf.len() as u64;
-        self.guard.pass(file, |size| size.max(end), || file.write_all_at(buf, offset).map_err(write_error))
+        write(file, &mut self.guard, buf, offset)
     }
 
     fn truncate(&mut self, size: u64) -> Result<()> {
@@ -154,14 +153,20 @@ impl File for OsFile {
 
     fn size(&mut self) -> Result<u64> {
         let metadata = self.handle.file().metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
-        Ok(if self.checksums.is_some() { PageChecksums::size(metadata.len()) } else { metadata.len() })
+        Ok(self.checksums.as_ref().map_or(metadata.len(), |checksums| checksums.size(metadata.len())))
     }
 
     fn lock(&mut self, level: LockLevel) -> Result<()> {
-        self.lock.raise(self.handle.as_fd(), level)
+        let before = self.lock.level();
+        self.lock.raise(self.handle.as_fd(), level)?;
+        if before <= LockLevel::Shared {
+            self.checksums.iter_mut().for_each(PageChecksums::lock_changed);
+        }
+        Ok(())
     }
 
     fn unlock(&mut self, level: LockLevel) -> Result<()> {
+        self.checksums.iter_mut().for_each(PageChecksums::lock_changed);
         self.lock.lower(self.handle.as_fd(), level)?;
         // Its transaction was not alone. The lock is let go all the same.
         if level == LockLevel::None && self.lock.is_lost() { Err(Code::IOERR_UNLOCK.into()) } else { Ok(()) }
@@ -204,23 +209,28 @@ impl File for OsFile {
             Control::ExternalReader => number(self.shm.as_ref().map_or(Ok(false), Shm::has_external_reader)?),
             Control::NullIo => self.let_go_of_content(),
             Control::FileStat => Ok(Reply::Text(self.describe())),
-            Control::Pragma { name, value } => Ok(self.pragma(name, value)),
+            Control::Pragma { name, value } => self.pragma(name, value),
+            Control::CheckpointStart => {
+                self.checksums.iter_mut().for_each(PageChecksums::checkpoint_begins);
+                Ok(Reply::NotFound)
+            }
+            // Before the sync of a transaction, also where that is left out.
+            Control::CheckpointDone | Control::Sync => self.finish_checksums(),
             // As where memory mapping was left out of SQLite: it is off, and cannot be turned on.
             Control::MmapSize(_) => Ok(Reply::Number(0)),
-            Control::SyncOmitted
-            | Control::Overwrite
-            | Control::Sync
-            | Control::CommitPhaseTwo
-            | Control::CheckpointStart
-            | Control::CheckpointDone
-            | Control::ChecksumFile => Ok(Reply::NotFound),
+            Control::SyncOmitted | Control::Overwrite | Control::CommitPhaseTwo | Control::ChecksumFile => {
+                Ok(Reply::NotFound)
+            }
         }
     }
 
     fn device_characteristics(&mut self) -> DeviceCharacteristics {
         // Part of a page cannot be verified.
         DeviceCharacteristics::default()
-            .with(DeviceCharacteristics::SUBPAGE_READ, self.checksums.is_none())
+            .with(
+                DeviceCharacteristics::SUBPAGE_READ,
+                !self.checksums.as_ref().is_some_and(PageChecksums::is_requested),
+            )
             .with(DeviceCharacteristics::POWERSAFE_OVERWRITE, self.powersafe_overwrite)
             .with(DeviceCharacteristics::BATCH_ATOMIC, self.has_batches)
     }
@@ -301,23 +311,34 @@ impl OsFile {
         Ok(Reply::Done)
     }
 
-    fn pragma(&mut self, name: &str, value: Option<&str>) -> Reply {
+    /// Everything of a transaction, or of a checkpoint, is written.
+    fn finish_checksums(&mut self) -> Result<Reply> {
+        let Some(checksums) = &mut self.checksums else { return Ok(Reply::NotFound) };
+        let (file, guard) = (self.handle.file(), &mut self.guard);
+        checksums.finish(file, |page, offset| write(file, guard, page, offset))?;
+        Ok(Reply::NotFound)
+    }
+
+    fn pragma(&mut self, name: &str, value: Option<&str>) -> Result<Reply> {
         if name.eq_ignore_ascii_case("ltx_lock") {
-            return Reply::Text(self.lock_mode.name().into());
+            return Ok(Reply::Text(self.lock_mode.name().into()));
         }
         if name.eq_ignore_ascii_case("ltx_file") {
-            return Reply::Text(self.file_id());
+            return Ok(Reply::Text(self.file_id()));
         }
         if name.eq_ignore_ascii_case("ltx_unwritten_since") {
             if let Some(stamp) = value {
                 self.guard.close(stamp);
             }
-            return Reply::Text(self.guard.stamp());
+            return Ok(Reply::Text(self.guard.stamp()));
         }
         if name.eq_ignore_ascii_case("ltx_shm") {
-            return Reply::Text(self.shm.as_ref().map_or("none", Shm::mode_name).into());
+            return Ok(Reply::Text(self.shm.as_ref().map_or("none", Shm::mode_name).into()));
         }
-        self.checksums.as_mut().map_or(Reply::NotFound, |checksums| checksums.pragma(name, value))
+        match &mut self.checksums {
+            Some(checksums) => checksums.pragma(self.handle.file(), name, value),
+            None => Ok(Reply::NotFound),
+        }
     }
 
     /// Which file is open here, whatever its path means by now.
@@ -339,6 +360,11 @@ impl OsFile {
             self.has_batches,
         )
     }
+}
+
+fn write(file: &StdFile, guard: &mut Guard, buf: &[u8], offset: u64) -> Result<()> {
+    let end = offset + buf.len() as u64;
+    guard.pass(file, |size| size.max(end), || file.write_all_at(buf, offset).map_err(write_error))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]

@@ -9,6 +9,7 @@
 //! * `lock` has the five lock levels, a state machine without a system call, and one file for each lock protocol.
 //! * `shm` has the shared memory of WAL mode: mapped and locked between processes, or on the heap of one.
 //! * [`fd_pool`] is the only code in the project that opens or closes a database or `-shm` file.
+//! * [`NamedFile`] reads a file that may be one of these.
 //! * [`Exclusive`] holds all locks of a database that is to be replaced.
 //! * [`LockFile`] keeps other processes away from what is no database.
 //! * [`probe`] finds out what a directory can do.
@@ -29,6 +30,7 @@ mod lock;
 mod lock_file;
 mod mmap;
 mod mode;
+mod named_file;
 mod path;
 mod per_process;
 mod platform;
@@ -41,13 +43,14 @@ mod vfs;
 pub use ::vfs::mode_in_another_group;
 /// The form of page checksums, which those need as well who handle pages.
 pub use ::vfs::page_checksum;
-pub use checksums::write_checksums;
+pub use checksums::{WriteChecksumsError, write_checksums};
 pub use choice::{LockMode, SyncMode};
 pub use exclusive::Exclusive;
 pub use fd_pool::{FileId, LockBytes, LockedBy, PooledFile};
 pub use guard::Stamp;
 pub use lock::break_lock;
 pub use lock_file::LockFile;
+pub use named_file::NamedFile;
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;
 pub use vfs::{OsVfs, register, register_all, take_refusal};

@@ -239,7 +239,7 @@ fn open_database(
         lock_mode,
         shm,
         has_batches,
-        checksums: choice.checksums.then(PageChecksums::new),
+        checksums: Some(PageChecksums::new(choice.checksums)),
         sync_mode: choice.sync,
         powersafe_overwrite: choice.powersafe_overwrite,
         ..file

@@ -5,6 +5,7 @@
 use std::error::Error as StdError;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -137,6 +138,31 @@ impl IntoPython for wal::Error {
             _ => FormatError::new_err(text),
         }
     }
+}
+
+impl IntoPython for osvfs::WriteChecksumsError {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        use osvfs::WriteChecksumsError as E;
+        match self {
+            E::InUse { path } => in_use(py, &path),
+            E::HasJournal { path } => {
+                let text =
+                    format!("{}: a transaction that was cut short has to be undone first", path.display());
+                DatabaseError::new_err(text)
+                    .with(py, "path", path.as_os_str())
+                    .hint(py, "open the database once and read from it, then call this again")
+            }
+            E::Io(error) => error.into_python(py),
+            _ => DatabaseError::new_err(message(&self)),
+        }
+    }
+}
+
+/// A database that nobody may have open is.
+pub(crate) fn in_use(py: Python<'_>, path: &Path) -> PyErr {
+    DatabaseBusyError::new_err(format!("{} is in use: a connection has it open", path.display()))
+        .with(py, "path", path.as_os_str())
+        .hint(py, "close the connections to the database, in this process and in others")
 }
 
 /// Gives an exception of ours another message and keeps its class and attributes; a foreign one stays as it is.

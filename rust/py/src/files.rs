@@ -1,14 +1,16 @@
 //! Whole LTX files: merge, apply, encode; and their names.
 
-use std::io::{BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 
 use ltx::{Checksum, CompactOptions, HeaderFlags, PageCount, PageSize, Pos, ReadAt, TxId};
+use osvfs::{Exclusive, PooledFile};
 use pyo3::prelude::*;
 
-use crate::errors::{NotReadyError, OrRaise, detached};
+use crate::errors::{IntoPython, NotReadyError, OrRaise, detached, in_use};
 use crate::header::{Header, Trailer};
-use crate::pyio::{BLOCK, PyWriter, Source, open, open_for_apply};
+use crate::pyio::{BLOCK, Database, PyWriter, Source};
 use crate::types;
 
 /// Merges LTX files into one.
@@ -36,16 +38,60 @@ pub(crate) fn compact(
 #[pyfunction]
 pub(crate) fn apply(py: Python<'_>, file: Source, database: PathBuf) -> PyResult<(u64, u64)> {
     let reader = file.reader().or_raise(py)?;
-    let work = || -> ltx::Result<Pos> {
+    let work = || -> Result<Pos, ApplyError> {
         let decoder = ltx::Decoder::new(reader)?;
         let header = *decoder.header();
-        let database = open_for_apply(&database, header.is_snapshot())?;
-        let trailer = ltx::apply(decoder, &database)?;
-        database.sync_all()?;
+        let real = resolve(&database, header.is_snapshot())?;
+        let file = PooledFile::open_for_writing(&real, header.is_snapshot())?;
+        let _held = lock(&real)?;
+        let trailer = ltx::apply(decoder, file.file())?;
+        file.file().sync_all()?;
         Ok(Pos { txid: header.max_txid, post_apply_checksum: trailer.post_apply_checksum })
     };
     let pos = detached(py, work)?;
     Ok((pos.txid.get(), pos.post_apply_checksum.get()))
+}
+
+/// Why a file was not applied.
+enum ApplyError {
+    Ltx(ltx::Error),
+    InUse(PathBuf),
+}
+
+impl<E: Into<ltx::Error>> From<E> for ApplyError {
+    fn from(error: E) -> Self {
+        Self::Ltx(error.into())
+    }
+}
+
+impl IntoPython for ApplyError {
+    fn into_python(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Ltx(error) => error.into_python(py),
+            Self::InUse(path) => in_use(py, &path),
+        }
+    }
+}
+
+/// The path without links. A new file has none; where it will be may.
+fn resolve(path: &Path, create: bool) -> io::Result<PathBuf> {
+    match (fs::canonicalize(path), path.parent(), path.file_name()) {
+        (Err(error), Some(dir), Some(name)) if create && error.kind() == io::ErrorKind::NotFound => {
+            let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+            fs::canonicalize(dir).map(|dir| dir.join(name))
+        }
+        (found, ..) => found,
+    }
+}
+
+/// Every lock of the database; none where the file system has no locks, and so nobody can have one.
+fn lock(path: &Path) -> Result<Option<Exclusive>, ApplyError> {
+    match Exclusive::try_lock(path) {
+        Ok(None) => Err(ApplyError::InUse(path.to_owned())),
+        Ok(held) => Ok(held),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error.into()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Writes a whole database file that is not in use as one snapshot.
@@ -59,7 +105,7 @@ pub(crate) fn encode_database(
     timestamp: &Bound<'_, PyAny>,
     checksums: bool,
 ) -> PyResult<Trailer> {
-    let database = open(&database).or_raise(py)?;
+    let database = detached(py, || Database::open(&database))?;
     let (page_size, commit) = shape(py, &database)?;
     let mut header = ltx::Header::new(page_size, commit, TxId::new(1), TxId::new(txid));
     header.timestamp = types::timestamp(timestamp)?;
@@ -76,7 +122,7 @@ pub(crate) fn encode_database(
 /// The checksum of a whole database file that is not in use.
 #[pyfunction]
 pub(crate) fn checksum_database(py: Python<'_>, database: PathBuf) -> PyResult<u64> {
-    let database = open(&database).or_raise(py)?;
+    let database = detached(py, || Database::open(&database))?;
     let (page_size, _) = shape(py, &database)?;
     detached(py, || ltx::checksum_database(&database, page_size)).map(Checksum::get)
 }

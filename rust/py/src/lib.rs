@@ -52,6 +52,8 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::index::{PageIndex, PageIndexElem, read_page_index};
     #[pymodule_export]
+    use crate::pyio::{FileReader, read_file};
+    #[pymodule_export]
     use crate::reader::ReaderSource;
     #[pymodule_export]
     use crate::restore::{chain_checksums, compact_level, restore, restore_plan, restore_points};

@@ -1,14 +1,17 @@
 //! Python file objects as Rust readers and writers, and the files that are opened by path.
 
-use std::fs::{File, OpenOptions};
+use std::fs;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ltx::ReadAt;
+use osvfs::{NamedFile, PooledFile};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
+
+use crate::errors::{OrRaise, detached};
 
 /// How much is asked for, or handed over, while attached to the interpreter once.
 pub(crate) const BLOCK: usize = 256 * 1024;
@@ -120,7 +123,7 @@ impl Source {
     /// A reader of it, from its start or from where the file object stands.
     pub(crate) fn reader(self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
-            Self::Path(path) => Box::new(BufReader::with_capacity(BLOCK, open(&path)?)),
+            Self::Path(path) => Box::new(BufReader::with_capacity(BLOCK, NamedFile::open(&path)?)),
             Self::File(file) => Box::new(PyReader::borrowing(file)),
         })
     }
@@ -134,14 +137,97 @@ impl Source {
     }
 }
 
-/// Opens an LTX file, or a database that its caller promises not to be in use.
-#[expect(clippy::disallowed_methods, reason = "no connection of this process has the file open, see ltx.py")]
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    File::open(path)
+/// Opens an LTX file by the path that a caller gave, which may be that of a live database of this process.
+pub(crate) fn open(path: &Path) -> io::Result<Named> {
+    NamedFile::open(path).map(Named)
 }
 
-/// Opens a database that is not in use for writing, or makes it.
-#[expect(clippy::disallowed_methods, reason = "no connection of this process has the file open, see ltx.py")]
-pub(crate) fn open_for_apply(path: &Path, create: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(create).open(path)
+/// What a caller named.
+pub(crate) struct Named(NamedFile);
+
+impl ReadAt for Named {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+}
+
+/// The whole content of a file.
+#[pyfunction]
+pub(crate) fn read_file<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyBytes>> {
+    let read = || {
+        let mut content = Vec::new();
+        NamedFile::open(&path)?.read_to_end(&mut content)?;
+        Ok::<_, io::Error>(content)
+    };
+    let content = detached(py, read).map_err(|error| name_file(py, error, &path))?;
+    Ok(PyBytes::new(py, &content))
+}
+
+/// Says which file an `OSError` is about, as Python's own `open` does.
+fn name_file(py: Python<'_>, error: PyErr, path: &Path) -> PyErr {
+    match error.value(py).setattr("filename", path.as_os_str()) {
+        Ok(()) => error,
+        Err(failure) => failure,
+    }
+}
+
+/// A binary file object over a file that a caller named, to be read from start to end.
+#[pyclass(module = "ltxcore._ltxcore")]
+pub(crate) struct FileReader {
+    file: Option<NamedFile>,
+}
+
+#[pymethods]
+impl FileReader {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let file = detached(py, || NamedFile::open(&path)).map_err(|error| name_file(py, error, &path))?;
+        Ok(Self { file: Some(file) })
+    }
+
+    /// Length in bytes.
+    #[getter]
+    fn size(&self, py: Python<'_>) -> PyResult<u64> {
+        self.file.as_ref().map_or(Ok(0), NamedFile::size).or_raise(py)
+    }
+
+    /// Up to `size` bytes from where the last ones ended, or all that are left; none at the end.
+    #[pyo3(signature = (size=-1, /), text_signature = "($self, size=-1, /)")]
+    fn read<'py>(&mut self, py: Python<'py>, size: i64) -> PyResult<Bound<'py, PyBytes>> {
+        let Some(file) = &mut self.file else { return Ok(PyBytes::new(py, &[])) };
+        let read = || {
+            let mut content = Vec::new();
+            file.take(u64::try_from(size).unwrap_or(u64::MAX)).read_to_end(&mut content)?;
+            Ok::<_, io::Error>(content)
+        };
+        Ok(PyBytes::new(py, &detached(py, read)?))
+    }
+
+    /// Lets the file go.
+    fn close(&mut self) {
+        self.file = None;
+    }
+}
+
+/// A database that is read as a file.
+pub(crate) struct Database(PooledFile);
+
+impl Database {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        PooledFile::open(&fs::canonicalize(path)?).map(Self)
+    }
+}
+
+impl ReadAt for Database {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.size()
+    }
 }

@@ -114,7 +114,7 @@ pub(crate) fn probe_directory(py: Python<'_>, directory: PathBuf) -> PyResult<Pr
     Ok((lock_modes, has_shared_memory, has_batches, file_system, warning))
 }
 
-/// Writes the checksum of every page of a database that nobody has open.
+/// Writes the checksum of each page that has a wrong one, in a database that nobody has open.
 #[pyfunction]
 pub(crate) fn write_checksums(py: Python<'_>, database: PathBuf) -> PyResult<u64> {
     detached(py, || osvfs::write_checksums(&database))

@@ -82,6 +82,17 @@ impl Code {
         Self(self.0 & 0xff)
     }
 
+    /// For the log: what a code may mean that does not say so itself, and what to do.
+    pub(crate) const fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::IOERR_DATA => Some(
+                "a page does not have the checksum of its content; it is damaged, or a connection over another vfs wrote it; \
+                 in the second case ltxcore.vfs.write_checksums mends it, after which PRAGMA integrity_check should be run",
+            ),
+            _ => None,
+        }
+    }
+
     /// Whether SQLite expects this answer in the course of ordinary work, so that it is no news for a log.
     pub(crate) fn is_routine(self) -> bool {
         let routine = [Self::IOERR_SHORT_READ, Self::IOERR_DELETE_NOENT, Self::READONLY_CANTINIT];

@@ -212,6 +212,9 @@ const fn room(operation: c_int) -> Room {
 pub(crate) unsafe fn write_reply(api: &SqliteApi, operation: c_int, arg: *mut c_void, reply: Reply) -> c_int {
     let wrote = match (reply, room(operation)) {
         (Reply::NotFound, _) => return Code::NOTFOUND.0,
+        // A PRAGMA that is done answers a row whose column has the answer for a name, which hosts do not expect to be null.
+        // SAFETY: the argument has room for a pointer, by the caller's promise.
+        (Reply::Done, Room::Pragma) => unsafe { write_text(api, arg, "") },
         (Reply::Done, _) => true,
         // SAFETY: by the caller's promise, an `int` is there.
         (Reply::Number(number), Room::Int) => unsafe {

@@ -71,8 +71,9 @@ impl<V: Vfs> Registered<V> {
             LAST_ERRNO.set(error.errno);
         }
         if !error.code.is_routine() {
-            self.api
-                .log(error.code, &format!("{}: {operation}({what}): {error}", self.name.to_string_lossy()));
+            let advice = error.code.advice().map_or_else(String::new, |advice| format!(": {advice}"));
+            let name = self.name.to_string_lossy();
+            self.api.log(error.code, &format!("{name}: {operation}({what}): {error}{advice}"));
         }
     }
 }

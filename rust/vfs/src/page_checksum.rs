@@ -22,6 +22,17 @@ pub fn has_checksums(header: &[u8]) -> bool {
     header.get(20).copied().map(usize::from) == Some(SIZE)
 }
 
+/// The page size that a header, 100 bytes or more, names; `None` if SQLite allows no such size.
+#[must_use]
+pub fn page_size(header: &[u8]) -> Option<usize> {
+    let size = match header.get(16..18)? {
+        // It has no room for 65536.
+        [0, 1] => 65536,
+        bytes => usize::from(bytes[0]) << 8 | usize::from(bytes[1]),
+    };
+    (size.is_power_of_two() && size >= SMALLEST_PAGE).then_some(size)
+}
+
 /// Whether these bytes can be a whole page.
 #[must_use]
 pub fn is_page(buf: &[u8]) -> bool {
@@ -32,6 +43,19 @@ pub fn is_page(buf: &[u8]) -> bool {
 #[must_use]
 pub fn is_sound(page: &[u8]) -> bool {
     page.split_last_chunk::<SIZE>().is_some_and(|(content, checksum)| *checksum == checksum_of(content))
+}
+
+/// Whether a page has zeros where its checksum would be: it makes no claim.
+#[must_use]
+pub fn is_absent(page: &[u8]) -> bool {
+    page.split_last_chunk::<SIZE>().is_some_and(|(_, checksum)| *checksum == [0; SIZE])
+}
+
+/// Takes the checksum of a page away.
+pub fn remove(page: &mut [u8]) {
+    if let Some((_, checksum)) = page.split_last_chunk_mut::<SIZE>() {
+        *checksum = [0; SIZE];
+    }
 }
 
 /// Gives a page the checksum of its content, as it has in the database file. A page of the WAL has none.

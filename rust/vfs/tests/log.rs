@@ -145,3 +145,21 @@ fn what_happens_every_day_is_no_news() {
         ]
     );
 }
+
+#[test]
+fn a_wrong_checksum_is_explained() {
+    let (mock, vfs) = set_up(c"checksums");
+    let name = Name::new(b"app.db");
+    let mut file = vfs.must_open(&name, MAIN);
+    mock.set_hook(|operation, _| match operation {
+        "write" => Err(Code::IOERR_DATA.into()),
+        _ => Ok(()),
+    });
+    file.write(b"x", 0);
+    let lines = lines("checksums: ");
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].1.contains("another vfs wrote it") && lines[0].1.contains("write_checksums"),
+        "{lines:?}"
+    );
+}

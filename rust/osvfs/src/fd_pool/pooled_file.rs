@@ -1,6 +1,6 @@
 //! A live file for whoever is not a connection to it.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -25,6 +25,33 @@ impl PooledFile {
             opened => opened,
         }
         .map(Self)
+    }
+
+    /// Opens the file that `path` names now for reading alone.
+    ///
+    /// # Errors
+    /// What `stat` or `open` answers.
+    pub fn open_read_only(path: &Path) -> io::Result<Self> {
+        Descriptor::open(path, OpenHow::READ).map(Self)
+    }
+
+    /// Opens the file that `path` names now for writing, and makes one if there is none and `create` says so.
+    ///
+    /// # Errors
+    /// What `stat` or `open` answers.
+    pub fn open_for_writing(path: &Path, create: bool) -> io::Result<Self> {
+        Descriptor::open(path, OpenHow { create, ..OpenHow::WRITE }).map(Self)
+    }
+
+    /// The file, to be read or written; its owner must not lock it.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.0.file()
+    }
+
+    /// Closes the file whoever else has it open: for one that no SQLite locks.
+    pub fn close(self) {
+        self.0.close();
     }
 
     /// Device and inode of this file.

@@ -1,0 +1,118 @@
+//! Mending checksums: what connections over other file layers leave behind.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use vfs::page_checksum::{is_sound, seal};
+
+use super::Form;
+use crate::exclusive::Exclusive;
+use crate::fd_pool::{Descriptor, OpenHow};
+
+/// What a rollback journal begins with that has to be played back (SQLite, "Database File Format", section 3).
+const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
+/// Why checksums were not written. Nothing was changed, unless it is [`WriteChecksumsError::Io`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WriteChecksumsError {
+    /// A connection uses the database, in this process or in another one.
+    InUse {
+        /// The database file, without links.
+        path: PathBuf,
+    },
+    /// A transaction that was cut short has to be undone first, by whoever opens the database next.
+    HasJournal {
+        /// The database file, without links.
+        path: PathBuf,
+    },
+    /// The file cannot be opened, read or written.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for WriteChecksumsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InUse { path } => write!(f, "{} is in use: a connection has it open", path.display()),
+            Self::HasJournal { path } => {
+                write!(f, "{}: a transaction that was cut short has to be undone first", path.display())
+            }
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WriteChecksumsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for WriteChecksumsError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Gives each page of the database file at `database` that has a wrong checksum the one of its content, and syncs the file. The
+/// content is trusted: whether it makes sense is for `PRAGMA integrity_check` to say. Pages that are in the WAL alone get their
+/// checksum when they are moved into the file.
+///
+/// Every lock of the database is held meanwhile, where the system has locks of open files.
+///
+/// Returns the number of pages that were changed; 0 if the database has no page checksums.
+///
+/// # Errors
+/// [`WriteChecksumsError`].
+pub fn write_checksums(database: &Path) -> Result<u64, WriteChecksumsError> {
+    let real = fs::canonicalize(database)?;
+    let Some(_held) = Exclusive::try_lock(&real)? else {
+        return Err(WriteChecksumsError::InUse { path: real });
+    };
+    if has_hot_journal(&real)? {
+        return Err(WriteChecksumsError::HasJournal { path: real });
+    }
+    let descriptor = Descriptor::open(&real, OpenHow::WRITE)?;
+    Ok(mend(descriptor.file())?)
+}
+
+fn mend(file: &File) -> io::Result<u64> {
+    let Some(form) = Form::read(file)?.filter(|form| form.has_checksums) else { return Ok(0) };
+    let pages = file.metadata()?.len() / form.page_size as u64;
+    let (mut page, mut mended) = (vec![0; form.page_size], 0);
+    for offset in (0..pages).map(|index| index * form.page_size as u64) {
+        file.read_exact_at(&mut page, offset)?;
+        if !is_sound(&page) {
+            seal(&mut page);
+            file.write_all_at(&page, offset)?;
+            mended += 1;
+        }
+    }
+    if mended > 0 {
+        file.sync_all()?;
+    }
+    Ok(mended)
+}
+
+/// Whether a transaction was cut short. What the header says may not be true of each page then.
+fn has_hot_journal(database: &Path) -> io::Result<bool> {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-journal");
+    // No lock lives on a journal.
+    let mut options = fs::OpenOptions::new();
+    match crate::fd_pool::open_above_stderr(options.read(true), &PathBuf::from(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        opened => {
+            let mut magic = [0; 8];
+            match opened?.read_exact_at(&mut magic, 0) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+                read => read.map(|()| magic == JOURNAL_MAGIC),
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+"""Page checksums beside connections that know nothing of them."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import ltxcore
+from ltxcore import OSVFS, vfs
+from ltxcore.blob_store import BlobStore, Options
+from ltxcore.errors import DatabaseBusyError
+
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT 1 FROM t").fetchone()
+print("ready", flush=True)
+input()
+connection.close()
+"""
+
+Use = Callable[[Path, sqlite3.Connection], None]
+
+
+def write(connection: sqlite3.Connection, times: int) -> None:
+    connection.execute("PRAGMA synchronous = off")
+    for n in range(times):
+        connection.execute("INSERT INTO t VALUES (NULL, randomblob(300))")
+        connection.execute("UPDATE t SET b = randomblob(300) WHERE a = ?", (n // 2 + 1,))
+
+
+def make(path: Path, mode: str = "wal") -> sqlite3.Connection:
+    connection = OSVFS().register().connect(path, checksums=True, isolation_level=None)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+    return connection
+
+
+def check(path: Path) -> None:
+    with closing(OSVFS().register().connect(path, checksums=True)) as connection:
+        assert connection.execute("PRAGMA checksum_verification").fetchone() == ("1",)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def beside_db(path: Path, connection: sqlite3.Connection) -> None:
+    with ltxcore.DB(path, replica=path.parent / "replica", min_checkpoint_page_n=50) as db:
+        write(connection, 500)
+        db.checkpoint("FULL")
+        db.wait(timeout=30)
+    connection.close()
+    ltxcore.restore(path.parent / "replica", path.parent / "restored.db", integrity_check="full")
+    check(path.parent / "restored.db")
+
+
+def beside_plain(path: Path, connection: sqlite3.Connection) -> None:
+    write(connection, 50)
+    with closing(OSVFS().connect(path, isolation_level=None)) as other:
+        write(other, 50)
+        assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    connection.close()
+
+
+def beside_stock_reader(path: Path, connection: sqlite3.Connection) -> None:
+    write(connection, 50)
+    command = [sys.executable, "-c", READER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        connection.close()
+        child.communicate(b"\n", timeout=60)
+
+
+def beside_stock_checkpoint(path: Path, connection: sqlite3.Connection) -> None:
+    write(connection, 50)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    connection.close()
+
+
+@pytest.mark.parametrize("use", [beside_db, beside_plain, beside_stock_reader, beside_stock_checkpoint])
+def test_a_checkpoint_by_others_does_no_harm(tmp_path: Path, use: Use) -> None:
+    path = tmp_path / "app.db"
+    use(path, make(path))
+    check(path)
+    assert vfs.write_checksums(path) >= 0
+    check(path)
+
+
+def test_what_a_stock_connection_wrote_is_found_said_and_mended(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    make(path).close()
+    with closing(OSVFS().connect(path, isolation_level=None)) as plain:
+        write(plain, 3)
+    with closing(sqlite3.connect(path, isolation_level=None)) as stock:
+        write(stock, 50)
+        with pytest.raises(DatabaseBusyError, match="in use"):
+            vfs.write_checksums(path)
+    with closing(OSVFS().connect(path, checksums=True)) as connection:
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.execute("SELECT sum(length(b)) FROM t").fetchone()
+        assert caught.value.sqlite_errorname == "SQLITE_IOERR_DATA"
+        assert int(connection.execute("PRAGMA ltx_unsound_page").fetchone()[0]) > 0
+    assert vfs.write_checksums(path) > 0
+    assert vfs.write_checksums(path) == 0
+    check(path)
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+@pytest.mark.parametrize("size", [512, 4096, 65536])
+def test_a_new_database_takes_its_settings(tmp_path: Path, size: int, mode: str) -> None:
+    """Setting the page size was a MemoryError, and auto_vacuum stayed off."""
+    path = tmp_path / "app.db"
+    with closing(OSVFS().register().connect(path, checksums=True, isolation_level=None)) as connection:
+        for setting in (f"page_size = {size}", "auto_vacuum = INCREMENTAL", f"journal_mode = {mode}"):
+            connection.execute(f"PRAGMA {setting}").fetchall()
+        assert int(connection.execute("PRAGMA page_size").fetchone()[0]) == size
+        connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+        write(connection, 20)
+        assert connection.execute("PRAGMA page_size").fetchone() == (size,)
+        assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+        connection.execute("PRAGMA page_size = 8192").fetchall()
+        connection.execute("VACUUM")
+    check(path)
+    assert vfs.write_checksums(path) == 0
+
+
+@pytest.mark.parametrize("size", [1024, 65536])
+def test_a_large_backup_into_a_new_database_keeps_its_content(tmp_path: Path, size: int) -> None:
+    """Pages that did not fit into the cache got checksums before it was known that the backup has no room for them."""
+    with closing(sqlite3.connect(tmp_path / "source.db", isolation_level=None)) as source:
+        source.execute(f"PRAGMA page_size = {size}")
+        source.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+        source.execute("CREATE INDEX i ON t (b)")
+        write(source, 300)
+        expected = source.execute("SELECT * FROM t").fetchall()
+        assert len(expected) == 300
+        with closing(OSVFS().register().connect(tmp_path / "copy.db", checksums=True)) as copy:
+            copy.execute("PRAGMA cache_size = 5")
+            source.backup(copy, pages=7)
+            assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert copy.execute("SELECT * FROM t").fetchall() == expected
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert copy.execute("SELECT * FROM t").fetchall() == expected
+
+
+def test_a_blob_store_over_our_file_layer_keeps_the_checksums(tmp_path: Path) -> None:
+    apsw = pytest.importorskip("apsw", reason="only apsw can reserve bytes in a database that exists")
+    path = tmp_path / "blobs.db"
+    BlobStore(path).close()
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.reserve_bytes(reserve=8)
+        connection.execute("VACUUM")
+    OSVFS().register()
+    vfs.write_checksums(path)
+    with BlobStore(path, options=Options(vfs="ltx-os")) as store:
+        for n in range(200):
+            store.put(str(n), bytes([n]) * 5000)
+        for n in range(0, 200, 3):
+            store.delete(str(n))
+    assert vfs.write_checksums(path) == 0
+    check(path)
