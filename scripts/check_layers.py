@@ -71,6 +71,7 @@ PARTS = {
     "_reader": "vfs",
     "_reconcile": "db",
     "_running": "db",
+    "_shared_connection": "vfs",
     "_snapshot": "db",
     "_soundness": "db",
     "_sqlite": "vfs",

@@ -824,8 +824,12 @@ class FileReader:
     def close(self) -> None:
         """Let the file go."""
 
-def begin_shutdown() -> None:
-    """Say that the interpreter is on its way out: from here on no callback of SQLite's calls into Python."""
+def begin_shutdown(timeout: float) -> None:
+    """Say that the interpreter is on its way out. From here on nothing calls into Python but in this thread.
+
+    Args:
+        timeout: how long to wait for calls of other threads that are under way, in seconds.
+    """
 
 class _Positional(Protocol):
     @property
@@ -834,16 +838,34 @@ class _Positional(Protocol):
 
 @final
 class ReaderSource:
-    """A database for the reader VFS, under a name, until it is closed. Connections keep what they have opened."""
+    """A database for the reader VFS, until it is closed or gone. Connections keep what they have opened."""
 
     def __new__(
-        cls, name: str, content: bytes | os.PathLike[str] | _Positional, is_ltx: bool
+        cls, content: bytes | os.PathLike[str] | _Positional, is_ltx: bool
     ) -> ReaderSource:
-        """Put a database under ``name``: its bytes, or an LTX snapshot of it, which is verified as a whole.
+        """Put a database there: its bytes, or an LTX snapshot of it, which is verified as a whole.
 
         Raises:
             FormatError: the snapshot is damaged, or holds only some of the pages.
             OSError: it cannot be read.
+        """
+
+    @property
+    def name(self) -> str:
+        """The name by which a connection finds it. No other one of this process has had it."""
+
+    @property
+    def needs_interpreter(self) -> bool:
+        """Whether reading it calls Python."""
+
+    def copy(self, directory: str | os.PathLike[str], /) -> ReaderSource:
+        """Another source that is a copy of this one, in a file without a name. Reading that does not call Python.
+
+        Args:
+            directory: where there is room for the file.
+
+        Raises:
+            OSError: it cannot be written, or the source ends before its size.
         """
 
     def take_error(self) -> BaseException | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import sqlite3
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from ltxcore import _ltxcore
+from ltxcore._shared_connection import SharedConnection
 from ltxcore._sqlite import Driver, locate
 from ltxcore.ltx import MAGIC
 
@@ -20,19 +21,21 @@ if TYPE_CHECKING:
 #: What connections ask for.
 NAME = "ltx-reader"
 
-_numbers = itertools.count(1)
-
 
 class ReaderVFS:
     """A database in memory, in an archive, or in an LTX snapshot, for reading.
 
     It may be used by any number of connections in any thread. Nobody can write, so nothing is locked. If the database was
-    in WAL mode, what was in its WAL is not seen.
+    in WAL mode, what was in its WAL is not seen. The source is kept until this object and all connections to it are gone.
+
+    A connection can attach ordinary databases, and ``VACUUM INTO`` writes one. It cannot commit to several of them at once if
+    they have a rollback journal: attach the reader to one of them instead.
 
     Args:
         source: the bytes of a database or of an LTX snapshot; a binary file object that can seek, of either; or the path
             of an LTX snapshot. A snapshot is verified as a whole before anything of it is read. The path of an ordinary
-            database is refused: open that with ``sqlite3``.
+            database is refused: open that with ``sqlite3``. The size that a source has now is the size of the database: if it
+            ends earlier later on, reading fails.
         module: the module whose connections will read it: ``sqlite3`` if not given, ``pysqlite3``, ``apsw``.
 
     Raises:
@@ -51,30 +54,65 @@ class ReaderVFS:
         handle, _ = locate(self._driver)
         handle.register_reader_vfs(NAME)
         content, is_ltx = _content(source)
-        self._path = f"/{next(_numbers)}"
-        self._source = _ltxcore.ReaderSource(self._path, content, is_ltx)
+        self._source = _ltxcore.ReaderSource(content, is_ltx)
+        self._copy: _ltxcore.ReaderSource | None = None
+        self._copying = threading.Lock()
+        self._is_closed = False
 
     @property
     def uri(self) -> str:
-        """What to open it by, with ``uri=True``; also in ``ATTACH``."""
-        return f"file:{self._path}?vfs={NAME}&mode=ro&immutable=1"
+        """What to open it by, with ``uri=True``; also in ``ATTACH``. Keep this object until then.
+
+        If the source is a file object, threads must not share one connection that was opened so: they would deadlock.
+        :meth:`connect` knows a way.
+        """
+        return _uri(self._source)
 
     def connect(self, **kwargs: Any) -> sqlite3.Connection:  # noqa: ANN401 - whatever sqlite3.connect takes
         """Open it with the standard library's ``sqlite3``.
 
+        With ``check_same_thread=False``, threads may share the connection: its calls take turns, unless you give a ``factory``.
+        If the source is a file object, such a connection reads a copy, in a temporary file that is made once.
+
         Args:
             kwargs: what ``sqlite3.connect`` takes.
+
+        Raises:
+            sqlite3.OperationalError: it is closed.
+            OSError: the copy cannot be made. What the source raises comes out as it was.
         """
-        connection: sqlite3.Connection = sqlite3.connect(self.uri, uri=True, **kwargs)
+        source = self._source
+        if not kwargs.get("check_same_thread", True):
+            source = self._shareable()
+            kwargs.setdefault("factory", SharedConnection)
+        connection: sqlite3.Connection = sqlite3.connect(_uri(source), uri=True, **kwargs)
         return connection
+
+    def _shareable(self) -> _ltxcore.ReaderSource:
+        """What is read without the interpreter.
+
+        CPython holds the interpreter while it asks a connection for its error, or binds a parameter, and waits for the mutex of
+        the connection. Another thread has that mutex while it reads, so it must not need the interpreter.
+        """
+        with self._copying:
+            if self._copy is None:
+                if self._is_closed or not self._source.needs_interpreter:
+                    return self._source
+                self._copy = self._source.copy(tempfile.gettempdir())
+            return self._copy
 
     def take_error(self) -> BaseException | None:
         """The last exception that reading the source raised, once; SQLite itself only says "disk I/O error"."""
-        return self._source.take_error()
+        error = self._source.take_error()
+        return error if error is not None or self._copy is None else self._copy.take_error()
 
     def close(self) -> None:
         """Let no new connection find it. Those that have it open keep it."""
-        self._source.close()
+        with self._copying:
+            self._is_closed = True
+            self._source.close()
+            if self._copy is not None:
+                self._copy.close()
 
     def __enter__(self) -> Self:
         """The object itself."""
@@ -87,19 +125,31 @@ class ReaderVFS:
         self.close()
 
 
+def _uri(source: _ltxcore.ReaderSource) -> str:
+    # Not mode=ro, which would hold for what is attached as well.
+    return f"file:{source.name}?vfs={NAME}&immutable=1"
+
+
 class _Positional:
     """A file object, read at an offset by one thread at a time."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._turns = 0
         self.size = file.seek(0, io.SEEK_END)
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``offset`` on."""
         with self._lock:
-            self._file.seek(offset)
-            return self._file.read(size)
+            while True:
+                self._turns += 1
+                turn = self._turns
+                self._file.seek(offset)
+                content = self._file.read(size)
+                # A signal handler of this thread may have read meanwhile, and left the file elsewhere.
+                if turn == self._turns:
+                    return content
 
 
 def _content(

@@ -12,6 +12,8 @@ from ltxcore.errors import ForkedError
 
 #: How long all databases together may take to be closed at interpreter exit, in seconds.
 EXIT_TIMEOUT = 30.0
+#: How long calls into Python that daemon threads have begun may take to end after that, in seconds.
+CALLS_TIMEOUT = 5.0
 
 
 class Closable(Protocol):
@@ -72,7 +74,14 @@ def unregister(owner: Closable) -> None:
 
 def _close_all() -> None:
     _state.shutting_down = True
-    _ltxcore.begin_shutdown()
+    try:
+        _close_databases()
+    finally:
+        # Last: closing may upload through a replica client in Python.
+        _ltxcore.begin_shutdown(CALLS_TIMEOUT)
+
+
+def _close_databases() -> None:
     deadline = time.monotonic() + EXIT_TIMEOUT
     failures: list[Exception] = []
     for owner in list(_open):

@@ -15,6 +15,7 @@ use pyo3::types::{PyBytes, PyDict};
 use replica::{Error, FileInfo, FileKey, ForeignKind, ReplicaClient, Result};
 
 use crate::errors::detached;
+use crate::gil::{self, Raised};
 use crate::pyio::{BLOCK, PyReader};
 use crate::types;
 
@@ -71,10 +72,18 @@ impl<'a, 'py> FromPyObject<'a, 'py> for PyClient {
     }
 }
 
+/// Asks a client.
+fn ask<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
+    match gil::enter(work) {
+        Ok(answer) => answer.map_err(foreign),
+        Err(refused) => Err(Error::foreign(io::Error::from(refused), false)),
+    }
+}
+
 /// What a client raised, as an error that a restore hands on.
 fn foreign(error: PyErr) -> Error {
-    let kind = Python::attach(|py| foreign_kind(py, &error));
-    Error::Foreign { kind, source: error.into() }
+    let kind = gil::enter(|py| foreign_kind(py, &error)).unwrap_or(ForeignKind::Stop);
+    Error::Foreign { kind, source: Raised::new(error).into() }
 }
 
 /// Libraries for storage raise what they like when a connection breaks, so only what is surely something else is not worth
@@ -129,55 +138,51 @@ impl ReplicaClient for PyClient {
     }
 
     fn location(&self) -> String {
-        let named = Python::attach(|py| self.object.bind(py).repr().map(|name| name.to_string()));
+        let named = ask(|py| self.object.bind(py).repr().map(|name| name.to_string()));
         named.unwrap_or_else(|_| format!("{} replica", self.client_type))
     }
 
     fn init(&self) -> Result<()> {
-        Python::attach(|py| self.object.call_method0(py, intern!(py, "init")).map(drop)).map_err(foreign)
+        ask(|py| gil::call_method(self.object.bind(py), intern!(py, "init"), ()).map(drop))
     }
 
     fn ltx_files(&self, level: u8, seek: TxId, use_metadata: bool) -> Result<Vec<FileInfo>> {
-        let list = |py: Python<'_>| -> PyResult<Vec<FileInfo>> {
+        ask(|py| {
             let options = PyDict::new(py);
             options.set_item(intern!(py, "seek"), types::txid(py, seek)?)?;
             options.set_item(intern!(py, "use_metadata"), use_metadata)?;
-            let files =
-                self.object.bind(py).call_method(intern!(py, "ltx_files"), (level,), Some(&options))?;
+            let list = self.object.bind(py).getattr(intern!(py, "ltx_files"))?;
+            let files = gil::call(&list, (level,), Some(&options))?;
             files.try_iter()?.map(|file| file_info(&file?)).collect()
-        };
-        Python::attach(list).map_err(foreign)
+        })
     }
 
     fn open_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Box<dyn Read + Send>> {
-        let open = |py: Python<'_>| -> PyResult<Py<PyAny>> {
+        let file = ask(|py| {
             let range = range(py, offset, size)?;
-            let file = self.object.bind(py);
-            Ok(file.call_method(intern!(py, "open_ltx_file"), py_key(py, info)?, Some(&range))?.unbind())
-        };
-        let file = Python::attach(open).map_err(foreign)?;
+            let open = self.object.bind(py).getattr(intern!(py, "open_ltx_file"))?;
+            Ok(gil::call(&open, py_key(py, info)?, Some(&range))?.unbind())
+        })?;
         Ok(Box::new(PyReader::owning(file, |error| foreign(error).into_io())))
     }
 
     fn read_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Vec<u8>> {
-        let read = |py: Python<'_>| -> PyResult<Vec<u8>> {
+        ask(|py| {
             let range = range(py, offset, size)?;
-            let file = self.object.bind(py);
-            let bytes = file.call_method(intern!(py, "read_ltx_file"), py_key(py, info)?, Some(&range))?;
+            let read = self.object.bind(py).getattr(intern!(py, "read_ltx_file"))?;
+            let bytes = gil::call(&read, py_key(py, info)?, Some(&range))?;
             Ok(bytes.extract::<PyBackedBytes>()?.to_vec())
-        };
-        Python::attach(read).map_err(foreign)
+        })
     }
 
     fn write_ltx_file(&self, level: u8, min: TxId, max: TxId, data: &mut dyn Read) -> Result<FileInfo> {
         let spool = spool(data)?;
-        Python::attach(|py| {
+        ask(|py| {
             let arguments = (level, types::txid(py, min)?, types::txid(py, max)?, spool.bind(py));
-            let written = self.object.bind(py).call_method1(intern!(py, "write_ltx_file"), arguments)?;
-            spool.call_method0(py, intern!(py, "close"))?;
+            let written = gil::call_method(self.object.bind(py), intern!(py, "write_ltx_file"), arguments)?;
+            gil::call_method(spool.bind(py), intern!(py, "close"), ())?;
             file_info(&written)
         })
-        .map_err(foreign)
     }
 
     fn delete_ltx_files(&self, _files: &[FileInfo]) -> Result<()> {
@@ -197,13 +202,15 @@ fn unsupported(what: &str) -> Error {
 /// All of `data` in a temporary Python file that stands at its start. Nothing is attached while `data` is waited for:
 /// what it comes from may need the interpreter itself.
 fn spool(data: &mut dyn Read) -> Result<Py<PyAny>> {
-    let open = |py: Python<'_>| Ok(py.import("tempfile")?.call_method0("TemporaryFile")?.unbind());
-    let file: Py<PyAny> = Python::attach(open).map_err(foreign)?;
+    let file: Py<PyAny> = ask(|py| {
+        let tempfile = py.import("tempfile")?;
+        Ok(gil::call_method(&tempfile, intern!(py, "TemporaryFile"), ())?.unbind())
+    })?;
     match fill(&file, data) {
         Ok(()) => Ok(file),
         Err(error) => {
             // The first error is the one to report; what is closed here holds nothing that anybody needs.
-            let _ = Python::attach(|py| file.call_method0(py, intern!(py, "close")).map(drop));
+            let _ = ask(|py| gil::call_method(file.bind(py), intern!(py, "close"), ()).map(drop));
             Err(error)
         }
     }
@@ -216,12 +223,11 @@ fn fill(file: &Py<PyAny>, data: &mut dyn Read) -> Result<()> {
             .read(&mut block)
             .map_err(|error| Error::from_io(replica::Place::client("temporary file"), error))?;
         let Some(bytes) = block.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
-        Python::attach(|py| {
-            file.call_method1(py, intern!(py, "write"), (PyBytes::new(py, bytes),)).map(drop)
-        })
-        .map_err(foreign)?;
+        ask(|py| {
+            gil::call_method(file.bind(py), intern!(py, "write"), (PyBytes::new(py, bytes),)).map(drop)
+        })?;
     }
-    Python::attach(|py| file.call_method1(py, intern!(py, "seek"), (0,)).map(drop)).map_err(foreign)
+    ask(|py| gil::call_method(file.bind(py), intern!(py, "seek"), (0,)).map(drop))
 }
 
 /// LTX files in a directory.

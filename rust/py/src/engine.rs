@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::{OrRaise, detached};
+use crate::gil::detach;
 
 /// One live database. Every method lets go of the interpreter while it works.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
@@ -84,7 +85,7 @@ impl Database {
     }
 
     fn abandon(&self, py: Python<'_>) {
-        py.detach(|| self.engine.abandon());
+        detach(py, || self.engine.abandon());
     }
 
     fn sync(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
@@ -129,7 +130,7 @@ impl Database {
 
     #[getter]
     fn chain_wanted(&self, py: Python<'_>) -> Option<u64> {
-        py.detach(|| self.engine.chain_wanted()).map(TxId::get)
+        detach(py, || self.engine.chain_wanted()).map(TxId::get)
     }
 
     fn adopt(&self, py: Python<'_>, path: PathBuf, page_size: u32, txid: u64) -> PyResult<()> {
@@ -172,18 +173,18 @@ impl Database {
 
     #[getter]
     fn pos(&self, py: Python<'_>) -> (u64, u64) {
-        let pos = py.detach(|| self.engine.pos());
+        let pos = detach(py, || self.engine.pos());
         (pos.txid.get(), pos.post_apply_checksum.get())
     }
 
     #[getter]
     fn page_size(&self, py: Python<'_>) -> Option<u32> {
-        py.detach(|| self.engine.page_size()).map(ltx::PageSize::get)
+        detach(py, || self.engine.page_size()).map(ltx::PageSize::get)
     }
 
     #[getter]
     fn snapshot_wanted(&self, py: Python<'_>) -> Option<u64> {
-        py.detach(|| self.engine.snapshot_wanted()).map(TxId::get)
+        detach(py, || self.engine.snapshot_wanted()).map(TxId::get)
     }
 
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -10,6 +10,7 @@ use std::path::Path;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
+use crate::gil::{self, Raised};
 use crate::types;
 
 mod engine;
@@ -80,7 +81,7 @@ pub(crate) fn detached<T: Send, E: IntoPython + Send>(
     py: Python<'_>,
     work: impl FnOnce() -> Result<T, E> + Send,
 ) -> PyResult<T> {
-    match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
+    match gil::detach(py, || catch_unwind(AssertUnwindSafe(work))) {
         Ok(done) => done.or_raise(py),
         Err(payload) => {
             let text = payload.downcast_ref::<String>().map(String::as_str);
@@ -92,8 +93,8 @@ pub(crate) fn detached<T: Send, E: IntoPython + Send>(
 
 impl IntoPython for io::Error {
     fn into_python(self, py: Python<'_>) -> PyErr {
-        let error = match self.downcast::<PyErr>() {
-            Ok(raised) => return raised,
+        let error = match self.downcast::<Raised>() {
+            Ok(raised) => return raised.into_inner(),
             Err(error) => error,
         };
         match error.downcast::<::replica::Error>() {

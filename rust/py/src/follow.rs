@@ -8,6 +8,7 @@ use replica::FileInfo;
 
 use crate::client::{Client, Row, info};
 use crate::errors::{OrRaise, detached};
+use crate::gil::{self, Raised};
 
 /// New files, merged and verified.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
@@ -62,11 +63,14 @@ impl Followed {
     ) -> PyResult<Option<u32>> {
         let files: Vec<FileInfo> = files.into_iter().map(info).collect();
         let mut watch = |done: u32, total: u32| {
-            let look = |py: Python<'_>| {
+            let looked = gil::enter(|py| {
                 py.check_signals()?;
-                watch.call1(py, (done, total)).map(drop)
-            };
-            Python::attach(look).map_err(|error| replica::Error::foreign(error, false))
+                gil::call(watch.bind(py), (done, total), None).map(drop)
+            });
+            match looked {
+                Ok(looked) => looked.map_err(|error| replica::Error::foreign(Raised::new(error), false)),
+                Err(gil::Refused) => Err(replica::Error::Cancelled),
+            }
         };
         let step = step.map(|step| &step.0);
         let found = detached(py, || self.0.first_difference(client.as_dyn(), &files, step, &mut watch))?;

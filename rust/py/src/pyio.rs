@@ -12,6 +12,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::errors::{OrRaise, detached};
+use crate::gil::{self, Raised};
 
 /// How much is asked for, or handed over, while attached to the interpreter once.
 pub(crate) const BLOCK: usize = 256 * 1024;
@@ -29,7 +30,8 @@ pub(crate) struct PyReader {
 impl PyReader {
     /// A reader of a file object that stays its caller's.
     pub(crate) fn borrowing(file: Py<PyAny>) -> Self {
-        Self { file, block: Vec::new(), used: 0, is_owned: false, wrap: io::Error::other }
+        let wrap = |error| io::Error::other(Raised::new(error));
+        Self { file, block: Vec::new(), used: 0, is_owned: false, wrap }
     }
 
     /// A reader that closes the file object in the end.
@@ -37,16 +39,17 @@ impl PyReader {
         Self { file, block: Vec::new(), used: 0, is_owned: true, wrap }
     }
 
-    fn refill(&mut self) -> PyResult<()> {
-        Python::attach(|py| {
-            let bytes: PyBackedBytes =
-                self.file.call_method1(py, intern!(py, "read"), (BLOCK,))?.extract(py)?;
+    fn refill(&mut self) -> io::Result<()> {
+        let read = |py: Python<'_>| -> PyResult<()> {
+            let read = gil::call_method(self.file.bind(py), intern!(py, "read"), (BLOCK,))?;
+            let bytes: PyBackedBytes = read.extract()?;
             // Copied here, so that nothing of Python's is left to be freed by a detached thread.
             self.block.clear();
             self.block.extend_from_slice(&bytes);
             self.used = 0;
             Ok(())
-        })
+        };
+        gil::enter(read)?.map_err(self.wrap)
     }
 }
 
@@ -54,11 +57,13 @@ impl Drop for PyReader {
     fn drop(&mut self) {
         if self.is_owned {
             // Failing to close says nothing about the bytes that were read.
-            Python::attach(|py| {
-                if let Err(error) = self.file.call_method0(py, intern!(py, "close")) {
+            let close = |py: Python<'_>| {
+                if let Err(error) = gil::call_method(self.file.bind(py), intern!(py, "close"), ()) {
                     error.write_unraisable(py, Some(self.file.bind(py)));
                 }
-            });
+            };
+            // Refused at exit, where the operating system closes it.
+            let _ = gil::enter(close);
         }
     }
 }
@@ -66,7 +71,7 @@ impl Drop for PyReader {
 impl Read for PyReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.used == self.block.len() {
-            self.refill().map_err(self.wrap)?;
+            self.refill()?;
         }
         let n = self.block.get(self.used..).unwrap_or_default().read(buf)?;
         self.used += n;
@@ -79,12 +84,12 @@ pub(crate) struct PyWriter(pub(crate) Py<PyAny>);
 
 impl Write for PyWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = Python::attach(|py| {
-            let written = self.0.call_method1(py, intern!(py, "write"), (PyBytes::new(py, buf),))?;
+        let written = gil::enter_io(|py| {
+            let written = gil::call_method(self.0.bind(py), intern!(py, "write"), (PyBytes::new(py, buf),))?;
             // Raw files may take less than they were given, and say so; others may say nothing.
-            written.extract::<Option<usize>>(py)
-        });
-        Ok(written.map_err(io::Error::other)?.unwrap_or(buf.len()).min(buf.len()))
+            written.extract::<Option<usize>>()
+        })?;
+        Ok(written.unwrap_or(buf.len()).min(buf.len()))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -97,18 +102,17 @@ pub(crate) struct PySeeker(Py<PyAny>);
 
 impl ReadAt for PySeeker {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let read = Python::attach(|py| -> PyResult<usize> {
-            self.0.call_method1(py, intern!(py, "seek"), (offset,))?;
-            let read = self.0.call_method1(py, intern!(py, "read"), (buf.len(),))?;
-            let bytes: PyBackedBytes = read.extract(py)?;
+        gil::enter_io(|py| {
+            let file = self.0.bind(py);
+            gil::call_method(file, intern!(py, "seek"), (offset,))?;
+            let read = gil::call_method(file, intern!(py, "read"), (buf.len(),))?;
+            let bytes: PyBackedBytes = read.extract()?;
             Ok((&*bytes).read(buf)?)
-        });
-        read.map_err(io::Error::other)
+        })
     }
 
     fn len(&self) -> io::Result<u64> {
-        let end = Python::attach(|py| self.0.call_method1(py, intern!(py, "seek"), (0, 2))?.extract(py));
-        end.map_err(io::Error::other)
+        gil::enter_io(|py| gil::call_method(self.0.bind(py), intern!(py, "seek"), (0, 2))?.extract())
     }
 }
 

@@ -1,17 +1,20 @@
 //! Databases that are not files, for the reader VFS: bytes, Python file objects, LTX snapshots.
 
+use std::ffi::{c_int, c_void};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ltx::{ReadAt, SnapshotView};
+use pyo3::exceptions::PyException;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use replica::{Readable, ReaderVfs, Shelf};
 
 use crate::errors::{IntoPython, OrRaise, detached};
-use crate::gil::attach_or_fail;
+use crate::gil::{self, Owned};
 use crate::pyio;
 
 /// What stands on the one shelf of this process, whichever library reads it.
@@ -29,38 +32,56 @@ pub(crate) enum Content {
     Positional(Py<PyAny>),
 }
 
-/// A database on the shelf.
+type Reading = Box<dyn ReadAt + Send + Sync>;
+
+/// A database on the shelf, until this object is gone.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
 pub(crate) struct ReaderSource {
     name: String,
     shared: Arc<Shared>,
+    needs_interpreter: bool,
 }
 
 struct Shared {
-    content: Box<dyn ReadAt + Send + Sync>,
+    content: Reading,
     last_error: Mutex<Option<io::Error>>,
 }
 
 #[pymethods]
 impl ReaderSource {
     #[new]
-    fn new(py: Python<'_>, name: String, content: Content, is_ltx: bool) -> PyResult<Self> {
-        let content = content.open().or_raise(py)?;
+    fn new(py: Python<'_>, content: Content, is_ltx: bool) -> PyResult<Self> {
+        let needs_interpreter = matches!(content, Content::Positional(_));
+        let content = content.open(py)?;
         let content = if is_ltx {
-            detached(py, || SnapshotView::new(content))
-                .map(|view| Box::new(view) as Box<dyn ReadAt + Send + Sync>)?
+            detached(py, || SnapshotView::new(content)).map(|view| Box::new(view) as Reading)?
         } else {
             content
         };
-        let shared = Arc::new(Shared { content, last_error: Mutex::new(None) });
-        vfs().0.put(name.as_bytes(), Arc::clone(&shared) as Arc<dyn Readable>);
-        Ok(Self { name, shared })
+        Ok(Self::put(content, needs_interpreter))
+    }
+
+    /// The name by which a connection finds it.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether reading it takes the interpreter.
+    #[getter]
+    fn needs_interpreter(&self) -> bool {
+        self.needs_interpreter
+    }
+
+    /// Another source, of a copy in a file without a name.
+    fn copy(&self, py: Python<'_>, directory: PathBuf) -> PyResult<Self> {
+        let copy = detached(py, || replica::copy_database(&*self.shared, &directory))?;
+        Ok(Self::put(Box::new(copy), false))
     }
 
     /// The last error of reading, once.
     fn take_error(&self, py: Python<'_>) -> Option<PyErr> {
-        let error = self.shared.last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
-        error.map(|error| error.into_python(py))
+        self.shared.replace_error(None).map(|error| error.into_python(py))
     }
 
     /// Takes the database off the shelf; whether it was there.
@@ -73,18 +94,35 @@ impl ReaderSource {
     }
 }
 
+impl ReaderSource {
+    fn put(content: Reading, needs_interpreter: bool) -> Self {
+        let shared = Arc::new(Shared { content, last_error: Mutex::new(None) });
+        let name = vfs().0.put(&(Arc::clone(&shared) as Arc<dyn Readable>));
+        Self { name, shared, needs_interpreter }
+    }
+}
+
+impl Drop for ReaderSource {
+    fn drop(&mut self) {
+        vfs().0.take(self.name.as_bytes());
+    }
+}
+
 impl Content {
-    fn open(self) -> io::Result<Box<dyn ReadAt + Send + Sync>> {
+    fn open(self, py: Python<'_>) -> PyResult<Reading> {
         Ok(match self {
-            Self::Bytes(bytes) => Box::new(Bytes(bytes)),
-            Self::Path(path) => Box::new(pyio::open(&path)?),
-            Self::Positional(object) => Box::new(Positional(object)),
+            Self::Bytes(bytes) => Box::new(Bytes(Owned::new(bytes))),
+            Self::Path(path) => Box::new(pyio::open(&path).or_raise(py)?),
+            Self::Positional(object) => {
+                let size = object.getattr(py, intern!(py, "size"))?.extract(py)?;
+                Box::new(Positional { object: Owned::new(object), size })
+            }
         })
     }
 }
 
 /// Bytes that Python owns and nobody changes; reading them needs no interpreter.
-struct Bytes(PyBackedBytes);
+struct Bytes(Owned<PyBackedBytes>);
 
 impl ReadAt for Bytes {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -97,21 +135,72 @@ impl ReadAt for Bytes {
 }
 
 /// An object of Python's that reads at an offset.
-struct Positional(Py<PyAny>);
+struct Positional {
+    object: Owned<Py<PyAny>>,
+    /// In bytes, when it was handed over.
+    size: u64,
+}
+
+impl Positional {
+    fn read(&self, py: Python<'_>, buf: &mut [u8], offset: u64) -> PyResult<usize> {
+        let read = gil::call_method(self.object.bind(py), intern!(py, "read_at"), (offset, buf.len()))?;
+        let bytes: PyBackedBytes = read.extract()?;
+        let len = bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+}
 
 impl ReadAt for Positional {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        attach_or_fail(|py| {
-            let read = self.0.call_method1(py, intern!(py, "read_at"), (offset, buf.len()))?;
-            let bytes: PyBackedBytes = read.extract(py)?;
-            let len = bytes.len().min(buf.len());
-            buf[..len].copy_from_slice(&bytes[..len]);
-            Ok(len)
+        gil::enter_io(|py| {
+            let read = self.read(py, buf, offset);
+            if let Err(error) = &read
+                && !error.is_instance_of::<PyException>(py)
+            {
+                raise_when_back(py, error)?;
+            }
+            read
         })
     }
 
     fn len(&self) -> io::Result<u64> {
-        attach_or_fail(|py| self.0.getattr(py, intern!(py, "size"))?.extract(py))
+        Ok(self.size)
+    }
+}
+
+/// Has the main thread raise what is no failure, such as Ctrl-C, as soon as it is back in Python code: `sqlite3` makes an error of its
+/// own of whatever a callback raises. Other threads have no such means.
+fn raise_when_back(py: Python<'_>, error: &PyErr) -> PyResult<()> {
+    let threading = py.import("threading")?;
+    let here = threading.call_method0("current_thread")?;
+    if !here.is(threading.call_method0("main_thread")?) {
+        return Ok(());
+    }
+    let raised = error.clone_ref(py).into_value(py).into_ptr();
+    // SAFETY: attached; `raise` takes over the reference that it is called with.
+    if unsafe { ffi::Py_AddPendingCall(Some(raise), raised.cast()) } != 0 {
+        // SAFETY: attached; the queue is full and did not take it.
+        unsafe { ffi::Py_DECREF(raised) };
+    }
+    Ok(())
+}
+
+/// Called by Python in its main thread, between two of its instructions.
+extern "C" fn raise(raised: *mut c_void) -> c_int {
+    let raised: *mut ffi::PyObject = raised.cast();
+    // SAFETY: Python calls this attached, and once, with the reference to an exception that `raise_when_back` handed over.
+    unsafe {
+        ffi::PyErr_SetObject(ffi::Py_TYPE(raised).cast(), raised);
+        ffi::Py_DECREF(raised);
+    }
+    -1
+}
+
+impl Shared {
+    /// The error of before, to be dropped without the mutex: that may take the interpreter.
+    fn replace_error(&self, error: Option<io::Error>) -> Option<io::Error> {
+        std::mem::replace(&mut *self.last_error.lock().unwrap_or_else(PoisonError::into_inner), error)
     }
 }
 
@@ -127,6 +216,6 @@ impl ReadAt for Shared {
 
 impl Readable for Shared {
     fn failed(&self, error: io::Error) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        drop(self.replace_error(Some(error)));
     }
 }

@@ -13,6 +13,7 @@ use replica::{Progress, RestoreOptions, RestorePoint, Target};
 
 use crate::client::{Client, Row, row};
 use crate::errors::detached;
+use crate::gil;
 
 fn target(txid: Option<u64>, timestamp_ms: Option<i64>) -> PyResult<Target> {
     match (txid, timestamp_ms) {
@@ -160,39 +161,35 @@ impl Watcher {
             return;
         }
         let Progress { bytes_done, bytes_total, files_done, files_total } = progress;
-        let looked = Python::attach(|py| {
+        let looked = gil::enter(|py| {
             py.check_signals()?;
-            match &self.progress {
-                Some(callback) => {
-                    callback.call1(py, (bytes_done, bytes_total, files_done, files_total)).map(drop)
-                }
-                None => Ok(()),
-            }
+            let Some(callback) = &self.progress else { return Ok(()) };
+            gil::call(callback.bind(py), (bytes_done, bytes_total, files_done, files_total), None).map(drop)
         });
-        if let Err(error) = looked {
-            self.call_off(error);
+        match looked {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.call_off(error),
+            Err(gil::Refused) => self.cancel.store(true, Ordering::Relaxed),
         }
     }
 
     fn verify(&self, path: &Path) -> replica::Result<()> {
-        self.ask(self.verify.as_ref(), |py, verify| verify.call1(py, (path,)))
+        self.ask(self.verify.as_ref(), path)
     }
 
     fn prepare(&self, path: &Path) -> replica::Result<()> {
-        self.ask(self.prepare.as_ref(), |py, prepare| prepare.call1(py, (path,)))
+        self.ask(self.prepare.as_ref(), path)
     }
 
     /// Calls back, if there is anybody to call; an exception calls the restore off.
-    fn ask(
-        &self,
-        callback: Option<&Py<PyAny>>,
-        call: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<Py<PyAny>>,
-    ) -> replica::Result<()> {
+    fn ask(&self, callback: Option<&Py<PyAny>>, path: &Path) -> replica::Result<()> {
         let Some(callback) = callback else { return Ok(()) };
-        Python::attach(|py| call(py, callback).map(drop)).map_err(|error| {
-            self.call_off(error);
-            replica::Error::Cancelled
-        })
+        match gil::enter(|py| gil::call(callback.bind(py), (path,), None).map(drop)) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => self.call_off(error),
+            Err(gil::Refused) => {}
+        }
+        Err(replica::Error::Cancelled)
     }
 
     fn call_off(&self, error: PyErr) {

@@ -1,15 +1,18 @@
 //! A VFS for databases that are not files: bytes in memory, members of archives, snapshots. They are read and never written.
 //!
-//! What can be opened stands on a [`Shelf`] under a name, for as long as its owner leaves it there. A connection keeps what it has
-//! opened. Nobody writes, so there are no locks, and a database in WAL mode is shown as one with a rollback journal: its WAL, if it
-//! had one, is not here.
+//! What can be opened stands on a [`Shelf`] under a name, for as long as its owner keeps it. A connection keeps what it has opened.
+//! Nobody writes, so there are no locks, and a database in WAL mode is shown as one with a rollback journal: its WAL, if it
+//! had one, is not here. Every other file that such a connection uses is left to the library's own VFS: what it attaches, what
+//! `VACUUM INTO` writes, temporary files.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fs::File as TemporaryFile;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ltx::{ReadAt, WriteAt};
 use vfs::{
@@ -17,7 +20,7 @@ use vfs::{
     Result, SyncFlags, Vfs,
 };
 
-/// Something to read from, and what becomes of its errors, which SQLite cannot carry.
+/// Something to read from, and what becomes of its errors, which SQLite cannot carry. Its length never changes.
 pub trait Readable: ReadAt + Send + Sync {
     /// Called with every error, before SQLite is told that reading failed.
     fn failed(&self, error: io::Error);
@@ -27,28 +30,50 @@ pub trait Readable: ReadAt + Send + Sync {
 #[derive(Clone, Default)]
 pub struct Shelf(Arc<Mutex<Databases>>);
 
-type Databases = HashMap<Vec<u8>, Arc<dyn Readable>>;
+type Databases = HashMap<Vec<u8>, Weak<dyn Readable>>;
+
+/// No file has such a name: what is before it is not a directory.
+const PREFIX: &str = "/dev/null/ltx-reader/";
 
 impl Shelf {
-    /// Puts a database there; one of this name that was there before is only kept by those who have it open.
-    pub fn put(&self, name: &[u8], database: Arc<dyn Readable>) {
-        self.lock().insert(name.to_vec(), database);
+    /// Puts a database there, for as long as others keep it; by which name. None is given twice in a process.
+    #[must_use]
+    pub fn put(&self, database: &Arc<dyn Readable>) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let name = format!("{PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.lock().insert(name.clone().into_bytes(), Arc::downgrade(database));
+        name
     }
 
     /// Takes a database away; whether there was one.
-    #[must_use]
     pub fn take(&self, name: &[u8]) -> bool {
         self.lock().remove(name).is_some()
     }
 
-    fn get(&self, name: &Path) -> Option<Arc<dyn Readable>> {
-        self.lock().get(name.as_os_str().as_bytes()).cloned()
+    fn get(&self, name: &[u8]) -> Option<Arc<dyn Readable>> {
+        self.lock().get(name)?.upgrade()
     }
 
     fn lock(&self) -> MutexGuard<'_, Databases> {
         // The map is whole at any time.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Copies a database into a file without a name, made in `directory`.
+///
+/// # Errors
+/// `UnexpectedEof` if the database ends before its length; what reading it or writing the file reports.
+pub fn copy_database(database: &dyn Readable, directory: &Path) -> io::Result<TemporaryFile> {
+    let (size, copy) = (database.len()?, tempfile::tempfile_in(directory)?);
+    let mut block = vec![0; 256 * 1024];
+    let mut offset = 0;
+    while offset < size {
+        let n = read_within(database, &mut block, offset, size)?;
+        copy.write_all_at(&block[..n], offset)?;
+        offset += n as u64;
+    }
+    Ok(copy)
 }
 
 /// The VFS over a [`Shelf`].
@@ -58,19 +83,21 @@ pub struct ReaderVfs(pub Shelf);
 impl Vfs for ReaderVfs {
     type File = ReaderFile;
 
+    fn leaves(&self, name: Option<&Path>) -> bool {
+        !name.is_some_and(|name| name.as_os_str().as_bytes().starts_with(PREFIX.as_bytes()))
+    }
+
     fn open(&self, request: OpenRequest<'_>) -> Result<Opened<ReaderFile>> {
-        match request.name {
-            Some(name) if request.flags.kind() == FileKind::MainDb => {
-                let database = self.0.get(name.path()).ok_or(Error::from(Code::CANTOPEN))?;
-                Ok(Opened { file: ReaderFile::Database(database), flags: request.flags.read_only() })
+        let name = request.name.ok_or(Code::CANTOPEN)?.path().as_os_str().as_bytes();
+        match request.flags.kind() {
+            FileKind::MainDb => {
+                let database = self.0.get(name).ok_or(Code::CANTOPEN)?;
+                let size = database.len().map_err(|error| failed(&*database, Code::CANTOPEN, error))?;
+                Ok(Opened { file: ReaderFile { database, size }, flags: request.flags.read_only() })
             }
-            // What is sorted may not fit into memory.
-            None => {
-                let file = tempfile::tempfile().map_err(|error| Error::os(Code::CANTOPEN, &error))?;
-                Ok(Opened { file: ReaderFile::Temporary(file), flags: request.flags })
-            }
+            FileKind::SuperJournal => Err(self.refuse_super_journal(name)),
             // There is nothing to be undone.
-            Some(_) => Err(Code::CANTOPEN.into()),
+            _ => Err(Code::CANTOPEN.into()),
         }
     }
 
@@ -79,7 +106,7 @@ impl Vfs for ReaderVfs {
     }
 
     fn access(&self, path: &Path, kind: AccessKind) -> Result<bool> {
-        Ok(kind != AccessKind::ReadWrite && self.0.get(path).is_some())
+        Ok(kind != AccessKind::ReadWrite && self.0.get(path.as_os_str().as_bytes()).is_some())
     }
 
     /// Names are what they are: there is no directory to be relative to.
@@ -93,71 +120,76 @@ impl Vfs for ReaderVfs {
     }
 }
 
-/// An open file.
-pub enum ReaderFile {
-    /// A database of the shelf.
-    Database(Arc<dyn Readable>),
-    /// Room for what SQLite sorts.
-    Temporary(std::fs::File),
+impl ReaderVfs {
+    /// Several files are committed as one by a file beside the main database, by which each of them is undone or kept after a crash
+    /// (SQLite, "Atomic Commit In SQLite", section 5). There is no place beside this one, and anywhere else that file could be
+    /// lost while they are not.
+    fn refuse_super_journal(&self, name: &[u8]) -> Error {
+        let main = name.windows(3).position(|part| part == b"-mj").and_then(|at| self.0.get(&name[..at]));
+        if let Some(main) = main {
+            main.failed(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "cannot commit to several databases with a rollback journal at once while the main database is a ReaderVFS; \
+                 open one of them instead and attach the reader to it, or use WAL",
+            ));
+        }
+        Code::CANTOPEN.into()
+    }
+}
+
+/// An open database of the shelf.
+pub struct ReaderFile {
+    database: Arc<dyn Readable>,
+    /// In bytes, when it was opened.
+    size: u64,
 }
 
 /// Where the header says how the file is written and read: 1 for a rollback journal, 2 for a WAL (SQLite, "Database File Format",
 /// section 1.3.3).
 const VERSIONS: std::ops::Range<u64> = 18..20;
 
-impl ReaderFile {
-    fn read_some(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self {
-            Self::Database(database) => database.read_at(buf, offset),
-            Self::Temporary(file) => ReadAt::read_at(file, buf, offset),
-        }
-    }
+/// Hands an error over to whom it belongs, since SQLite can only be given a code.
+fn failed(database: &dyn Readable, code: Code, error: io::Error) -> Error {
+    let told = Error::os(code, &error);
+    database.failed(error);
+    told
+}
 
-    /// The file, if it may be written to.
-    fn writable(&self) -> Result<&std::fs::File> {
-        match self {
-            Self::Database(_) => Err(Code::READONLY.into()),
-            Self::Temporary(file) => Ok(file),
+/// Reads up to `buf.len()` bytes, and fewer only where `size` bytes end.
+fn read_within(database: &dyn Readable, buf: &mut [u8], offset: u64, size: u64) -> io::Result<usize> {
+    let there = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
+    let mut read = 0;
+    while read < there {
+        let at = offset + read as u64;
+        match database.read_at(&mut buf[read..there], at) {
+            Ok(0) => {
+                let text =
+                    format!("the database ends at byte {at}, though it had {size} bytes when it was opened");
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+            }
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-
-    /// Hands an error over to whom it belongs, since SQLite can only be given a code.
-    fn failed(&self, code: Code, error: io::Error) -> Error {
-        let told = Error::os(code, &error);
-        if let Self::Database(database) = self {
-            database.failed(error);
-        }
-        told
-    }
+    Ok(read)
 }
 
 impl File for ReaderFile {
     fn read_at(&mut self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let mut read = 0;
-        while read < buf.len() {
-            match self.read_some(&mut buf[read..], offset + read as u64) {
-                Ok(0) => break,
-                Ok(more) => read += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed(Code::IOERR_READ, error)),
-            }
-        }
-        if let Self::Database(_) = self {
-            show_without_wal(&mut buf[..read], offset);
-        }
+        // Not IOERR_SHORT_READ for what is missing: SQLite takes that for zeros.
+        let read = read_within(&*self.database, buf, offset, self.size)
+            .map_err(|error| failed(&*self.database, Code::IOERR_READ, error))?;
+        show_without_wal(&mut buf[..read], offset);
         Ok(read)
     }
 
-    fn write_at(&mut self, buf: &[u8], offset: u64) -> Result<()> {
-        let file = self.writable()?;
-        WriteAt::write_all_at(file, buf, offset).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull => Code::FULL.into(),
-            _ => Error::os(Code::IOERR_WRITE, &error),
-        })
+    fn write_at(&mut self, _buf: &[u8], _offset: u64) -> Result<()> {
+        Err(Code::READONLY.into())
     }
 
-    fn truncate(&mut self, size: u64) -> Result<()> {
-        self.writable()?.set_len(size).map_err(|error| Error::os(Code::IOERR_TRUNCATE, &error))
+    fn truncate(&mut self, _size: u64) -> Result<()> {
+        Err(Code::READONLY.into())
     }
 
     fn sync(&mut self, _flags: SyncFlags) -> Result<()> {
@@ -165,11 +197,7 @@ impl File for ReaderFile {
     }
 
     fn size(&mut self) -> Result<u64> {
-        let size = match self {
-            Self::Database(database) => database.len(),
-            Self::Temporary(file) => ReadAt::len(file),
-        };
-        size.map_err(|error| self.failed(Code::IOERR_FSTAT, error))
+        Ok(self.size)
     }
 
     fn lock(&mut self, level: LockLevel) -> Result<()> {
@@ -185,8 +213,7 @@ impl File for ReaderFile {
     }
 
     fn device_characteristics(&mut self) -> DeviceCharacteristics {
-        DeviceCharacteristics::SUBPAGE_READ
-            .with(DeviceCharacteristics::IMMUTABLE, matches!(self, Self::Database(_)))
+        DeviceCharacteristics::SUBPAGE_READ.with(DeviceCharacteristics::IMMUTABLE, true)
     }
 
     fn close(self) -> Result<()> {
@@ -208,77 +235,4 @@ fn show_without_wal(buf: &mut [u8], offset: u64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use rusqlite::Connection;
-    use vfs::SqliteApi;
-
-    use super::*;
-
-    struct Bytes(Vec<u8>, AtomicUsize);
-
-    impl ReadAt for Bytes {
-        fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-            if self.0.is_empty() {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            // A little at a time, as some media do.
-            let most = buf.len().min(1000);
-            self.0.read_at(&mut buf[..most], offset)
-        }
-
-        fn len(&self) -> io::Result<u64> {
-            Ok(self.0.len().max(512) as u64)
-        }
-    }
-
-    impl Readable for Bytes {
-        fn failed(&self, _error: io::Error) {
-            self.1.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn database() -> Vec<u8> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("app.db");
-        Connection::open(&path)
-            .unwrap()
-            .execute_batch(
-                "PRAGMA journal_mode = wal; CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3)",
-            )
-            .unwrap();
-        #[expect(clippy::disallowed_methods, reason = "nobody has it open any more")]
-        std::fs::read(&path).unwrap()
-    }
-
-    #[test]
-    fn a_database_in_memory_is_read_and_not_written() {
-        let shelf = Shelf::default();
-        vfs::register(&SqliteApi::linked().unwrap(), c"test-reader", ReaderVfs(shelf.clone()), false)
-            .unwrap();
-        let open = |name: &str| Connection::open(format!("file:{name}?vfs=test-reader"));
-        assert!(open("/nowhere").and_then(|db| db.execute_batch("SELECT * FROM t")).is_err());
-        shelf.put(b"/one", Arc::new(Bytes(database(), AtomicUsize::new(0))));
-        let db = open("/one").unwrap();
-        assert!(shelf.take(b"/one") && !shelf.take(b"/one"));
-        // What is open stays, whatever the shelf holds.
-        let sum: i64 = db.query_row("SELECT sum(a) FROM t ORDER BY 1", [], |row| row.get(0)).unwrap();
-        let check: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-        assert_eq!((sum, check.as_str()), (6, "ok"));
-        assert!(db.execute("INSERT INTO t VALUES (4)", []).is_err());
-        db.execute_batch("PRAGMA temp_store = file; PRAGMA cache_size = 10; CREATE TEMP TABLE s AS WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT hex(randomblob(50)) AS x FROM n; CREATE INDEX temp.i ON s (x)").unwrap();
-    }
-
-    #[test]
-    fn an_error_of_the_medium_is_handed_over() {
-        let shelf = Shelf::default();
-        vfs::register(&SqliteApi::linked().unwrap(), c"test-broken", ReaderVfs(shelf.clone()), false)
-            .unwrap();
-        let broken = Arc::new(Bytes(Vec::new(), AtomicUsize::new(0)));
-        shelf.put(b"/broken", Arc::clone(&broken) as Arc<dyn Readable>);
-        let opened = Connection::open("file:/broken?vfs=test-broken");
-        assert!(opened.and_then(|db| db.execute_batch("SELECT * FROM sqlite_schema")).is_err());
-        assert_ne!(broken.1.load(Ordering::Relaxed), 0);
-    }
-}
+mod tests;

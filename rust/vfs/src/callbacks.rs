@@ -22,6 +22,33 @@ use crate::name::FileName;
 use crate::registry::Registered;
 use crate::traits::{File, Log, OpenRequest, Opened, Vfs};
 
+/// Has the library's own VFS answer, with these arguments, if the file is left to it.
+macro_rules! leave {
+    ($vfs:expr, $name:expr, $method:ident($($argument:expr),*)) => {
+        // SAFETY: the VFS is ours, and the name is null or ends in NUL.
+        if let Some(base) = unsafe { left_to::<V>($vfs, $name) } {
+            // SAFETY: the base is registered with the library that calls; the arguments are passed on as they came.
+            return unsafe { ((*base).$method)(base, $($argument),*) };
+        }
+    };
+}
+
+/// The library's own VFS, if this file is left to it.
+///
+/// # Safety
+/// The VFS is the `sqlite3_vfs` that [`crate::register`] made for `V`; the name is null or ends in NUL.
+unsafe fn left_to<V: Vfs>(vfs: *mut RawVfs, name: *const c_char) -> Option<*mut RawVfs> {
+    // SAFETY: by the caller's promise.
+    let name = unsafe { path(name) }.ok();
+    // SAFETY: by the caller's promise.
+    let base = unsafe {
+        on_vfs::<V, _>(vfs, "leaves", String::new, |registered| {
+            Ok(if registered.vfs.leaves(name) { registered.base } else { ptr::null_mut() })
+        })
+    };
+    base.ok().filter(|base| !base.is_null())
+}
+
 pub(crate) unsafe extern "C" fn open<V: Vfs>(
     vfs: *mut RawVfs,
     name: *const c_char,
@@ -32,8 +59,9 @@ pub(crate) unsafe extern "C" fn open<V: Vfs>(
     if file.is_null() {
         return Code::MISUSE.0;
     }
-    // SAFETY: SQLite allocated `szOsFile` bytes there, which is the size of a `Handle`. No methods mean "not open".
+    // SAFETY: SQLite allocated `szOsFile` bytes there, room for a `Handle` and for a file of the base. No methods mean "not open".
     unsafe { (*file).methods = ptr::null() };
+    leave!(vfs, name, open(name, file, flags, out_flags));
     let flags = OpenFlags(flags);
     // SAFETY: the VFS is ours.
     let opened = unsafe {
@@ -86,6 +114,7 @@ pub(crate) unsafe extern "C" fn delete<V: Vfs>(
     name: *const c_char,
     sync_directory: c_int,
 ) -> c_int {
+    leave!(vfs, name, delete(name, sync_directory));
     // SAFETY: the VFS is ours, and the name is null or ends in NUL.
     code(unsafe {
         on_vfs::<V, _>(
@@ -103,6 +132,7 @@ pub(crate) unsafe extern "C" fn access<V: Vfs>(
     kind: c_int,
     out: *mut c_int,
 ) -> c_int {
+    leave!(vfs, name, access(name, kind, out));
     // SAFETY: the VFS is ours, the name is null or ends in NUL, and there is room for the answer.
     code(unsafe {
         on_vfs::<V, _>(
@@ -123,6 +153,7 @@ pub(crate) unsafe extern "C" fn full_pathname<V: Vfs>(
     size: c_int,
     out: *mut c_char,
 ) -> c_int {
+    leave!(vfs, name, full_pathname(name, size, out));
     // SAFETY: the VFS is ours, and the name is null or ends in NUL.
     let found = unsafe {
         on_vfs::<V, _>(

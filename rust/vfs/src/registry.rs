@@ -21,7 +21,7 @@ pub(crate) struct Registered<V: Vfs> {
     pub(crate) api: SqliteApi,
     pub(crate) name: CString,
     pub(crate) vfs: V,
-    /// The library's own VFS, which loads extensions for us.
+    /// The library's own VFS: it loads extensions for us, and takes what [`Vfs::leaves`] leaves to it.
     pub(crate) base: *mut RawVfs,
 }
 
@@ -144,9 +144,11 @@ pub unsafe fn load_extension(
 
 fn describe<V: Vfs>(registered: &'static Registered<V>) -> RawVfs {
     let length = |bytes: usize| c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    // SAFETY: null, or a VFS that the library has registered.
+    let of_base = unsafe { registered.base.as_ref() }.map_or(0, |base| base.file_size);
     RawVfs {
         version: 2,
-        file_size: length(size_of::<Handle<V>>()),
+        file_size: length(size_of::<Handle<V>>()).max(of_base),
         max_pathname: length(V::MAX_PATHNAME),
         next: ptr::null_mut(),
         name: registered.name.as_ptr(),

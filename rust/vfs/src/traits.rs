@@ -58,6 +58,13 @@ pub trait Vfs: Send + Sync + 'static {
     /// The longest path in bytes.
     const MAX_PATHNAME: usize = 4096;
 
+    /// Whether a file is left to the library's own VFS (`unix`), as if it had been asked. No other method is then called for it. A
+    /// temporary file has no name.
+    fn leaves(&self, name: Option<&Path>) -> bool {
+        let _ = name;
+        false
+    }
+
     /// Opens a file.
     ///
     /// # Errors

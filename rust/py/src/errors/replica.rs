@@ -13,6 +13,7 @@ use super::{
     ReplicaPermissionError, ReplicaTimeoutError, RestoreCancelledError, RestoreError, TXIDNotAvailableError,
     TruncatedError, With, message, relabel,
 };
+use crate::gil::Raised;
 use crate::types;
 
 impl IntoPython for E {
@@ -88,7 +89,7 @@ fn from_plan_or_output(py: Python<'_>, error: E, text: String) -> PyErr {
 
 /// A storage failure, unless what failed was Python code: that comes out as it was.
 fn from_io(py: Python<'_>, source: io::Error, text: String) -> PyErr {
-    if source.get_ref().is_some_and(|inner| inner.is::<PyErr>()) {
+    if source.get_ref().is_some_and(|inner| inner.is::<Raised>()) {
         return source.into_python(py);
     }
     ReplicaError::new_err(text).errno(py, source.raw_os_error())
@@ -105,8 +106,8 @@ fn from_output(source: io::Error, text: String) -> PyErr {
 
 /// What a Python client raised, the very object.
 fn foreign(source: Box<dyn StdError + Send + Sync>, text: String) -> PyErr {
-    match source.downcast::<PyErr>() {
-        Ok(raised) => *raised,
+    match source.downcast::<Raised>() {
+        Ok(raised) => raised.into_inner(),
         Err(_) => ReplicaError::new_err(text),
     }
 }
