@@ -840,9 +840,7 @@ class _Positional(Protocol):
 class ReaderSource:
     """A database for the reader VFS, until it is closed or gone. Connections keep what they have opened."""
 
-    def __new__(
-        cls, content: bytes | os.PathLike[str] | _Positional, is_ltx: bool
-    ) -> ReaderSource:
+    def __new__(cls, content: bytes | os.PathLike[str] | _Positional, is_ltx: bool) -> ReaderSource:
         """Put a database there: its bytes, or an LTX snapshot of it, which is verified as a whole.
 
         Raises:
@@ -858,7 +856,7 @@ class ReaderSource:
     def needs_interpreter(self) -> bool:
         """Whether reading it calls Python."""
 
-    def copy(self, directory: str | os.PathLike[str], /) -> ReaderSource:
+    def copy(self, directory: str | os.PathLike[str]) -> ReaderSource:
         """Another source that is a copy of this one, in a file without a name. Reading that does not call Python.
 
         Args:

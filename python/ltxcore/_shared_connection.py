@@ -1,7 +1,7 @@
 """A connection of ``sqlite3`` that several threads may use.
 
-SQLite keeps the last error for each connection. ``sqlite3`` asks for it after a call has failed, when another thread may have made
-the next call already: it then raises the wrong exception, or a ``SystemError``. So the calls here take turns.
+SQLite keeps the last error for each connection. ``sqlite3`` asks for it after a call has failed. Another thread may have made
+the next call by then, and ``sqlite3`` raises the wrong exception or a ``SystemError``. So the calls here take turns.
 """
 
 from __future__ import annotations

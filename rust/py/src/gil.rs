@@ -16,7 +16,7 @@ use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::{fmt, io, ptr, thread};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -135,14 +135,16 @@ pub(crate) fn detach<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -
     py.detach(work)
 }
 
-unsafe extern "C-unwind" {
-    /// As in `pyo3::ffi`, where it may not unwind.
-    fn PyObject_Call(
-        callable: *mut ffi::PyObject,
-        args: *mut ffi::PyObject,
-        kwargs: *mut ffi::PyObject,
-    ) -> *mut ffi::PyObject;
-}
+type PyObjectCall = unsafe extern "C-unwind" fn(
+    *mut ffi::PyObject,
+    *mut ffi::PyObject,
+    *mut ffi::PyObject,
+) -> *mut ffi::PyObject;
+
+/// `PyObject_Call`, which unwinds when Python ends the thread. `pyo3::ffi` declares that it does not.
+static PY_OBJECT_CALL: PyObjectCall =
+    // SAFETY: the same function, of the same type but for that.
+    unsafe { mem::transmute(ffi::PyObject_Call as unsafe extern "C" fn(_, _, _) -> _) };
 
 /// Never lets a thread go that unwinds through it.
 struct ParkWhenUnwound;
@@ -162,10 +164,13 @@ pub(crate) fn call<'py>(
     options: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let args = args.into_pyobject(callable.py()).map_err(Into::into)?;
-    let options = options.map_or(std::ptr::null_mut(), |options| options.as_ptr());
+    let options = options.map_or(ptr::null_mut(), |options| options.as_ptr());
+    // Volatile, or the compiler sees which function it is, and believes that declaration.
+    // SAFETY: a static of this type.
+    let py_object_call = unsafe { ptr::read_volatile(&raw const PY_OBJECT_CALL) };
     let park = ParkWhenUnwound;
     // SAFETY: attached, as there are objects bound to it; a callable, a tuple, and a dict or null, all borrowed for the call.
-    let returned = unsafe { PyObject_Call(callable.as_ptr(), args.as_ptr(), options) };
+    let returned = unsafe { py_object_call(callable.as_ptr(), args.as_ptr(), options) };
     mem::forget(park);
     // SAFETY: attached; a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), returned) }
