@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use pyo3::exceptions::PyOSError;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::gil::{self, Raised};
@@ -18,10 +19,20 @@ mod replica;
 
 macro_rules! exceptions {
     ($($name:ident),* $(,)?) => {
+        /// The classes.
         mod python {
             $(pyo3::import_exception!(ltxcore.errors, $name);)*
         }
-        pub(crate) use python::*;
+        $(
+            /// The class of this name, to be raised.
+            pub(crate) struct $name;
+
+            impl $name {
+                pub(crate) fn new_err(text: impl Into<String>) -> PyErr {
+                    gil::exception::<python::$name>(text.into())
+                }
+            }
+        )*
     };
 }
 
@@ -168,7 +179,7 @@ pub(crate) fn in_use(py: Python<'_>, path: &Path) -> PyErr {
 
 /// Gives an exception of ours another message and keeps its class and attributes; a foreign one stays as it is.
 fn relabel(py: Python<'_>, error: PyErr, text: String) -> PyErr {
-    if error.is_instance_of::<FormatError>(py) { error.with(py, "args", (text,)) } else { error }
+    if error.is_instance_of::<python::FormatError>(py) { error.with(py, "args", (text,)) } else { error }
 }
 
 /// Attributes for an exception that is being made. One that cannot be set replaces the exception by its own failure.
@@ -194,7 +205,7 @@ impl With for PyErr {
     }
 
     fn hint(self, py: Python<'_>, text: &str) -> Self {
-        match self.value(py).call_method1("add_note", (format!("hint: {text}"),)) {
+        match gil::call_method(self.value(py), intern!(py, "add_note"), (format!("hint: {text}"),)) {
             Ok(_) => self.with(py, "hint", text),
             Err(failure) => failure,
         }

@@ -6,7 +6,7 @@
 //!
 //! At exit, Python before 3.14 ends a thread that asks for the interpreter (`pthread_exit`), and a Rust frame below that is an abort.
 //! PyO3 parks a thread that asks from Rust. A thread that asks from Python code, which Rust called, is what [`begin_shutdown`] waits
-//! for and what [`call`] parks.
+//! for and what [`call`] parks. So every class and function in Python is called by [`call`], never by PyO3's own means.
 //!
 //! Locks are taken in one order: SQLite's mutexes, then the interpreter, then Python's own. No lock of ours is held meanwhile.
 
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, io, ptr, thread};
 
+use pyo3::PyTypeInfo;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -183,6 +184,17 @@ pub(crate) fn call_method<'py>(
     args: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error: Into<PyErr>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     call(&object.getattr(name)?, args, None)
+}
+
+/// A new exception of a class in Python, made at once: PyO3 would make it where no [`call`] is between.
+pub(crate) fn exception<T: PyTypeInfo>(text: String) -> PyErr {
+    let make = |py: Python<'_>| match call(T::type_object(py).as_any(), (text,), None) {
+        Ok(error) => PyErr::from_value(error),
+        Err(failure) => failure,
+    };
+    let _attached = Attached::new();
+    // SAFETY: attached by the line before.
+    unsafe { Python::attach_unchecked(make) }
 }
 
 /// A value that owns objects of Python's and may be dropped in any thread, attached or not.

@@ -173,8 +173,8 @@ impl ReadAt for Positional {
 /// own of whatever a callback raises. Other threads have no such means.
 fn raise_when_back(py: Python<'_>, error: &PyErr) -> PyResult<()> {
     let threading = py.import("threading")?;
-    let here = threading.call_method0("current_thread")?;
-    if !here.is(threading.call_method0("main_thread")?) {
+    let here = gil::call_method(&threading, intern!(py, "current_thread"), ())?;
+    if !here.is(gil::call_method(&threading, intern!(py, "main_thread"), ())?) {
         return Ok(());
     }
     let raised = error.clone_ref(py).into_value(py).into_ptr();

@@ -4,6 +4,8 @@ use ltx::{Checksum, Pos, Timestamp, TxId};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::gil;
+
 /// A Python object by module and name.
 struct Lazy {
     cell: PyOnceLock<Py<PyAny>>,
@@ -29,26 +31,26 @@ static FROM_MILLIS: Lazy = Lazy::new("ltxcore._time", "from_millis");
 
 /// `ltxcore.ltx.TXID`
 pub(crate) fn txid(py: Python<'_>, value: TxId) -> PyResult<Bound<'_, PyAny>> {
-    TXID.get(py)?.call1((value.get(),))
+    gil::call(TXID.get(py)?, (value.get(),), None)
 }
 
 /// `ltxcore.ltx.Checksum`
 pub(crate) fn checksum(py: Python<'_>, value: Checksum) -> PyResult<Bound<'_, PyAny>> {
-    CHECKSUM.get(py)?.call1((value.get(),))
+    gil::call(CHECKSUM.get(py)?, (value.get(),), None)
 }
 
 /// `ltxcore.ltx.Pos`
 pub(crate) fn pos(py: Python<'_>, value: Pos) -> PyResult<Bound<'_, PyAny>> {
-    POS.get(py)?.call1((txid(py, value.txid)?, checksum(py, value.post_apply_checksum)?))
+    gil::call(POS.get(py)?, (txid(py, value.txid)?, checksum(py, value.post_apply_checksum)?), None)
 }
 
 /// An aware `datetime`
 pub(crate) fn datetime(py: Python<'_>, value: Timestamp) -> PyResult<Bound<'_, PyAny>> {
-    FROM_MILLIS.get(py)?.call1((value.millis(),))
+    gil::call(FROM_MILLIS.get(py)?, (value.millis(),), None)
 }
 
 /// What an aware `datetime` stands for; a naive one is an error.
 pub(crate) fn timestamp(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
-    let millis = TO_MILLIS.get(value.py())?.call1((value,))?.extract()?;
+    let millis = gil::call(TO_MILLIS.get(value.py())?, (value,), None)?.extract()?;
     Ok(Timestamp::from_millis(millis))
 }

@@ -6,8 +6,8 @@ use engine::Error as E;
 use pyo3::prelude::*;
 
 use super::{
-    DatabaseBusyError, DatabaseError, DiskFullError, FormatError, IntoPython, NotOpenError, NotReadyError,
-    PreviousIOError, With, message, relabel,
+    DatabaseBusyError, DatabaseError, DiskFullError, IntoPython, NotOpenError, NotReadyError,
+    PreviousIOError, With, message, python, relabel,
 };
 
 const WAITED_FOR: &str = "an application holds a lock, in a long transaction or with PRAGMA locking_mode = EXCLUSIVE; \
@@ -63,7 +63,7 @@ impl IntoPython for E {
 
 /// Damage keeps its class; anything else that happened to a file of the database is trouble with the database.
 fn in_file(py: Python<'_>, error: PyErr, text: String) -> PyErr {
-    if error.is_instance_of::<FormatError>(py) {
+    if error.is_instance_of::<python::FormatError>(py) {
         return relabel(py, error, text);
     }
     caused(py, DatabaseError::new_err(text), error)
