@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -50,6 +51,21 @@ def locate(driver: Driver) -> tuple[_ltxcore.SQLiteHandle, Literal["symbols", "e
     raise error
 
 
+@cache
+def _inner_modules(package: str) -> list[ModuleType]:
+    """The modules in C of a driver. Looked for once: a fork in the middle of an import leaves that module locked in the child."""
+    # PyPy's sqlite3 is Python over a module of C functions.
+    names = ["_sqlite3_cffi", "_sqlite3"] if package == "sqlite3" else [f"{package}._sqlite3"]
+    found = []
+    for name in names:
+        with suppress(ImportError):
+            found.append(importlib.import_module(name))
+    return found
+
+
+_inner_modules("sqlite3")
+
+
 @dataclass(frozen=True, slots=True)
 class Driver:
     """A module with the interface of ``sqlite3`` or of ``apsw``."""
@@ -88,13 +104,8 @@ class Driver:
 
     def files(self) -> list[str]:
         """Shared objects that have the SQLite of the module inside, or are linked with it; the likeliest first."""
-        # PyPy's sqlite3 is Python over a module of C functions.
         package = self.name.partition(".")[0]
-        inner = ["_sqlite3_cffi", "_sqlite3"] if package == "sqlite3" else [f"{package}._sqlite3"]
-        modules = [self.module]
-        for name in inner:
-            with suppress(ImportError):
-                modules.append(importlib.import_module(name))
+        modules = [self.module, *_inner_modules(package)]
         files = [getattr(module, "__file__", None) or "" for module in modules]
         return [file for file in files if file.endswith((".so", ".dylib"))]
 
