@@ -53,7 +53,7 @@ def locate(driver: Driver) -> tuple[_ltxcore.SQLiteHandle, Literal["symbols", "e
 
 @cache
 def _inner_modules(package: str) -> list[ModuleType]:
-    """The modules in C of a driver. Looked for once: a fork in the middle of an import leaves that module locked in the child."""
+    """The modules in C of a driver, looked for once: a fork during an import leaves that module locked in the child."""
     # PyPy's sqlite3 is Python over a module of C functions.
     names = ["_sqlite3_cffi", "_sqlite3"] if package == "sqlite3" else [f"{package}._sqlite3"]
     found = []
