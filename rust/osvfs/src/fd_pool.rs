@@ -21,10 +21,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use vfs::{UnsharedFile, open_unshared};
 
+use crate::atomic;
+use crate::fcntl::{self, Kind, Owner, Range};
 use crate::lock::Levels;
 pub use parked::MAX_PARKED;
 pub use pooled_file::{LockBytes, LockedBy, PooledFile};
@@ -82,11 +84,15 @@ struct OpenFile {
     is_writable: bool,
     /// What connections hold through it.
     levels: Mutex<Levels>,
+    /// The kernel and the file system know locks of an open file.
+    has_ofd_locks: OnceLock<()>,
+    has_batches: OnceLock<bool>,
 }
 
 impl OpenFile {
     fn new(file: UnsharedFile, is_writable: bool) -> Self {
-        Self { file, is_writable, levels: Mutex::default() }
+        let levels = Mutex::default();
+        Self { file, is_writable, levels, has_ofd_locks: OnceLock::new(), has_batches: OnceLock::new() }
     }
 
     fn id(&self) -> FileId {
@@ -143,6 +149,24 @@ impl Descriptor {
     /// Closes it at once: nobody has a lock on a file like this.
     fn close(mut self) {
         self.is_harmless = true;
+    }
+
+    /// Whether locks of an open file work here. No lock is taken.
+    ///
+    /// # Errors
+    /// What `fcntl` answers if they do not.
+    pub(crate) fn check_ofd_locks(&self) -> io::Result<()> {
+        let known = &self.file.has_ofd_locks;
+        if known.get().is_none() {
+            fcntl::conflict(self.as_fd(), Owner::Description, Kind::Read, Range::new(0, 1))?;
+            let _ = known.set(());
+        }
+        Ok(())
+    }
+
+    /// Whether several writes can be made one.
+    pub(crate) fn has_batches(&self) -> bool {
+        *self.file.has_batches.get_or_init(|| atomic::is_supported(self.as_fd()))
     }
 
     /// What connections hold through it.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use vfs::{
     SqliteApi, Vfs,
 };
 
-use crate::atomic;
 use crate::checksums::PageChecksums;
 use crate::choice::{Choice, LockMode, SyncMode};
 use crate::fcntl::{self, Kind, Owner, Range};
@@ -221,7 +220,7 @@ fn open_database(
         return Err(Error::os(Code::CANTOPEN, &io::Error::from_raw_os_error(libc::EISDIR)));
     }
     warn_of_names(request, path, &metadata, descriptor.id());
-    let lock_mode = choose_lock(choice.lock, descriptor.as_fd())
+    let lock_mode = choose_lock(choice.lock, &descriptor)
         .map_err(|error| refuse(request, &without_locks(path, choice.lock, &error)))?;
     let shm = Shm::new(Plan {
         mode: choice.shm_under(lock_mode).map_err(|text| refuse(request, &text))?,
@@ -232,7 +231,7 @@ fn open_database(
         read_only: choice.readonly_shm,
     });
     let lock = Lock::new(lock_mode, &descriptor, path, flags.has(OpenFlags::READONLY));
-    let has_batches = atomic::is_supported(descriptor.as_fd());
+    let has_batches = descriptor.has_batches();
     let file = OsFile::new(Handle::Pooled(descriptor), path, FileKind::MainDb, temp.clone());
     let file = OsFile {
         lock,
@@ -275,8 +274,8 @@ fn open_other(request: &OpenRequest<'_>, path: &Path, temp: &TempDirectories) ->
 }
 
 /// The lock mode of a database that was just opened; why it cannot have any otherwise.
-fn choose_lock(wish: Option<LockMode>, fd: BorrowedFd<'_>) -> io::Result<LockMode> {
-    let known = |mode| is_known(mode, fd).map(|()| mode);
+fn choose_lock(wish: Option<LockMode>, descriptor: &Descriptor) -> io::Result<LockMode> {
+    let known = |mode| is_known(mode, descriptor).map(|()| mode);
     match wish {
         Some(mode) => known(mode),
         // Old kernels and some file systems do not know locks of an open file.
@@ -285,11 +284,12 @@ fn choose_lock(wish: Option<LockMode>, fd: BorrowedFd<'_>) -> io::Result<LockMod
 }
 
 /// Whether kernel and file system know the calls of a lock mode. No lock is taken.
-fn is_known(mode: LockMode, fd: BorrowedFd<'_>) -> io::Result<()> {
-    let look = |owner| fcntl::conflict(fd, owner, Kind::Read, Range::new(0, 1)).map(|_| ());
+fn is_known(mode: LockMode, descriptor: &Descriptor) -> io::Result<()> {
     match mode {
-        LockMode::Ofd | LockMode::Excl => look(Owner::Description),
-        LockMode::Posix => look(Owner::Process),
+        LockMode::Ofd | LockMode::Excl => descriptor.check_ofd_locks(),
+        LockMode::Posix => {
+            fcntl::conflict(descriptor.as_fd(), Owner::Process, Kind::Read, Range::new(0, 1)).map(|_| ())
+        }
         LockMode::Flock | LockMode::Dotfile | LockMode::None => Ok(()),
     }
 }
