@@ -58,6 +58,7 @@ PARTS = {
     "_config_check": "config",
     "_config_text": "config",
     "_copier": "db",
+    "_error": "errors",
     "_follow": "db",
     "_followed": "follow",
     "_followed_file": "follow",

@@ -54,13 +54,15 @@
     `-- InternalError(RuntimeError)
 
 The bases in brackets are the exceptions, built-in or those of ``sqlite3``, that a caller would catch anyway. This module
-imports nothing of ours, so that every other module, and the native one, may import it.
+imports nothing but their base, so that every other module, and the native one, may import it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from typing import TYPE_CHECKING
+
+from ltxcore._error import Error
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -119,39 +121,6 @@ __all__ = [
     "VFSError",
     "VFSNameInUseError",
 ]
-
-
-class Error(Exception):
-    """Base of everything that ltxcore raises on its own account.
-
-    Attributes, each ``None`` where it does not apply:
-
-    * ``op``: what was being done, one word (``"open"``, ``"write"``, ``"restore"``).
-    * ``path``: the file or database concerned.
-    * ``level``, ``min_txid``, ``max_txid``: the LTX file concerned.
-    * ``hint``: what can be done about it. It is shown below the traceback as a note.
-    """
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        op: str | None = None,
-        path: str | None = None,
-        level: int | None = None,
-        min_txid: TXID | None = None,
-        max_txid: TXID | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.op = op
-        self.path = path
-        self.level = level
-        self.min_txid = min_txid
-        self.max_txid = max_txid
-        self.hint = hint
-        if hint is not None:
-            self.add_note(f"hint: {hint}")
 
 
 class ConfigError(Error, ValueError):
