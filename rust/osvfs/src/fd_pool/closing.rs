@@ -6,7 +6,7 @@
 //!   either, and nobody can get one; and it goes only after the kernel has dropped the locks of the process. A reader of
 //!   another process that comes at this very moment is told that the database is locked. So this is for file systems without
 //!   leases, and for descriptors that must not stay.
-//! * If neither can be had, when descriptors are needed and no other one of this process is open on the file: then the locks that
+//! * If neither can be had, when descriptors are needed or the file has no name left, and no other one of this process is open on the file: then the locks that
 //!   are in the way are those of other processes.
 
 use std::fs::{self, OpenOptions};
@@ -45,24 +45,23 @@ pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
     if vfs::is_forking() {
         return refused;
     }
+    let is_urgent = || need == Need::Urgent || is_nameless(last);
     if files.len() == 1 && !last.file.is_shared() {
         match fcntl::lease(last.file.as_fd()) {
             Lease::Granted => return Closing::Granted(Arc::clone(last)),
-            Lease::Refused if need == Need::Tidy && !is_nameless(last) => return refused,
+            Lease::Refused if !is_urgent() => return refused,
             Lease::Refused | Lease::Unsupported => {}
         }
     }
-    let guarded = guard(files);
-    match &guarded {
-        Closing::Refused(_) if is_nameless(last) => Closing::Granted(Arc::clone(last)),
-        Closing::Refused(None) if need == Need::Urgent && is_all_of_this_process(files) => {
+    match guard(files) {
+        Closing::Refused(None) if is_urgent() && is_all_of_this_process(files) => {
             Closing::Granted(Arc::clone(last))
         }
-        _ => guarded,
+        guarded => guarded,
     }
 }
 
-/// A file without a name: nobody can open it again.
+/// A file without a name keeps its space for as long as it is open.
 fn is_nameless(file: &OpenFile) -> bool {
     file.file.file().metadata().is_ok_and(|metadata| metadata.nlink() == 0)
 }

@@ -1,7 +1,8 @@
 //! What is closed at once, parked, and used again.
 
+use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,29 @@ fn those_who_share_a_descriptor_have_one_until_the_last_lets_it_go() {
     assert!(!is_open(&dir.path().join("gone")) && !is_open(&path));
 }
 
+/// Its space is given back, but not beside a lock of this process.
+#[test]
+fn a_deleted_file_is_closed_though_others_have_it_locked() {
+    let _alone = lock(&ALONE);
+    let dir = tempfile::tempdir().unwrap();
+    for is_here in [false, true] {
+        let path = dir.path().join(format!("{is_here}"));
+        fs::write(&path, b"page").unwrap();
+        let ours = Descriptor::open(&path, OpenHow::WRITE).unwrap();
+        let id = ours.id();
+        let mut holder = Holder::new(std::iter::once(path.as_path()));
+        let here = is_here.then(|| theirs(&path, SHARED));
+        fs::remove_file(&path).unwrap();
+        drop(ours);
+        assert_eq!(parked::is_parked(id), is_here);
+        assert!(here.as_ref().is_none_or(is_locked));
+        holder.end();
+        drop(here);
+        parked::give_up();
+        assert!(!parked::is_parked(id));
+    }
+}
+
 /// As under `mode=ro`: nobody may lock anything for writing through it.
 #[test]
 fn a_file_that_may_only_be_read_stays_beside_a_lock_and_goes_when_there_are_too_many() {
@@ -108,25 +132,35 @@ fn a_file_that_may_only_be_read_stays_beside_a_lock_and_goes_when_there_are_too_
     // Another process has each of these open, and a lock on it.
     let names: Vec<_> = (0..MAX_PARKED + 10).map(|n| format!("db{n}")).collect();
     let files: Vec<_> = names.iter().map(|name| open(name)).collect();
-    let mut holder = Command::new("python3")
-        .args(["-c", HOLDER])
-        .args(files.iter().map(|(_, path)| path))
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0; 3]).unwrap();
+    let mut holder = Holder::new(files.iter().map(|(_, path)| path.as_path()));
     drop(files);
     let open = names.iter().filter(|name| is_open(&dir.path().join(name))).count();
     assert!(open <= MAX_PARKED, "{open}");
     assert!(is_locked(&other));
-    drop(holder.stdin.take());
-    holder.wait().unwrap();
+    holder.end();
     // They are closed one by one whenever another one is let go.
     for _ in 0..=MAX_PARKED {
         drop(Descriptor::open(&dir.path().join("db0"), OpenHow::READ).unwrap());
     }
     assert_eq!(names.iter().filter(|name| is_open(&dir.path().join(name))).count(), 0);
+}
+
+/// Another process that has files open, and a lock on each.
+struct Holder(std::process::Child);
+
+impl Holder {
+    fn new<'a>(paths: impl Iterator<Item = &'a Path>) -> Self {
+        let mut command = Command::new("python3");
+        command.args(["-c", HOLDER]).args(paths).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+        Self(child)
+    }
+
+    fn end(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
 }
 
 const HOLDER: &str = r"
