@@ -100,6 +100,11 @@ class Follower:
         return self._engine.page_size is not None
 
     @property
+    def is_open(self) -> bool:
+        """Whether the engine was given the database to follow. Never waits."""
+        return self._is_open
+
+    @property
     def death(self) -> BaseException | None:
         """What ended the thread, if it did not end because it was told to."""
         return self._death
@@ -296,6 +301,7 @@ class Follower:
             # What is wrong with them is for the attempt to say.
             with contextlib.suppress(Error):
                 self._engine.verify()
+            self._engine.attach()
             self._report_notices()
         self._call_seen = self._call.version
 
@@ -319,6 +325,8 @@ class Follower:
                 return False
             if self._presence.is_gone():
                 raise self._presence.error("open")
+            # The replica may take its time to answer.
+            self._engine.attach()
             self._is_awaited = not self._engine.open(self._remote_txid())
             if not self._is_awaited:
                 self._adopt_chain()

@@ -576,6 +576,7 @@ class Database:
         truncate_page_n: frames in the WAL at which it is cut.
         busy_timeout: seconds to wait for a lock.
         l0_retention: seconds that local files are kept after their upload.
+        shares_process: whether this process may have other connections to the database.
     """
 
     def __new__(
@@ -589,7 +590,15 @@ class Database:
         truncate_page_n: int = 121_359,
         busy_timeout: float = 1.0,
         l0_retention: float = 300.0,
+        shares_process: bool = True,
     ) -> Self: ...
+    def attach(self) -> bool:
+        """Keep the database open from now on, if it is not followed yet and an application uses it in WAL mode.
+
+        Returns:
+            Whether it is open, or followed.
+        """
+
     def open(self, remote_txid: int = 0) -> bool:
         """Open the database, given the highest TXID in the replica. False: there is no database file yet.
 

@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ltxcore import _ltxcore
+from ltxcore import _ltxcore, _runtime
 from ltxcore._follow import Follower
 from ltxcore._log import Log
 from ltxcore._places import Place, check_apart, give_back, take
@@ -40,7 +40,12 @@ class Running:
         replica: Replica | None,
         logger: logging.Logger,
     ) -> None:
-        self.engine = _ltxcore.Database(os.fspath(path), meta_path=os.fspath(meta_path), **options)
+        self.engine = _ltxcore.Database(
+            os.fspath(path),
+            meta_path=os.fspath(meta_path),
+            shares_process=not _runtime.is_alone(),
+            **options,
+        )
         self._path = path
         self._presence = Presence(path, Log(logger))
         self._meta_path = meta_path

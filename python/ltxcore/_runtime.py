@@ -26,6 +26,7 @@ class Closable(Protocol):
 class _State:
     generation = 0
     shutting_down = False
+    is_alone = False
 
 
 _state = _State()
@@ -42,6 +43,16 @@ def generation() -> int:
 def shutting_down() -> bool:
     """Whether the interpreter is on its way out."""
     return _state.shutting_down
+
+
+def be_alone() -> None:
+    """Promise that no other connection of this process uses a database that is replicated: locks of the process will do."""
+    _state.is_alone = True
+
+
+def is_alone() -> bool:
+    """Whether that was promised."""
+    return _state.is_alone
 
 
 def is_inherited(opened_in: int) -> bool:

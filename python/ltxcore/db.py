@@ -34,7 +34,8 @@ class DB:
     LTX files, the other uploads these to the replica. The database is switched to WAL mode if it is not in it.
 
     Safe beside other connections of the same process where the system has locks of open files, as Linux and macOS
-    do; ``ltxcore doctor`` tells. See ``docs/locking.md``.
+    do; ``ltxcore doctor`` tells. Elsewhere it is refused. If the process uses the database with two SQLite libraries, open the
+    ``DB`` after the database is in WAL mode, or call :meth:`status` before any connection is closed. See ``docs/locking.md``.
 
     Args:
         path: the database file. It need not exist yet.
@@ -267,6 +268,9 @@ class DB:
         running = self._running
         if running is None or self._is_closing:
             raise NotOpenError(f"not open: {self.path}", path=os.fspath(self.path))
+        if not running.follower.is_open:
+            # The thread may not have noticed yet that the application has made the database.
+            running.engine.attach()
         return running
 
     def _let_go(self) -> None:

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use osvfs::Stamp;
+use osvfs::{FileId, Stamp};
 use rusqlite::config::DbConfig;
 use rusqlite::wal::CheckpointMode as SqliteMode;
 use rusqlite::{Connection, DEFAULT_NAME, OpenFlags};
@@ -141,6 +141,12 @@ impl Conn {
     /// Which file is open, as `PRAGMA ltx_file` of our VFS answers it.
     pub(crate) fn file_id(&self) -> Result<String> {
         self.sqlite.query_row("PRAGMA ltx_file", [], |row| row.get(0)).context("identify", &self.path)
+    }
+
+    /// Whether `path` means the file that is open.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        let named = FileId::of(path).ok().map(|id| id.to_string());
+        named.is_some() && named == self.file_id().ok()
     }
 
     /// From here on closing the last connection does what it usually does, if the database file has `stamp` then.

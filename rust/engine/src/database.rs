@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ltx::{PageSize, Pos, TxId};
 
-use crate::connection::{CheckpointMode, CheckpointResult};
+use crate::connection::{CheckpointMode, CheckpointResult, Conn};
 use crate::emit::Written;
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, has_content};
@@ -47,6 +47,10 @@ pub(crate) struct State {
     pub(crate) sums_flushed: Option<Instant>,
     /// The newest transaction that [`Database::follow`] told of.
     pub(crate) told: TxId,
+    /// Keeps the database open until it is followed.
+    pub(crate) attached: Option<Conn>,
+    /// When a file was seen first that is waited for.
+    pub(crate) appeared: Option<Instant>,
     /// There was no database file when it was to be opened.
     pub(crate) awaited: bool,
     /// Files that were let go because their names mean others now. Somebody may still use them.
@@ -283,6 +287,7 @@ impl Database {
         self.interrupt();
         let mut state = self.state();
         state.resume_at = None;
+        state.detach();
         let written = state.finish_writing();
         let Some(mut live) = state.live.take() else { return Ok(()) };
         written?;
@@ -322,7 +327,10 @@ impl Database {
                 Err(Error::Changed { .. }) => open(),
                 opened => opened,
             };
-            state.live = Some(live?);
+            // In this order: at no moment is the database closed.
+            let opened = live.map(|live| state.live = Some(live));
+            state.detach();
+            opened?;
             state.left = None;
             state.opened += 1;
         }
@@ -370,24 +378,6 @@ impl Live {
         }
         old.iter().try_for_each(|file| self.meta.remove_l0(file))?;
         Ok(old.len())
-    }
-
-    pub(crate) fn flush_sums(&mut self) -> Result<()> {
-        self.note_place()?;
-        let txid = self.position.txid;
-        match &mut self.sums {
-            Some(sums) if self.position.lost.is_none() && sums.durable() != txid => sums.flush(txid),
-            _ => Ok(()),
-        }
-    }
-
-    /// Takes note of the database file as it is now, if that is news.
-    pub(crate) fn note_place(&mut self) -> Result<()> {
-        let place = self.place();
-        match &mut self.sums {
-            Some(sums) if self.position.lost.is_none() && sums.place() != place => sums.note(place),
-            _ => Ok(()),
-        }
     }
 
     /// Lets the database go as SQLite's last connection would, if we are the last one.

@@ -6,25 +6,30 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use osvfs::{LockBytes, LockedBy};
+use ltx::ReadAt;
+use osvfs::{LockBytes, LockedBy, RangeLocks};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+use wal::WalIndex;
 
 use crate::error::{Context, Error, Result};
 use crate::files::{Pooled, exists, has_content, says_wal_mode, sibling};
 use crate::notices::Notices;
+use crate::options::Options;
 
 /// An application that is just opening the database has its first lock and not yet the next. It is given so long.
 const LOCK_TRIES: u32 = 20;
 const LOCK_WAIT: Duration = Duration::from_millis(10);
 
-/// Refuses the database that its owner calls `given`, and that is at `real`, if we must not open it; says what will be missing.
-/// Whether somebody uses it, with a WAL that we will share.
+/// Refuses the database of `options`, which is at `real`, if we must not open it; says what will be missing. Whether somebody uses it, with a WAL that we will share.
 ///
 /// # Errors
-/// [`Error::NotPermitted`], [`Error::IndexRemoved`], [`Error::LeftInUse`], [`Error::ExclusiveLock`].
-pub(crate) fn check(given: &Path, real: &Path, notices: &Notices) -> Result<bool> {
+/// [`Error::NotPermitted`], [`Error::ProcessLocks`], [`Error::NoLocks`], [`Error::IndexRemoved`], [`Error::LeftInUse`],
+/// [`Error::ExclusiveLock`].
+pub(crate) fn check(options: &Options, real: &Path, notices: &Notices) -> Result<bool> {
+    let given = &options.path;
     let metadata = fs::metadata(real).context("stat", given)?;
     refuse_without_permission(given, real, &metadata)?;
+    refuse_without_locks(options, real)?;
     if metadata.nlink() > 1 {
         notices.say(format!(
             "{} has {} hard links: commits made under another name have another WAL and are not replicated",
@@ -41,8 +46,38 @@ pub(crate) fn check(given: &Path, real: &Path, notices: &Notices) -> Result<bool
     refuse_hidden_index(given, real)
 }
 
+/// Whether somebody uses the `database` at `real`, with a WAL and wal-index that a further connection only has to share: it is not the one
+/// that makes them. To be asked while SHARED is held, or the answer is of no use.
+///
+/// # Errors
+/// What reading them answers.
+pub(crate) fn is_in_use(database: &Pooled, real: &Path) -> io::Result<bool> {
+    if !says_wal_mode(database) || !exists(&sibling(real, "-wal")) {
+        return Ok(false);
+    }
+    let index = Pooled::open(&sibling(real, "-shm"))?;
+    // In this order: who is the first to use it empties it before.
+    if index.lock_on(LockBytes::DeadMansSwitch)? != Some(LockedBy::Readers) {
+        return Ok(false);
+    }
+    let mut bytes = [0; WalIndex::SIZE];
+    index.read_exact_at(&mut bytes, 0)?;
+    Ok(WalIndex::parse(&bytes).is_some())
+}
+
+/// A lock of the process would end those of the application, if that is the same process.
+fn refuse_without_locks(options: &Options, real: &Path) -> Result<()> {
+    let path = &options.path;
+    match Pooled::open(real).context("open", path)?.range_locks() {
+        RangeLocks::OfOpenFile => Ok(()),
+        RangeLocks::OfProcess if !options.shares_process => Ok(()),
+        RangeLocks::OfProcess => Err(Error::ProcessLocks { path: path.clone() }),
+        RangeLocks::None => Err(Error::NoLocks { path: path.clone() }),
+    }
+}
+
 /// Who may only read a database would leave `-wal` and `-shm` behind that its owner cannot write.
-fn refuse_without_permission(given: &Path, real: &Path, metadata: &Metadata) -> Result<()> {
+pub(crate) fn refuse_without_permission(given: &Path, real: &Path, metadata: &Metadata) -> Result<()> {
     if accessat(CWD, real, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok() {
         return Ok(());
     }

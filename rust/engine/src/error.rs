@@ -88,6 +88,18 @@ pub enum Error {
         /// Who we are.
         user: u32,
     },
+    /// Our locks would be those of the process, as are the application's: letting go of ours would take away theirs.
+    #[error("open-file locks do not work on {}, so it cannot be replicated by the process that uses it", path.display())]
+    ProcessLocks {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// SQLite cannot keep two connections apart there.
+    #[error("the file system of {} has no file locks", path.display())]
+    NoLocks {
+        /// The database file.
+        path: PathBuf,
+    },
     /// There is no transaction identifier left.
     #[error("transaction {txid} has no successor")]
     TxIdExhausted {

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ltx::{PageCount, PageSize, ReadAt};
-use osvfs::{FileId, LockBytes, LockedBy, PooledFile, Stamp};
+use osvfs::{FileId, LockBytes, LockedBy, PooledFile, RangeLocks, SharedLock, Stamp};
 use wal::{Cursor, DbHeader, FrameHeader, WalHeader, WalIndex, WalReader, frame_offset, wal_size};
 
 use crate::continuity::Checkpoints;
@@ -15,16 +15,29 @@ use crate::error::{Context, Error, Result};
 
 /// A database or `-shm` file, by a descriptor that is not closed behind SQLite's back.
 #[derive(Clone, Debug)]
-pub(crate) struct Pooled(Arc<PooledFile>);
+pub(crate) struct Pooled(Arc<PooledFile>, OnceLock<RangeLocks>);
 
 impl Pooled {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        PooledFile::open(path).map(|file| Self(Arc::new(file)))
+        PooledFile::open(path).map(|file| Self(Arc::new(file), OnceLock::new()))
     }
 
     /// Who has a lock on these bytes, through whichever other descriptor.
     pub(crate) fn lock_on(&self, bytes: LockBytes) -> io::Result<Option<LockedBy>> {
-        self.0.lock_on(bytes)
+        match self.range_locks() {
+            RangeLocks::OfOpenFile => self.0.lock_on(bytes),
+            _ => self.0.lock_of_another_process(bytes),
+        }
+    }
+
+    /// SHARED, for as long as it is held.
+    pub(crate) fn try_share(&self) -> io::Result<Option<SharedLock<'_>>> {
+        self.0.try_share()
+    }
+
+    /// Which locks work on this file.
+    pub(crate) fn range_locks(&self) -> RangeLocks {
+        *self.1.get_or_init(|| self.0.range_locks())
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use crate::database::{Database, State};
 use crate::emit::Job;
 use crate::error::{Context, Error, Result};
-use crate::files::has_content;
 use crate::live::Live;
 use crate::watch::Woken;
 
@@ -54,7 +53,8 @@ impl Look {
 
 impl Database {
     /// Waits for commits and turns them into L0 files; true as soon as there is one that it did not tell of yet, false after
-    /// `timeout` or [`Database::interrupt`]. Where [`Database::open`] found no database file, true as soon as there is one.
+    /// `timeout` or [`Database::interrupt`]. Where [`Database::open`] found no database file, true as soon as there is one that an
+    /// application uses in WAL mode, which is kept open from then on, or one that has been there for a moment.
     ///
     /// # Errors
     /// As [`Database::sync`]; a missing database file is waited for.
@@ -97,20 +97,6 @@ impl Database {
                     return Ok(false);
                 }
                 Woken::TimeOver => {}
-            }
-        }
-    }
-
-    fn await_file(&self, deadline: Instant) -> Result<bool> {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if has_content(&self.options.path)? {
-                return Ok(true);
-            }
-            let woken =
-                self.watch.wait(left.min(LONGEST_WAIT), false).context("wait for", &self.options.path)?;
-            if left.is_zero() || woken == Woken::Called {
-                return Ok(false);
             }
         }
     }
@@ -219,5 +205,23 @@ impl Live {
             return self.rebuild_sums();
         }
         self.flush_sums()
+    }
+
+    pub(crate) fn flush_sums(&mut self) -> Result<()> {
+        self.note_place()?;
+        let txid = self.position.txid;
+        match &mut self.sums {
+            Some(sums) if self.position.lost.is_none() && sums.durable() != txid => sums.flush(txid),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of the database file as it is now, if that is news.
+    pub(crate) fn note_place(&mut self) -> Result<()> {
+        let place = self.place();
+        match &mut self.sums {
+            Some(sums) if self.position.lost.is_none() && sums.place() != place => sums.note(place),
+            _ => Ok(()),
+        }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! [`Database`] is what its owner sees. Inside, [`turns`] holds the WAL so that nothing disappears unread, [`live`] reads what
 //! is committed, [`emit`] writes it as an L0 file, [`repair`] compares all pages where continuity cannot be proved, [`resume`]
-//! decides which of the two it is when a database is opened, and [`seal`] lets the WAL begin anew in time.
+//! decides which of the two it is when a database is opened, and [`seal`] lets the WAL begin anew in time. [`attach`] keeps
+//! a database open before all that.
 
 #![forbid(unsafe_code)]
 
+mod attach;
 mod connection;
 mod continuity;
 mod database;

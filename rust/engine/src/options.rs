@@ -24,6 +24,8 @@ pub struct Options {
     pub busy_timeout: Duration,
     /// How long a local L0 file is kept after it was uploaded.
     pub l0_retention: Duration,
+    /// Whether this process may have other connections to the database, whose locks must not be taken away.
+    pub shares_process: bool,
     /// Where the time of day comes from.
     pub clock: fn() -> Timestamp,
 }
@@ -43,6 +45,7 @@ impl Options {
             truncate_page_n: 121_359,
             busy_timeout: Duration::from_secs(1),
             l0_retention: Duration::from_secs(300),
+            shares_process: true,
             clock: wall_clock,
         })
     }

@@ -36,7 +36,7 @@ impl Live {
         let real = fs::canonicalize(&options.path).context("open", &options.path)?;
         let root = options.meta_path.clone().unwrap_or_else(|| MetaDir::default_path(&options.path));
         let meta = MetaDir::open(&options.path, root)?;
-        let is_used = door::check(&options.path, &real, notices)?;
+        let is_used = door::check(options, &real, notices)?;
         let turns = Turns::open(&real, options.busy_timeout)?;
         let page_size = PageSize::new(turns.holder().page_size()?).context("read", &options.path)?;
         let files = LiveFiles::open(&options.path, &real)?;

@@ -4,11 +4,13 @@
 //! that writer a little, so the watch is armed only when there is nothing left to do. Elsewhere the files are polled.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
+
+use crate::files::sibling;
 
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,22 @@ impl Watch {
         false
     }
 
+    /// Watches for a database file that may not be there yet, and for its WAL: the directory, and what is there of both; false when that
+    /// is not possible. As [`Watch::arm`].
+    pub(crate) fn arm_for_file(&self, path: &Path) -> bool {
+        #[cfg(target_os = "linux")]
+        if let (Some(inotify), Some(directory)) = (&self.inotify, path.parent()) {
+            linux::drain(inotify);
+            for path in [path, &sibling(path, "-wal")] {
+                // What is not there will come into the directory.
+                let _ = linux::watch(inotify, path);
+            }
+            return linux::watch_directory(inotify, directory).is_ok();
+        }
+        let _ = path;
+        false
+    }
+
     /// Waits for a call of [`Watch::wake`], a change of an armed file, or the end of `timeout`.
     pub(crate) fn wait(&self, timeout: Duration, with_files: bool) -> io::Result<Woken> {
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
@@ -107,6 +125,12 @@ mod linux {
         inotify::add_watch(inotify, path, events | WatchFlags::ONESHOT).map(drop)
     }
 
+    pub(super) fn watch_directory(inotify: &OwnedFd, path: &Path) -> rustix::io::Result<()> {
+        let events =
+            WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
+        inotify::add_watch(inotify, path, events | WatchFlags::ONESHOT).map(drop)
+    }
+
     /// Old events are of no interest: what they tell of is looked at anyway.
     pub(super) fn drain(inotify: &OwnedFd) {
         let mut buf = [const { MaybeUninit::uninit() }; 4096];
@@ -144,6 +168,23 @@ mod tests {
         assert_eq!(watch.wait(LONG, true).unwrap(), Woken::FileChanged);
         assert!(watch.arm(&paths));
         assert_eq!(watch.wait(Duration::from_millis(30), true).unwrap(), Woken::TimeOver, "an old event");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_comes_and_grows_ends_the_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let watch = Watch::new().unwrap();
+        let wal = sibling(&path, "-wal");
+        for (file, content) in [(&path, b"a"), (&path, b"b"), (&wal, b"a"), (&wal, b"b")] {
+            assert!(watch.arm_for_file(&path));
+            fs::write(file, content).unwrap();
+            assert_eq!(watch.wait(LONG, true).unwrap(), Woken::FileChanged, "{}", file.display());
+        }
+        assert!(watch.arm_for_file(&path));
+        assert_eq!(watch.wait(Duration::from_millis(30), true).unwrap(), Woken::TimeOver, "an old event");
+        assert!(!watch.arm_for_file(Path::new("/nowhere/app.db")));
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod path;
 mod per_process;
 mod platform;
 pub mod probe;
+mod range_locks;
 mod shm;
 mod temp;
 mod vfs;
@@ -51,6 +52,7 @@ pub use guard::Stamp;
 pub use lock::break_lock;
 pub use lock_file::LockFile;
 pub use named_file::NamedFile;
+pub use range_locks::{RangeLocks, SharedLock};
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;
 pub use vfs::{OsVfs, register, register_all, take_refusal};

@@ -47,7 +47,8 @@ impl Database {
 impl Database {
     #[new]
     #[pyo3(signature = (path, *, meta_path=None, monitor_interval=1.0, checkpoint_interval=60.0,
-                        min_checkpoint_page_n=1000, truncate_page_n=121_359, busy_timeout=1.0, l0_retention=300.0))]
+                        min_checkpoint_page_n=1000, truncate_page_n=121_359, busy_timeout=1.0, l0_retention=300.0,
+                        shares_process=true))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments, one for each option")]
     fn new(
         py: Python<'_>,
@@ -59,6 +60,7 @@ impl Database {
         truncate_page_n: u32,
         busy_timeout: f64,
         l0_retention: f64,
+        shares_process: bool,
     ) -> PyResult<Self> {
         let options = Options {
             meta_path,
@@ -68,6 +70,7 @@ impl Database {
             truncate_page_n,
             busy_timeout: seconds(busy_timeout)?,
             l0_retention: seconds(l0_retention)?,
+            shares_process,
             ..Options::new(&path).or_raise(py)?
         };
         let path = options.path.clone();
@@ -78,6 +81,10 @@ impl Database {
     #[pyo3(signature = (remote_txid=0))]
     fn open(&self, py: Python<'_>, remote_txid: u64) -> PyResult<bool> {
         self.call(py, |engine| engine.open(TxId::new(remote_txid)))
+    }
+
+    fn attach(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.engine.attach())
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

@@ -108,7 +108,7 @@ pub enum LockBytes {
 }
 
 impl LockBytes {
-    const fn range(self) -> Range {
+    pub(crate) const fn range(self) -> Range {
         match self {
             Self::Shared => Range::new(0x4000_0002, 510),
             Self::DeadMansSwitch => Range::new(128, 1),

@@ -41,6 +41,13 @@ impl IntoPython for E {
             E::NotPermitted { path, .. } => DatabaseError::new_err(text)
                 .on(py, &path)
                 .hint(py, "run the replicator as the owner of the database"),
+            E::ProcessLocks { path } => DatabaseError::new_err(text)
+                .on(py, &path)
+                .hint(py, "replicate it from a process of its own, with `ltxcore replicate`"),
+            E::NoLocks { path } => DatabaseError::new_err(text).on(py, &path).hint(
+                py,
+                "keep the database on a file system with locks; `ltxcore doctor` tells what one can do",
+            ),
             E::LocalStateLost { path } => PreviousIOError::new_err(text).on(py, &path),
             E::Changed { path, .. } => DatabaseError::new_err(text).on(py, &path),
             E::Io { op, path, source } => {

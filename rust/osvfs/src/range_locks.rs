@@ -1,0 +1,121 @@
+//! Which locks a file system has, and who has one where open files have none of their own.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use crate::fcntl::{self, Kind, Owner, Range};
+use crate::fd_pool::{LockBytes, LockedBy, PooledFile};
+use crate::lock::PENDING;
+
+/// Locks of ranges of bytes, as far as kernel and file system have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeLocks {
+    /// Of the open file, and of the process.
+    OfOpenFile,
+    /// Of the process alone.
+    OfProcess,
+    /// None.
+    None,
+}
+
+impl RangeLocks {
+    /// Far behind the bytes that SQLite locks.
+    const TRIAL: Range = Range::new(0x4001_0000, 1);
+}
+
+impl PooledFile {
+    /// Whether another process has a lock on these bytes; nobody can tell of this one where open files have no locks of their own.
+    ///
+    /// # Errors
+    /// What `fcntl` answers.
+    pub fn lock_of_another_process(&self, bytes: LockBytes) -> io::Result<Option<LockedBy>> {
+        let found = fcntl::conflict(self.file().as_fd(), Owner::Process, Kind::Write, bytes.range())?;
+        Ok(found.map(|kind| if kind == Kind::Read { LockedBy::Readers } else { LockedBy::Writer }))
+    }
+
+    /// Which locks work on this file, found out by trying, on a byte that no SQLite locks.
+    #[must_use]
+    pub fn range_locks(&self) -> RangeLocks {
+        let works = |owner| {
+            let fd = self.file().as_fd();
+            let taken = fcntl::set(fd, owner, Kind::Read, RangeLocks::TRIAL);
+            let is_held_by_another =
+                |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES));
+            match taken.and_then(|()| fcntl::set(fd, owner, Kind::Unlock, RangeLocks::TRIAL)) {
+                Ok(()) => true,
+                Err(error) => is_held_by_another(&error),
+            }
+        };
+        match () {
+            () if works(Owner::Description) => RangeLocks::OfOpenFile,
+            () if works(Owner::Process) => RangeLocks::OfProcess,
+            () => RangeLocks::None,
+        }
+    }
+}
+
+/// SHARED of a database, as a reader has it: until it is dropped nobody closes the database as the last one, nor changes its mode.
+#[derive(Debug)]
+pub struct SharedLock<'a>(&'a PooledFile);
+
+impl PooledFile {
+    /// Takes SHARED, unless somebody is about to have the database for itself.
+    ///
+    /// # Errors
+    /// What `fcntl` answers, `EINVAL` where open files have no locks of their own.
+    pub fn try_share(&self) -> io::Result<Option<SharedLock<'_>>> {
+        let fd = self.file().as_fd();
+        if fcntl::conflict(fd, Owner::Description, Kind::Read, PENDING)?.is_some() {
+            return Ok(None);
+        }
+        match fcntl::set(fd, Owner::Description, Kind::Read, LockBytes::Shared.range()) {
+            Ok(()) => Ok(Some(SharedLock(self))),
+            Err(error) if fcntl::is_conflict(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for SharedLock<'_> {
+    fn drop(&mut self) {
+        // Nobody can be in the way of that.
+        let _ =
+            fcntl::set(self.0.file().as_fd(), Owner::Description, Kind::Unlock, LockBytes::Shared.range());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_file_has_locks_and_none_is_left_behind() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (first, second) =
+            (PooledFile::open(file.path()).unwrap(), PooledFile::open(file.path()).unwrap());
+        assert_eq!(first.range_locks(), RangeLocks::OfOpenFile);
+        let found = fcntl::conflict(second.file().as_fd(), Owner::Description, Kind::Write, Range::ALL);
+        assert_eq!(found.unwrap(), None);
+        // Somebody's lock on every byte is a lock that works.
+        fcntl::set(second.file().as_fd(), Owner::Description, Kind::Write, Range::ALL).unwrap();
+        assert_eq!(first.range_locks(), RangeLocks::OfOpenFile);
+        assert_eq!(first.lock_of_another_process(LockBytes::Shared).unwrap(), Some(LockedBy::Writer));
+        fcntl::set(second.file().as_fd(), Owner::Description, Kind::Unlock, Range::ALL).unwrap();
+    }
+
+    #[test]
+    fn shared_is_shared_and_does_not_overtake_a_writer() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [first, second, writer] = [(); 3].map(|()| PooledFile::open(file.path()).unwrap());
+        let held = first.try_share().unwrap().unwrap();
+        assert!(second.try_share().unwrap().is_some());
+        assert_eq!(second.lock_on(LockBytes::Shared).unwrap(), Some(LockedBy::Readers));
+        drop(held);
+        assert_eq!(second.lock_on(LockBytes::Shared).unwrap(), None);
+        for range in [PENDING, LockBytes::Shared.range()] {
+            fcntl::set(writer.file().as_fd(), Owner::Description, Kind::Write, range).unwrap();
+            assert!(first.try_share().unwrap().is_none());
+            fcntl::set(writer.file().as_fd(), Owner::Description, Kind::Unlock, range).unwrap();
+        }
+    }
+}
