@@ -117,6 +117,7 @@ interop: tools build ## every case against the real Litestream, the slow ones to
 soak: tools build dist ## the cases that are too slow for the gate
 	$(BIN)/python scripts/check_wheel.py --newest dist tests/process
 	LTXCORE_HYPOTHESIS=slow $(BIN)/pytest -m "slow and not network" --timeout 1800 $(PYTEST_ARGS) $(TEST_DIRS)
+	$(CARGO) test --locked --release --package osvfs --test beside_stock -- --seconds 600 --seed $$$$
 
 # One thread: a child that a test forks has no other, and would take for lost what only those hold.
 memcheck: ## the tests of the crates with unsafe code under valgrind, which apt installs if it is missing
