@@ -205,18 +205,32 @@ impl Worker<'_> {
         Answer::of(ffi::SQLITE_OK)
     }
 
+    /// A child gives up what it inherits when it first runs, so it is waited for until then.
     fn fork_sleeper(&mut self) -> Answer {
+        let mut ends = [0; 2];
+        // SAFETY: there is room for two descriptors.
+        assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
         // SAFETY: this process has one thread. The child waits for its end, which comes with that of its parent at the latest.
-        match unsafe { libc::fork() } {
-            0 => loop {
-                // SAFETY: neither takes anything of this process.
-                unsafe {
-                    #[cfg(target_os = "linux")]
-                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                    libc::pause();
-                }
-            },
-            child => self.sleepers.push(child),
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: the descriptors are the child's, and nothing is taken of this process.
+            unsafe {
+                #[cfg(target_os = "linux")]
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::close(ends[0]);
+                libc::close(ends[1]);
+            }
+            loop {
+                // SAFETY: waits for a signal.
+                unsafe { libc::pause() };
+            }
+        }
+        self.sleepers.push(child);
+        // SAFETY: the descriptors are ours, and there is room for a byte; the end of the file comes when the child has closed its own.
+        unsafe {
+            libc::close(ends[1]);
+            libc::read(ends[0], [0_u8].as_mut_ptr().cast(), 1);
+            libc::close(ends[0]);
         }
         Answer::of(ffi::SQLITE_OK)
     }

@@ -9,7 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::case::Case;
 use crate::step::{ACTORS, Answer, Call, PROCESSES, Step};
@@ -60,7 +61,7 @@ pub fn run(folder: &Path, case: &Case, vfses: &Vfses, steps: &[Step]) -> Result<
         answers.push(answer);
     }
     if wrong.is_empty() {
-        wrong = locks_below(folder).join("; ");
+        wrong = locks_left(folder).join("; ");
     }
     for process in all {
         let status = process.end();
@@ -112,19 +113,27 @@ impl Process {
     }
 }
 
+/// Locks that stay. A child gives up what it inherits when it first runs, which may be later than what its parent does.
+fn locks_left(folder: &Path) -> Vec<String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let found = locks_below(folder);
+        if found.is_empty() || Instant::now() > until {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Locks on files of a folder, as the kernel lists them.
 fn locks_below(folder: &Path) -> Vec<String> {
-    let inodes: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.metadata().ok())
-        .map(|metadata| format!(":{}", metadata.ino()))
-        .collect();
     let table = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let is_here = |line: &&str| {
-        line.split_whitespace().any(|word| {
-            word.matches(':').count() == 2 && inodes.iter().any(|inode| word.ends_with(inode.as_str()))
-        })
-    };
-    table.lines().filter(is_here).map(|line| format!("left locked: {line}")).collect()
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        let inode = format!(":{} ", metadata.ino());
+        let locks = table.lines().filter(|line| line.contains(&inode));
+        found.extend(locks.map(|lock| format!("{} is left locked: {lock}", entry.file_name().display())));
+    }
+    found
 }
