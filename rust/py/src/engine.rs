@@ -84,7 +84,7 @@ impl Database {
     }
 
     fn attach(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.engine.attach())
+        detach(py, || self.engine.attach())
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
