@@ -92,6 +92,26 @@ def test_a_checkpoint_by_others_does_no_harm(tmp_path: Path, use: Use) -> None:
     check(path)
 
 
+def test_pages_that_a_stock_connection_moved_are_not_taken_for_changes(tmp_path: Path) -> None:
+    """They lack the checksum that the replica has, and nothing else."""
+    path = tmp_path / "app.db"
+    with closing(make(path)) as connection, ltxcore.DB(path, replica=tmp_path / "replica") as db:
+        for _ in range(3):
+            write(connection, 50)
+            db.wait(timeout=30)
+            with closing(sqlite3.connect(path)) as stock:
+                stock.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            db.sync()
+        status = db.status()
+        assert (status.diff_syncs, status.full_syncs) == (0, 1), status.reason
+    with ltxcore.DB(path, replica=tmp_path / "replica") as db:
+        db.wait(timeout=30)
+        assert (db.status().diff_syncs, db.status().full_syncs) == (0, 0), db.status().reason
+    ltxcore.restore(tmp_path / "replica", tmp_path / "restored.db", integrity_check="full")
+    check(tmp_path / "restored.db")
+    assert vfs.write_checksums(tmp_path / "restored.db") == 0
+
+
 def test_what_a_stock_connection_wrote_is_found_said_and_mended(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     make(path).close()
