@@ -72,6 +72,7 @@ struct Shm {
 #[derive(Default)]
 pub struct Model {
     processes: [usize; ACTORS],
+    is_stock: [bool; ACTORS],
     inodes: Vec<Inode>,
     names: [Option<usize>; 3],
     handles: [[Option<Handle>; 4]; ACTORS],
@@ -81,7 +82,7 @@ pub struct Model {
 
 /// The calls of a case with their answers; in the end everything is closed.
 pub fn plan(case: &Case) -> Vec<Step> {
-    let mut model = Model { processes: case.processes, ..Model::default() };
+    let mut model = Model { processes: case.processes, is_stock: case.is_stock, ..Model::default() };
     for (actor, op) in &case.ops {
         model.try_to(*actor, *op);
     }
@@ -272,7 +273,7 @@ impl Model {
         let shm_is_shared = self.shm.users.iter().any(|user| *user != actor);
         let (own, others) = (self.level(actor), self.inodes[db.inode].highest_other(actor));
         let is_lawful = match wanted {
-            SHARED => !self.is_let_in_by_stock(actor, db),
+            SHARED => !self.may_pass_pending(actor, db),
             // In WAL mode nobody asks for more but who is alone.
             RESERVED => own == SHARED && db.flags & READ_ONLY == 0 && !shm_is_shared,
             _ => own >= SHARED && db.flags & READ_ONLY == 0 && !shm_is_shared,
@@ -292,13 +293,16 @@ impl Model {
         self.step(actor, Call::Lock(wanted), Answer::of(code));
     }
 
-    /// Where a process has a reader already, stock lets another one of it in beside a PENDING lock of somebody else. Ours do not.
-    fn is_let_in_by_stock(&self, actor: usize, db: Handle) -> bool {
-        let is_here = |other: &usize| self.processes[*other] == self.processes[actor];
-        let level = |other: usize| self.inodes[db.inode].levels[other];
-        let (here, elsewhere): (Vec<_>, Vec<_>) = (0..ACTORS).partition(is_here);
-        let is_reading = here.iter().any(|other| *other != actor && level(*other) >= SHARED);
-        is_reading && elsewhere.iter().any(|other| level(*other) == PENDING)
+    /// Where a process has a reader already, a VFS lets another one of it in without a look at PENDING, which another process may
+    /// have, or another VFS in this one. Who that is differs from world to world.
+    fn may_pass_pending(&self, actor: usize, db: Handle) -> bool {
+        let level = |other: &usize| self.inodes[db.inode].levels[*other];
+        let is_near = |other: &usize| {
+            self.processes[*other] == self.processes[actor] && self.is_stock[*other] == self.is_stock[actor]
+        };
+        let is_here = |other: &usize| *other != actor && self.processes[*other] == self.processes[actor];
+        let is_reading = (0..ACTORS).any(|other| is_here(&other) && level(&other) >= SHARED);
+        is_reading && (0..ACTORS).any(|other| !is_near(&other) && level(&other) == PENDING)
     }
 
     fn unlock(&mut self, actor: usize, wanted: c_int) {
