@@ -120,10 +120,12 @@ soak: tools build dist ## the cases that are too slow for the gate
 	$(CARGO) test --locked --release --package osvfs --test beside_stock -- --seconds 600 --seed $$$$
 
 # One thread: a child that a test forks has no other, and would take for lost what only those hold.
-memcheck: ## the tests of the crates with unsafe code under valgrind, which apt installs if it is missing
+memcheck: build ## the crates with unsafe code, and the module in Python, under valgrind, which apt installs if it is missing
 	@command -v valgrind > /dev/null || apt-get install --quiet --yes valgrind
 	$(CARGO) test --locked --tests --quiet $(MEMCHECK_CRATES:%=--package %) \
 	    --config 'target."cfg(unix)".runner = "$(MEMCHECK)"' -- --test-threads=1
+	PYTHONMALLOC=malloc valgrind --quiet --error-exitcode=1 --num-callers=30 \
+	    --suppressions=tests/helpers/cpython.supp $(BIN)/python -m tests.helpers.c_edges
 
 conformance: tools ## SQLite's own test programs over the OS VFS, from Debian's source; CONFORMANCE_ARGS=--quick
 	$(CARGO) build --locked --release --quiet --package ltxcore-ext
