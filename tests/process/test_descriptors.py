@@ -143,6 +143,78 @@ def test_at_the_limit_a_connection_can_still_write(tmp_path: Path) -> None:
     )
 
 
+def test_children_of_children_have_no_more_of_them(tmp_path: Path) -> None:
+    descriptors(
+        tmp_path,
+        """
+        def descend(generations):
+            over_vfs(room / "db")
+            found = count()
+            if generations == 0:
+                return found <= first
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if descend(generations - 1) else 1)
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        over_vfs(room / "db")
+        first = count()
+        assert descend(5)
+        """,
+    )
+
+
+def test_numbers_that_the_application_took_over_are_left_alone(tmp_path: Path) -> None:
+    """It closes what it does not know, as daemons do; the reserve was still given up, and what it had opened since was closed."""
+    descriptors(
+        tmp_path,
+        """
+        over_vfs(room / "db")
+        os.closerange(3, 256)
+        connection = vfs.connect(room / "db", isolation_level=None)
+        connection.execute("PRAGMA journal_mode = delete")
+        mine = [os.open(room / "mine", os.O_RDWR | os.O_CREAT) for _ in range(12)]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(mine) + 1, limits[1]))
+        try:
+            connection.execute("INSERT INTO t VALUES (1)")
+        except sqlite3.OperationalError:
+            pass
+        identity = os.stat(room / "mine").st_ino
+        assert all(os.fstat(number).st_ino == identity for number in mine)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        """,
+    )
+
+
+LOCKED = """
+import sqlite3, sys
+try:
+    sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None).execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+
+
+def test_a_low_number_costs_no_lock(tmp_path: Path) -> None:
+    """A daemon without standard input: the database was opened as 0, and this number closed again."""
+    descriptors(
+        tmp_path,
+        f"""
+        import subprocess
+        stock = sqlite3.connect(room / "db", isolation_level=None)
+        stock.execute("CREATE TABLE t (x)")
+        stock.execute("BEGIN IMMEDIATE")
+        os.close(0)
+        connection = vfs.connect(room / "db")
+        connection.execute("SELECT * FROM t").fetchall()
+        assert os.readlink("/proc/self/fd/0") == "/dev/null"
+        argv = [sys.executable, "-c", {LOCKED!r}, str(room / "db")]
+        assert b"locked" in subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL).stdout
+        """,
+    )
+
+
 READER = """
 import sqlite3, sys
 path, stays = sys.argv[1], sys.argv[2] == "stays"

@@ -136,6 +136,11 @@ pub(crate) fn lease(_fd: BorrowedFd<'_>) -> Lease {
     Lease::Unsupported
 }
 
+/// Whether an error means that there are no locks of this kind.
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOLCK))
+}
+
 fn unsupported() -> io::Error {
     io::Error::from_raw_os_error(libc::EINVAL)
 }

@@ -28,6 +28,7 @@ use vfs::{UnsharedFile, open_unshared};
 use crate::atomic;
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::lock::Levels;
+use crate::per_process::lock;
 pub use parked::MAX_PARKED;
 pub use pooled_file::{LockBytes, LockedBy, PooledFile};
 
@@ -93,6 +94,12 @@ impl OpenFile {
     fn new(file: UnsharedFile, is_writable: bool) -> Self {
         let levels = Mutex::default();
         Self { file, is_writable, levels, has_ofd_locks: OnceLock::new(), has_batches: OnceLock::new() }
+    }
+
+    /// Lets go of what a connection left behind whose unlocking failed.
+    fn unlock(&self) {
+        let _ = fcntl::set(self.file.as_fd(), Owner::Description, Kind::Unlock, Range::ALL);
+        *lock(&self.levels) = Levels::default();
     }
 
     fn id(&self) -> FileId {
@@ -195,9 +202,6 @@ impl Drop for Descriptor {
     }
 }
 
-/// The lowest descriptor that a database may have: a message that somebody prints must not land in it.
-const LOWEST: i32 = 3;
-
 /// Opens a file that no child shares; `aside` gets what one may share, because another thread was forking.
 fn open_file(path: &Path, how: OpenHow, mut aside: impl FnMut(OpenFile)) -> io::Result<OpenFile> {
     let made = |file| OpenFile::new(file, how.write);
@@ -215,24 +219,41 @@ fn open_file(path: &Path, how: OpenHow, mut aside: impl FnMut(OpenFile)) -> io::
 /// ones are given up for it, or those kept in reserve.
 #[expect(clippy::disallowed_methods, reason = "the pool is the one place that may open a live file")]
 pub(crate) fn open_above_stderr(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    let file = match options.open(path) {
+    take_standard_descriptors();
+    match options.open(path) {
         Err(error)
-            if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
-                && (parked::give_up() || reserve::give_up()) =>
+            if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) && give_up_descriptors() =>
         {
-            options.open(path)?
+            options.open(path)
         }
-        opened => opened?,
-    };
-    if file.as_raw_fd() >= LOWEST {
-        return Ok(file);
+        opened => opened,
     }
-    // The low number is given to nothing at all, and stays taken, so that this happens once.
-    let high = rustix::io::fcntl_dupfd_cloexec(&file, LOWEST)?;
-    let mut low = std::os::fd::OwnedFd::from(file);
-    rustix::io::dup2(OpenOptions::new().read(true).write(true).open("/dev/null")?, &mut low)?;
-    std::mem::forget(low);
-    Ok(high.into())
+}
+
+/// Whether there may be one to be had now.
+fn give_up_descriptors() -> bool {
+    // First: to find out what may be closed takes one.
+    let had_reserve = reserve::give_up();
+    parked::give_up() || had_reserve
+}
+
+/// Gives the numbers of the standard descriptors that are closed to nothing at all: a message that somebody prints must not land in
+/// a database. They stay taken, so that this happens once.
+fn take_standard_descriptors() {
+    use rustix::io::{Errno, fcntl_getfd};
+
+    let is_closed = [fcntl_getfd(io::stdin()), fcntl_getfd(io::stdout()), fcntl_getfd(io::stderr())]
+        .contains(&Err(Errno::BADF));
+    if !is_closed {
+        return;
+    }
+    #[expect(clippy::disallowed_methods, reason = "no database")]
+    let open = || OpenOptions::new().read(true).write(true).open("/dev/null");
+    while let Ok(nothing) = open()
+        && nothing.as_raw_fd() <= libc::STDERR_FILENO
+    {
+        std::mem::forget(nothing);
+    }
 }
 
 impl OpenHow {

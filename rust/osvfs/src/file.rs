@@ -153,7 +153,9 @@ impl File for OsFile {
 
     fn size(&mut self) -> Result<u64> {
         let metadata = self.handle.file().metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
-        Ok(self.checksums.as_ref().map_or(metadata.len(), |checksums| checksums.size(metadata.len())))
+        // SQLite's own VFS takes a file of one byte for an empty one: some systems cannot lock a file that has none.
+        let len = if metadata.len() == 1 { 0 } else { metadata.len() };
+        Ok(self.checksums.as_ref().map_or(len, |checksums| checksums.size(len)))
     }
 
     fn lock(&mut self, level: LockLevel) -> Result<()> {

@@ -220,8 +220,11 @@ fn open_database(
         return Err(Error::os(Code::CANTOPEN, &io::Error::from_raw_os_error(libc::EISDIR)));
     }
     warn_of_names(request, path, &metadata, descriptor.id());
-    let lock_mode = choose_lock(choice.lock, &descriptor)
-        .map_err(|error| refuse(request, &without_locks(path, choice.lock, &error)))?;
+    let lock_mode =
+        choose_lock(choice.lock, &descriptor).map_err(|error| match fcntl::is_unsupported(&error) {
+            true => refuse(request, &without_locks(path, choice.lock, &error)),
+            false => Error::os(Code::CANTOPEN, &error),
+        })?;
     let shm = Shm::new(Plan {
         mode: choice.shm_under(lock_mode).map_err(|text| refuse(request, &text))?,
         owner: slots_owner(lock_mode),
@@ -279,7 +282,10 @@ fn choose_lock(wish: Option<LockMode>, descriptor: &Descriptor) -> io::Result<Lo
     match wish {
         Some(mode) => known(mode),
         // Old kernels and some file systems do not know locks of an open file.
-        None => known(platform::DEFAULT_LOCK).or_else(|_| known(LockMode::Posix)),
+        None => match known(platform::DEFAULT_LOCK) {
+            Err(error) if fcntl::is_unsupported(&error) => known(LockMode::Posix),
+            known => known,
+        },
     }
 }
 

@@ -76,20 +76,19 @@ pub(super) fn put_in_use(new: &Arc<Descriptor>) {
 /// For a descriptor that nobody uses any more, and whose owner drops it now: parks it if it must not be closed. What has
 /// to be closed after it otherwise.
 pub(super) fn let_go(file: &Arc<OpenFile>) -> Option<Arc<OpenFile>> {
-    let mut files = {
-        let mut pool = lock(POOL.get());
-        if pool.in_use.get(&key(file)).is_some_and(|known| known.strong_count() == 0) {
-            pool.in_use.remove(&key(file));
-        }
-        pool.take_all(file.id())
-    };
-    files.push(Arc::clone(file));
-    let closed_last = close(files, Need::Tidy);
-    // One that had to stay, or too many of them, may be closed by now.
-    let is_full = lock(POOL.get()).parked.len() > MAX_PARKED;
+    // First, since others may have to wait for this file from the moment on in which it may be closed: another one that had to
+    // stay, or was one too many, may be closed by now.
+    let is_full = lock(POOL.get()).parked.len() >= MAX_PARKED;
     close_oldest(if is_full { Need::Urgent } else { Need::Tidy });
     reserve::fill();
-    closed_last
+    let mut pool = lock(POOL.get());
+    if pool.in_use.get(&key(file)).is_some_and(|known| known.strong_count() == 0) {
+        pool.in_use.remove(&key(file));
+    }
+    let mut files = pool.take_all(file.id());
+    drop(pool);
+    files.push(Arc::clone(file));
+    close(files, Need::Tidy)
 }
 
 /// Closes descriptors of one file, or parks them. What has to be dropped last.
@@ -98,6 +97,7 @@ fn close(mut files: Vec<Arc<OpenFile>>, need: Need) -> Option<Arc<OpenFile>> {
         Closing::Granted(last) => Some(last),
         Closing::Refused(another) => {
             files.extend(another);
+            files.iter().for_each(|file| file.unlock());
             lock(POOL.get()).parked.append(&mut files);
             None
         }

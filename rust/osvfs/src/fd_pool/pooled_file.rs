@@ -19,7 +19,7 @@ impl PooledFile {
     /// # Errors
     /// What `stat` or `open` answers.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // For writing if that is allowed, since only such a descriptor can ever be closed again.
+        // For writing if that is allowed: where there are no leases, only such a descriptor can be closed safely.
         match Descriptor::open(path, OpenHow::WRITE) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Descriptor::open(path, OpenHow::READ),
             opened => opened,

@@ -118,8 +118,8 @@ impl ShmFile {
             .map_err(|error| Error::os(Code::IOERR_SHMLOCK, &error))
     }
 
-    /// Lets every lock go. The descriptor goes back to the pool.
-    pub(super) fn close(self) -> Result<()> {
+    /// Lets every lock go.
+    pub(super) fn unlock_all(&self) -> Result<()> {
         fcntl::set(self.descriptor.as_fd(), self.owner, Kind::Unlock, ALL_LOCKS)
             .map_err(|error| Error::os(Code::IOERR_SHMLOCK, &error))
     }

@@ -45,7 +45,9 @@ pub(super) struct MappedShm {
 
 impl MappedShm {
     pub(super) fn open(plan: &Plan) -> Result<Self> {
-        let key = Key { database: plan.database, owner: plan.owner, read_only: plan.read_only };
+        // Locks of the process are one set, however the file was opened.
+        let read_only = plan.read_only && plan.owner == Owner::Description;
+        let key = Key { database: plan.database, owner: plan.owner, read_only };
         let shared = match FILES.find(&key) {
             Some(shared) => shared,
             // Opened while no other file has to wait for it; if a sibling is faster, ours is let go, unused.
@@ -84,12 +86,16 @@ impl MappedShm {
     /// switch is let go: whoever came in between would have a file without a name.
     pub(super) fn close(mut self, delete: bool) -> Result<()> {
         let unlocked = self.unlock_all();
-        let mut last = None;
-        FILES.release(self.key, self.shared, |shared| last = Some(shared));
-        let Some(SharedFile { mappings, file, .. }) = last else { return unlocked };
-        drop(mappings);
-        let deleted = if delete { remove(&self.path) } else { Ok(()) };
-        unlocked.and(file.close()).and(deleted)
+        let (mut ended, mut last) = (Ok(()), None);
+        // Before a sibling can open it: if the locks are those of the process, its would be let go as well.
+        FILES.release(self.key, self.shared, |SharedFile { mappings, file, .. }| {
+            drop(mappings);
+            let deleted = if delete { remove(&self.path) } else { Ok(()) };
+            ended = file.unlock_all().and(deleted);
+            last = Some(file);
+        });
+        drop(last);
+        unlocked.and(ended)
     }
 
     fn unlock_all(&mut self) -> Result<()> {
