@@ -58,7 +58,9 @@ def descriptors(tmp_path: Path, script: str) -> tuple[int, int]:
     return after - before, most - before
 
 
-@pytest.mark.parametrize("use", ["over_vfs(path)", "over_vfs(path, 'delete')", "read_only(path)", "over_db(path)"])
+@pytest.mark.parametrize(
+    "use", ["over_vfs(path)", "over_vfs(path, 'delete')", "read_only(path)", "over_db(path)"]
+)
 def test_different_databases(use: str, tmp_path: Path) -> None:
     kept, most = descriptors(
         tmp_path,
@@ -165,7 +167,7 @@ def test_children_of_children_have_no_more_of_them(tmp_path: Path) -> None:
 
 
 def test_numbers_that_the_application_took_over_are_left_alone(tmp_path: Path) -> None:
-    """It closes what it does not know, as daemons do; the reserve was still given up, and what it had opened since was closed."""
+    """It closes what it does not know, as daemons do; the reserve was given up all the same, and its new files with it."""
     descriptors(
         tmp_path,
         """
