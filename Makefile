@@ -127,7 +127,7 @@ memcheck: build ## the crates with unsafe code, and the module in Python, under 
 	PYTHONMALLOC=malloc valgrind --quiet --error-exitcode=1 --num-callers=30 \
 	    --suppressions=tests/helpers/cpython.supp $(BIN)/python -m tests.helpers.c_edges
 
-conformance: tools ## SQLite's own test programs over the OS VFS, from Debian's source; CONFORMANCE_ARGS=--quick
+conformance: tools build ## tests of SQLite (Debian's source) and of its users (PyPI) over the OS VFS; CONFORMANCE_ARGS=--quick
 	$(CARGO) build --locked --release --quiet --package ltxcore-ext
 	$(BIN)/python -m tests.conformance $(CONFORMANCE_ARGS)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from tests.conformance import mptest, own, programs, tcl, tcl_files
+from tests.conformance import mptest, own, peer_suites, peers, programs, tcl, tcl_files
 from tests.conformance.outcome import Outcome
 from tests.conformance.site import Site
 from tests.conformance.subject import Subject
@@ -43,7 +43,7 @@ class Check:
 
 def all_checks(site: Site) -> list[Check]:
     """Every one, in the order in which they run: those that fail sooner come first."""
-    found = [*own_checks(), *mptest_checks(), *program_checks(), *tcl_checks(site)]
+    found = [*own_checks(), *mptest_checks(), *program_checks(), *peer_checks(), *tcl_checks(site)]
     return [check for check in found if check.is_quick or not site.quick]
 
 
@@ -97,6 +97,15 @@ def program_checks() -> Iterator[Check]:
     yield Check("threadtest5", DEFAULT, programs.memory_threads, is_quick=True)
     for vfs in (DEFAULT, "ltx-posix"):
         yield Check("threadtest3", vfs, programs.threads, is_quick=vfs == DEFAULT, stock_key="threadtest3")
+
+
+def peer_checks() -> Iterator[Check]:
+    """Suites of others over the name that users will use. Each brings its own comparison with stock."""
+    for number, (version, python) in enumerate(peers.interpreters().items()):
+        run = partial(peers.cpython, python=python)
+        yield Check(f"peers/cpython-{version}", DEFAULT, run, is_quick=number == 0, beside_stock=False)
+    for suite in peer_suites.SUITES:
+        yield Check(f"peers/{suite.name}", DEFAULT, partial(peers.peer, suite=suite), beside_stock=False)
 
 
 def tcl_checks(site: Site) -> Iterator[Check]:
