@@ -98,42 +98,36 @@ pub(crate) fn is_conflict(error: &io::Error) -> bool {
     )
 }
 
-/// What became of a wish for a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lease {
-    /// Nobody else has the file open, and whoever opens it waits until the lease ends, which it does with the open file.
-    Granted,
-    /// Somebody else has the file open.
-    Refused,
-    /// The system, the file system or the owner of the file does not allow it.
-    Unsupported,
-}
-
-/// Takes a lease for writing on an open file (`fcntl(2)`, "Leases"), to be closed at once.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-#[expect(unsafe_code, reason = "the system call itself")]
-pub(crate) fn lease(fd: BorrowedFd<'_>) -> Lease {
-    /// `fcntl.h` of every architecture that Rust knows, which the `libc` crate does not have.
-    const F_SETSIG: i32 = 10;
-    let call = |command, argument: i32| {
-        // SAFETY: the descriptor is open for the length of the borrow, and both commands take a number.
-        if unsafe { libc::fcntl(fd.as_raw_fd(), command, argument) } == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
-    };
-    // Whoever opens the file while the lease is there has the kernel send a signal, which would end the process by default. This
-    // one is ignored by default.
-    match call(F_SETSIG, libc::SIGURG).and_then(|()| call(libc::F_SETLEASE, libc::F_WRLCK)) {
-        Ok(()) => Lease::Granted,
-        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Lease::Refused,
-        Err(_) => Lease::Unsupported,
+/// Takes a lease for writing on an open file that is to be closed at once (`fcntl(2)`, "Leases"). Nobody else has the file open then,
+/// and whoever opens it waits until the lease ends, which it does with the open file.
+///
+/// # Errors
+/// `EAGAIN` when somebody else has the file open; others when the system, the file system or the owner of the file does not allow it.
+pub(crate) fn lease(fd: BorrowedFd<'_>) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        /// `fcntl.h` of every architecture that Rust knows, which the `libc` crate does not have.
+        const F_SETSIG: i32 = 10;
+        // Whoever opens the file while the lease is there has the kernel send a signal, which would end the process by default.
+        // This one is ignored by default.
+        set_number(fd, F_SETSIG, libc::SIGURG)?;
+        set_number(fd, libc::F_SETLEASE, libc::F_WRLCK)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = fd;
+        Err(unsupported())
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn lease(_fd: BorrowedFd<'_>) -> Lease {
-    Lease::Unsupported
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[expect(unsafe_code, reason = "the system call itself")]
+fn set_number(fd: BorrowedFd<'_>, command: i32, number: i32) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the length of the borrow, and the commands used here take a number.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), command, number) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Whether an error means that there are no locks of this kind.

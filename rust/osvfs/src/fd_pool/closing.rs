@@ -4,9 +4,9 @@
 //!   through another descriptor; and whoever opens it meanwhile waits for the few microseconds until it is closed.
 //! * Under a write lock of its own open file description on every byte: while that is held nobody has a lock there, in this process
 //!   either, and nobody can get one; and it goes only after the kernel has dropped the locks of the process. A reader of
-//!   another process that comes at this very moment is told that the database is locked. So this is for file systems without
-//!   leases, and for descriptors that must not stay.
-//! * If neither can be had, when descriptors are needed or the file has no name left, and no other one of this process is open on the file: then the locks that
+//!   another process that comes at this very moment is told that the database is locked, and for longer if another thread is
+//!   just starting a program. So this is for descriptors that must not stay: of files without a name, or when there are too many.
+//! * If neither can be had, in the same cases, and no other descriptor of this process is open on the file: then the locks that
 //!   are in the way are those of other processes.
 
 use std::fs::{self, OpenOptions};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use vfs::UnsharedFile;
 
 use super::{FileId, OpenFile, open_above_stderr};
-use crate::fcntl::{self, Kind, Lease, Owner, Range};
+use crate::fcntl::{self, Kind, Owner, Range};
 
 /// How much it matters that descriptors are closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,10 +47,11 @@ pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
     }
     let is_urgent = || need == Need::Urgent || is_nameless(last);
     if files.len() == 1 && !last.file.is_shared() {
-        match fcntl::lease(last.file.as_fd()) {
-            Lease::Granted => return Closing::Granted(Arc::clone(last)),
-            Lease::Refused if !is_urgent() => return refused,
-            Lease::Refused | Lease::Unsupported => {}
+        if fcntl::lease(last.file.as_fd()).is_ok() {
+            return Closing::Granted(Arc::clone(last));
+        }
+        if !is_urgent() {
+            return refused;
         }
     }
     match guard(files) {
