@@ -799,7 +799,7 @@ def write_checksums(database: _Path) -> int:
 
     Raises:
         DatabaseBusyError: a connection has the database open.
-        DatabaseError: a transaction that was cut short has to be undone first.
+        DatabaseError: a transaction that was cut short has to be undone first, or the WAL changes whether pages have checksums.
         OSError: it cannot be read or written.
     """
 

@@ -279,7 +279,8 @@ def write_checksums(database: str | os.PathLike[str]) -> int:
 
     Raises:
         DatabaseBusyError: a connection, in this process or in another one, has the database open. Nothing was changed.
-        DatabaseError: a transaction was cut short. Open the database once, which undoes it; then call this again.
+        DatabaseError: a transaction was cut short, or one in the WAL gives the database checksums or takes them away. The hint
+            says what to do first. Nothing was changed.
         OSError: it cannot be read or written.
     """
     return _ltxcore.write_checksums(os.fspath(database))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import ltxcore
-from ltxcore import OSVFS, vfs
+from ltxcore import OSVFS, _ltxcore, vfs
 from ltxcore.blob_store import BlobStore, Options
-from ltxcore.errors import DatabaseBusyError
+from ltxcore.errors import DatabaseBusyError, DatabaseError
 
 READER = """
 import sqlite3, sys
@@ -186,3 +186,33 @@ def test_a_blob_store_over_our_file_layer_keeps_the_checksums(tmp_path: Path) ->
             store.delete(str(n))
     assert vfs.write_checksums(path) == 0
     check(path)
+
+
+def test_a_backup_takes_the_checksums_away_while_a_reader_holds_a_checkpoint_up(tmp_path: Path) -> None:
+    path, copy = tmp_path / "app.db", tmp_path / "copy.db"
+    layer = OSVFS().register()
+    rows = [(n, b"x" * 900) for n in range(400)]
+    with closing(sqlite3.connect(tmp_path / "plain.db", isolation_level=None)) as plain:
+        plain.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+        plain.executemany("INSERT INTO t VALUES (?, ?)", rows)
+        with closing(make(path)) as connection:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            plain.backup(connection)
+            with closing(layer.connect(path, checksums=True, isolation_level=None)) as reader:
+                reader.execute("BEGIN")
+                assert reader.execute("SELECT * FROM t").fetchall() == rows
+                connection.execute("CREATE TABLE y (a)")
+                _, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                assert 0 < moved < frames
+                assert reader.execute("SELECT * FROM t").fetchall() == rows
+                for suffix in ("", "-wal"):
+                    copy.with_name(copy.name + suffix).write_bytes(_ltxcore.read_file(f"{path}{suffix}"))
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with pytest.raises(DatabaseError, match="the WAL changes whether pages have checksums") as caught:
+        vfs.write_checksums(copy)
+    assert caught.value.path == str(copy)
+    for database in (path, copy):
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert connection.execute("SELECT * FROM t").fetchall() == rows

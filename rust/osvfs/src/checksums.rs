@@ -15,7 +15,7 @@
 //! Whether a database has them may change, by a VACUUM or a backup, in this process or in another one. A checksum that is written
 //! where there should be none destroys content. So a page gets one only when it is known what the first page will say: a
 //! checkpoint, and the commit of most transactions, writes that first. Pages that a large transaction writes earlier get their
-//! checksums before the commit.
+//! checksums before the commit. A checkpoint that has to leave the first page in the WAL does as it says there (`newest_form`).
 
 use std::fs::File as StdFile;
 use std::io;
@@ -25,10 +25,12 @@ use vfs::page_checksum::{MAGIC, has_checksums, is_absent, is_page, is_sound, pag
 use vfs::{Code, Error, Reply, Result};
 
 use new_database::NewDatabase;
+pub(crate) use newest_form::Wal;
 use sectors::Sectors;
 pub use write::{WriteChecksumsError, write_checksums};
 
 mod new_database;
+mod newest_form;
 mod sectors;
 mod write;
 
@@ -86,8 +88,8 @@ pub(crate) struct PageChecksums {
 enum Writing {
     /// The transaction may write another first page later on: until then nobody knows.
     Unknown,
-    /// The header in the file says it: a checkpoint writes the first page first, or not at all.
-    AsInFile,
+    /// A checkpoint begins, which writes the first page first. If it does not, the newest one says it, in the WAL or in the file.
+    AsNewest,
     /// The first page, which was written in this transaction, says it.
     Known(Form),
 }
@@ -137,7 +139,7 @@ impl PageChecksums {
 
     /// A checkpoint begins.
     pub(crate) fn checkpoint_begins(&mut self) {
-        self.writing = Writing::AsInFile;
+        self.writing = Writing::AsNewest;
     }
 
     /// Looks at the `read` bytes that were read at `offset`, and takes the checksum of a page away; how many there are for SQLite.
@@ -150,6 +152,7 @@ impl PageChecksums {
         buf: &mut [u8],
         read: usize,
         offset: u64,
+        wal: Wal<'_>,
     ) -> Result<usize> {
         if offset != 0 && self.request.is_none() && !self.reading.is_some_and(|form| form.has_checksums) {
             return Ok(read);
@@ -161,7 +164,7 @@ impl PageChecksums {
             self.reading = Some(Form::of(buf).unwrap_or(Form::NONE));
         }
         if read == buf.len() && is_page(buf) && !self.unsealed.has_any(offset, read) {
-            self.look_at_page(file, buf, offset)?;
+            self.look_at_page(file, buf, offset, wal)?;
         }
         Ok(read)
     }
@@ -173,7 +176,7 @@ impl PageChecksums {
         }
     }
 
-    fn look_at_page(&mut self, file: &StdFile, buf: &mut [u8], offset: u64) -> Result<()> {
+    fn look_at_page(&mut self, file: &StdFile, buf: &mut [u8], offset: u64, wal: Wal<'_>) -> Result<()> {
         let form = match &self.request {
             Some(_) => self.form_to_read(file)?,
             None => self.reading.unwrap_or(Form::NONE),
@@ -194,6 +197,10 @@ impl PageChecksums {
         if !self.form_to_read(file)?.applies_to(buf) {
             return Ok(());
         }
+        // Or the first page that says so is still in the WAL.
+        if wal.form(buf.len())?.is_some_and(|form| !form.has_checksums) {
+            return Ok(());
+        }
         if let Some(request) = &mut self.request {
             request.unsound_page = Some(offset / buf.len() as u64 + 1);
         }
@@ -211,12 +218,13 @@ impl PageChecksums {
     /// What to write when SQLite wants to write `buf` at `offset`.
     ///
     /// # Errors
-    /// `IOERR_READ` if the header cannot be read.
+    /// `IOERR_READ` if the header, or the WAL, cannot be read.
     pub(crate) fn before_write<'a>(
         &'a mut self,
         file: &StdFile,
         buf: &'a [u8],
         offset: u64,
+        wal: Wal<'_>,
     ) -> Result<&'a [u8]> {
         if offset == 0 && buf.len() >= HEADER {
             let form = Form::of(buf).unwrap_or(Form::NONE);
@@ -228,7 +236,10 @@ impl PageChecksums {
                 self.unsealed.add(offset, buf.len());
                 return Ok(buf);
             }
-            Writing::AsInFile => self.form_in_file(file)?,
+            Writing::AsNewest => match wal.form(buf.len())? {
+                Some(form) => form,
+                None => self.form_in_file(file)?,
+            },
             Writing::Known(form) => form,
         };
         self.writing = Writing::Known(form);

@@ -14,7 +14,7 @@ use vfs::{
 };
 
 use crate::atomic::{self, Batch};
-use crate::checksums::PageChecksums;
+use crate::checksums::{PageChecksums, Wal};
 use crate::choice::{LockMode, SyncMode};
 use crate::fd_pool::{Descriptor, FileId};
 use crate::guard::Guard;
@@ -105,7 +105,9 @@ impl File for OsFile {
             }
         }
         match &mut self.checksums {
-            Some(checksums) => checksums.after_read(file, buf, read, offset),
+            Some(checksums) => {
+                checksums.after_read(file, buf, read, offset, Wal::new(self.shm.as_mut(), &self.path))
+            }
             None => Ok(read),
         }
     }
@@ -113,7 +115,9 @@ impl File for OsFile {
     fn write_at(&mut self, buf: &[u8], offset: u64) -> Result<()> {
         let file = self.handle.file();
         let buf = match &mut self.checksums {
-            Some(checksums) => checksums.before_write(file, buf, offset)?,
+            Some(checksums) => {
+                checksums.before_write(file, buf, offset, Wal::new(self.shm.as_mut(), &self.path))?
+            }
             None => buf,
         };
         write(file, &mut self.guard, buf, offset)

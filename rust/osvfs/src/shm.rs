@@ -6,6 +6,7 @@ mod file;
 mod heap;
 mod mapped;
 mod slots;
+mod wal_index;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{Ordering, fence};
@@ -20,6 +21,7 @@ use crate::fd_pool::FileId;
 use crate::mode::Permissions;
 use heap::HeapShm;
 use mapped::MappedShm;
+pub(crate) use wal_index::Frame;
 
 /// What the shared memory of one connection is made of, once it is needed.
 pub(crate) struct Shm {

@@ -155,17 +155,17 @@ impl IntoPython for wal::Error {
 impl IntoPython for osvfs::WriteChecksumsError {
     fn into_python(self, py: Python<'_>) -> PyErr {
         use osvfs::WriteChecksumsError as E;
+        let text = message(&self);
         match self {
             E::InUse { path } => in_use(py, &path),
-            E::HasJournal { path } => {
-                let text =
-                    format!("{}: a transaction that was cut short has to be undone first", path.display());
-                DatabaseError::new_err(text)
-                    .with(py, "path", path.as_os_str())
-                    .hint(py, "open the database once and read from it, then call this again")
-            }
+            E::HasJournal { path } => DatabaseError::new_err(text)
+                .with(py, "path", path.as_os_str())
+                .hint(py, "open the database once and read from it, then call this again"),
+            E::HasWal { path } => DatabaseError::new_err(text)
+                .with(py, "path", path.as_os_str())
+                .hint(py, "run PRAGMA wal_checkpoint(TRUNCATE), close the database, then call this again"),
             E::Io(error) => error.into_python(py),
-            _ => DatabaseError::new_err(message(&self)),
+            _ => DatabaseError::new_err(text),
         }
     }
 }

@@ -196,7 +196,12 @@ fn a_file_that_is_not_empty_is_not_shown_as_a_new_database() {
     open(&path, "").execute_batch("PRAGMA page_size = 512; CREATE TABLE t (a)").unwrap();
     let mut checksums = PageChecksums::new(true);
     let mut buf = [7; 512];
-    assert_eq!(checksums.after_read(&StdFile::open(&path).unwrap(), &mut buf, 0, 1024).unwrap(), 0);
+    assert_eq!(
+        checksums
+            .after_read(&StdFile::open(&path).unwrap(), &mut buf, 0, 1024, Wal::new(None, &path))
+            .unwrap(),
+        0
+    );
     assert_eq!(buf, [7; 512]);
 }
 

@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 use vfs::page_checksum::{is_sound, seal};
 
 use super::Form;
+use super::newest_form::is_other_in_wal;
 use crate::exclusive::Exclusive;
 use crate::fd_pool::{Descriptor, OpenHow};
 
 /// What a rollback journal begins with that has to be played back (SQLite, "Database File Format", section 3).
 const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
+/// Where the page begins that holds the lock bytes, and no content (SQLite, "Database File Format", section 1.4).
+const LOCK_BYTES: u64 = 0x4000_0000;
 
 /// Why checksums were not written. Nothing was changed, unless it is [`WriteChecksumsError::Io`].
 #[derive(Debug)]
@@ -28,6 +32,11 @@ pub enum WriteChecksumsError {
         /// The database file, without links.
         path: PathBuf,
     },
+    /// A transaction in the WAL gives the database checksums or takes them away, or may do so: a checkpoint has to tell first.
+    HasWal {
+        /// The database file, without links.
+        path: PathBuf,
+    },
     /// The file cannot be opened, read or written.
     Io(io::Error),
 }
@@ -38,6 +47,9 @@ impl std::fmt::Display for WriteChecksumsError {
             Self::InUse { path } => write!(f, "{} is in use: a connection has it open", path.display()),
             Self::HasJournal { path } => {
                 write!(f, "{}: a transaction that was cut short has to be undone first", path.display())
+            }
+            Self::HasWal { path } => {
+                write!(f, "{}: the WAL changes whether pages have checksums", path.display())
             }
             Self::Io(error) => error.fmt(f),
         }
@@ -78,14 +90,16 @@ pub fn write_checksums(database: &Path) -> Result<u64, WriteChecksumsError> {
         return Err(WriteChecksumsError::HasJournal { path: real });
     }
     let descriptor = Descriptor::open(&real, OpenHow::WRITE)?;
-    Ok(mend(descriptor.file())?)
+    let Some(form) = Form::read(descriptor.file())?.filter(|form| form.has_checksums) else { return Ok(0) };
+    if is_other_in_wal(&real, form)? {
+        return Err(WriteChecksumsError::HasWal { path: real });
+    }
+    Ok(mend(descriptor.file(), form)?)
 }
 
-fn mend(file: &File) -> io::Result<u64> {
-    let Some(form) = Form::read(file)?.filter(|form| form.has_checksums) else { return Ok(0) };
-    let pages = file.metadata()?.len() / form.page_size as u64;
+fn mend(file: &File, form: Form) -> io::Result<u64> {
     let (mut page, mut mended) = (vec![0; form.page_size], 0);
-    for offset in (0..pages).map(|index| index * form.page_size as u64) {
+    for offset in offsets(file.metadata()?.len(), form.page_size as u64) {
         file.read_exact_at(&mut page, offset)?;
         if !is_sound(&page) {
             seal(&mut page);
@@ -97,6 +111,11 @@ fn mend(file: &File) -> io::Result<u64> {
         file.sync_all()?;
     }
     Ok(mended)
+}
+
+/// Where the pages begin of a file of `len` bytes, without the one that SQLite never uses.
+fn offsets(len: u64, page_size: u64) -> impl Iterator<Item = u64> {
+    (0..len / page_size).map(move |index| index * page_size).filter(|offset| *offset != LOCK_BYTES)
 }
 
 /// Whether a transaction was cut short. What the header says may not be true of each page then.
@@ -113,6 +132,22 @@ fn has_hot_journal(database: &Path) -> io::Result<bool> {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
                 read => read.map(|()| magic == JOURNAL_MAGIC),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_the_lock_bytes_is_left_alone() {
+        for size in [512, 4096, 65536] {
+            let mut pages =
+                offsets(LOCK_BYTES + 3 * size, size).skip_while(|offset| offset + size < LOCK_BYTES);
+            let around = [LOCK_BYTES - size, LOCK_BYTES + size, LOCK_BYTES + 2 * size].map(Some);
+            assert_eq!([pages.next(), pages.next(), pages.next()], around);
+            assert_eq!(pages.next(), None);
         }
     }
 }

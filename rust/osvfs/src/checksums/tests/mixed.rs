@@ -19,7 +19,10 @@ fn reserve(connection: &mut Connection, mut bytes: c_int) {
     const RESERVE_BYTES: c_int = 38;
     if bytes == 0 {
         let plain = Connection::open_in_memory().unwrap();
-        plain.execute_batch("PRAGMA page_size = 1024; CREATE TABLE t (k INTEGER PRIMARY KEY, v)").unwrap();
+        let size: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
+        plain
+            .execute_batch(&format!("PRAGMA page_size = {size}; CREATE TABLE t (k INTEGER PRIMARY KEY, v)"))
+            .unwrap();
         let mut put = connection.prepare("SELECT k, v FROM t").unwrap();
         let mut rows = put.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
@@ -200,6 +203,89 @@ fn a_backup_from_another_page_size_has_sound_pages() {
     }
 }
 
+/// A reader holds a checkpoint up before the newest first page, which alone says that the others have no checksums, or have them
+/// by now. Rows of this length fill a page to its last byte.
+#[test]
+fn a_checkpoint_that_leaves_the_first_page_in_the_wal_does_as_it_says() {
+    for (bytes, kind) in [(0, ""), (0, "&cksm=1"), (8, ""), (8, "&cksm=1")] {
+        let (_dir, path) = scene(1024, "wal");
+        let mut db = open(&path, kind);
+        db.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+        reserve(&mut db, 8 - bytes);
+        fill(&db);
+        checkpoint(&db, "TRUNCATE");
+        reserve(&mut db, bytes);
+        stock(&path)
+            .execute_batch("PRAGMA wal_autocheckpoint = 0; UPDATE t SET v = v || 1 WHERE k = 7")
+            .unwrap();
+        let reader = open(&path, "&cksm=1");
+        reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        db.execute_batch("CREATE TABLE y (a)").unwrap();
+        checkpoint(&db, "PASSIVE");
+        assert_eq!(fs::read(&path).unwrap()[20], u8::try_from(8 - bytes).unwrap());
+        assert_eq!(check(&reader).unwrap(), "ok", "{bytes} {kind}: with half of them in the file");
+        assert_eq!(check(&open(&path, "&cksm=1")).unwrap(), "ok", "{bytes} {kind}");
+        drop(reader);
+        checkpoint(&db, "TRUNCATE");
+        assert_eq!(fs::read(&path).unwrap()[20], u8::try_from(bytes).unwrap());
+        assert_eq!(
+            (check(&stock(&path)).unwrap(), filled(&stock(&path))),
+            ("ok".into(), FILLED.into()),
+            "{bytes} {kind}"
+        );
+        if bytes == 8 {
+            assert_eq!(unsound(&path), [0; 0], "{kind}");
+        }
+    }
+}
+
+/// The processes have ended in the meantime, and the wal-index is gone.
+#[test]
+fn checksums_are_not_mended_while_the_wal_takes_them_away() {
+    let (_dir, path) = scene(1024, "wal");
+    let mut db = open(&path, "");
+    db.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+    fill(&db);
+    checkpoint(&db, "TRUNCATE");
+    let copy = path.with_file_name("copy.db");
+    let save = || {
+        for suffix in ["", "-wal"] {
+            fs::copy(format!("{}{suffix}", path.display()), format!("{}{suffix}", copy.display())).unwrap();
+        }
+    };
+    db.execute_batch("CREATE TABLE x (a)").unwrap();
+    save();
+    assert_eq!(write_checksums(&copy).unwrap(), 0, "a first page that says the same");
+    reserve(&mut db, 0);
+    let reader = open(&path, "");
+    reader.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+    db.execute_batch("CREATE TABLE y (a)").unwrap();
+    checkpoint(&db, "PASSIVE");
+    save();
+    let error = write_checksums(&copy).unwrap_err();
+    assert!(matches!(error, WriteChecksumsError::HasWal { .. }), "{error}");
+    let recovered = stock(&copy);
+    assert_eq!((check(&recovered).unwrap(), filled(&recovered)), ("ok".into(), FILLED.into()));
+    drop(recovered);
+    assert_eq!((fs::read(&copy).unwrap()[20], write_checksums(&copy).unwrap()), (0, 0));
+}
+
+const FILLED: &str = "300 600000";
+
+fn fill(db: &Connection) {
+    db.execute_batch("DELETE FROM t; WITH n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<300) INSERT INTO t SELECT i, printf('%0*d', 2000, i) FROM n").unwrap();
+}
+
+/// How many rows there are, and how many digits the right ones have in all, without what was appended.
+fn filled(db: &Connection) -> String {
+    let sql = "SELECT count(*) || ' ' || sum(length(substr(v, 1, 2000)) * (CAST(substr(v, 1, 2000) AS INTEGER) = k)) FROM t";
+    db.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+fn checkpoint(db: &Connection, how: &str) {
+    db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(())).unwrap();
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Put(u8, u16),
@@ -207,7 +293,12 @@ enum Act {
     RollBack(u8),
     Checkpoint(&'static str),
     Vacuum,
+    /// So many bytes of each page, 0 or 8.
+    Reserve(c_int),
     Reopen,
+    /// A reader keeps what it sees, in WAL mode, until the next one does.
+    Hold(&'static str),
+    Release,
 }
 
 fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
@@ -217,7 +308,10 @@ fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
         2 => any::<u8>().prop_map(Act::RollBack),
         3 => prop_oneof![Just("PASSIVE"), Just("FULL"), Just("RESTART"), Just("TRUNCATE")].prop_map(Act::Checkpoint),
         1 => Just(Act::Vacuum),
+        4 => prop_oneof![2 => Just(0), 1 => Just(8)].prop_map(Act::Reserve),
         2 => Just(Act::Reopen),
+        4 => prop_oneof![Just("&cksm=1"), Just("")].prop_map(Act::Hold),
+        1 => Just(Act::Release),
     ];
     prop::collection::vec((0usize..3, act), 1..60)
 }
@@ -225,7 +319,8 @@ fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
-    /// Whatever mix of our connections writes: after a full checkpoint every page of the file is sound, and holds what it should.
+    /// Whatever mix of our connections writes: after a full checkpoint every page of the file holds what it should, and is sound
+    /// if the database has checksums.
     #[test]
     fn mixed_connections_leave_sound_pages(
         size in prop_oneof![Just(512usize), Just(1024), Just(4096), Just(65536)],
@@ -236,17 +331,19 @@ proptest! {
         let (_dir, path) = scene(size, mode);
         let connect = |at: usize| {
             let db = open(&path, ["&cksm=1", "", "&psow=0"][at]);
-            db.execute_batch("PRAGMA cache_size = 3").unwrap();
+            db.execute_batch("PRAGMA cache_size = 3; PRAGMA busy_timeout = 0").unwrap();
             db
         };
+        let unsound = |path: &Path| if fs::read(path).unwrap()[20] == 8 { unsound(path) } else { vec![] };
+        let mut reader = None;
         let mut connections: Vec<_> = (0..3).map(connect).collect();
         let mut model = std::collections::BTreeMap::new();
         for (at, act) in acts {
-            let db = &connections[at];
+            let db = &mut connections[at];
             match act {
                 Act::Put(key, len) => {
-                    db.execute("REPLACE INTO t VALUES (?1, zeroblob(?2))", [i64::from(key), i64::from(len)]).unwrap();
-                    model.insert(i64::from(key), i64::from(len));
+                    db.execute("REPLACE INTO t VALUES (?1, ?2)", (key, "x".repeat(len.into()))).unwrap();
+                    model.insert(i64::from(key), "x".repeat(len.into()));
                 }
                 Act::Delete(key) => {
                     db.execute("DELETE FROM t WHERE k = ?1", [key]).unwrap();
@@ -259,17 +356,29 @@ proptest! {
                     db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(())).unwrap();
                 }
                 Act::Vacuum => db.execute_batch("VACUUM").unwrap(),
-                Act::Reopen => connections[at] = connect(at),
+                Act::Reserve(bytes) => reserve(db, bytes),
+                Act::Reopen => *db = connect(at),
+                Act::Hold(kind) if mode == "wal" => {
+                    let new = open(&path, kind);
+                    new.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+                    reader = Some(new);
+                }
+                Act::Hold(_) | Act::Release => {
+                    if let Some(reader) = reader.take() {
+                        prop_assert_eq!(check(&reader).unwrap(), "ok");
+                    }
+                }
             }
         }
-        connections[last].query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        drop(reader);
+        checkpoint(&connections[last], "TRUNCATE");
         prop_assert_eq!(unsound(&path), Vec::<usize>::new());
         drop(connections);
         prop_assert_eq!(unsound(&path), Vec::<usize>::new());
         let db = open(&path, "&cksm=1");
         prop_assert_eq!(check(&db).unwrap(), "ok");
-        let mut statement = db.prepare("SELECT k, length(v) FROM t").unwrap();
-        let rows: std::collections::BTreeMap<i64, i64> =
+        let mut statement = db.prepare("SELECT k, v FROM t").unwrap();
+        let rows: std::collections::BTreeMap<i64, String> =
             statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(|row| row.unwrap()).collect();
         prop_assert_eq!(rows, model);
     }
