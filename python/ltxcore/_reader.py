@@ -56,7 +56,8 @@ class ReaderVFS:
         content, is_ltx = _content(source)
         self._source = _ltxcore.ReaderSource(content, is_ltx)
         self._copy: _ltxcore.ReaderSource | None = None
-        self._copying = threading.Lock()
+        # Reentrant: the file object and signal handlers run while the copy is made, and may connect, too.
+        self._copying = threading.RLock()
         self._is_closed = False
 
     @property
@@ -94,12 +95,19 @@ class ReaderVFS:
         CPython holds the interpreter while it asks a connection for its error, or binds a parameter, and waits for the mutex of
         the connection. Another thread has that mutex while it reads, so it must not need the interpreter.
         """
+        if not self._source.needs_interpreter:
+            return self._source
         with self._copying:
-            if self._copy is None:
-                if self._is_closed or not self._source.needs_interpreter:
-                    return self._source
-                self._copy = self._source.copy(tempfile.gettempdir())
-            return self._copy
+            if self._copy is None and not self._is_closed:
+                self._keep(self._source.copy(tempfile.gettempdir()))
+            return self._copy or self._source
+
+    def _keep(self, copy: _ltxcore.ReaderSource) -> None:
+        # Making it ran Python code, which may have been here meanwhile. The first copy is kept.
+        self._copy = self._copy or copy
+        # close() sets this before it looks for a copy, so one of the two sees what the other has done.
+        if self._is_closed:
+            self._copy.close()
 
     def take_error(self) -> BaseException | None:
         """The last exception that reading the source raised, once; SQLite itself only says "disk I/O error"."""
@@ -108,11 +116,11 @@ class ReaderVFS:
 
     def close(self) -> None:
         """Let no new connection find it. Those that have it open keep it."""
-        with self._copying:
-            self._is_closed = True
-            self._source.close()
-            if self._copy is not None:
-                self._copy.close()
+        # Without the mutex: a copy that another thread is making may take long.
+        self._is_closed = True
+        self._source.close()
+        if self._copy is not None:
+            self._copy.close()
 
     def __enter__(self) -> Self:
         """The object itself."""
