@@ -72,8 +72,10 @@ class ReaderVFS:
     def connect(self, **kwargs: Any) -> sqlite3.Connection:  # noqa: ANN401 - whatever sqlite3.connect takes
         """Open it with the standard library's ``sqlite3``.
 
-        With ``check_same_thread=False``, threads may share the connection: its calls take turns, unless you give a ``factory``.
-        If the source is a file object, such a connection reads a copy, in a temporary file that is made once.
+        With ``check_same_thread=False``, threads may share the connection: its calls and those of its cursors take turns.
+        These do not: what ``blobopen`` returns, connections and cursors of a ``factory`` that you give, and a connection that
+        is the target of another one's ``backup``. If the source is a file object, such a connection reads a copy, in a
+        temporary file that is made once.
 
         Args:
             kwargs: what ``sqlite3.connect`` takes.
