@@ -859,7 +859,10 @@ class ReaderSource:
 
     @property
     def name(self) -> str:
-        """The name by which a connection finds it. No other one of this process has had it."""
+        """The name by which a connection finds it. No other one of this process has had it.
+
+        In a forked child, connections find it after this was asked for there.
+        """
 
     @property
     def needs_interpreter(self) -> bool:

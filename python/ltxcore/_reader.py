@@ -10,9 +10,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from ltxcore import _ltxcore
+from ltxcore import _ltxcore, _runtime
 from ltxcore._shared_connection import SharedConnection
 from ltxcore._sqlite import Driver, locate
+from ltxcore.errors import ForkedError
 from ltxcore.ltx import MAGIC
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class ReaderVFS:
 
     A connection can attach ordinary databases, and ``VACUUM INTO`` writes one. It cannot commit to several of them at once if
     they have a rollback journal: attach the reader to one of them instead.
+
+    In a forked child, an object of the parent works if it was made of bytes; ask for ``uri`` again there. One of a path or
+    a file object cannot be read there, as parent and child would share the open file.
 
     Args:
         source: the bytes of a database or of an LTX snapshot; a binary file object that can seek, of either; or the path
@@ -59,6 +63,7 @@ class ReaderVFS:
         # Reentrant: the file object and signal handlers run while the copy is made, and may connect, too.
         self._copying = threading.RLock()
         self._is_closed = False
+        self._made_in = _runtime.generation()
 
     @property
     def uri(self) -> str:
@@ -83,6 +88,7 @@ class ReaderVFS:
         Raises:
             sqlite3.OperationalError: it is closed.
             OSError: the copy cannot be made. What the source raises comes out as it was.
+            ForkedError: the copy would have to be made of a file object of the parent process.
         """
         source = self._source
         if not kwargs.get("check_same_thread", True):
@@ -99,10 +105,16 @@ class ReaderVFS:
         """
         if not self._source.needs_interpreter:
             return self._source
+        if self._copy is None and not self._is_closed:
+            self._make_copy()
+        return self._copy or self._source
+
+    def _make_copy(self) -> None:
+        # Before the mutex, which a thread of the parent may have held.
+        _check(self._made_in)
         with self._copying:
             if self._copy is None and not self._is_closed:
                 self._keep(self._source.copy(tempfile.gettempdir()))
-            return self._copy or self._source
 
     def _keep(self, copy: _ltxcore.ReaderSource) -> None:
         # Making it ran Python code, which may have been here meanwhile. The first copy is kept.
@@ -135,6 +147,14 @@ class ReaderVFS:
         self.close()
 
 
+def _check(made_in: int) -> None:
+    if _runtime.is_inherited(made_in):
+        raise ForkedError(
+            "a file object of the parent process cannot be read after a fork: its position is shared",
+            hint="make a ReaderVFS in the child, or make it of bytes",
+        )
+
+
 def _uri(source: _ltxcore.ReaderSource) -> str:
     # Not mode=ro, which would hold for what is attached as well.
     return f"file:{source.name}?vfs={NAME}&immutable=1"
@@ -147,10 +167,12 @@ class _Positional:
         self._file = file
         self._lock = threading.RLock()
         self._turns = 0
+        self._made_in = _runtime.generation()
         self.size = file.seek(0, io.SEEK_END)
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``offset`` on."""
+        _check(self._made_in)
         with self._lock:
             while True:
                 self._turns += 1

@@ -16,6 +16,7 @@ use vfs::{
 use crate::atomic::{self, Batch};
 use crate::checksums::{PageChecksums, Wal};
 use crate::choice::{LockMode, SyncMode};
+use crate::directory::sync_directory_of;
 use crate::fd_pool::{Descriptor, FileId};
 use crate::guard::Guard;
 use crate::lock::Lock;
@@ -388,14 +389,4 @@ fn read_error(error: &io::Error) -> Error {
         _ => Code::IOERR_READ,
     };
     Error::os(code, error)
-}
-
-/// Makes durable that a file is in its directory, or is no longer.
-pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    use rustix::fs::{Mode, OFlags, open};
-
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    let directory = open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    // By the same call as a file, as SQLite's own VFS does: where that is `fdatasync`, names are data of their directory.
-    platform::sync(directory.as_fd(), Strength::Normal)
 }

@@ -21,6 +21,7 @@
 mod atomic;
 mod checksums;
 mod choice;
+mod directory;
 mod exclusive;
 mod fcntl;
 pub mod fd_pool;

@@ -17,10 +17,11 @@ use vfs::{
 };
 
 use crate::checksums::PageChecksums;
+use crate::directory::sync_directory_of;
 use crate::choice::{Choice, LockMode, SyncMode};
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::{Descriptor, FileId, OpenHow, open_above_stderr};
-use crate::file::{Handle, OsFile, sync_directory_of};
+use crate::file::{Handle, OsFile};
 use crate::lock::Lock;
 use crate::mode::Permissions;
 use crate::path::full_pathname;

@@ -119,7 +119,7 @@ impl Encoder {
     }
 
     fn write(&self, py: Python<'_>, pgno: u32, page: Page) -> PyResult<()> {
-        let number = Pgno::new(pgno).ok_or_else(|| FormatError::new_err("page numbers begin with 1"))?;
+        let number = Pgno::new(pgno).ok_or_else(|| FormatError::new_err(py, "page numbers begin with 1"))?;
         let page = page.bytes(py)?;
         let mut encoder = self.state.take()?;
         detached(py, || encoder.write_page(number, (*page).as_ref()))?;

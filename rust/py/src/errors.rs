@@ -28,8 +28,8 @@ macro_rules! exceptions {
             pub(crate) struct $name;
 
             impl $name {
-                pub(crate) fn new_err(text: impl Into<String>) -> PyErr {
-                    gil::exception::<python::$name>(text.into())
+                pub(crate) fn new_err(py: Python<'_>, text: impl Into<String>) -> PyErr {
+                    gil::exception::<python::$name>(py, text.into())
                 }
             }
         )*
@@ -97,7 +97,7 @@ pub(crate) fn detached<T: Send, E: IntoPython + Send>(
         Err(payload) => {
             let text = payload.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(InternalError::new_err(format!("a bug in ltxcore: {text}")))
+            Err(InternalError::new_err(py, format!("a bug in ltxcore: {text}")))
         }
     }
 }
@@ -126,18 +126,18 @@ impl IntoPython for ltx::Error {
         match self {
             E::Io(source) => source.into_python(py),
             E::Input { source, .. } => relabel(py, source.into_python(py), text),
-            E::NotLtx => NotLTXError::new_err(text),
-            E::HeaderFlags { .. } => UnsupportedVersionError::new_err(text),
-            E::Truncated { offset } => TruncatedError::new_err(text).with(py, "offset", offset),
+            E::NotLtx => NotLTXError::new_err(py, text),
+            E::HeaderFlags { .. } => UnsupportedVersionError::new_err(py, text),
+            E::Truncated { offset } => TruncatedError::new_err(py, text).with(py, "offset", offset),
             E::TrailingBytes { offset } | E::IndexMismatch { offset } => {
-                FormatError::new_err(text).with(py, "offset", offset)
+                FormatError::new_err(py, text).with(py, "offset", offset)
             }
             E::ChecksumMismatch { expected, actual } | E::DatabaseChecksumMismatch { expected, actual } => {
-                ChecksumMismatchError::new_err(text)
+                ChecksumMismatchError::new_err(py, text)
                     .with_value(py, "expected", types::checksum(py, expected))
                     .with_value(py, "actual", types::checksum(py, actual))
             }
-            _ => FormatError::new_err(text),
+            _ => FormatError::new_err(py, text),
         }
     }
 }
@@ -147,7 +147,7 @@ impl IntoPython for wal::Error {
         let text = message(&self);
         match self {
             wal::Error::Io { source, .. } => source.into_python(py),
-            _ => FormatError::new_err(text),
+            _ => FormatError::new_err(py, text),
         }
     }
 }
@@ -158,21 +158,21 @@ impl IntoPython for osvfs::WriteChecksumsError {
         let text = message(&self);
         match self {
             E::InUse { path } => in_use(py, &path),
-            E::HasJournal { path } => DatabaseError::new_err(text)
+            E::HasJournal { path } => DatabaseError::new_err(py, text)
                 .with(py, "path", path.as_os_str())
                 .hint(py, "open the database once and read from it, then call this again"),
-            E::HasWal { path } => DatabaseError::new_err(text)
+            E::HasWal { path } => DatabaseError::new_err(py, text)
                 .with(py, "path", path.as_os_str())
                 .hint(py, "run PRAGMA wal_checkpoint(TRUNCATE), close the database, then call this again"),
             E::Io(error) => error.into_python(py),
-            _ => DatabaseError::new_err(text),
+            _ => DatabaseError::new_err(py, text),
         }
     }
 }
 
 /// A database that nobody may have open is.
 pub(crate) fn in_use(py: Python<'_>, path: &Path) -> PyErr {
-    DatabaseBusyError::new_err(format!("{} is in use: a connection has it open", path.display()))
+    DatabaseBusyError::new_err(py, format!("{} is in use: a connection has it open", path.display()))
         .with(py, "path", path.as_os_str())
         .hint(py, "close the connections to the database, in this process and in others")
 }

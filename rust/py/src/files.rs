@@ -130,7 +130,7 @@ pub(crate) fn checksum_database(py: Python<'_>, database: PathBuf) -> PyResult<u
 /// Page size and number of pages of a database file, from its header and its length.
 fn shape(py: Python<'_>, database: &impl ReadAt) -> PyResult<(PageSize, PageCount)> {
     let Some(header) = wal::DbHeader::read(database).or_raise(py)? else {
-        return Err(NotReadyError::new_err("the database is empty"));
+        return Err(NotReadyError::new_err(py, "the database is empty"));
     };
     let pages = database.len().or_raise(py)? / u64::from(header.page_size.get());
     Ok((header.page_size, PageCount::new(u32::try_from(pages).unwrap_or(u32::MAX))))

@@ -98,8 +98,9 @@ impl Drop for Call {
 struct Attached(ffi::PyGILState_STATE);
 
 impl Attached {
-    fn new() -> Self {
-        // SAFETY: the interpreter is there, since `Call::begin` did not refuse. If it goes away meanwhile, this does not return.
+    /// For a thread that [`Call::begin`] did not refuse.
+    fn new(_call: &Call) -> Self {
+        // SAFETY: the interpreter is there, by that. If it goes away meanwhile, this does not return.
         Self(unsafe { ffi::PyGILState_Ensure() })
     }
 }
@@ -116,8 +117,8 @@ impl Drop for Attached {
 /// # Errors
 /// [`Refused`], at exit.
 pub(crate) fn enter<T>(work: impl FnOnce(Python<'_>) -> T) -> Result<T, Refused> {
-    let _call = Call::begin()?;
-    let _attached = Attached::new();
+    let call = Call::begin()?;
+    let _attached = Attached::new(&call);
     // SAFETY: attached by the line before. Without PyO3's look whether there is an interpreter: that says no while one ends.
     Ok(unsafe { Python::attach_unchecked(work) })
 }
@@ -187,14 +188,11 @@ pub(crate) fn call_method<'py>(
 }
 
 /// A new exception of a class in Python, made at once: PyO3 would make it where no [`call`] is between.
-pub(crate) fn exception<T: PyTypeInfo>(text: String) -> PyErr {
-    let make = |py: Python<'_>| match call(T::type_object(py).as_any(), (text,), None) {
+pub(crate) fn exception<T: PyTypeInfo>(py: Python<'_>, text: String) -> PyErr {
+    match call(T::type_object(py).as_any(), (text,), None) {
         Ok(error) => PyErr::from_value(error),
         Err(failure) => failure,
-    };
-    let _attached = Attached::new();
-    // SAFETY: attached by the line before.
-    unsafe { Python::attach_unchecked(make) }
+    }
 }
 
 /// A value that owns objects of Python's and may be dropped in any thread, attached or not.

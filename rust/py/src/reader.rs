@@ -3,7 +3,9 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use ltx::{ReadAt, SnapshotView};
 use pyo3::exceptions::PyException;
@@ -11,17 +13,12 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use replica::{Readable, ReaderVfs, Shelf};
+use replica::{Readable, ReaderVfs};
+use vfs::fork_generation;
 
 use crate::errors::{IntoPython, OrRaise, detached};
 use crate::gil::{self, Owned};
 use crate::pyio;
-
-/// What stands on the one shelf of this process, whichever library reads it.
-pub(crate) fn vfs() -> ReaderVfs {
-    static SHELF: OnceLock<Shelf> = OnceLock::new();
-    ReaderVfs(SHELF.get_or_init(Shelf::default).clone())
-}
 
 /// What a database is read from.
 #[derive(FromPyObject)]
@@ -34,17 +31,20 @@ pub(crate) enum Content {
 
 type Reading = Box<dyn ReadAt + Send + Sync>;
 
-/// A database on the shelf, until this object is gone.
+/// A database that connections find, until this object is closed or gone.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
 pub(crate) struct ReaderSource {
     name: String,
     shared: Arc<Shared>,
     needs_interpreter: bool,
+    is_closed: AtomicBool,
+    /// The process in which connections find it, by its [`fork_generation`].
+    put_in: AtomicU64,
 }
 
 struct Shared {
     content: Reading,
-    last_error: Mutex<Option<io::Error>>,
+    last_error: LastError,
 }
 
 #[pymethods]
@@ -58,12 +58,15 @@ impl ReaderSource {
         } else {
             content
         };
-        Ok(Self::put(content, needs_interpreter))
+        Ok(Self::with(content, needs_interpreter))
     }
 
-    /// The name by which a connection finds it.
+    /// The name by which a connection finds it: in a forked child, after asking for it there.
     #[getter]
     fn name(&self) -> &str {
+        if self.put_in.load(Ordering::Acquire) != fork_generation() {
+            self.put();
+        }
         &self.name
     }
 
@@ -76,17 +79,18 @@ impl ReaderSource {
     /// Another source, of a copy in a file without a name.
     fn copy(&self, py: Python<'_>, directory: PathBuf) -> PyResult<Self> {
         let copy = detached(py, || replica::copy_database(&*self.shared, &directory))?;
-        Ok(Self::put(Box::new(copy), false))
+        Ok(Self::with(Box::new(copy), false))
     }
 
     /// The last error of reading, once.
     fn take_error(&self, py: Python<'_>) -> Option<PyErr> {
-        self.shared.replace_error(None).map(|error| error.into_python(py))
+        self.shared.last_error.replace(None).map(|error| error.into_python(py))
     }
 
-    /// Takes the database off the shelf; whether it was there.
+    /// Lets connections no longer find it; whether they could.
     fn close(&self) -> bool {
-        vfs().0.take(self.name.as_bytes())
+        self.is_closed.store(true, Ordering::SeqCst);
+        ReaderVfs::take(&self.name)
     }
 
     fn __repr__(&self) -> String {
@@ -95,16 +99,31 @@ impl ReaderSource {
 }
 
 impl ReaderSource {
-    fn put(content: Reading, needs_interpreter: bool) -> Self {
-        let shared = Arc::new(Shared { content, last_error: Mutex::new(None) });
-        let name = vfs().0.put(&(Arc::clone(&shared) as Arc<dyn Readable>));
-        Self { name, shared, needs_interpreter }
+    fn with(content: Reading, needs_interpreter: bool) -> Self {
+        let source = Self {
+            name: ReaderVfs::new_name(),
+            shared: Arc::new(Shared { content, last_error: LastError::default() }),
+            needs_interpreter,
+            is_closed: AtomicBool::new(false),
+            put_in: AtomicU64::new(0),
+        };
+        source.put();
+        source
+    }
+
+    fn put(&self) {
+        ReaderVfs::put(&self.name, &(Arc::clone(&self.shared) as Arc<dyn Readable>));
+        self.put_in.store(fork_generation(), Ordering::Release);
+        // Looked at afterwards, as another thread may close it meanwhile.
+        if self.is_closed.load(Ordering::SeqCst) {
+            ReaderVfs::take(&self.name);
+        }
     }
 }
 
 impl Drop for ReaderSource {
     fn drop(&mut self) {
-        vfs().0.take(self.name.as_bytes());
+        ReaderVfs::take(&self.name);
     }
 }
 
@@ -197,10 +216,23 @@ extern "C" fn raise(raised: *mut c_void) -> c_int {
     -1
 }
 
-impl Shared {
-    /// The error of before, to be dropped without the mutex: that may take the interpreter.
-    fn replace_error(&self, error: Option<io::Error>) -> Option<io::Error> {
-        std::mem::replace(&mut *self.last_error.lock().unwrap_or_else(PoisonError::into_inner), error)
+/// The last error, if nobody has taken it. No mutex: a thread of the parent could hold it in a forked child for ever.
+#[derive(Default)]
+struct LastError(AtomicPtr<io::Error>);
+
+impl LastError {
+    /// The error of before.
+    fn replace(&self, error: Option<io::Error>) -> Option<io::Error> {
+        let new = error.map_or(ptr::null_mut(), |error| Box::into_raw(Box::new(error)));
+        let old = self.0.swap(new, Ordering::AcqRel);
+        // SAFETY: not null, so it is a box that an earlier call has put there. Whoever swaps it out owns it, and nobody else has it.
+        (!old.is_null()).then(|| *unsafe { Box::from_raw(old) })
+    }
+}
+
+impl Drop for LastError {
+    fn drop(&mut self) {
+        drop(self.replace(None));
     }
 }
 
@@ -216,6 +248,6 @@ impl ReadAt for Shared {
 
 impl Readable for Shared {
     fn failed(&self, error: io::Error) {
-        drop(self.replace_error(Some(error)));
+        drop(self.last_error.replace(Some(error)));
     }
 }

@@ -12,7 +12,6 @@ use vfs::{RegisterError, SqliteApi};
 
 use crate::errors::{OrRaise, SQLiteNotFoundError, VFSError, VFSNameInUseError, detached};
 use crate::locate::{self, NotFound};
-use crate::reader;
 
 /// One SQLite library of this process.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
@@ -22,12 +21,15 @@ pub(crate) struct SQLiteHandle(SqliteApi);
 impl SQLiteHandle {
     /// The library that a module of this process uses, by the file of the module.
     #[staticmethod]
-    fn of_module(file: PathBuf) -> PyResult<Self> {
+    fn of_module(py: Python<'_>, file: PathBuf) -> PyResult<Self> {
         locate::of_module(&file).map(Self).map_err(|error| {
-            SQLiteNotFoundError::new_err(match error {
-                NotFound::NotLoaded => format!("no module was loaded from {}", file.display()),
-                NotFound::Unusable(why) => format!("{}: {why}", file.display()),
-            })
+            SQLiteNotFoundError::new_err(
+                py,
+                match error {
+                    NotFound::NotLoaded => format!("no module was loaded from {}", file.display()),
+                    NotFound::Unusable(why) => format!("{}: {why}", file.display()),
+                },
+            )
         })
     }
 
@@ -53,26 +55,26 @@ impl SQLiteHandle {
     }
 
     /// Registers the OS VFS under a name.
-    fn register_os_vfs(&self, name: &str, lock: &str) -> PyResult<()> {
+    fn register_os_vfs(&self, py: Python<'_>, name: &str, lock: &str) -> PyResult<()> {
         let lock = LockMode::parse(lock)
             .ok_or_else(|| PyValueError::new_err(format!("there is no lock mode {lock:?}")))?;
-        osvfs::register(&self.0, &c_name(name)?, lock, false).map_err(|error| refused(name, &error))
+        osvfs::register(&self.0, &c_name(name)?, lock, false).map_err(|error| refused(py, name, &error))
     }
 
     /// Registers the VFS over what `ReaderSource` objects hold; doing it again changes nothing.
-    fn register_reader_vfs(&self, name: &str) -> PyResult<()> {
+    fn register_reader_vfs(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let c_name = c_name(name)?;
-        match vfs::register(&self.0, &c_name, reader::vfs(), false) {
+        match vfs::register(&self.0, &c_name, ReaderVfs, false) {
             Err(RegisterError::NameInUse) if vfs::registered::<ReaderVfs>(&self.0, &c_name).is_some() => {
                 Ok(())
             }
-            done => done.map_err(|error| refused(name, &error)),
+            done => done.map_err(|error| refused(py, name, &error)),
         }
     }
 
     /// Makes the VFS of a name the one that connections get which ask for none.
-    fn set_default_vfs(&self, name: &str) -> PyResult<()> {
-        vfs::set_default(&self.0, &c_name(name)?).map_err(|error| refused(name, &error))
+    fn set_default_vfs(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        vfs::set_default(&self.0, &c_name(name)?).map_err(|error| refused(py, name, &error))
     }
 
     /// Two handles are equal if they are one library.
@@ -94,11 +96,11 @@ fn c_name(name: &str) -> PyResult<CString> {
     CString::new(name).map_err(|_| PyValueError::new_err("a name cannot hold a NUL"))
 }
 
-fn refused(name: &str, error: &RegisterError) -> PyErr {
+fn refused(py: Python<'_>, name: &str, error: &RegisterError) -> PyErr {
     let text = format!("cannot register {name:?}: {error}");
     match error {
-        RegisterError::NameInUse => VFSNameInUseError::new_err(text),
-        _ => VFSError::new_err(text),
+        RegisterError::NameInUse => VFSNameInUseError::new_err(py, text),
+        _ => VFSError::new_err(py, text),
     }
 }
 

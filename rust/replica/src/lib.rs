@@ -44,7 +44,7 @@ pub use place::{FileKey, Place};
 pub use plan::{Plan, Target, plan};
 pub use points::{RestorePoint, restore_points};
 pub use range::RetryPolicy;
-pub use reader_vfs::{Readable, ReaderVfs, Shelf, copy_database};
+pub use reader_vfs::{Readable, ReaderVfs, copy_database};
 pub use restore::{
     LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify, page_checksums, restore,
     set_aside_path,

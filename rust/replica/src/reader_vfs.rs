@@ -1,6 +1,6 @@
 //! A VFS for databases that are not files: bytes in memory, members of archives, snapshots. They are read and never written.
 //!
-//! What can be opened stands on a [`Shelf`] under a name, for as long as its owner keeps it. A connection keeps what it has opened.
+//! What can be opened is there under a name, for as long as its owner keeps it. A connection keeps what it has opened.
 //! Nobody writes, so there are no locks, and a database in WAL mode is shown as one with a rollback journal: its WAL, if it
 //! had one, is not here. Every other file that such a connection uses is left to the library's own VFS: what it attaches, what
 //! `VACUUM INTO` writes, temporary files.
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use ltx::{ReadAt, WriteAt};
 use vfs::{
     AccessKind, Code, DeviceCharacteristics, Error, File, FileKind, FullPath, LockLevel, OpenRequest, Opened,
-    Result, SyncFlags, Vfs,
+    ProcessLocal, Result, SyncFlags, Vfs,
 };
 
 /// Something to read from, and what becomes of its errors, which SQLite cannot carry. Its length never changes.
@@ -26,37 +26,44 @@ pub trait Readable: ReadAt + Send + Sync {
     fn failed(&self, error: io::Error);
 }
 
-/// Databases by name.
-#[derive(Clone, Default)]
-pub struct Shelf(Arc<Mutex<Databases>>);
-
 type Databases = HashMap<Vec<u8>, Weak<dyn Readable>>;
+
+/// Databases by name. A forked child begins with none: a thread of its parent may have been changing those of the parent.
+static DATABASES: ProcessLocal<Mutex<Databases>> = ProcessLocal::new(Mutex::default);
+
+fn databases() -> MutexGuard<'static, Databases> {
+    // The map is whole at any time.
+    DATABASES.get().lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// No file has such a name: what is before it is not a directory.
 const PREFIX: &str = "/dev/null/ltx-reader/";
 
-impl Shelf {
-    /// Puts a database there, for as long as others keep it; by which name. None is given twice in a process.
+/// The VFS over these databases.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReaderVfs;
+
+impl ReaderVfs {
+    /// A name for a database. None is given twice in a process, nor in a child to what its parent has named.
     #[must_use]
-    pub fn put(&self, database: &Arc<dyn Readable>) -> String {
+    pub fn new_name() -> String {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let name = format!("{PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        self.lock().insert(name.clone().into_bytes(), Arc::downgrade(database));
-        name
+        format!("{PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Takes a database away; whether there was one.
-    pub fn take(&self, name: &[u8]) -> bool {
-        self.lock().remove(name).is_some()
+    /// Lets connections of this process find a database by a name of [`Self::new_name`], for as long as others keep it.
+    /// A forked child has to do so, too.
+    pub fn put(name: &str, database: &Arc<dyn Readable>) {
+        databases().insert(name.as_bytes().to_vec(), Arc::downgrade(database));
     }
 
-    fn get(&self, name: &[u8]) -> Option<Arc<dyn Readable>> {
-        self.lock().get(name)?.upgrade()
+    /// Lets them no longer find it; whether they could.
+    pub fn take(name: &str) -> bool {
+        databases().remove(name.as_bytes()).is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Databases> {
-        // The map is whole at any time.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn get(name: &[u8]) -> Option<Arc<dyn Readable>> {
+        databases().get(name)?.upgrade()
     }
 }
 
@@ -76,10 +83,6 @@ pub fn copy_database(database: &dyn Readable, directory: &Path) -> io::Result<Te
     Ok(copy)
 }
 
-/// The VFS over a [`Shelf`].
-#[derive(Clone, Default)]
-pub struct ReaderVfs(pub Shelf);
-
 impl Vfs for ReaderVfs {
     type File = ReaderFile;
 
@@ -91,11 +94,11 @@ impl Vfs for ReaderVfs {
         let name = request.name.ok_or(Code::CANTOPEN)?.path().as_os_str().as_bytes();
         match request.flags.kind() {
             FileKind::MainDb => {
-                let database = self.0.get(name).ok_or(Code::CANTOPEN)?;
+                let database = Self::get(name).ok_or(Code::CANTOPEN)?;
                 let size = database.len().map_err(|error| failed(&*database, Code::CANTOPEN, error))?;
                 Ok(Opened { file: ReaderFile { database, size }, flags: request.flags.read_only() })
             }
-            FileKind::SuperJournal => Err(self.refuse_super_journal(name)),
+            FileKind::SuperJournal => Err(Self::refuse_super_journal(name)),
             // There is nothing to be undone.
             _ => Err(Code::CANTOPEN.into()),
         }
@@ -106,7 +109,7 @@ impl Vfs for ReaderVfs {
     }
 
     fn access(&self, path: &Path, kind: AccessKind) -> Result<bool> {
-        Ok(kind != AccessKind::ReadWrite && self.0.get(path.as_os_str().as_bytes()).is_some())
+        Ok(kind != AccessKind::ReadWrite && Self::get(path.as_os_str().as_bytes()).is_some())
     }
 
     /// Names are what they are: there is no directory to be relative to.
@@ -124,8 +127,8 @@ impl ReaderVfs {
     /// Several files are committed as one by a file beside the main database, by which each of them is undone or kept after a crash
     /// (SQLite, "Atomic Commit In SQLite", section 5). There is no place beside this one, and anywhere else that file could be
     /// lost while they are not.
-    fn refuse_super_journal(&self, name: &[u8]) -> Error {
-        let main = name.windows(3).position(|part| part == b"-mj").and_then(|at| self.0.get(&name[..at]));
+    fn refuse_super_journal(name: &[u8]) -> Error {
+        let main = name.windows(3).position(|part| part == b"-mj").and_then(|at| Self::get(&name[..at]));
         if let Some(main) = main {
             main.failed(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -137,7 +140,7 @@ impl ReaderVfs {
     }
 }
 
-/// An open database of the shelf.
+/// A database that is open.
 pub struct ReaderFile {
     database: Arc<dyn Readable>,
     /// In bytes, when it was opened.

@@ -20,30 +20,30 @@ impl IntoPython for E {
     fn into_python(self, py: Python<'_>) -> PyErr {
         let text = message(&self);
         match self {
-            E::NotFound { place, .. } => LTXFileNotFoundError::new_err(text).at(py, &place),
-            E::Permission { place, .. } => ReplicaPermissionError::new_err(text).at(py, &place),
-            E::Conflict { place } => LTXFileExistsError::new_err(text)
+            E::NotFound { place, .. } => LTXFileNotFoundError::new_err(py, text).at(py, &place),
+            E::Permission { place, .. } => ReplicaPermissionError::new_err(py, text).at(py, &place),
+            E::Conflict { place } => LTXFileExistsError::new_err(py, text)
                 .at(py, &place)
                 .hint(py, "only one process may replicate to a destination"),
-            E::Timeout { place, .. } => ReplicaTimeoutError::new_err(text).at(py, &place),
+            E::Timeout { place, .. } => ReplicaTimeoutError::new_err(py, text).at(py, &place),
             E::Io { place, source } => from_io(py, source, text).at(py, &place),
-            E::Foreign { source, .. } => foreign(source, text),
+            E::Foreign { source, .. } => foreign(py, source, text),
             E::Format { file, source } => relabel(py, source.into_python(py), text).of(py, file),
             E::FileTooShort { file, size, .. } => {
                 let hint = "restore an earlier state, or delete the file if it does not belong there";
-                TruncatedError::new_err(text).with(py, "offset", size).of(py, file).hint(py, hint)
+                TruncatedError::new_err(py, text).with(py, "offset", size).of(py, file).hint(py, hint)
             }
             E::ShortFile { file, actual, .. } => {
-                TruncatedError::new_err(text).with(py, "offset", actual).of(py, file)
+                TruncatedError::new_err(py, text).with(py, "offset", actual).of(py, file)
             }
-            E::WrongTransactions { file, .. } => FormatError::new_err(text).of(py, file),
-            E::NotContinued { file, .. } => PositionError::new_err(text).of(py, file),
-            E::PageSizeMismatch { file, .. } => PageSizeChangedError::new_err(text).of(py, file).hint(
+            E::WrongTransactions { file, .. } => FormatError::new_err(py, text).of(py, file),
+            E::NotContinued { file, .. } => PositionError::new_err(py, text).of(py, file),
+            E::PageSizeMismatch { file, .. } => PageSizeChangedError::new_err(py, text).of(py, file).hint(
                 py,
                 "upload a snapshot from after the change: `ltxcore replicate --once --force-snapshot` or DB.snapshot()",
             ),
-            E::PageSizeChanged { .. } => PageSizeChangedError::new_err(text),
-            E::Cancelled => RestoreCancelledError::new_err(text),
+            E::PageSizeChanged { .. } => PageSizeChangedError::new_err(py, text),
+            E::Cancelled => RestoreCancelledError::new_err(py, text),
             plan_or_output => from_plan_or_output(py, plan_or_output, text),
         }
     }
@@ -52,16 +52,17 @@ impl IntoPython for E {
 /// What the files of a replica do not lead to, and what is in the way where a database should go.
 fn from_plan_or_output(py: Python<'_>, error: E, text: String) -> PyErr {
     match error {
-        E::EmptyReplica { .. } => NoSnapshotError::new_err(text)
+        E::EmptyReplica { .. } => NoSnapshotError::new_err(py, text)
             .hint(py, "check the path or URL: LTX files are looked for below it, in ltx/0 to ltx/9"),
-        E::TooEarly { earliest, .. } => NoSnapshotError::new_err(text)
+        E::TooEarly { earliest, .. } => NoSnapshotError::new_err(py, text)
             .with_value(py, "earliest_txid", types::txid(py, earliest.txid))
             .with_value(py, "earliest_time", types::datetime(py, earliest.created_at))
             .hint(py, "ask for a later time, or for that transaction"),
-        E::NoSnapshot { .. } => NoSnapshotError::new_err(text),
+        E::NoSnapshot { .. } => NoSnapshotError::new_err(py, text),
         E::TxidNotAvailable { txid, available } => {
             let below = available.into_iter().rfind(|other| *other < txid);
-            let error = TXIDNotAvailableError::new_err(text).with_value(py, "txid", types::txid(py, txid));
+            let error =
+                TXIDNotAvailableError::new_err(py, text).with_value(py, "txid", types::txid(py, txid));
             match below {
                 Some(below) => error.with_value(py, "available", types::txid(py, below)),
                 None => error,
@@ -69,21 +70,21 @@ fn from_plan_or_output(py: Python<'_>, error: E, text: String) -> PyErr {
         }
         E::Gap { have, next } => {
             let hint = format!("restore transaction {have}, or delete that file if it does not belong there");
-            RestoreError::new_err(text).of(py, next).hint(py, &hint)
+            RestoreError::new_err(py, text).of(py, next).hint(py, &hint)
         }
-        E::OutputExists { path } => OutputExistsError::new_err(text)
+        E::OutputExists { path } => OutputExistsError::new_err(py, text)
             .with(py, "path", path.as_os_str())
             .hint(py, "pass overwrite=True to replace it, or restore to another path"),
-        E::OutputNotAFile { path } => OutputExistsError::new_err(text)
+        E::OutputNotAFile { path } => OutputExistsError::new_err(py, text)
             .with(py, "path", path.as_os_str())
             .hint(py, "restore to the path of a file"),
-        E::OutputInUse { path } => OutputInUseError::new_err(text)
+        E::OutputInUse { path } => OutputInUseError::new_err(py, text)
             .with(py, "path", path.as_os_str())
             .hint(py, "stop every program that has the database open, or restore to another path"),
         E::Output { op, path, source } => {
-            from_output(source, text).with(py, "op", op).with(py, "path", path.as_os_str())
+            from_output(py, source, text).with(py, "op", op).with(py, "path", path.as_os_str())
         }
-        _ => RestoreError::new_err(text),
+        _ => RestoreError::new_err(py, text),
     }
 }
 
@@ -92,23 +93,23 @@ fn from_io(py: Python<'_>, source: io::Error, text: String) -> PyErr {
     if source.get_ref().is_some_and(|inner| inner.is::<Raised>()) {
         return source.into_python(py);
     }
-    ReplicaError::new_err(text).errno(py, source.raw_os_error())
+    ReplicaError::new_err(py, text).errno(py, source.raw_os_error())
 }
 
 /// The restored database could not be written.
-fn from_output(source: io::Error, text: String) -> PyErr {
+fn from_output(py: Python<'_>, source: io::Error, text: String) -> PyErr {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     match source.kind() {
-        StorageFull | QuotaExceeded => DiskFullError::new_err(text),
-        _ => RestoreError::new_err(text),
+        StorageFull | QuotaExceeded => DiskFullError::new_err(py, text),
+        _ => RestoreError::new_err(py, text),
     }
 }
 
 /// What a Python client raised, the very object.
-fn foreign(source: Box<dyn StdError + Send + Sync>, text: String) -> PyErr {
+fn foreign(py: Python<'_>, source: Box<dyn StdError + Send + Sync>, text: String) -> PyErr {
     match source.downcast::<Raised>() {
         Ok(raised) => raised.into_inner(),
-        Err(_) => ReplicaError::new_err(text),
+        Err(_) => ReplicaError::new_err(py, text),
     }
 }
 

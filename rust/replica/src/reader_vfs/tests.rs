@@ -51,13 +51,13 @@ fn database() -> Vec<u8> {
     std::fs::read(&path).unwrap()
 }
 
-/// A source, and a shelf of a VFS of this name on which it stands under the other name.
-fn shelved(vfs_name: &CStr, content: Vec<u8>) -> (Shelf, Arc<Bytes>, String) {
-    let shelf = Shelf::default();
-    vfs::register(&SqliteApi::linked().unwrap(), vfs_name, ReaderVfs(shelf.clone()), false).unwrap();
+/// A source, and its name in a VFS of the other name.
+fn named(vfs_name: &CStr, content: Vec<u8>) -> (Arc<Bytes>, String) {
+    vfs::register(&SqliteApi::linked().unwrap(), vfs_name, ReaderVfs, false).unwrap();
     let bytes = Arc::new(Bytes { length: content.len().max(512), content, errors: Mutex::default() });
-    let name = shelf.put(&(Arc::clone(&bytes) as Arc<dyn Readable>));
-    (shelf, bytes, name)
+    let name = ReaderVfs::new_name();
+    ReaderVfs::put(&name, &(Arc::clone(&bytes) as Arc<dyn Readable>));
+    (bytes, name)
 }
 
 fn sum(db: &Connection) -> i64 {
@@ -66,13 +66,13 @@ fn sum(db: &Connection) -> i64 {
 
 #[test]
 fn a_database_in_memory_is_read_and_not_written() {
-    let (shelf, _bytes, name) = shelved(c"test-reader", database());
+    let (_bytes, name) = named(c"test-reader", database());
     let open = |name: &str| Connection::open(format!("file:{name}?vfs=test-reader"));
     let nowhere = format!("{PREFIX}0");
     assert!(open(&nowhere).and_then(|db| db.execute_batch("SELECT * FROM t")).is_err());
     let db = open(&name).unwrap();
-    assert!(shelf.take(name.as_bytes()) && !shelf.take(name.as_bytes()));
-    // What is open stays, whatever the shelf holds.
+    assert!(ReaderVfs::take(&name) && !ReaderVfs::take(&name));
+    // What is open stays, whoever can find it.
     let check: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!((sum(&db), check.as_str()), (6, "ok"));
     assert!(db.execute("INSERT INTO t VALUES (4)", []).is_err());
@@ -81,7 +81,7 @@ fn a_database_in_memory_is_read_and_not_written() {
 
 #[test]
 fn a_database_is_gone_when_nobody_keeps_it_and_its_name_stays_its_own() {
-    let (shelf, bytes, name) = shelved(c"test-gone", database());
+    let (bytes, name) = named(c"test-gone", database());
     let open = || Connection::open(format!("file:{name}?vfs=test-gone"));
     let db = open().unwrap();
     let kept = Arc::downgrade(&bytes);
@@ -89,13 +89,12 @@ fn a_database_is_gone_when_nobody_keeps_it_and_its_name_stays_its_own() {
     assert_eq!(sum(&db), 6);
     drop(db);
     assert!(kept.upgrade().is_none() && open().and_then(|db| db.execute_batch("SELECT * FROM t")).is_err());
-    let other = Bytes { length: 512, content: Vec::new(), errors: Mutex::default() };
-    assert_ne!(shelf.put(&(Arc::new(other) as Arc<dyn Readable>)), name);
+    assert_ne!(ReaderVfs::new_name(), name);
 }
 
 #[test]
 fn an_error_of_the_medium_is_handed_over() {
-    let (_shelf, broken, name) = shelved(c"test-broken", Vec::new());
+    let (broken, name) = named(c"test-broken", Vec::new());
     let opened = Connection::open(format!("file:{name}?vfs=test-broken"));
     assert!(opened.and_then(|db| db.execute_batch("SELECT * FROM sqlite_schema")).is_err());
     assert_eq!(broken.kinds(), [io::ErrorKind::BrokenPipe]);
@@ -106,7 +105,7 @@ fn what_ends_before_its_size_is_an_error_and_not_zeros() {
     let mut content = database();
     let length = content.len();
     content.truncate(length - 1);
-    let (_shelf, short, name) = shelved(c"test-short", content);
+    let (short, name) = named(c"test-short", content);
     let short = Bytes { length, content: short.content.clone(), errors: Mutex::default() };
     let (mut block, end) = (vec![0; 4096], length as u64 - 4096);
     let error = read_within(&short, &mut block, end, length as u64).unwrap_err();
@@ -122,7 +121,7 @@ fn what_ends_before_its_size_is_an_error_and_not_zeros() {
 
 #[test]
 fn a_copy_is_the_same() {
-    let (_shelf, bytes, _name) = shelved(c"test-copy", database());
+    let (bytes, _name) = named(c"test-copy", database());
     let directory = tempfile::tempdir().unwrap();
     let copy = copy_database(&*bytes, directory.path()).unwrap();
     let mut content = vec![0; bytes.content.len()];
@@ -133,7 +132,7 @@ fn a_copy_is_the_same() {
 
 #[test]
 fn other_files_are_left_to_the_own_vfs_of_the_library() {
-    let (_shelf, bytes, name) = shelved(c"test-leaves", database());
+    let (bytes, name) = named(c"test-leaves", database());
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let db = Connection::open(format!("file:{name}?vfs=test-leaves")).unwrap();
