@@ -131,6 +131,58 @@ def test_a_process_of_its_own_replicates(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (3,)
 
 
+IN_USE = """
+import io, sqlite3, sys
+from ltxcore import ltx, vfs
+from ltxcore.errors import DatabaseBusyError
+path, other, state = sys.argv[1:]
+out = io.BytesIO()
+ltx.encode_database(other, out)
+layer = vfs.OSVFS(name="own", lock="flock").register()
+stock = lambda path: sqlite3.connect(path, isolation_level=None)
+connect = (lambda path: layer.connect(path, isolation_level=None)) if state == "flock" else stock
+calls = [lambda: ltx.apply(io.BytesIO(out.getvalue()), path), lambda: vfs.write_checksums(path)]
+for call in calls:
+    call()
+connection = connect(path)
+if state == "wal":
+    connection.execute("PRAGMA journal_mode = wal")
+connection.execute("CREATE TABLE mine (v)")
+connection.execute("BEGIN" if state == "reads" else "BEGIN IMMEDIATE")
+connection.execute("SELECT * FROM mine" if state == "reads" else "INSERT INTO mine VALUES (1)")
+for call in calls:
+    try:
+        call()
+    except DatabaseBusyError:
+        print("refused")
+connection.execute("COMMIT")
+print(*connection.execute("PRAGMA integrity_check").fetchone())
+connection.close()
+for call in calls:
+    call()
+connection = connect(path)
+print(connection.execute("SELECT name FROM sqlite_schema").fetchall())
+"""
+
+
+# SQLite's own file layer needs the locks of a process; `flock` does not.
+@pytest.mark.parametrize(
+    ("state", "errno"),
+    [("reads", "0"), ("writes", "0"), ("wal", "0"), ("flock", "0"), ("flock", "EINVAL"), ("flock", "ENOLCK")],
+)
+def test_a_database_that_this_process_has_open_is_not_replaced(
+    tmp_path: Path, state: str, errno: str
+) -> None:
+    path, other = tmp_path / "app.db", tmp_path / "other.db"
+    for each in (path, other):
+        with closing(sqlite3.connect(each)) as connection:
+            connection.execute("CREATE TABLE other (v)")
+    argv = [sys.executable, "-c", IN_USE, str(path), str(other), state]
+    env = shim(tmp_path, errno)
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == ["refused", "refused", "ok", "[('other',)]"], done.stderr
+
+
 @pytest.mark.parametrize("errno", ["EINVAL", "ENOLCK", "EOPNOTSUPP", "ENOSYS"])
 def test_a_file_system_without_locks_is_named(tmp_path: Path, errno: str) -> None:
     path = tmp_path / "app.db"

@@ -5,6 +5,7 @@ Locks of SQLite's own file layer belong to the process, and closing any descript
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import sqlite3
@@ -17,9 +18,9 @@ from pathlib import Path
 import pytest
 
 import ltxcore
-from ltxcore import config, ltx, vfs
+from ltxcore import _ltxcore, config, ltx, vfs
 from ltxcore.blob_store import BlobStore
-from ltxcore.errors import DatabaseBusyError
+from ltxcore.errors import DatabaseBusyError, NotLTXError
 
 PROBE = """
 import sqlite3, sys
@@ -44,10 +45,18 @@ def snapshot(directory: Path) -> bytes:
     return out.getvalue()
 
 
-def put_file(path: Path) -> None:
-    with BlobStore(path.with_name("blobs.db")) as store:
-        store.put_file("backup", path)
-        store.put_file("index", f"{path}-shm")
+def put_file(*paths: object) -> None:
+    """Into a store beside the first one."""
+    with BlobStore(Path(str(paths[0])).with_name("blobs.db")) as store:
+        for path in paths:
+            store.put_file("backup", str(path))
+
+
+def read_snapshot(path: Path) -> None:
+    """By a link, since only what has this suffix is opened."""
+    (link := path.with_suffix(".ltx")).symlink_to(path)
+    with pytest.raises(NotLTXError):
+        ltxcore.ReaderVFS(link)
 
 
 CALLS: dict[str, Call] = {
@@ -59,10 +68,10 @@ CALLS: dict[str, Call] = {
     "read_page_index": ltx.read_page_index,
     "compact": lambda path: ltx.compact([path, path], io.BytesIO()),
     "load": config.load,
-    "reader": ltxcore.ReaderVFS,
+    "reader": read_snapshot,
     "write_checksums": vfs.write_checksums,
     "probe": lambda path: vfs.probe(path.parent),
-    "put_file": put_file,
+    "put_file": lambda path: put_file(path, f"{path}-shm"),
 }
 
 
@@ -82,6 +91,59 @@ def test_the_write_lock_is_still_held(tmp_path: Path, call: Call, mode: str) -> 
         assert done.stdout.strip() == "held"
         assert path.with_name("app.db-wal").exists() == (mode == "wal")
         connection.execute("COMMIT")
+
+
+LOCKER = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print("held")
+    else:
+        print("lost")
+"""
+
+READS: dict[str, Call] = {
+    "checksum_database": ltx.checksum_database,
+    "open": ltx.open,
+    "read_page_index": ltx.read_page_index,
+    "compact": lambda path: ltx.compact([path, path], io.BytesIO()),
+    "load": config.load,
+    "reader": read_snapshot,
+    "put_file": put_file,
+}
+
+
+# What is in a file does not tell whether it has locks: it may be encrypted, or the first page comes last.
+@pytest.mark.parametrize("content", [b"", b"x", bytes(8192), b"\x18\xe2\x2d", b"\xa7" * 8192, b"dbs: []\n"])
+@pytest.mark.parametrize("call", READS.values(), ids=READS)
+def test_a_lock_is_kept_whatever_the_file_holds(tmp_path: Path, call: Call, content: bytes) -> None:
+    path = tmp_path / "app.db"
+    path.write_bytes(content)
+    with path.open("r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(ltxcore.Error, OSError, ValueError):
+            call(path)
+        locker = [sys.executable, "-c", LOCKER, str(path)]
+        done = subprocess.run(locker, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "held"
+
+
+def test_a_new_database_whose_first_page_is_not_written_yet_keeps_its_lock(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 5")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE t (v)")
+        connection.executemany("INSERT INTO t VALUES (?)", [(b"x" * 900,)] * 500)
+        assert _ltxcore.read_file(path)[:16] == bytes(16)
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, str(path)], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert done.stdout.strip() == "held"
+        connection.execute("COMMIT")
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_a_live_database_is_not_written_to(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ impl Exclusive {
     /// Takes every lock of the database at `path`, a path without links, and of its `-shm`, if there is one. `None` if
     /// anybody has one of them, or if another file takes this name at this very moment.
     ///
-    /// Where the system has no locks of open files, those of other processes are still looked for, but none is held.
+    /// Where locks of open files do not work, those of other processes are still looked for, but none is held. This process must
+    /// not have the database open then, in a transaction or not: `None` as well.
     ///
     /// # Errors
     /// What `open` or `fcntl` answers.
@@ -101,20 +102,30 @@ impl Locked {
         Ok(locked.take(kind)?.then_some(locked))
     }
 
-    /// Whether nobody has any part of the range; then it is locked.
+    /// Whether nobody has any part of the range; then it is locked, where locks of open files work.
     fn take(&self, kind: Kind) -> io::Result<bool> {
-        let fd = self.descriptor.as_fd();
-        let is_free = |owner| Ok(fcntl::conflict(fd, owner, Kind::Write, self.range)?.is_none());
-        if kind == Kind::Read && !is_free(Owner::Description)? {
+        match self.lock(kind) {
+            // No call tells of locks that this process has itself, and no protocol without locks on bytes can be seen at all.
+            Err(_) if !self.descriptor.is_only_one_of_process() => Ok(false),
+            // A lock of the process would be lost when any descriptor of the file is closed.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.is_free(Owner::Process),
+            taken => taken,
+        }
+    }
+
+    fn lock(&self, kind: Kind) -> io::Result<bool> {
+        if kind == Kind::Read && !self.is_free(Owner::Description)? {
             return Ok(false);
         }
-        match fcntl::set(fd, Owner::Description, kind, self.range) {
-            Ok(()) => Ok(true),
+        match fcntl::set(self.descriptor.as_fd(), Owner::Description, kind, self.range) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
-            // A lock of the process would replace one that a connection of this process has.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => is_free(Owner::Process),
-            Err(error) => Err(error),
+            set => set.map(|()| true),
         }
+    }
+
+    fn is_free(&self, owner: Owner) -> io::Result<bool> {
+        let conflict = fcntl::conflict(self.descriptor.as_fd(), owner, Kind::Write, self.range)?;
+        Ok(conflict.is_none())
     }
 }
 

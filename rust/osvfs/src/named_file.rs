@@ -1,19 +1,17 @@
 //! Files that a caller names, for functions that read LTX files, texts, or anything else.
 //!
 //! The path may be that of a database which a connection of this process has open, by mistake or not. Such a file must not be
-//! closed behind SQLite's back (see [`crate::fd_pool`]). Any other one is closed at once: it may be on a medium that is to be
-//! unmounted, or be deleted to get its space back.
+//! closed behind SQLite's back (see [`crate::fd_pool`]), and what is in it does not tell: the first page may not be written yet, or be
+//! encrypted. So the pool closes it, at once if nobody else has it open. Only an LTX file is closed whoever has it open.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-use vfs::page_checksum::MAGIC;
-
 use crate::fd_pool::{PooledFile, open_above_stderr};
 
-/// What a `-shm` file begins with (SQLite, "WAL-mode File Format", section 2.1), in the byte order of the machine.
-const WAL_INDEX_VERSION: [u8; 4] = 3_007_000_u32.to_ne_bytes();
+/// What an LTX file begins with.
+const LTX_MAGIC: &[u8; 4] = b"LTX1";
 
 /// A file that is open for reading, and closed in a way that takes no lock of this process away.
 #[derive(Debug)]
@@ -84,20 +82,17 @@ impl Drop for NamedFile {
     fn drop(&mut self) {
         if let Inner::Regular(file, _) = &mut self.0
             && let Some(file) = file.take()
-            && !may_be_live(&file)
+            && is_ltx(&file)
         {
             file.close();
         }
     }
 }
 
-/// Whether SQLite may have locks on a file: a database, which may be empty yet, or a `-shm` file. What cannot be read may be one.
-fn may_be_live(file: &PooledFile) -> bool {
-    let mut head = [0; 16];
-    match file.read_at(&mut head, 0) {
-        Ok(0) | Err(_) => true,
-        Ok(read) => head[..read] == *MAGIC || head.starts_with(&WAL_INDEX_VERSION),
-    }
+/// Whether no SQLite can have a lock on a file: what cannot be read is none of these.
+fn is_ltx(file: &PooledFile) -> bool {
+    let mut head = [0; LTX_MAGIC.len()];
+    file.read_at(&mut head, 0).is_ok() && head == *LTX_MAGIC
 }
 
 #[cfg(test)]
@@ -113,15 +108,18 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn only_what_may_be_live_stays_open() {
+    fn only_ltx_files_are_closed_while_others_have_them_open() {
         let dir = tempfile::tempdir().unwrap();
-        let index = [WAL_INDEX_VERSION.as_slice(), &[0; 200]].concat();
         for (content, stays) in [
             (b"LTX1 and so on".as_slice(), 0),
-            (b"x", 0),
             (b"", 1),
+            (b"x", 1),
+            (b"LTX", 1),
             (b"SQLite format 3\0 and so on", 1),
-            (&index, 1),
+            // The first page of a new database, when others are written first; a `-shm`; what is encrypted.
+            (&[0; 512], 1),
+            (&3_007_000_u32.to_ne_bytes()[..3], 1),
+            (&[0xa7; 1024], 1),
         ] {
             let path = dir.path().canonicalize().unwrap().join(format!("file-{}", content.len()));
             fs::write(&path, content).unwrap();
@@ -129,12 +127,15 @@ mod tests {
             let mut read = Vec::new();
             file.read_to_end(&mut read).unwrap();
             assert_eq!((read.as_slice(), file.size().unwrap()), (content, content.len() as u64));
-            // Somebody else has it open, who might have locks if it is a database.
+            // Somebody else has it open, and may have locks.
             #[expect(clippy::disallowed_methods, reason = "this is what has to be lived with")]
             let theirs = File::open(&path).unwrap();
             drop(file);
             assert_eq!(open_on(&path), 1 + stays, "{content:?}");
             drop(theirs);
+            // With nobody else there it is closed at once.
+            drop(NamedFile::open(&path).unwrap());
+            assert_eq!(open_on(&path), 0, "{content:?}");
         }
     }
 

@@ -42,8 +42,11 @@ pub(crate) fn apply(py: Python<'_>, file: Source, database: PathBuf) -> PyResult
         let decoder = ltx::Decoder::new(reader)?;
         let header = *decoder.header();
         let real = resolve(&database, header.is_snapshot())?;
-        let file = PooledFile::open_for_writing(&real, header.is_snapshot())?;
+        let open = || PooledFile::open_for_writing(&real, header.is_snapshot());
+        // It has to be there to be locked; what is open meanwhile counts as in use where locks of open files do not work.
+        drop(open()?);
         let _held = lock(&real)?;
+        let file = open()?;
         let trailer = ltx::apply(decoder, file.file())?;
         file.file().sync_all()?;
         Ok(Pos { txid: header.max_txid, post_apply_checksum: trailer.post_apply_checksum })

@@ -89,7 +89,7 @@ fn guard(files: &[Arc<OpenFile>]) -> Closing {
 
 /// Whether no other descriptor of this process is open on their file, so that nobody here has a lock on it. Somebody who opens the
 /// file, and locks it, between this look and the close would lose that lock: it is the last resort.
-fn is_all_of_this_process(files: &[Arc<OpenFile>]) -> bool {
+pub(super) fn is_all_of_this_process(files: &[Arc<OpenFile>]) -> bool {
     let (Some(first), Ok(open)) = (files.first(), fs::read_dir("/proc/self/fd")) else { return false };
     let id = first.id();
     let is_same = |metadata: fs::Metadata| FileId::from_metadata(&metadata) == id;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use vfs::ProcessLocal;
 
-use super::closing::{Closing, Need, prepare};
+use super::closing::{Closing, Need, is_all_of_this_process, prepare};
 use super::{Descriptor, FileId, OpenFile, OpenHow, reserve};
 use crate::per_process::lock;
 
@@ -118,6 +118,17 @@ pub(super) fn give_up() -> bool {
     let before = lock(POOL.get()).parked.len();
     (0..before).for_each(|_| close_oldest(Need::Urgent));
     lock(POOL.get()).parked.len() < before
+}
+
+impl Descriptor {
+    /// Whether this process has no other descriptor of the file open, but for those parked here, which have no locks. Then no
+    /// connection of this process uses the file. False if the system does not list descriptors.
+    pub(crate) fn is_only_one_of_process(&self) -> bool {
+        let is_same = |file: &&Arc<OpenFile>| file.id() == self.id();
+        let mut files: Vec<_> = lock(POOL.get()).parked.iter().filter(is_same).cloned().collect();
+        files.push(Arc::clone(&self.file));
+        is_all_of_this_process(&files)
+    }
 }
 
 /// For tests.
