@@ -17,8 +17,8 @@ use vfs::{
 };
 
 use crate::checksums::PageChecksums;
-use crate::directory::sync_directory_of;
 use crate::choice::{Choice, LockMode, SyncMode};
+use crate::directory::sync_directory_of;
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::{Descriptor, FileId, OpenHow, open_above_stderr};
 use crate::file::{Handle, OsFile};
