@@ -216,3 +216,26 @@ def test_a_backup_takes_the_checksums_away_while_a_reader_holds_a_checkpoint_up(
         with closing(sqlite3.connect(database)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             assert connection.execute("SELECT * FROM t").fetchall() == rows
+
+
+def test_a_connection_from_before_the_database_leaves_no_stale_checksum_in_the_wal(tmp_path: Path) -> None:
+    """It never saw the header in the file, so it did not know of checksums, and copied old ones into the pages it changed."""
+    path = tmp_path / "app.db"
+    files = OSVFS().register()
+    with closing(files.connect(path, isolation_level=None)) as early:
+        with closing(files.connect(path, checksums=True, isolation_level=None)) as maker:
+            for statement in (
+                "PRAGMA journal_mode = wal",
+                "CREATE TABLE t (x)",
+                "INSERT INTO t VALUES (1)",
+                "PRAGMA wal_checkpoint(TRUNCATE)",
+                "CREATE TABLE u (x)",
+            ):
+                maker.execute(statement).fetchall()
+            early.execute("UPDATE t SET x = 2")
+        with closing(sqlite3.connect(path)) as stock:
+            stock.execute("SELECT * FROM t").fetchall()
+            early.close()
+            stock.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with closing(files.connect(path, checksums=True)) as checked:
+        assert checked.execute("SELECT * FROM t").fetchall() == [(2,)]

@@ -48,6 +48,10 @@ struct Form {
 impl Form {
     const NONE: Self = Self { page_size: 0, has_checksums: false };
 
+    fn is_known(self) -> bool {
+        self.page_size > 0
+    }
+
     /// What a header says; `None` if it is none.
     fn of(header: &[u8]) -> Option<Self> {
         let page_size = page_size(header).filter(|_| header.starts_with(MAGIC))?;
@@ -154,7 +158,8 @@ impl PageChecksums {
         offset: u64,
         wal: Wal<'_>,
     ) -> Result<usize> {
-        if offset != 0 && self.request.is_none() && !self.reading.is_some_and(|form| form.has_checksums) {
+        let has_none = self.reading.is_some_and(|form| form.is_known() && !form.has_checksums);
+        if offset != 0 && self.request.is_none() && has_none {
             return Ok(read);
         }
         if read == 0 && self.shows_new_database(file, offset)? {
@@ -177,10 +182,7 @@ impl PageChecksums {
     }
 
     fn look_at_page(&mut self, file: &StdFile, buf: &mut [u8], offset: u64, wal: Wal<'_>) -> Result<()> {
-        let form = match &self.request {
-            Some(_) => self.form_to_read(file)?,
-            None => self.reading.unwrap_or(Form::NONE),
-        };
+        let form = self.form_to_read(file)?;
         if !form.applies_to(buf) {
             return Ok(());
         }
@@ -209,8 +211,9 @@ impl PageChecksums {
 
     fn form_to_read(&mut self, file: &StdFile) -> Result<Form> {
         let form = match self.reading {
-            Some(form) => form,
-            None => self.form_in_file(file)?,
+            Some(form) if form.is_known() => form,
+            // Its first page was in the WAL alone when this connection was opened, say.
+            _ => self.form_in_file(file)?,
         };
         Ok(*self.reading.insert(form))
     }
