@@ -83,16 +83,19 @@ def test_locks_survive(
     path = tmp_path / "db"
     holder = Holder(state, action, path, replica)
     with ended(holder):
-        before, refused = locks.of_process(path, holder.pid), stranger.refused(path)
+        # The kernel's list can leave a lock out, or name it twice, while others come and go.
+        before = {each for _ in range(5) for each in locks.of_process(path, holder.pid)}
+        refused = stranger.refused(path)
         assert before, "nothing is locked, so that nothing is shown"
         assert refused >= EXCLUDED[state]
         holder.act()
-        # The kernel's list can leave a lock out while others come and go; one that is lost stays lost.
+        lost = before - set(locks.of_process(path, holder.pid))
         for _ in range(40):
-            if locks.of_process(path, holder.pid) == before:
+            if not lost:
                 break
             time.sleep(0.05)
-        assert locks.of_process(path, holder.pid) == before
+            lost -= set(locks.of_process(path, holder.pid))
+        assert not lost
         assert stranger.refused(path) >= refused
         rows = holder.rows_after_commit()
         # Seen from outside: the commit came through, and in WAL mode the log was not deleted under its writer.
