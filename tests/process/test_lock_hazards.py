@@ -7,7 +7,8 @@ it deleted the live `-wal`.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,29 @@ class Holder(Child):
         return int(self.read_line(20))
 
 
+Named = tuple[str, locks.Held]
+
+
+def held(path: Path) -> list[Named]:
+    return [(file.name, lock) for file in (path, locks.shm(path)) for lock in locks.held(file)]
+
+
+def seen(look: Callable[[], list[Named]]) -> set[Named]:
+    """The kernel's list can leave a lock out, or name it twice, while others come and go."""
+    return {each for _ in range(5) for each in look()}
+
+
+def lost(before: set[Named], look: Callable[[], list[Named]]) -> set[Named]:
+    """Those that are not in the list any more, however often one looks."""
+    missing = before - set(look())
+    for _ in range(40):
+        if not missing:
+            break
+        time.sleep(0.05)
+        missing -= set(look())
+    return missing
+
+
 @pytest.mark.parametrize("state, action", CASES)
 def test_locks_survive(
     state: str, action: str, tmp_path: Path, replica: Path, stranger: locks.Stranger
@@ -83,19 +107,13 @@ def test_locks_survive(
     path = tmp_path / "db"
     holder = Holder(state, action, path, replica)
     with ended(holder):
-        # The kernel's list can leave a lock out, or name it twice, while others come and go.
-        before = {each for _ in range(5) for each in locks.of_process(path, holder.pid)}
+        look = partial(locks.of_process, path, holder.pid)
+        before = seen(look)
         refused = stranger.refused(path)
         assert before, "nothing is locked, so that nothing is shown"
         assert refused >= EXCLUDED[state]
         holder.act()
-        lost = before - set(locks.of_process(path, holder.pid))
-        for _ in range(40):
-            if not lost:
-                break
-            time.sleep(0.05)
-            lost -= set(locks.of_process(path, holder.pid))
-        assert not lost
+        assert lost(before, look) == set()
         assert stranger.refused(path) >= refused
         rows = holder.rows_after_commit()
         # Seen from outside: the commit came through, and in WAL mode the log was not deleted under its writer.
@@ -125,11 +143,12 @@ def test_locks_over_the_os_vfs_survive_even_that(
     path = tmp_path / "db"
     holder = Holder(state, "naked_close", path, replica, "ltx-os")
     with ended(holder):
-        before, refused = (locks.held(path), locks.held(locks.shm(path))), stranger.refused(path)
-        assert all(lock.is_ofd for lock in before[0] + before[1])
+        look = partial(held, path)
+        before, refused = seen(look), stranger.refused(path)
+        assert all(lock.is_ofd for _, lock in before)
         assert refused >= EXCLUDED[state]
         holder.act()
-        assert (locks.held(path), locks.held(locks.shm(path))) == before
+        assert lost(before, look) == set()
         assert stranger.refused(path) == refused
         rows = holder.rows_after_commit()
         assert stranger.execute(path, "SELECT count(*) FROM t") == [[rows]]
