@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
@@ -159,7 +160,8 @@ def test_paths_of_any_kind(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
             connection.commit()
             connection.close()
     assert os.listdir(tmp_path) == [name]
-    assert os_vfs.connect(name).execute("SELECT count(*) FROM t").fetchone() == (10,)
+    with closing(os_vfs.connect(name)) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (10,)
 
 
 def test_names_of_no_file() -> None:
