@@ -1,6 +1,7 @@
 """ReaderVFS: databases in memory, in archives and in snapshots."""
 
 import atexit
+import contextlib
 import gc
 import importlib
 import io
@@ -193,8 +194,11 @@ def test_a_source_that_ends_early_is_an_error(
 ) -> None:
     content = database.read_bytes()
     reader = shorten(content, snapshot)
-    with pytest.raises((sqlite3.OperationalError, OSError, FormatError)) as raised:
-        reader.connect(**options).execute("SELECT sum(a) FROM t").fetchone()
+    with (
+        pytest.raises((sqlite3.OperationalError, OSError, FormatError)) as raised,
+        contextlib.closing(reader.connect(**options)) as connection,
+    ):
+        connection.execute("SELECT sum(a) FROM t").fetchone()
     error = raised.value
     if isinstance(error, sqlite3.Error):
         assert str(error) == "disk I/O error"

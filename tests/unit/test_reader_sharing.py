@@ -19,10 +19,11 @@ ROWS = 100
 
 @pytest.fixture
 def content() -> bytes:
-    with sqlite3.connect(":memory:") as connection:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE t (a)")
         connection.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(ROWS)])
-    return connection.serialize()
+        connection.commit()
+        return connection.serialize()
 
 
 class Meanwhile(io.BytesIO):
@@ -161,11 +162,16 @@ def leave(connection: sqlite3.Connection) -> None:
         pass
 
 
+def back_up(connection: sqlite3.Connection) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as copy:
+        connection.backup(copy)
+
+
 CONNECTION_CALLS: dict[str, Callable[[sqlite3.Connection], object]] = {
     "__call__": lambda c: c("SELECT 1"),
     "__exit__": leave,
     "autocommit": lambda c: setattr(c, "autocommit", True),
-    "backup": lambda c: c.backup(sqlite3.connect(":memory:")),
+    "backup": back_up,
     "blobopen": lambda c: c.blobopen("b", "a", 1, readonly=True).close(),
     "close": lambda c: c.close(),
     "commit": lambda c: c.commit(),

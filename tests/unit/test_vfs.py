@@ -133,7 +133,8 @@ def test_names_with_any_letters(module: ModuleType, name: str, tmp_path: Path) -
     os_vfs = OSVFS(name=name).register(module)
     path = tmp_path / "app.db"
     if module is sqlite3:
-        assert os_vfs.connect(path).execute("PRAGMA ltx_lock").fetchone() == ("ofd",)
+        with closing(os_vfs.connect(path)) as connection:
+            assert connection.execute("PRAGMA ltx_lock").fetchone() == ("ofd",)
     else:
         assert apsw.Connection(str(path), vfs=name).execute("PRAGMA ltx_lock").fetchall() == [("ofd",)]
 
@@ -166,7 +167,8 @@ def test_paths_of_any_kind(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_names_of_no_file() -> None:
     for name in ("", ":memory:"):
-        assert OSVFS().register().connect(name).execute("PRAGMA database_list").fetchall()[0][2] == ""
+        with closing(OSVFS().register().connect(name)) as connection:
+            assert connection.execute("PRAGMA database_list").fetchall()[0][2] == ""
 
 
 def test_a_nul_would_cut_a_name(tmp_path: Path) -> None:
@@ -201,9 +203,9 @@ def test_a_directory_is_answered_as_by_the_vfs_of_sqlite(tmp_path: Path) -> None
 
 def test_memory_mapping_is_off(tmp_path: Path) -> None:
     """As in a SQLite that was built without it: asking and setting both answer 0."""
-    connection = OSVFS().register().connect(tmp_path / "app.db")
-    for sql in ("PRAGMA mmap_size", "PRAGMA mmap_size = 1048576", "PRAGMA main.mmap_size"):
-        assert connection.execute(sql).fetchall() == [(0,)]
+    with closing(OSVFS().register().connect(tmp_path / "app.db")) as connection:
+        for sql in ("PRAGMA mmap_size", "PRAGMA mmap_size = 1048576", "PRAGMA main.mmap_size"):
+            assert connection.execute(sql).fetchall() == [(0,)]
 
 
 def test_only_whoever_asks_gets_it_unless_it_is_the_default(tmp_path: Path) -> None:
