@@ -15,7 +15,7 @@ use crate::connection::Conn;
 use crate::database::{Database, State};
 use crate::door;
 use crate::error::{Context, Result};
-use crate::files::{Pooled, has_content};
+use crate::files::{Pooled, has_content, sibling};
 use crate::watch::Woken;
 
 /// A file that nobody uses in WAL mode is opened after this time: an application that has just made it may be about to switch it.
@@ -59,7 +59,10 @@ impl Database {
         }
         // From here on nobody closes it as the last one. Where open files have no locks of their own, this is an error.
         let shared = file.try_share().context("lock", given)?;
-        if shared.is_none() || !is_in_use()? {
+        // And we are not the first to use the wal-index if the application lets it go now: to begin it keeps others out.
+        let index = Pooled::open(&sibling(&real, "-shm")).context("open", given)?;
+        let switch = index.try_hold_switch().context("lock", given)?;
+        if shared.is_none() || switch.is_none() || !is_in_use()? {
             return Ok(None);
         }
         let conn = Conn::open(&real, Duration::ZERO)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ltx::{PageCount, PageSize, ReadAt};
-use osvfs::{FileId, LockBytes, LockedBy, PooledFile, RangeLocks, SharedLock, Stamp};
+use osvfs::{FileId, HeldSwitch, LockBytes, LockedBy, PooledFile, RangeLocks, SharedLock, Stamp};
 use wal::{Cursor, DbHeader, FrameHeader, WalHeader, WalIndex, WalReader, frame_offset, wal_size};
 
 use crate::continuity::Checkpoints;
@@ -33,6 +33,11 @@ impl Pooled {
     /// SHARED, for as long as it is held.
     pub(crate) fn try_share(&self) -> io::Result<Option<SharedLock<'_>>> {
         self.0.try_share()
+    }
+
+    /// The dead man's switch of a `-shm` file, for as long as it is held.
+    pub(crate) fn try_hold_switch(&self) -> io::Result<Option<HeldSwitch<'_>>> {
+        self.0.try_hold_switch()
     }
 
     /// Which locks work on this file.

@@ -21,8 +21,7 @@ use crate::choice::LockMode;
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::Descriptor;
 
-use byte_ranges::ByteRanges;
-pub(crate) use byte_ranges::Levels;
+pub(crate) use byte_ranges::{ByteRanges, Levels};
 pub use dotfile::break_lock;
 
 /// The byte that a writer locks to keep new readers away.

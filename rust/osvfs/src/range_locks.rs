@@ -3,9 +3,11 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use vfs::{Code, LockLevel};
+
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::{LockBytes, LockedBy, PooledFile};
-use crate::lock::PENDING;
+use crate::lock::{ByteRanges, Protocol};
 
 /// Locks of ranges of bytes, as far as kernel and file system have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +56,29 @@ impl PooledFile {
     }
 }
 
-/// SHARED of a database, as a reader has it: until it is dropped nobody closes the database as the last one, nor changes its mode.
+/// SHARED of a database, as a connection of this process has it: until it is dropped nobody closes the database as the last one,
+/// nor changes its mode.
+pub struct SharedLock<'a>(&'a PooledFile, ByteRanges);
+
+impl Drop for SharedLock<'_> {
+    fn drop(&mut self) {
+        // Nobody can be in the way of that.
+        let _ = self.1.release(self.0.file().as_fd(), LockLevel::Shared);
+    }
+}
+
+/// The dead man's switch of a `-shm` file, as a connection has it: until it is dropped nobody begins the file anew.
 #[derive(Debug)]
-pub struct SharedLock<'a>(&'a PooledFile);
+pub struct HeldSwitch<'a>(&'a PooledFile);
+
+impl Drop for HeldSwitch<'_> {
+    fn drop(&mut self) {
+        // Nobody can be in the way of that.
+        let _ = fcntl::set(self.0.file().as_fd(), Owner::Description, Kind::Unlock, SWITCH);
+    }
+}
+
+const SWITCH: Range = LockBytes::DeadMansSwitch.range();
 
 impl PooledFile {
     /// Takes SHARED, unless somebody is about to have the database for itself.
@@ -64,35 +86,40 @@ impl PooledFile {
     /// # Errors
     /// What `fcntl` answers, `EINVAL` where open files have no locks of their own.
     pub fn try_share(&self) -> io::Result<Option<SharedLock<'_>>> {
-        let fd = self.file().as_fd();
-        if fcntl::conflict(fd, Owner::Description, Kind::Read, PENDING)?.is_some() {
-            return Ok(None);
+        let mut lock = ByteRanges::of_description(self.descriptor());
+        match lock.shared(self.file().as_fd()) {
+            Ok(()) => Ok(Some(SharedLock(self, lock))),
+            Err(error) if error.code == Code::BUSY => Ok(None),
+            Err(error) => Err(io::Error::from_raw_os_error(error.errno)),
         }
-        match fcntl::set(fd, Owner::Description, Kind::Read, LockBytes::Shared.range()) {
-            Ok(()) => Ok(Some(SharedLock(self))),
+    }
+
+    /// Takes the dead man's switch, unless somebody is beginning the file anew. All who look at a file in this process share it: one
+    /// at a time.
+    ///
+    /// # Errors
+    /// What `fcntl` answers, `EINVAL` where open files have no locks of their own.
+    pub fn try_hold_switch(&self) -> io::Result<Option<HeldSwitch<'_>>> {
+        match fcntl::set(self.file().as_fd(), Owner::Description, Kind::Read, SWITCH) {
+            Ok(()) => Ok(Some(HeldSwitch(self))),
             Err(error) if fcntl::is_conflict(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-impl Drop for SharedLock<'_> {
-    fn drop(&mut self) {
-        // Nobody can be in the way of that.
-        let _ =
-            fcntl::set(self.0.file().as_fd(), Owner::Description, Kind::Unlock, LockBytes::Shared.range());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::PENDING;
 
     #[test]
     fn a_local_file_has_locks_and_none_is_left_behind() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let (first, second) =
-            (PooledFile::open(file.path()).unwrap(), PooledFile::open(file.path()).unwrap());
+        let (first, second) = (
+            PooledFile::open(file.path()).unwrap(),
+            PooledFile::open_for_writing(file.path(), false).unwrap(),
+        );
         assert_eq!(first.range_locks(), RangeLocks::OfOpenFile);
         let found = fcntl::conflict(second.file().as_fd(), Owner::Description, Kind::Write, Range::ALL);
         assert_eq!(found.unwrap(), None);
@@ -106,7 +133,8 @@ mod tests {
     #[test]
     fn shared_is_shared_and_does_not_overtake_a_writer() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let [first, second, writer] = [(); 3].map(|()| PooledFile::open(file.path()).unwrap());
+        let [first, second, writer] =
+            [(); 3].map(|()| PooledFile::open_for_writing(file.path(), false).unwrap());
         let held = first.try_share().unwrap().unwrap();
         assert!(second.try_share().unwrap().is_some());
         assert_eq!(second.lock_on(LockBytes::Shared).unwrap(), Some(LockedBy::Readers));

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::disk::locked;
-use common::forked::{first_wrong, in_child};
+use common::forked::{alone, first_wrong, in_child};
 use common::panics::{be_quiet, explode};
 use common::{CFile, CVfs, Db, Mock, Name, call, registered};
 use libsqlite3_sys as ffi;
@@ -68,6 +68,7 @@ fn open(vfs: &CStr, name: &Name) -> (Mock, CFile) {
 
 #[test]
 fn a_child_can_do_nothing_with_the_file_of_its_parent() {
+    let _alone = alone();
     let name = Name::new(b"app.db");
     let (mock, mut file) = open(c"fork", &name);
     assert_eq!(call!(file.xLock(ffi::SQLITE_LOCK_SHARED)), ffi::SQLITE_OK);
@@ -91,6 +92,7 @@ fn a_child_can_do_nothing_with_the_file_of_its_parent() {
 
 #[test]
 fn a_child_abandons_and_does_not_close() {
+    let _alone = alone();
     let name = Name::new(b"app.db");
     let (mock, mut file) = open(c"abandon", &name);
     assert_eq!(call!(file.xLock(ffi::SQLITE_LOCK_SHARED)), ffi::SQLITE_OK);
@@ -109,6 +111,7 @@ fn a_child_abandons_and_does_not_close() {
 
 #[test]
 fn a_panic_in_abandon_is_an_error_too() {
+    let _alone = alone();
     let name = Name::new(b"app.db");
     let (mock, mut file) = open(c"abandon-panic", &name);
     mock.set_hook(|called, _| if called == "abandon" { explode(3) } else { Ok(()) });
@@ -122,6 +125,7 @@ fn a_panic_in_abandon_is_an_error_too() {
 /// A latched file is abandoned like any other.
 #[test]
 fn what_panicked_before_the_fork_is_abandoned_after_it() {
+    let _alone = alone();
     let name = Name::new(b"app.db");
     let (mock, mut file) = open(c"latched-fork", &name);
     mock.set_hook(|_, _| explode(0));
@@ -132,6 +136,7 @@ fn what_panicked_before_the_fork_is_abandoned_after_it() {
 
 #[test]
 fn every_fork_counts_and_only_in_the_child() {
+    let _alone = alone();
     let parent = fork_generation();
     let grandchild = |first: bool| c_int::from(!(first && fork_generation() == parent + 2));
     let child = || {
@@ -144,6 +149,7 @@ fn every_fork_counts_and_only_in_the_child() {
 
 #[test]
 fn a_file_that_the_child_opens_is_its_own() {
+    let _alone = alone();
     let name = Name::new(b"app.db");
     let (mock, file) = open(c"own-file", &name);
     let child = in_child(|| {
@@ -163,6 +169,7 @@ fn a_file_that_the_child_opens_is_its_own() {
 /// A PRAGMA is the only statement whose error message a VFS can choose.
 #[test]
 fn a_child_is_told_what_is_wrong() {
+    let _alone = alone();
     let mock = registered(c"told", Mock::new());
     let db = Db::open(c"told", "app.db").unwrap();
     db.rows("CREATE TABLE t(a)").unwrap();
@@ -184,6 +191,7 @@ fn a_child_is_told_what_is_wrong() {
 /// SQLite forbids this; who does it all the same gets errors, and does no harm to the parent.
 #[test]
 fn a_connection_carried_across_a_fork_fails_and_the_parents_works() {
+    let _alone = alone();
     for (vfs, mode) in [(c"carried-delete", "delete"), (c"carried-wal", "wal")] {
         let mock = registered(vfs, Mock::new());
         let db = Db::open(vfs, "app.db").unwrap();

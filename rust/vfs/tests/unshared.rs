@@ -15,11 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::forked::{Sleeper, first_wrong, in_child};
+use common::forked::{Sleeper, alone, first_wrong, in_child};
 use vfs::{ProcessLocal, UnsharedFile, UnsharedMemory, fork_generation, open_unshared};
-
-/// Tests of one process share its descriptors: while one counts them, or looks at what forks do, the others wait.
-static ALONE: Mutex<()> = Mutex::new(());
 
 struct Scratch(PathBuf);
 
@@ -87,7 +84,7 @@ fn descriptors() -> usize {
 
 #[test]
 fn in_the_child_its_number_is_no_file_any_more_and_stays_taken() {
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let (scratch, mut buf) = (Scratch::new("number"), [0; 4]);
     let file = unshared(&scratch.file("db"));
     let number = file.as_fd().as_raw_fd();
@@ -106,7 +103,7 @@ fn in_the_child_its_number_is_no_file_any_more_and_stays_taken() {
 
 #[test]
 fn a_lock_goes_with_its_owner_though_children_live() {
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let scratch = Scratch::new("owner");
     let path = scratch.file("db");
     let file = unshared(&path);
@@ -122,7 +119,7 @@ fn a_lock_goes_with_its_owner_though_children_live() {
 /// descriptor of which it did not know.
 #[test]
 fn no_child_keeps_a_lock_whenever_it_is_forked() {
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let scratch = Scratch::new("race");
     let paths: Vec<_> = (0..4).map(|n| scratch.file(&format!("{n}"))).collect();
     let stop = AtomicBool::new(false);
@@ -145,7 +142,7 @@ fn no_child_keeps_a_lock_whenever_it_is_forked() {
 
 #[test]
 fn who_opens_while_another_thread_forks_is_told() {
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let scratch = Scratch::new("told");
     let path = scratch.file("db");
     let mut sleeper = None;
@@ -176,7 +173,7 @@ fn who_opens_while_another_thread_forks_is_told() {
 /// Programs that become daemons close every descriptor that they have, and use the numbers for files of their own.
 #[test]
 fn a_number_that_is_another_file_by_now_is_left_alone() {
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let scratch = Scratch::new("another");
     let file = unshared(&scratch.file("db"));
     let number = file.as_fd().as_raw_fd();
@@ -199,7 +196,7 @@ fn a_number_that_is_another_file_by_now_is_left_alone() {
 
 #[test]
 fn numbers_are_given_back() {
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let scratch = Scratch::new("back");
     let path = scratch.file("db");
     drop(unshared(&path));
@@ -214,7 +211,7 @@ fn numbers_are_given_back() {
 
 #[test]
 fn in_the_child_memory_holds_zeros_and_changes_nothing() {
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let scratch = Scratch::new("memory");
     let path = scratch.file("db");
     let file = unshared(&path);
@@ -252,7 +249,7 @@ fn in_the_child_memory_holds_zeros_and_changes_nothing() {
 
 #[test]
 fn addresses_are_used_again() {
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let scratch = Scratch::new("again");
     let file = unshared(&scratch.file("db"));
     let map = |len| UnsharedMemory::map(file.as_fd(), 0, len, false).unwrap();
@@ -269,7 +266,7 @@ fn addresses_are_used_again() {
 
 #[test]
 fn what_cannot_be_mapped_is_an_error() {
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let (reader, _writer) = io::pipe().unwrap();
     assert!(UnsharedMemory::map(reader.as_fd(), 0, 4096, false).is_err());
     assert!(UnsharedMemory::map(reader.as_fd(), u64::MAX, 4096, false).is_err());
@@ -278,7 +275,7 @@ fn what_cannot_be_mapped_is_an_error() {
 #[test]
 fn every_process_has_state_of_its_own() {
     static STATE: ProcessLocal<Mutex<u64>> = ProcessLocal::new(|| Mutex::new(fork_generation()));
-    let _alone = ALONE.lock();
+    let _alone = alone();
     let parent = fork_generation();
     // The mutex is held at the moment of the fork, as another thread might.
     let mut held = STATE.get().lock().unwrap();

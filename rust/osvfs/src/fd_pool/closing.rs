@@ -5,7 +5,8 @@
 //! * Under a write lock of its own open file description on every byte: while that is held nobody has a lock there, in this process
 //!   either, and nobody can get one; and it goes only after the kernel has dropped the locks of the process. A reader of
 //!   another process that comes at this very moment is told that the database is locked, and for longer if another thread is
-//!   just starting a program. So this is for descriptors that must not stay: of files without a name, or when there are too many.
+//!   just starting a program. So this is for descriptors that must not stay: of files without a name, or when there are too many;
+//!   and for two of one file that was opened for reading and for writing.
 //! * If neither can be had, in the same cases, and no other descriptor of this process is open on the file: then the locks that
 //!   are in the way are those of other processes.
 
@@ -45,21 +46,21 @@ pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
     if vfs::is_forking() {
         return refused;
     }
-    let is_urgent = || need == Need::Urgent || is_nameless(last);
-    if files.len() == 1 && !last.file.is_shared() {
-        if fcntl::lease(last.file.as_fd()).is_ok() {
-            return Closing::Granted(Arc::clone(last));
-        }
-        if !is_urgent() {
-            return refused;
-        }
+    if files.len() == 1 && !last.file.is_shared() && fcntl::lease(last.file.as_fd()).is_ok() {
+        return Closing::Granted(Arc::clone(last));
+    }
+    if need == Need::Tidy && !are_twins(files) && !is_nameless(last) {
+        return refused;
     }
     match guard(files) {
-        Closing::Refused(None) if is_urgent() && is_all_of_this_process(files) => {
-            Closing::Granted(Arc::clone(last))
-        }
+        Closing::Refused(None) if is_all_of_this_process(files) => Closing::Granted(Arc::clone(last)),
         guarded => guarded,
     }
+}
+
+/// One that only reads and one that writes: neither would ever be used again for the other, nor get a lease beside it.
+fn are_twins(files: &[Arc<OpenFile>]) -> bool {
+    files.iter().any(|file| file.is_writable) && files.iter().any(|file| !file.is_writable)
 }
 
 /// A file without a name keeps its space for as long as it is open.

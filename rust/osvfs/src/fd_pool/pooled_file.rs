@@ -5,13 +5,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Descriptor, FileId, OpenHow};
 use crate::fcntl::{self, Kind, Owner, Range};
+use crate::per_process::lock;
 
 /// A file of the pool, open for reading, for whoever is not a connection.
 #[derive(Debug)]
-pub struct PooledFile(pub(super) Descriptor);
+pub struct PooledFile(pub(super) Arc<Descriptor>);
 
 impl PooledFile {
     /// Opens the file that `path` names now.
@@ -20,8 +22,9 @@ impl PooledFile {
     /// What `stat` or `open` answers.
     pub fn open(path: &Path) -> io::Result<Self> {
         // For writing if that is allowed: where there are no leases, only such a descriptor can be closed safely.
-        match Descriptor::open(path, OpenHow::WRITE) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Descriptor::open(path, OpenHow::READ),
+        // And that of the connections: of several none could be closed without a lock that keeps others out for a moment.
+        match Descriptor::share(path, OpenHow::WRITE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Descriptor::share(path, OpenHow::READ),
             opened => opened,
         }
         .map(Self)
@@ -32,7 +35,7 @@ impl PooledFile {
     /// # Errors
     /// What `stat` or `open` answers.
     pub fn open_read_only(path: &Path) -> io::Result<Self> {
-        Descriptor::open(path, OpenHow::READ).map(Self)
+        Descriptor::open(path, OpenHow::READ).map(Arc::new).map(Self)
     }
 
     /// Opens the file that `path` names now for writing, and makes one if there is none and `create` says so.
@@ -40,7 +43,12 @@ impl PooledFile {
     /// # Errors
     /// What `stat` or `open` answers.
     pub fn open_for_writing(path: &Path, create: bool) -> io::Result<Self> {
-        Descriptor::open(path, OpenHow { create, ..OpenHow::WRITE }).map(Self)
+        Descriptor::open(path, OpenHow { create, ..OpenHow::WRITE }).map(Arc::new).map(Self)
+    }
+
+    /// What connections of this process share with whoever looks.
+    pub(crate) fn descriptor(&self) -> &Arc<Descriptor> {
+        &self.0
     }
 
     /// The file, to be read or written; its owner must not lock it.
@@ -51,7 +59,9 @@ impl PooledFile {
 
     /// Closes the file whoever else has it open: for one that no SQLite locks.
     pub fn close(self) {
-        self.0.close();
+        if let Some(descriptor) = Arc::into_inner(self.0) {
+            descriptor.close();
+        }
     }
 
     /// Device and inode of this file.
@@ -89,6 +99,12 @@ impl PooledFile {
     /// # Errors
     /// What `fcntl` answers.
     pub fn lock_on(&self, bytes: LockBytes) -> io::Result<Option<LockedBy>> {
+        // Connections of this process may share the descriptor: their locks are no conflict to the kernel.
+        if bytes == LockBytes::Shared
+            && let Some(by) = lock(self.0.levels()).locked_by()
+        {
+            return Ok(Some(by));
+        }
         let found = fcntl::conflict(self.0.as_fd(), Owner::Description, Kind::Write, bytes.range())?;
         Ok(found.map(|kind| if kind == Kind::Read { LockedBy::Readers } else { LockedBy::Writer }))
     }

@@ -17,7 +17,7 @@ use super::{
     share_again, take,
 };
 use crate::fcntl::{self, Kind, Owner, Range};
-use crate::fd_pool::{Descriptor, FileId};
+use crate::fd_pool::{Descriptor, FileId, LockedBy};
 use crate::per_process::{PerProcess, lock};
 
 /// How long a writer waits for the PENDING byte. Only a reader on its way in can have it, for microseconds. The wait has an end
@@ -34,6 +34,17 @@ pub(crate) struct Levels {
     holders: usize,
 }
 
+impl Levels {
+    /// Who of them has SHARED.
+    pub(crate) fn locked_by(&self) -> Option<LockedBy> {
+        match self.highest {
+            LockLevel::None => None,
+            LockLevel::Exclusive => Some(LockedBy::Writer),
+            _ => Some(LockedBy::Readers),
+        }
+    }
+}
+
 impl Default for Levels {
     fn default() -> Self {
         Self { highest: LockLevel::None, holders: 0 }
@@ -43,14 +54,14 @@ impl Default for Levels {
 static PROCESS: PerProcess<Levels> = PerProcess::new();
 
 /// One connection.
-pub(super) enum ByteRanges {
+pub(crate) enum ByteRanges {
     OfDescription(Arc<Descriptor>),
     /// `None` only while it is dropped.
     OfProcess(FileId, Option<Arc<Mutex<Levels>>>),
 }
 
 impl ByteRanges {
-    pub(super) fn of_description(descriptor: &Arc<Descriptor>) -> Self {
+    pub(crate) fn of_description(descriptor: &Arc<Descriptor>) -> Self {
         Self::OfDescription(Arc::clone(descriptor))
     }
 

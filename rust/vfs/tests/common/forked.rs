@@ -5,12 +5,22 @@
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Runs `work` in a child; the code that it ended with.
+/// One test at a time. They share descriptors, which some count; and a lock that another thread holds at the moment of a fork, of
+/// SQLite's memory for one, is held for ever in the child.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `work` in a child; the code that it ended with. One that hangs is killed by `SIGALRM`.
 pub fn in_child(work: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the child runs `work` and ends; it never returns into the threads of the test.
     match unsafe { libc::fork() } {
         0 => {
+            // SAFETY: takes a number of seconds.
+            unsafe { libc::alarm(60) };
             let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(99);
             // SAFETY: ends the process at once.
             unsafe { libc::_exit(code) }
