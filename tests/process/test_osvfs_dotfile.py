@@ -11,24 +11,14 @@ import pytest
 
 from ltxcore.vfs import break_lock
 
+from tests.helpers.mixture import READ, make
 from tests.helpers.process import until
 from tests.helpers.sqlclient import BUSY, OK, Client, clients
 from tests.helpers.strace import needs_strace, traced
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
-READ = "SELECT group_concat(DISTINCT x) FROM t"
-ROWS = 200  # of 1000 bytes: many pages, so that a mixture can be seen
 NO_PROCESS = 2**22 + 1  # Linux has no such number
-
-
-def make(db: Path) -> None:
-    con = sqlite3.connect(db, isolation_level=None)
-    con.execute("CREATE TABLE t (x, filler)")
-    con.execute("BEGIN")
-    con.executemany("INSERT INTO t VALUES (0, ?)", [(bytes(1000),)] * ROWS)
-    con.execute("COMMIT")
-    con.close()
 
 
 @pytest.fixture

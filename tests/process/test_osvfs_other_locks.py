@@ -1,6 +1,5 @@
 """Locks that are not on bytes: `flock`, whose upgrade can lose what it had. For directories: `test_osvfs_dotfile.py`."""
 
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -8,22 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.mixture import READ, make
 from tests.helpers.sqlclient import BUSY, OK, Client, clients
 from tests.helpers.strace import needs_strace, traced
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
-
-READ = "SELECT group_concat(DISTINCT x) FROM t"
-ROWS = 200  # of 1000 bytes: many pages, so that a mixture can be seen
-
-
-def make(db: Path) -> None:
-    con = sqlite3.connect(db, isolation_level=None)
-    con.execute("CREATE TABLE t (x, filler)")
-    con.execute("BEGIN")
-    con.executemany("INSERT INTO t VALUES (0, ?)", [(bytes(1000),)] * ROWS)
-    con.execute("COMMIT")
-    con.close()
 
 
 @pytest.fixture

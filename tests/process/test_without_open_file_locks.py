@@ -108,6 +108,11 @@ def test_the_application_keeps_its_locks(tmp_path: Path, when: str) -> None:
     assert rest.strip() == "committed"
 
 
+def replicate_once(path: Path, replica: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "ltxcore", "replicate", "--once", str(path), replica.as_uri()]
+    return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_a_process_of_its_own_replicates(tmp_path: Path) -> None:
     path, env = tmp_path / "app.db", shim(tmp_path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -115,16 +120,7 @@ def test_a_process_of_its_own_replicates(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE t (v)")
         for n in range(3):
             connection.execute("INSERT INTO t VALUES (?)", (n,))
-            argv = [
-                sys.executable,
-                "-m",
-                "ltxcore",
-                "replicate",
-                "--once",
-                str(path),
-                (tmp_path / "replica").as_uri(),
-            ]
-            done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+            done = replicate_once(path, tmp_path / "replica", env)
             assert done.returncode == 0, done.stderr
     ltxcore.restore(tmp_path / "replica", tmp_path / "restored.db", integrity_check="full")
     with closing(sqlite3.connect(tmp_path / "restored.db")) as connection:
@@ -188,17 +184,6 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, errno: str) -> Non
     path = tmp_path / "app.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE t (v)")
-    argv = [
-        sys.executable,
-        "-m",
-        "ltxcore",
-        "replicate",
-        "--once",
-        str(path),
-        (tmp_path / "replica").as_uri(),
-    ]
-    done = subprocess.run(
-        argv, cwd=ROOT, env=shim(tmp_path, errno), capture_output=True, text=True, timeout=60
-    )
+    done = replicate_once(path, tmp_path / "replica", shim(tmp_path, errno))
     assert done.returncode != 0
     assert "no file locks" in done.stderr

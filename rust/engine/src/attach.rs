@@ -11,11 +11,13 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use osvfs::sibling;
+
 use crate::connection::Conn;
 use crate::database::{Database, State};
 use crate::door;
 use crate::error::{Context, Result};
-use crate::files::{Pooled, has_content, sibling};
+use crate::files::{Pooled, has_content};
 use crate::watch::Woken;
 
 /// A file that nobody uses in WAL mode is opened after this time: an application that has just made it may be about to switch it.

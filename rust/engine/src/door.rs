@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use ltx::ReadAt;
-use osvfs::{LockBytes, LockedBy, RangeLocks};
+use osvfs::{LockBytes, LockedBy, RangeLocks, sibling};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use wal::WalIndex;
 
 use crate::error::{Context, Error, Result};
-use crate::files::{Pooled, exists, has_content, says_wal_mode, sibling};
+use crate::files::{Pooled, exists, has_content, says_wal_mode};
 use crate::notices::Notices;
 use crate::options::Options;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ltx::{PageCount, PageSize, ReadAt};
-use osvfs::{FileId, HeldSwitch, LockBytes, LockedBy, PooledFile, RangeLocks, SharedLock, Stamp};
+use osvfs::{FileId, HeldSwitch, LockBytes, LockedBy, PooledFile, RangeLocks, SharedLock, Stamp, sibling};
 use wal::{Cursor, DbHeader, FrameHeader, WalHeader, WalIndex, WalReader, frame_offset, wal_size};
 
 use crate::continuity::Checkpoints;
@@ -394,11 +394,4 @@ pub(crate) fn has_content(path: &Path) -> Result<bool> {
 /// Whether there is no such file, and not only no way to look at it.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// `<database><suffix>`, such as the WAL's path for `-wal`.
-pub(crate) fn sibling(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::{Descriptor, FileId, OpenHow};
+use crate::path::sibling;
 
 /// PENDING, RESERVED and SHARED of the database, and the byte of whoever follows a replica with it.
 const DATABASE: Range = Range::new(0x4000_0000, 1025);
@@ -49,9 +50,7 @@ impl Exclusive {
             return Ok(None);
         }
         // No connection makes a new one now: that happens under SHARED.
-        let mut shm = path.as_os_str().to_owned();
-        shm.push("-shm");
-        let shm = match Locked::open(&PathBuf::from(shm), SHM) {
+        let shm = match Locked::open(&sibling(path, "-shm"), SHM) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Ok(None) => return Ok(None),
             locked => locked?,

@@ -53,6 +53,7 @@ pub use guard::Stamp;
 pub use lock::break_lock;
 pub use lock_file::LockFile;
 pub use named_file::NamedFile;
+pub use path::sibling;
 pub use range_locks::{HeldSwitch, RangeLocks, SharedLock};
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;

@@ -8,7 +8,7 @@ mod mapped;
 mod slots;
 mod wal_index;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{Ordering, fence};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -148,13 +148,6 @@ unsafe impl SharedMemory for Shm {
             None => Ok(()),
         }
     }
-}
-
-/// The `-shm` file of a database.
-pub(crate) fn shm_path(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-shm");
-    name.into()
 }
 
 /// Tries again while somebody is in the way, until the time is over. Steps grow from 0.1 to 5 ms: who holds a slot for long is

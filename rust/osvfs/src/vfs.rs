@@ -24,9 +24,9 @@ use crate::fd_pool::{Descriptor, FileId, OpenHow, open_above_stderr};
 use crate::file::{Handle, OsFile};
 use crate::lock::Lock;
 use crate::mode::Permissions;
-use crate::path::full_pathname;
+use crate::path::{full_pathname, sibling};
 use crate::platform;
-use crate::shm::{Plan, Shm, shm_path};
+use crate::shm::{Plan, Shm};
 use crate::temp::{TempDirectories, open_temp};
 
 /// Local files.
@@ -229,7 +229,7 @@ fn open_database(
     let shm = Shm::new(Plan {
         mode: choice.shm_under(lock_mode).map_err(|text| refuse(request, &text))?,
         owner: slots_owner(lock_mode),
-        path: shm_path(path),
+        path: sibling(path, "-shm"),
         database: descriptor.id(),
         permissions: Permissions::from_metadata(&metadata),
         read_only: choice.readonly_shm,

@@ -8,12 +8,13 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use vfs::Result;
 
 use super::{Form, HEADER, read_failed};
 use crate::fd_pool::open_above_stderr;
+use crate::path::sibling;
 use crate::shm::{Frame, Shm};
 
 /// Bytes before the first frame, and before the page in each frame.
@@ -95,7 +96,5 @@ fn is_missing(error: &io::Error) -> bool {
 
 /// No lock lives on a WAL, so it may be closed at any time.
 fn open_wal(database: &Path) -> io::Result<File> {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-wal");
-    open_above_stderr(OpenOptions::new().read(true), &PathBuf::from(name))
+    open_above_stderr(OpenOptions::new().read(true), &sibling(database, "-wal"))
 }

@@ -11,6 +11,7 @@ use super::Form;
 use super::newest_form::is_other_in_wal;
 use crate::exclusive::Exclusive;
 use crate::fd_pool::{Descriptor, OpenHow};
+use crate::path::sibling;
 
 /// What a rollback journal begins with that has to be played back (SQLite, "Database File Format", section 3).
 const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
@@ -120,11 +121,9 @@ fn offsets(len: u64, page_size: u64) -> impl Iterator<Item = u64> {
 
 /// Whether a transaction was cut short. What the header says may not be true of each page then.
 fn has_hot_journal(database: &Path) -> io::Result<bool> {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-journal");
     // No lock lives on a journal.
     let mut options = fs::OpenOptions::new();
-    match crate::fd_pool::open_above_stderr(options.read(true), &PathBuf::from(name)) {
+    match crate::fd_pool::open_above_stderr(options.read(true), &sibling(database, "-journal")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         opened => {
             let mut magic = [0; 8];

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use super::*;
 use crate::fcntl::{self, Kind, Range};
 use crate::fd_pool::{Descriptor, OpenHow};
+use crate::path::sibling;
 
 /// A process that holds record locks on bytes of a file, as SQLite's `unix` VFS would: `shared 3 1`, `alone 3 2`, `free 3 2`.
 struct Stock {
@@ -72,7 +73,7 @@ fn opened(directory: &Path, owner: Owner, read_only: bool) -> Shm {
     let mut shm = Shm::new(Plan {
         mode: ShmMode::Mapped,
         owner,
-        path: shm_path(&database),
+        path: sibling(&database, "-shm"),
         database: FileId::of(&database).unwrap(),
         permissions: Permissions::like(&database).unwrap(),
         read_only,
@@ -136,7 +137,7 @@ fn every_slot_against_another_process_in_both_directions() {
     for owner in [Owner::Description, Owner::Process] {
         let dir = tempfile::tempdir().unwrap();
         let mut ours = shm(dir.path(), owner);
-        let mut stock = Stock::new(&shm_path(&dir.path().join("app.db")));
+        let mut stock = Stock::new(&sibling(&dir.path().join("app.db"), "-shm"));
         let word = |is_exclusive| if is_exclusive { "alone" } else { "shared" };
         for slot in 0..ShmLock::SLOTS {
             for (wanted, held, may) in MAY {
@@ -169,7 +170,7 @@ fn what_a_sibling_shares_stays_with_the_process() {
     for owner in [Owner::Description, Owner::Process] {
         let dir = tempfile::tempdir().unwrap();
         let (mut first, mut second) = (shm(dir.path(), owner), shm(dir.path(), owner));
-        let mut stock = Stock::new(&shm_path(&dir.path().join("app.db")));
+        let mut stock = Stock::new(&sibling(&dir.path().join("app.db"), "-shm"));
         first.lock(one(3, false)).unwrap();
         second.lock(one(3, false)).unwrap();
         first.unlock(one(3, false)).unwrap();
@@ -186,7 +187,7 @@ const SWITCH: u64 = 128;
 fn the_first_begins_the_file_anew_and_the_next_does_not() {
     for owner in [Owner::Description, Owner::Process] {
         let dir = tempfile::tempdir().unwrap();
-        let path = shm_path(&dir.path().join("app.db"));
+        let path = sibling(&dir.path().join("app.db"), "-shm");
         // What somebody left behind who died in the middle.
         std::fs::write(&path, vec![0xee; 40000]).unwrap();
         let mut first = shm(dir.path(), owner);
@@ -213,7 +214,7 @@ fn whoever_sees_the_file_being_begun_waits_and_does_not_share() {
     for owner in [Owner::Description, Owner::Process] {
         let dir = tempfile::tempdir().unwrap();
         let mut ours = shm(dir.path(), owner);
-        let mut stock = Stock::new(&shm_path(&dir.path().join("app.db")));
+        let mut stock = Stock::new(&sibling(&dir.path().join("app.db"), "-shm"));
         ours.unmap(false).unwrap();
         assert!(stock.does("alone", SWITCH, 1));
         assert_eq!(ours.map(0, 32768, true).unwrap_err().code, Code::BUSY);
