@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from ltxcore import _ltxcore, _runtime
+from ltxcore._error import about
 from ltxcore._shared_connection import SharedConnection
 from ltxcore._sqlite import Driver, locate
 from ltxcore.errors import ForkedError
@@ -45,6 +46,8 @@ class ReaderVFS:
     Raises:
         SQLiteNotFoundError: the SQLite library of the module cannot be reached.
         FormatError: the snapshot is damaged, or holds only some of the pages.
+        OSError: the snapshot cannot be read.
+        TypeError: the source is none of these, or a file object that gives text.
         ValueError: the path is not that of an LTX file.
     """
 
@@ -58,7 +61,8 @@ class ReaderVFS:
         handle, _ = locate(self._driver)
         handle.register_reader_vfs(NAME)
         content, is_ltx = _content(source)
-        self._source = _ltxcore.ReaderSource(content, is_ltx)
+        with about(source):
+            self._source = _ltxcore.ReaderSource(content, is_ltx)
         self._copy: _ltxcore.ReaderSource | None = None
         # Reentrant: the file object and signal handlers run while the copy is made, and may connect, too.
         self._copying = threading.RLock()
@@ -168,7 +172,14 @@ class _Positional:
         self._lock = threading.RLock()
         self._turns = 0
         self._made_in = _runtime.generation()
-        self.size = file.seek(0, io.SEEK_END)
+        try:
+            self.size = file.seek(0, io.SEEK_END)
+        except AttributeError as error:
+            raise TypeError(
+                f"a binary file object, bytes, or a path is needed, not {type(file).__name__}"
+            ) from error
+        if not isinstance(self.read_at(0, 0), bytes):
+            raise TypeError("the file object gives text: open it in binary mode")
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``offset`` on."""

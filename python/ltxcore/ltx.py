@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from ltxcore import _ltxcore
+from ltxcore._error import about
 from ltxcore._ltxcore import (
     HEADER_SIZE,
     MAGIC,
@@ -168,7 +169,8 @@ def open(file: str | os.PathLike[str] | BinaryIO) -> Decoder:
         FormatError: the header is not that of an LTX file, see its subclasses.
         OSError: the file cannot be read.
     """
-    return Decoder(_source(file))
+    with about(file):
+        return Decoder(_source(file))
 
 
 def read_page_index(file: str | os.PathLike[str] | BinaryIO) -> PageIndex:
@@ -177,7 +179,8 @@ def read_page_index(file: str | os.PathLike[str] | BinaryIO) -> PageIndex:
     Raises:
         FormatError: the end of the file is not a page index and trailer.
     """
-    return _ltxcore.read_page_index(_source(file))
+    with about(file):
+        return _ltxcore.read_page_index(_source(file))
 
 
 def compact(
@@ -210,7 +213,8 @@ def apply(file: str | os.PathLike[str] | BinaryIO, database: str | os.PathLike[s
         FormatError: the file is damaged.
         OSError: reading or writing failed.
     """
-    txid, checksum = _ltxcore.apply(_source(file), os.fspath(database))
+    with about(file):
+        txid, checksum = _ltxcore.apply(_source(file), os.fspath(database))
     return Pos(TXID(txid), Checksum(checksum))
 
 
@@ -238,7 +242,10 @@ def encode_database(
         NotReadyError: the file is empty.
     """
     when = datetime.now(UTC) if timestamp is None else timestamp
-    return _ltxcore.encode_database(os.fspath(database), file, txid=txid, timestamp=when, checksums=checksums)
+    with about(database):
+        return _ltxcore.encode_database(
+            os.fspath(database), file, txid=txid, timestamp=when, checksums=checksums
+        )
 
 
 def checksum_database(database: str | os.PathLike[str]) -> Checksum:
@@ -247,7 +254,8 @@ def checksum_database(database: str | os.PathLike[str]) -> Checksum:
     Raises:
         FormatError: the file is not a SQLite database.
     """
-    return Checksum(_ltxcore.checksum_database(os.fspath(database)))
+    with about(database):
+        return Checksum(_ltxcore.checksum_database(os.fspath(database)))
 
 
 def format_filename(min_txid: int, max_txid: int) -> str:

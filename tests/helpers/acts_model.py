@@ -66,7 +66,8 @@ class Model:
     """The same statements on a database in memory."""
 
     def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        # Collected in any thread.
+        self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._known: Content | None = None
 
     @classmethod

@@ -204,7 +204,7 @@ class Soak:
             if kind == "stock":
                 faulthandler.unregister(signal.SIGALRM)
             else:
-                faulthandler.register(signal.SIGALRM, all_threads=False, chain=True)
+                faulthandler.register(signal.SIGALRM, all_threads=True, chain=True)
             self.stages[slot] = number + 1
             USES[kind](folder)
         self.stages[slot] = 0

@@ -146,9 +146,13 @@ impl Choice {
             });
         }
         choice.sync = SyncMode::of(name).map_err(|value| unknown("sync", &value))?;
-        choice.powersafe_overwrite = name.flag(c"psow").unwrap_or(true);
-        choice.checksums = name.flag(c"cksm").unwrap_or(false);
-        choice.readonly_shm = name.flag(c"readonly_shm").unwrap_or(false);
+        let flag = |key: &CStr, otherwise| match (text(key), name.flag(key)) {
+            (Some(value), None) => Err(unknown(&key.to_string_lossy(), &value)),
+            (_, flag) => Ok(flag.unwrap_or(otherwise)),
+        };
+        choice.powersafe_overwrite = flag(c"psow", true)?;
+        choice.checksums = flag(c"cksm", false)?;
+        choice.readonly_shm = flag(c"readonly_shm", false)?;
         Ok(choice)
     }
 

@@ -3,12 +3,13 @@
 //! A connection in WAL mode that has read something has SHARED on the database and the first byte behind the slots of `-shm`
 //! for as long as it is open; one in a transaction has SHARED or more. While [`Exclusive`] is held there is no such connection,
 //! and none can begin. What has no lock cannot be seen: a connection in rollback mode between two transactions, and one that
-//! has been opened and has read nothing yet.
+//! has been opened and has read nothing yet. Locks that are not on bytes, of `lock=dotfile` and `lock=flock`, are looked for but not held.
 //!
 //! Neither of these is harmed when the file is replaced. SQLite does not begin to write to a file that has lost its name
 //! (`SQLITE_READONLY_DBMOVED`), in rollback mode. In WAL mode it would, into the WAL of the file that has the name now. So a
 //! file that has lost its name by the time the locks go is put into rollback mode.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::{Descriptor, FileId, OpenHow};
+use crate::lock::{is_dotfile_held, is_flock_held};
 use crate::path::sibling;
 
 /// PENDING, RESERVED and SHARED of the database, and the byte of whoever follows a replica with it.
@@ -46,7 +48,10 @@ impl Exclusive {
     /// What `open` or `fcntl` answers.
     pub fn try_lock(path: &Path) -> io::Result<Option<Self>> {
         let Some(database) = Locked::open(path, DATABASE)? else { return Ok(None) };
-        if FileId::of(path).ok() != Some(database.descriptor.id()) {
+        if FileId::of(path).ok() != Some(database.descriptor.id())
+            || is_flock_held(database.descriptor.as_fd())
+            || is_dotfile_held(path)?
+        {
             return Ok(None);
         }
         // No connection makes a new one now: that happens under SHARED.
@@ -56,6 +61,19 @@ impl Exclusive {
             locked => locked?,
         };
         Ok(Some(Self { path: path.to_owned(), database, _shm: shm }))
+    }
+
+    /// The database file, to be written.
+    ///
+    /// # Errors
+    /// What `open` would answer if it may only be read.
+    pub fn file(&self) -> io::Result<&File> {
+        if !self.database.descriptor.is_writable() {
+            // Not for what it opens: it says why.
+            drop(Descriptor::open(&self.path, OpenHow::WRITE)?);
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(self.database.descriptor.file())
     }
 
     /// Whether its name means another file now, or none. It may have others still: hard links. What cannot be found out is no

@@ -85,6 +85,8 @@ struct OpenFile {
     is_writable: bool,
     /// What connections hold through it.
     levels: Mutex<Levels>,
+    /// How many hold the dead man's switch through it.
+    switches: Mutex<usize>,
     /// The kernel and the file system know locks of an open file.
     has_ofd_locks: OnceLock<()>,
     has_batches: OnceLock<bool>,
@@ -92,8 +94,9 @@ struct OpenFile {
 
 impl OpenFile {
     fn new(file: UnsharedFile, is_writable: bool) -> Self {
-        let levels = Mutex::default();
-        Self { file, is_writable, levels, has_ofd_locks: OnceLock::new(), has_batches: OnceLock::new() }
+        let (levels, switches) = (Mutex::default(), Mutex::default());
+        let (has_ofd_locks, has_batches) = (OnceLock::new(), OnceLock::new());
+        Self { file, is_writable, levels, switches, has_ofd_locks, has_batches }
     }
 
     /// Lets go of what a connection left behind whose unlocking failed.
@@ -179,6 +182,15 @@ impl Descriptor {
     /// What connections hold through it.
     pub(crate) fn levels(&self) -> &Mutex<Levels> {
         &self.file.levels
+    }
+
+    /// How many hold the dead man's switch through it.
+    pub(crate) fn switches(&self) -> &Mutex<usize> {
+        &self.file.switches
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.file.is_writable
     }
 }
 

@@ -334,10 +334,10 @@ impl OsFile {
             return Ok(Reply::Text(self.file_id()));
         }
         if name.eq_ignore_ascii_case("ltx_unwritten_since") {
-            if let Some(stamp) = value {
-                self.guard.close(stamp);
-            }
-            return Ok(Reply::Text(self.guard.stamp()));
+            let is_understood = value.is_none_or(|stamp| self.guard.close(stamp));
+            let refusal =
+                || Reply::Refused("ltx_unwritten_since takes device:inode:mtime:ctime:size, or ''".into());
+            return Ok(if is_understood { Reply::Text(self.guard.stamp()) } else { refusal() });
         }
         if name.eq_ignore_ascii_case("ltx_shm") {
             return Ok(Reply::Text(self.shm.as_ref().map_or("none", Shm::mode_name).into()));

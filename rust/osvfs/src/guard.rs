@@ -53,7 +53,7 @@ impl FromStr for Stamp {
     type Err = ParseIntError;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        let mut fields = text.split(':');
+        let mut fields = text.splitn(5, ':');
         let mut next = || fields.next().unwrap_or_default();
         Ok(Self {
             device: next().parse()?,
@@ -78,9 +78,10 @@ pub(crate) enum Guard {
 }
 
 impl Guard {
-    /// From now on nothing but a file with `stamp` is written to; any is, if that is no stamp.
-    pub(crate) fn close(&mut self, stamp: &str) {
-        *self = stamp.parse().map_or(Self::Open, Self::Closed);
+    /// From now on nothing but a file with `stamp` is written to; any is, if that is empty. False if it is something else.
+    pub(crate) fn close(&mut self, stamp: &str) -> bool {
+        let guard = if stamp.is_empty() { Ok(Self::Open) } else { stamp.parse().map(Self::Closed) };
+        guard.map(|guard| *self = guard).is_ok()
     }
 
     /// Does `write`, if nobody else has written to `file`; afterwards it should be `size_after` its size so long. Whoever copies a
@@ -178,7 +179,11 @@ mod tests {
         }
         assert_eq!(fs::read(&scene.path).unwrap(), [9; 100]);
         assert_eq!(scene.guard.stamp(), "refused");
-        scene.guard.close("");
+        for wrong in ["any", "1:2:3:4", "1:2:3:4:5:6", "1:2:3:4:x"] {
+            assert!(!scene.guard.close(wrong), "{wrong}");
+            assert_eq!(scene.guard.stamp(), "refused");
+        }
+        assert!(scene.guard.close(""));
         scene.write(50).unwrap();
     }
 

@@ -23,6 +23,8 @@ use crate::fd_pool::Descriptor;
 
 pub(crate) use byte_ranges::{ByteRanges, Levels};
 pub use dotfile::break_lock;
+pub(crate) use dotfile::is_held as is_dotfile_held;
+pub(crate) use flock::is_held as is_flock_held;
 
 /// The byte that a writer locks to keep new readers away.
 pub(crate) const PENDING: Range = Range::new(0x4000_0000, 1);

@@ -8,6 +8,7 @@ use vfs::{Code, LockLevel};
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::{LockBytes, LockedBy, PooledFile};
 use crate::lock::{ByteRanges, Protocol};
+use crate::per_process::lock;
 
 /// Locks of ranges of bytes, as far as kernel and file system have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +74,12 @@ pub struct HeldSwitch<'a>(&'a PooledFile);
 
 impl Drop for HeldSwitch<'_> {
     fn drop(&mut self) {
-        // Nobody can be in the way of that.
-        let _ = fcntl::set(self.0.file().as_fd(), Owner::Description, Kind::Unlock, SWITCH);
+        let mut holders = lock(self.0.descriptor().switches());
+        *holders = holders.saturating_sub(1);
+        if *holders == 0 {
+            // Nobody can be in the way of that.
+            let _ = fcntl::set(self.0.file().as_fd(), Owner::Description, Kind::Unlock, SWITCH);
+        }
     }
 }
 
@@ -94,14 +99,17 @@ impl PooledFile {
         }
     }
 
-    /// Takes the dead man's switch, unless somebody is beginning the file anew. All who look at a file in this process share it: one
-    /// at a time.
+    /// Takes the dead man's switch, unless somebody is beginning the file anew.
     ///
     /// # Errors
     /// What `fcntl` answers, `EINVAL` where open files have no locks of their own.
     pub fn try_hold_switch(&self) -> io::Result<Option<HeldSwitch<'_>>> {
+        let mut holders = lock(self.descriptor().switches());
         match fcntl::set(self.file().as_fd(), Owner::Description, Kind::Read, SWITCH) {
-            Ok(()) => Ok(Some(HeldSwitch(self))),
+            Ok(()) => {
+                *holders += 1;
+                Ok(Some(HeldSwitch(self)))
+            }
             Err(error) if fcntl::is_conflict(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -128,6 +136,22 @@ mod tests {
         assert_eq!(first.range_locks(), RangeLocks::OfOpenFile);
         assert_eq!(first.lock_of_another_process(LockBytes::Shared).unwrap(), Some(LockedBy::Writer));
         fcntl::set(second.file().as_fd(), Owner::Description, Kind::Unlock, Range::ALL).unwrap();
+    }
+
+    #[test]
+    fn the_switch_is_held_until_the_last_one_lets_it_go() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [first, second] = [(); 2].map(|()| PooledFile::open(file.path()).unwrap());
+        let beginner = PooledFile::open_for_writing(file.path(), false).unwrap();
+        let is_held = || beginner.lock_on(LockBytes::DeadMansSwitch).unwrap().is_some();
+        let held = [&first, &second].map(|file| file.try_hold_switch().unwrap().unwrap());
+        for one in held {
+            assert!(is_held());
+            drop(one);
+        }
+        assert!(!is_held());
+        fcntl::set(beginner.file().as_fd(), Owner::Description, Kind::Write, SWITCH).unwrap();
+        assert!(first.try_hold_switch().unwrap().is_none());
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! The enums may grow variants, which then come out as the base class of their family until they are listed here.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -102,19 +103,46 @@ pub(crate) fn detached<T: Send, E: IntoPython + Send>(
     }
 }
 
+/// Says which file an error is about, as Python's own `open` does.
+pub(crate) fn of_file(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| match error.raw_os_error() {
+        Some(_) => io::Error::new(error.kind(), OfFile { path: path.to_owned(), error }),
+        None => error,
+    }
+}
+
+#[derive(Debug)]
+struct OfFile {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for OfFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+impl StdError for OfFile {}
+
 impl IntoPython for io::Error {
     fn into_python(self, py: Python<'_>) -> PyErr {
         let error = match self.downcast::<Raised>() {
             Ok(raised) => return raised.into_inner(),
             Err(error) => error,
         };
-        match error.downcast::<::replica::Error>() {
-            Ok(error) => error.into_python(py),
-            Err(error) => match error.raw_os_error() {
-                // With the number, Python picks the subclass, FileNotFoundError and its like.
-                Some(code) => PyOSError::new_err((code, strip_code(&error))),
-                None => PyOSError::new_err(message(&error)),
-            },
+        let error = match error.downcast::<::replica::Error>() {
+            Ok(error) => return error.into_python(py),
+            Err(error) => error,
+        };
+        let (error, path) = match error.downcast::<OfFile>() {
+            Ok(OfFile { path, error }) => (error, Some(path.into_os_string())),
+            Err(error) => (error, None),
+        };
+        match error.raw_os_error() {
+            // With the number, Python picks the subclass, FileNotFoundError and its like.
+            Some(code) => PyOSError::new_err((code, strip_code(&error), path)),
+            None => PyOSError::new_err(message(&error)),
         }
     }
 }

@@ -8,7 +8,7 @@ use ltx::{Checksum, CompactOptions, HeaderFlags, PageCount, PageSize, Pos, ReadA
 use osvfs::{Exclusive, PooledFile};
 use pyo3::prelude::*;
 
-use crate::errors::{IntoPython, NotReadyError, OrRaise, detached, in_use};
+use crate::errors::{IntoPython, NotReadyError, OrRaise, detached, in_use, of_file};
 use crate::header::{Header, Trailer};
 use crate::pyio::{BLOCK, Database, PyWriter, Source};
 use crate::types;
@@ -41,14 +41,21 @@ pub(crate) fn apply(py: Python<'_>, file: Source, database: PathBuf) -> PyResult
     let work = || -> Result<Pos, ApplyError> {
         let decoder = ltx::Decoder::new(reader)?;
         let header = *decoder.header();
-        let real = resolve(&database, header.is_snapshot())?;
-        let open = || PooledFile::open_for_writing(&real, header.is_snapshot());
+        let real = resolve(&database, header.is_snapshot()).map_err(of_file(&database))?;
+        let open = || PooledFile::open_for_writing(&real, header.is_snapshot()).map_err(of_file(&real));
         // It has to be there to be locked; what is open meanwhile counts as in use where locks of open files do not work.
         drop(open()?);
-        let _held = lock(&real)?;
-        let file = open()?;
-        let trailer = ltx::apply(decoder, file.file())?;
-        file.file().sync_all()?;
+        let held = lock(&real)?;
+        // Of two descriptors of its own this process could close neither at once.
+        let unheld;
+        let file = if let Some(held) = &held {
+            held.file().map_err(of_file(&real))?
+        } else {
+            unheld = open()?;
+            unheld.file()
+        };
+        let trailer = ltx::apply(decoder, file)?;
+        file.sync_all()?;
         Ok(Pos { txid: header.max_txid, post_apply_checksum: trailer.post_apply_checksum })
     };
     let pos = detached(py, work)?;

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use crate::errors::{OrRaise, detached};
+use crate::errors::{OrRaise, detached, of_file};
 use crate::gil::{self, Raised};
 
 /// How much is asked for, or handed over, while attached to the interpreter once.
@@ -127,7 +127,7 @@ impl Source {
     /// A reader of it, from its start or from where the file object stands.
     pub(crate) fn reader(self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
-            Self::Path(path) => Box::new(BufReader::with_capacity(BLOCK, NamedFile::open(&path)?)),
+            Self::Path(path) => Box::new(BufReader::with_capacity(BLOCK, open_named(&path)?)),
             Self::File(file) => Box::new(PyReader::borrowing(file)),
         })
     }
@@ -143,7 +143,11 @@ impl Source {
 
 /// Opens an LTX file by the path that a caller gave, which may be that of a live database of this process.
 pub(crate) fn open(path: &Path) -> io::Result<Named> {
-    NamedFile::open(path).map(Named)
+    open_named(path).map(Named)
+}
+
+fn open_named(path: &Path) -> io::Result<NamedFile> {
+    NamedFile::open(path).map_err(of_file(path))
 }
 
 /// What a caller named.
@@ -164,19 +168,10 @@ impl ReadAt for Named {
 pub(crate) fn read_file<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyBytes>> {
     let read = || {
         let mut content = Vec::new();
-        NamedFile::open(&path)?.read_to_end(&mut content)?;
+        open_named(&path)?.read_to_end(&mut content)?;
         Ok::<_, io::Error>(content)
     };
-    let content = detached(py, read).map_err(|error| name_file(py, error, &path))?;
-    Ok(PyBytes::new(py, &content))
-}
-
-/// Says which file an `OSError` is about, as Python's own `open` does.
-fn name_file(py: Python<'_>, error: PyErr, path: &Path) -> PyErr {
-    match error.value(py).setattr("filename", path.as_os_str()) {
-        Ok(()) => error,
-        Err(failure) => failure,
-    }
+    Ok(PyBytes::new(py, &detached(py, read)?))
 }
 
 /// A binary file object over a file that a caller named, to be read from start to end.
@@ -189,8 +184,7 @@ pub(crate) struct FileReader {
 impl FileReader {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let file = detached(py, || NamedFile::open(&path)).map_err(|error| name_file(py, error, &path))?;
-        Ok(Self { file: Some(file) })
+        detached(py, || open_named(&path)).map(|file| Self { file: Some(file) })
     }
 
     /// Length in bytes.
@@ -222,7 +216,8 @@ pub(crate) struct Database(PooledFile);
 
 impl Database {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        PooledFile::open(&fs::canonicalize(path)?).map(Self)
+        let open = || PooledFile::open(&fs::canonicalize(path)?);
+        open().map(Self).map_err(of_file(path))
     }
 }
 

@@ -3,14 +3,14 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use osvfs::LockMode;
 use osvfs::probe::{Capabilities, probe};
+use osvfs::{LockMode, WriteChecksumsError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use replica::ReaderVfs;
 use vfs::{RegisterError, SqliteApi};
 
-use crate::errors::{OrRaise, SQLiteNotFoundError, VFSError, VFSNameInUseError, detached};
+use crate::errors::{OrRaise, SQLiteNotFoundError, VFSError, VFSNameInUseError, detached, of_file};
 use crate::locate::{self, NotFound};
 
 /// One SQLite library of this process.
@@ -111,7 +111,7 @@ type Probed = (Vec<&'static str>, bool, bool, Option<&'static str>, Option<&'sta
 #[pyfunction]
 pub(crate) fn probe_directory(py: Python<'_>, directory: PathBuf) -> PyResult<Probed> {
     let Capabilities { lock_modes, has_shared_memory, has_batches, file_system, warning } =
-        detached(py, || probe(&directory))?;
+        detached(py, || probe(&directory).map_err(of_file(&directory)))?;
     let lock_modes = lock_modes.into_iter().map(LockMode::name).collect();
     Ok((lock_modes, has_shared_memory, has_batches, file_system, warning))
 }
@@ -119,13 +119,19 @@ pub(crate) fn probe_directory(py: Python<'_>, directory: PathBuf) -> PyResult<Pr
 /// Writes the checksum of each page that has a wrong one, in a database that nobody has open.
 #[pyfunction]
 pub(crate) fn write_checksums(py: Python<'_>, database: PathBuf) -> PyResult<u64> {
-    detached(py, || osvfs::write_checksums(&database))
+    let write = || {
+        osvfs::write_checksums(&database).map_err(|error| match error {
+            WriteChecksumsError::Io(error) => of_file(&database)(error).into(),
+            error => error,
+        })
+    };
+    detached(py, write)
 }
 
 /// Removes the lock directory that `lock=dotfile` left behind.
 #[pyfunction]
 pub(crate) fn break_lock(py: Python<'_>, database: PathBuf) -> PyResult<()> {
-    osvfs::break_lock(&database).or_raise(py)
+    osvfs::break_lock(&database).map_err(of_file(&database)).or_raise(py)
 }
 
 /// Why the OS VFS refused to open a database last in this thread.

@@ -10,7 +10,6 @@ use vfs::page_checksum::{is_sound, seal};
 use super::Form;
 use super::newest_form::is_other_in_wal;
 use crate::exclusive::Exclusive;
-use crate::fd_pool::{Descriptor, OpenHow};
 use crate::path::sibling;
 
 /// What a rollback journal begins with that has to be played back (SQLite, "Database File Format", section 3).
@@ -84,18 +83,18 @@ impl From<io::Error> for WriteChecksumsError {
 /// [`WriteChecksumsError`].
 pub fn write_checksums(database: &Path) -> Result<u64, WriteChecksumsError> {
     let real = fs::canonicalize(database)?;
-    let Some(_held) = Exclusive::try_lock(&real)? else {
+    let Some(held) = Exclusive::try_lock(&real)? else {
         return Err(WriteChecksumsError::InUse { path: real });
     };
     if has_hot_journal(&real)? {
         return Err(WriteChecksumsError::HasJournal { path: real });
     }
-    let descriptor = Descriptor::open(&real, OpenHow::WRITE)?;
-    let Some(form) = Form::read(descriptor.file())?.filter(|form| form.has_checksums) else { return Ok(0) };
+    let file = held.file()?;
+    let Some(form) = Form::read(file)?.filter(|form| form.has_checksums) else { return Ok(0) };
     if is_other_in_wal(&real, form)? {
         return Err(WriteChecksumsError::HasWal { path: real });
     }
-    Ok(mend(descriptor.file(), form)?)
+    Ok(mend(file, form)?)
 }
 
 fn mend(file: &File, form: Form) -> io::Result<u64> {

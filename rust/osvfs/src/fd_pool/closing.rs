@@ -7,7 +7,7 @@
 //!   another process that comes at this very moment is told that the database is locked, and for longer if another thread is
 //!   just starting a program. So this is for descriptors that must not stay: of files without a name, or when there are too many;
 //!   and for two of one file that was opened for reading and for writing.
-//! * If neither can be had, in the same cases, and no other descriptor of this process is open on the file: then the locks that
+//! * If neither can be had, for those that must not stay, and no other descriptor of this process is open on the file: then the locks that
 //!   are in the way are those of other processes.
 
 use std::fs::{self, OpenOptions};
@@ -49,11 +49,14 @@ pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
     if files.len() == 1 && !last.file.is_shared() && fcntl::lease(last.file.as_fd()).is_ok() {
         return Closing::Granted(Arc::clone(last));
     }
-    if need == Need::Tidy && !are_twins(files) && !is_nameless(last) {
+    let is_urgent = need == Need::Urgent || is_nameless(last);
+    if !is_urgent && !are_twins(files) {
         return refused;
     }
     match guard(files) {
-        Closing::Refused(None) if is_all_of_this_process(files) => Closing::Granted(Arc::clone(last)),
+        Closing::Refused(None) if is_urgent && is_all_of_this_process(files) => {
+            Closing::Granted(Arc::clone(last))
+        }
         guarded => guarded,
     }
 }

@@ -121,6 +121,12 @@ pub(super) fn give_up() -> bool {
 }
 
 impl Descriptor {
+    /// The one that others of this process share to write, if this one only reads, or the other way round.
+    pub(crate) fn twin(&self) -> Option<Arc<Self>> {
+        let key = (self.id(), !self.file.is_writable);
+        lock(POOL.get()).in_use.get(&key).and_then(Weak::upgrade)
+    }
+
     /// Whether this process has no other descriptor of the file open, but for those parked here, which have no locks. Then no
     /// connection of this process uses the file. False if the system does not list descriptors.
     pub(crate) fn is_only_one_of_process(&self) -> bool {

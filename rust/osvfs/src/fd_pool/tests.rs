@@ -118,6 +118,23 @@ fn a_deleted_file_is_closed_though_others_have_it_locked() {
     }
 }
 
+/// That nobody here has a lock now does not say that nobody here takes one before the close.
+#[test]
+fn one_to_read_and_one_to_write_stay_beside_a_lock_of_another_process() {
+    let _alone = lock(&ALONE);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    fs::write(&path, b"page").unwrap();
+    let ours = [OpenHow::READ, OpenHow::WRITE].map(|how| Descriptor::open(&path, how).unwrap());
+    let mut holder = Holder::new(std::iter::once(path.as_path()));
+    drop(ours);
+    assert!(parked::is_parked(FileId::of(&path).unwrap()));
+    holder.end();
+    // Both go with the next one.
+    drop(Descriptor::open(&path, OpenHow::READ).unwrap());
+    assert!(!is_open(&path));
+}
+
 /// As under `mode=ro`: nobody may lock anything for writing through it.
 #[test]
 fn a_file_that_may_only_be_read_stays_beside_a_lock_and_goes_when_there_are_too_many() {

@@ -76,6 +76,29 @@ impl ByteRanges {
         }
     }
 
+    /// Whether another descriptor of this process, one that only reads or one that writes, has SHARED, and no more than RESERVED.
+    fn is_read_by_twin(&self) -> bool {
+        let Self::OfDescription(descriptor) = self else { return false };
+        descriptor.twin().is_some_and(|twin| {
+            matches!(lock(twin.levels()).highest, LockLevel::Shared | LockLevel::Reserved)
+        })
+    }
+
+    /// Gets SHARED for the first one by `enter`.
+    fn join(&self, fd: BorrowedFd<'_>, enter: fn(BorrowedFd<'_>, Owner) -> Result<()>) -> Result<()> {
+        self.with(|levels, owner| {
+            if levels.highest >= LockLevel::Pending {
+                return Err(Code::BUSY.into());
+            }
+            if levels.holders == 0 {
+                enter(fd, owner)?;
+                levels.highest = LockLevel::Shared;
+            }
+            levels.holders += 1;
+            Ok(())
+        })
+    }
+
     /// Does `work` while no other connection that shares the locks moves.
     fn with<T>(&self, work: impl FnOnce(&mut Levels, Owner) -> Result<T>) -> Result<T> {
         let levels = match self {
@@ -97,7 +120,7 @@ fn enter(fd: BorrowedFd<'_>, owner: Owner) -> Result<()> {
         if writer.is_some() {
             return Err(Code::BUSY.into());
         }
-        return take(fd, owner, Kind::Read, SHARED, Code::IOERR_LOCK);
+        return enter_past_writer(fd, owner);
     }
     take(fd, owner, Kind::Read, PENDING, Code::IOERR_LOCK)?;
     let shared = take(fd, owner, Kind::Read, SHARED, Code::IOERR_LOCK);
@@ -106,19 +129,19 @@ fn enter(fd: BorrowedFd<'_>, owner: Owner) -> Result<()> {
     shared
 }
 
+fn enter_past_writer(fd: BorrowedFd<'_>, owner: Owner) -> Result<()> {
+    take(fd, owner, Kind::Read, SHARED, Code::IOERR_LOCK)
+}
+
 impl Protocol for ByteRanges {
     fn shared(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
-        self.with(|levels, owner| {
-            if levels.highest >= LockLevel::Pending {
-                return Err(Code::BUSY.into());
+        match self.join(fd, enter) {
+            // Whoever waits for the readers of this process waits for this one as well, as if there was but one descriptor.
+            Err(error) if error.code == Code::BUSY && self.is_read_by_twin() => {
+                self.join(fd, enter_past_writer)
             }
-            if levels.holders == 0 {
-                enter(fd, owner)?;
-                levels.highest = LockLevel::Shared;
-            }
-            levels.holders += 1;
-            Ok(())
-        })
+            joined => joined,
+        }
     }
 
     fn reserved(&mut self, fd: BorrowedFd<'_>) -> Result<()> {

@@ -14,15 +14,16 @@
 
 mod owner;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Timespec, Timestamps, UTIME_NOW};
+use rustix::io::Errno;
 use vfs::{Code, Error, Result};
 
-use crate::path::full_pathname;
+use crate::path::{full_pathname, sibling};
 use crate::platform;
 use owner::Owner;
 
@@ -135,9 +136,7 @@ impl LockDirectory {
             // Over a network a rename may have been done that was answered with an error.
             return true;
         }
-        let Some(owner) = found.to_str().and_then(|name| Owner::parse(name.strip_prefix(OWNER_FILE)?)) else {
-            return false;
-        };
+        let Some(owner) = owner_named(&found) else { return false };
         let is_taken =
             owner.has_ended(&self.owner) && fs::rename(self.path.join(&found), self.path.join(ours)).is_ok();
         // Who was killed with a lock may have been killed on the way to others.
@@ -200,17 +199,32 @@ pub fn break_lock(database: &Path) -> io::Result<()> {
     })?;
     let directory = lock_path(&database.path);
     if !fs::symlink_metadata(&directory)?.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
+        return Err(Errno::NOTDIR.into());
     }
     let aside = aside(&directory, &Owner::this_process().to_word());
     fs::rename(&directory, &aside)?;
     fs::remove_dir_all(aside)
 }
 
+/// Whether somebody has the lock of a database who may be alive.
+pub(crate) fn is_held(database: &Path) -> io::Result<bool> {
+    let lock = lock_path(database);
+    // A file of this name is somebody else's idea of a lock.
+    match fs::symlink_metadata(&lock) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => {
+            let owner = sole_entry(&lock).and_then(|found| owner_named(&found));
+            Ok(found?.is_dir() && !owner.is_some_and(|owner| owner.has_ended(&Owner::this_process())))
+        }
+    }
+}
+
+fn owner_named(owner_file: &OsStr) -> Option<Owner> {
+    Owner::parse(owner_file.to_str()?.strip_prefix(OWNER_FILE)?)
+}
+
 fn lock_path(database: &Path) -> PathBuf {
-    let mut name = OsString::from(database);
-    name.push(".lock");
-    name.into()
+    sibling(database, ".lock")
 }
 
 fn aside(lock: &Path, word: &str) -> PathBuf {

@@ -7,6 +7,7 @@
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use vfs::{Code, LockLevel, Result};
 
 use super::{Protocol, refused};
@@ -22,6 +23,18 @@ pub(super) struct Flock {
 
 fn call(fd: BorrowedFd<'_>, operation: FlockOperation, otherwise: Code) -> Result<()> {
     rustix::io::retry_on_intr(|| flock(fd, operation)).map_err(|error| refused(otherwise, &error.into()))
+}
+
+/// Whether somebody has the lock of an open file.
+pub(crate) fn is_held(fd: BorrowedFd<'_>) -> bool {
+    match flock(fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            let _ = flock(fd, FlockOperation::Unlock);
+            false
+        }
+        // Any other error means that there are no such locks.
+        Err(error) => error == Errno::WOULDBLOCK,
+    }
 }
 
 impl Protocol for Flock {

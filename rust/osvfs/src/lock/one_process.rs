@@ -21,7 +21,7 @@ enum Gate {
     Directory(LockDirectory),
     /// A lock on the bytes that readers share, from the first lock until the last connection is closed. It needs a descriptor of
     /// its own, since connections come and go.
-    Range { path: PathBuf, descriptor: Option<Descriptor> },
+    Range { path: PathBuf, id: FileId, descriptor: Option<Descriptor> },
 }
 
 impl Gate {
@@ -30,9 +30,13 @@ impl Gate {
         match self {
             Self::Directory(directory) => directory.take(),
             Self::Range { descriptor: Some(_), .. } => Ok(()),
-            Self::Range { path, descriptor } => {
+            Self::Range { path, id, descriptor } => {
                 let opened = Descriptor::open(path, OpenHow::WRITE)
                     .map_err(|error| Error::os(Code::IOERR_LOCK, &error))?;
+                // The file that the connections have open has lost its name, and would not be locked by it.
+                if opened.id() != *id {
+                    return Err(Code::IOERR_LOCK.into());
+                }
                 take(opened.as_fd(), Owner::Description, Kind::Write, SHARED, Code::IOERR_LOCK)?;
                 *descriptor = Some(opened);
                 Ok(())
@@ -107,7 +111,7 @@ impl OneProcess {
     }
 
     pub(super) fn excl(id: FileId, path: &Path) -> Self {
-        Self::new(&RANGES, id, || Gate::Range { path: path.to_owned(), descriptor: None })
+        Self::new(&RANGES, id, || Gate::Range { path: path.to_owned(), id, descriptor: None })
     }
 
     fn new(table: &'static PerProcess<Node>, id: FileId, gate: impl FnOnce() -> Gate) -> Self {

@@ -20,6 +20,10 @@ impl Connection {
         let shares = mode == LockMode::Ofd;
         let own = || Descriptor::open(path, OpenHow::WRITE).map(Arc::new);
         let descriptor = if shares { Descriptor::share(path, OpenHow::WRITE) } else { own() }.unwrap();
+        Self::over(mode, descriptor, path)
+    }
+
+    fn over(mode: LockMode, descriptor: Arc<Descriptor>, path: &Path) -> Self {
         let lock = Lock::new(mode, &descriptor, path, false);
         Self(descriptor, lock)
     }
@@ -160,6 +164,45 @@ fn steps_that_do_not_exist_are_errors() {
         assert_eq!(reader.raise(LockLevel::Shared), Ok(()));
         assert_eq!(reader.raise(LockLevel::Reserved), Err(Code::IOERR_LOCK), "its file may only be read");
     }
+}
+
+/// As over one descriptor: the writer waits for this process, whose reader would wait for the writer.
+#[test]
+fn a_connection_that_only_reads_follows_a_reader_of_its_process_past_a_waiting_writer() {
+    use LockLevel::{Exclusive, None, Pending, Reserved, Shared};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    fs::write(&path, b"page").unwrap();
+    let over = |descriptor| Connection::over(LockMode::Ofd, descriptor, &path);
+    let open = |how| over(Descriptor::share(&path, how).unwrap());
+    for (of_reader, of_follower) in [(OpenHow::WRITE, OpenHow::READ), (OpenHow::READ, OpenHow::WRITE)] {
+        let mut writer = over(Arc::new(Descriptor::open(&path, OpenHow::WRITE).unwrap()));
+        let (mut reader, mut follower) = (open(of_reader), open(of_follower));
+        reader.raise(Shared).unwrap();
+        writer.raise(Shared).unwrap();
+        writer.raise(Reserved).unwrap();
+        assert_eq!((writer.raise(Exclusive), writer.1.level()), (Err(Code::BUSY), Pending));
+        assert_eq!(follower.raise(Shared), Ok(()));
+        reader.lower(None);
+        follower.lower(None);
+        assert_eq!(follower.raise(Shared), Err(Code::BUSY), "nobody to follow");
+        assert_eq!(writer.raise(Exclusive), Ok(()));
+        assert_eq!(follower.raise(Shared), Err(Code::BUSY));
+        writer.lower(None);
+    }
+}
+
+/// The lock would be on the file that has the name now.
+#[test]
+fn a_file_that_has_lost_its_name_is_not_locked_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    fs::write(&path, b"page").unwrap();
+    let mut us = Connection::open(LockMode::Excl, &path);
+    fs::rename(&path, dir.path().join("moved")).unwrap();
+    fs::write(&path, b"another").unwrap();
+    assert_eq!(us.raise(LockLevel::Shared), Err(Code::IOERR_LOCK));
+    assert_eq!(Connection::open(LockMode::Ofd, &path).raise(LockLevel::Shared), Ok(()));
 }
 
 /// Somebody removes the directory; maybe another process has made its own since.
