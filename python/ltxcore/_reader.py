@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from ltxcore import _ltxcore, _runtime
 from ltxcore._error import about
 from ltxcore._shared_connection import SharedConnection
-from ltxcore._sqlite import Driver, locate
+from ltxcore._sqlite import Driver, locate, require_standard
 from ltxcore.errors import ForkedError
 from ltxcore.ltx import MAGIC
 
@@ -87,13 +87,15 @@ class ReaderVFS:
         temporary file that is made once.
 
         Args:
-            kwargs: what ``sqlite3.connect`` takes.
+            kwargs: what ``sqlite3.connect`` takes, but ``database`` and ``uri``.
 
         Raises:
             sqlite3.OperationalError: it is closed.
+            VFSError: it was made for another module than ``sqlite3``: open :attr:`uri` with that module.
             OSError: the copy cannot be made. What the source raises comes out as it was.
             ForkedError: the copy would have to be made of a file object of the parent process.
         """
+        require_standard("this ReaderVFS", [self._driver])
         source = self._source
         if not kwargs.get("check_same_thread", True):
             source = self._shareable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sqlite3
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,7 @@ from ltxcore import _ltxcore
 from ltxcore.errors import SQLiteNotFoundError, VFSError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from types import ModuleType
 
 #: What is known against versions of SQLite, by a short name.
@@ -49,6 +51,24 @@ def locate(driver: Driver) -> tuple[_ltxcore.SQLiteHandle, Literal["symbols", "e
     )
     error.tried = tuple(tried)
     raise error
+
+
+def require_standard(vfs: str, drivers: Collection[Driver]) -> None:
+    """Refuse to use ``sqlite3`` for a VFS that was registered with other modules only: their SQLite is another library.
+
+    Raises:
+        VFSError: ``sqlite3`` is not among the modules.
+    """
+    # A program may have put another module in the place of sqlite3.
+    standard = Driver.of(sqlite3)
+    if any(driver.package == standard.package for driver in drivers):
+        return
+    names = " and ".join(driver.name for driver in drivers)
+    raise VFSError(
+        f"{vfs} is registered with {names}, but its connect() opens databases with {standard.name}",
+        op="open",
+        hint=f"open its uri with {names}, or register it with {standard.name}",
+    )
 
 
 @cache
@@ -90,6 +110,11 @@ class Driver:
         """The name of the module."""
         return self.module.__name__
 
+    @property
+    def package(self) -> str:
+        """The name of the package that the module is in."""
+        return self.name.partition(".")[0]
+
     def connect(self, database: str = ":memory:", vfs: str | None = None) -> Any:  # noqa: ANN401 - either interface
         """A connection; what is done with it here, both kinds can do."""
         if self.is_apsw:
@@ -104,8 +129,7 @@ class Driver:
 
     def files(self) -> list[str]:
         """Shared objects that have the SQLite of the module inside, or are linked with it; the likeliest first."""
-        package = self.name.partition(".")[0]
-        modules = [self.module, *_inner_modules(package)]
+        modules = [self.module, *_inner_modules(self.package)]
         files = [getattr(module, "__file__", None) or "" for module in modules]
         return [file for file in files if file.endswith((".so", ".dylib"))]
 

@@ -34,6 +34,7 @@
     |   |-- SQLiteNotFoundError
     |   |-- VFSNameInUseError
     |   |-- FileLocksUnsupportedError(OperationalError)
+    |   |-- VFSParameterError(ValueError, OperationalError)
     |   `-- ForkedError
     |-- BlobStoreError
     |   |-- NotABlobStoreError
@@ -120,6 +121,7 @@ __all__ = [
     "UnsupportedVersionError",
     "VFSError",
     "VFSNameInUseError",
+    "VFSParameterError",
 ]
 
 
@@ -279,6 +281,10 @@ class VFSNameInUseError(VFSError):
 
 class FileLocksUnsupportedError(VFSError, sqlite3.OperationalError):
     """The file system of a database has no locks of the kind that was asked for."""
+
+
+class VFSParameterError(VFSError, ValueError, sqlite3.OperationalError):
+    """A parameter in the URI of a database has a value that the VFS does not know, or that another parameter forbids."""
 
 
 class ForkedError(VFSError):

@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from urllib.parse import quote
 
 from ltxcore import _ltxcore
 from ltxcore._reader import ReaderVFS
-from ltxcore._sqlite import KNOWN_BUGS, Driver, known_bugs, locate
-from ltxcore.errors import FileLocksUnsupportedError
+from ltxcore._sqlite import KNOWN_BUGS, Driver, known_bugs, locate, require_standard
+from ltxcore.errors import FileLocksUnsupportedError, VFSNameInUseError, VFSParameterError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 LockMode = Literal["auto", "ofd", "posix", "flock", "dotfile", "excl", "none"]
+URIValue = str | int | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +93,16 @@ def sqlite_library(module: ModuleType | None = None) -> SQLiteLibrary:
 class OSVFS:
     """A SQLite VFS for local files, with a choice of lock protocols.
 
-    It speaks the protocol of SQLite's own ``unix`` VFS and may be used beside it on one database, in this process and in
-    others, with ``lock="auto"``, ``"ofd"`` or ``"posix"``.
+    It speaks the protocol of SQLite's own ``unix`` VFS. With ``lock="auto"``, ``"ofd"`` or ``"posix"`` it may be used beside
+    ``unix`` on one database, by other processes. Within one process that is safe only with ``"ofd"``, or with ``"auto"`` where
+    that is ``"ofd"``: ``PRAGMA ltx_lock`` answers the lock in use.
 
     Args:
-        name: what connections ask for, ``vfs=NAME`` in a URI; not empty.
+        name: what connections ask for, ``vfs=NAME`` in a URI; not empty. If not given, it follows ``lock``: ``"ltx-os"`` for
+            ``"auto"``, else ``"ltx-"`` and the lock, such as ``"ltx-flock"``. A name that is given does not choose the lock.
         lock: how databases are locked. ``"auto"``: ``"ofd"`` where the kernel and the file system have it, else
             ``"posix"``. ``"ofd"``: locks of the open file. ``"posix"``: locks of the process, as SQLite's own. ``"flock"``:
-            of the whole file; on Linux it excludes nobody but other users of it. ``"dotfile"``: a directory beside the
+            of the whole file; on Linux it excludes only other users of ``"flock"``. ``"dotfile"``: a directory beside the
             database, one process at a time; it needs a directory that can be written to, and anybody who can write there can
             remove the lock. ``"excl"``: one process at a time, its WAL index in memory. ``"none"``: none, for databases that
             nobody else has open. The URI parameter ``lock=`` overrules it for one database.
@@ -106,13 +111,16 @@ class OSVFS:
         ValueError: there is no such lock mode, or the name is empty or holds a NUL.
     """
 
-    def __init__(self, *, name: str = "ltx-os", lock: LockMode = "auto") -> None:
+    def __init__(self, *, name: str | None = None, lock: LockMode = "auto") -> None:
+        if lock not in get_args(LockMode):
+            raise ValueError(f"there is no lock mode {lock!r}")
+        if name is None:
+            name = "ltx-os" if lock == "auto" else f"ltx-{lock}"
         if not name or "\0" in name:
             raise ValueError(f"a vfs needs a name without NUL: {name!r}")
-        if lock not in ("auto", "ofd", "posix", "flock", "dotfile", "excl", "none"):
-            raise ValueError(f"there is no lock mode {lock!r}")
         self.name = name
         self.lock = lock
+        self._drivers: list[Driver] = []
 
     def __repr__(self) -> str:
         """How to make another one."""
@@ -127,26 +135,47 @@ class OSVFS:
 
         Raises:
             SQLiteNotFoundError: the SQLite library of the module cannot be reached.
-            VFSNameInUseError: the name means another VFS there.
+            VFSNameInUseError: the name means another VFS there, or this one with another lock.
         """
-        library = sqlite_library(module)
-        library._handle.register_os_vfs(self.name, self.lock)
+        handle = sqlite_library(module)._handle
+        try:
+            handle.register_os_vfs(self.name, self.lock)
+        except VFSNameInUseError as error:
+            raise self._name_in_use(handle) from error
         # A VFS that went to another library than the module's would be found missing here.
-        Driver.of(module or sqlite3).try_vfs(self.name)
+        driver = Driver.of(module or sqlite3)
+        driver.try_vfs(self.name)
         if make_default:
-            library._handle.set_default_vfs(self.name)
+            handle.set_default_vfs(self.name)
+        self._drivers.append(driver)
         return self
 
-    def uri(self, database: str | os.PathLike[str], **parameters: str | int | os.PathLike[str]) -> str:
+    def _name_in_use(self, handle: _ltxcore.SQLiteHandle) -> VFSNameInUseError:
+        owner = "belongs to another VFS"
+        for lock in get_args(LockMode):
+            # Registering a name again as it is changes nothing, and is refused if it is not so.
+            with suppress(VFSNameInUseError):
+                handle.register_os_vfs(self.name, lock)
+                owner = f"is registered with lock={lock!r}, not {self.lock!r}"
+                break
+        return VFSNameInUseError(
+            f"the name {self.name!r} {owner}", hint="give another name: OSVFS(name=..., lock=...)"
+        )
+
+    def uri(self, database: str | os.PathLike[str], **parameters: URIValue) -> str:
         """The URI of a database over this VFS, for ``sqlite3.connect(..., uri=True)``.
 
         Args:
-            database: path of the database.
+            database: path of the database; no URI.
             parameters: further URI parameters, such as ``mode="ro"``, ``lock="flock"``, ``psow=0`` or ``modeof=path``.
 
         Raises:
-            ValueError: the path or a parameter holds a NUL.
+            ValueError: the path is a URI, the path or a parameter holds a NUL, or ``vfs`` is among the parameters.
         """
+        if os.fsencode(database).startswith(b"file:"):
+            raise ValueError(f"the path of a database is needed, not a URI: {database!r}")
+        if "vfs" in parameters:
+            raise ValueError(f"the vfs of the URI is always {self.name!r}, not {parameters['vfs']!r}")
         path = _quoted(database, safe="/")
         # After two slashes SQLite expects the name of a host.
         authority = "//" if path.startswith("//") else ""
@@ -159,15 +188,18 @@ class OSVFS:
         database: str | os.PathLike[str],
         *,
         checksums: bool = False,
+        parameters: Mapping[str, URIValue] | None = None,
         **kwargs: Any,  # noqa: ANN401 - whatever sqlite3.connect takes, of whatever type
     ) -> sqlite3.Connection:
         """Open a database over this VFS with the standard library's ``sqlite3``; it must be registered there.
 
         Args:
-            database: path of the database.
+            database: path of the database; no URI.
             checksums: verify the checksum of every page that is read, if the database has them. A new database will have
-                them: eight bytes in every page, as SQLite's checksum VFS keeps them.
-            kwargs: what ``sqlite3.connect`` takes.
+                them: eight bytes in every page, as SQLite's checksum VFS keeps them. A database without them stays so, and
+                nothing of it is verified: ``PRAGMA checksum_verification`` answers ``'0'``.
+            parameters: further URI parameters, as :meth:`uri` takes them: ``{"mode": "ro", "lock": "flock"}``.
+            kwargs: what ``sqlite3.connect`` takes, but ``uri``.
 
         A page with a wrong checksum raises :class:`sqlite3.OperationalError` with the ``sqlite_errorname``
         ``SQLITE_IOERR_DATA``, and ``PRAGMA ltx_unsound_page`` answers its number. Either the page is damaged, or a connection
@@ -176,9 +208,14 @@ class OSVFS:
         Raises:
             FileLocksUnsupportedError: the file system has no locks of this VFS's kind. It is a
                 ``sqlite3.OperationalError``, as everything else that SQLite raises when it cannot open a database.
-            ValueError: the path holds a NUL.
+            VFSParameterError: a parameter has a value that means nothing. It is a ``sqlite3.OperationalError`` as well.
+            VFSError: this VFS was registered with other modules only: open :meth:`uri` with one of them.
+            ValueError: as for :meth:`uri`.
         """
-        uri = self.uri(database, cksm=1) if checksums else self.uri(database)
+        if self._drivers:
+            require_standard(f"the vfs {self.name!r}", self._drivers)
+        wishes = {**(parameters or {}), **({"cksm": 1} if checksums else {})}
+        uri = self.uri(database, **wishes)
         _ltxcore.take_refusal()  # of an earlier attempt
         try:
             connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, **kwargs)
@@ -186,18 +223,22 @@ class OSVFS:
             reason = _ltxcore.take_refusal()
             if reason is None:
                 raise
-            refused = FileLocksUnsupportedError(
-                reason,
-                op="open",
-                path=os.fsdecode(database),
-                hint="ltxcore.vfs.probe(directory) tries out which lock modes work there",
-            )
-            refused.sqlite_errorcode, refused.sqlite_errorname = (
-                error.sqlite_errorcode,
-                error.sqlite_errorname,
-            )
-            raise refused from error
+            raise _refused(reason, os.fsdecode(database), error) from error
         return connection
+
+
+def _refused(reason: str, path: str, error: sqlite3.OperationalError) -> sqlite3.OperationalError:
+    """The error for a database that the VFS would not open, with what SQLite said about it."""
+    refused: FileLocksUnsupportedError | VFSParameterError
+    # Every other reason is a parameter.
+    if "the file system of" in reason:
+        hint = "ltxcore.vfs.probe(directory) tries out which lock modes work there"
+        refused = FileLocksUnsupportedError(reason, op="open", path=path, hint=hint)
+    else:
+        hint = 'docs/vfs.md, "URI parameters", lists the values'
+        refused = VFSParameterError(reason, op="open", path=path, hint=hint)
+    refused.sqlite_errorcode, refused.sqlite_errorname = error.sqlite_errorcode, error.sqlite_errorname
+    return refused
 
 
 def _quoted(value: str | int | os.PathLike[str], *, safe: str = "") -> str:

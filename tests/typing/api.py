@@ -117,6 +117,7 @@ def files_for_sqlite(archive: BinaryIO) -> None:
     vfs = OSVFS().register()
     assert_type(vfs.connect("app.db"), sqlite3.Connection)
     assert_type(vfs.connect("new.db", checksums=True, timeout=5.0), sqlite3.Connection)
+    assert_type(vfs.connect("app.db", parameters={"mode": "ro", "psow": 0}), sqlite3.Connection)
     assert_type(sqlite3.connect(vfs.uri("other.db", lock="flock"), uri=True), sqlite3.Connection)
     assert_type(ltxcore.sqlite_library().known_bugs, tuple[str, ...])
     assert_type(probe("/srv").lock_modes, tuple[str, ...])
