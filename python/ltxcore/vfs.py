@@ -319,7 +319,8 @@ def write_checksums(database: str | os.PathLike[str]) -> int:
         The number of pages that were changed; 0 if the database does not reserve eight bytes a page for checksums.
 
     Raises:
-        DatabaseBusyError: a connection, in this process or in another one, has the database open. Nothing was changed.
+        DatabaseBusyError: a connection, in this process or in another one, is in a transaction, or has the database open in WAL
+            mode. Nothing was changed.
         DatabaseError: a transaction was cut short, or one in the WAL gives the database checksums or takes them away. The hint
             says what to do first. Nothing was changed.
         OSError: it cannot be read or written.

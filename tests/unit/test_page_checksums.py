@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 import ltxcore
@@ -168,6 +169,28 @@ def test_a_large_backup_into_a_new_database_keeps_its_content(tmp_path: Path, si
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert copy.execute("SELECT * FROM t").fetchall() == expected
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_an_existing_database_is_given_checksums(tmp_path: Path, mode: str) -> None:
+    """As docs/vfs.md says: `cksm=1` alone verifies nothing, not even after a VACUUM."""
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+        connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+        write(connection, 50)
+    with closing(OSVFS().register().connect(path, checksums=True)) as connection:
+        connection.execute("VACUUM")
+        assert connection.execute("PRAGMA checksum_verification").fetchone() == ("0",)
+    by_apsw = apsw.Connection(str(path), vfs=OSVFS().register(apsw).name)
+    by_apsw.reserve_bytes(reserve=8)
+    by_apsw.execute("VACUUM")
+    by_apsw.close()
+    check(path)
+    assert vfs.write_checksums(path) == 0
+    with closing(OSVFS().register().connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (50,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == (mode,)
 
 
 def test_a_blob_store_over_our_file_layer_keeps_the_checksums(tmp_path: Path) -> None:
