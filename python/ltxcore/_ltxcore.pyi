@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import BinaryIO, Final, Protocol, Self, TypeAlias, TypedDict, final
+from typing import BinaryIO, Final, Literal, Protocol, Self, TypeAlias, TypedDict, final
 
 from ltxcore.clients import ReplicaClient
 from ltxcore.ltx import TXID, Checksum, Pos
@@ -791,8 +791,12 @@ def break_lock(database: _Path) -> None:
         NotADirectoryError: it is a file.
     """
 
-def take_refusal() -> str | None:
-    """Why the OS VFS refused to open a database last in this thread; None if it did not, or if that was asked before."""
+def take_refusal() -> tuple[Literal["parameter", "locks"], str] | None:
+    """Why the OS VFS refused to open a database last in this thread; None if it did not, or if that was asked before.
+
+    Returns:
+        Whether a parameter of the URI is the reason, or locks that the file system does not have; and a sentence.
+    """
 
 def write_checksums(database: _Path) -> int:
     """Give each page of a database that has a wrong checksum the one of its content. The number of pages that were changed.

@@ -220,18 +220,19 @@ class OSVFS:
         try:
             connection: sqlite3.Connection = sqlite3.connect(uri, uri=True, **kwargs)
         except sqlite3.OperationalError as error:
-            reason = _ltxcore.take_refusal()
-            if reason is None:
+            refusal = _ltxcore.take_refusal()
+            if refusal is None:
                 raise
-            raise _refused(reason, os.fsdecode(database), error) from error
+            raise _refused(*refusal, os.fsdecode(database), error) from error
         return connection
 
 
-def _refused(reason: str, path: str, error: sqlite3.OperationalError) -> sqlite3.OperationalError:
+def _refused(
+    kind: Literal["parameter", "locks"], reason: str, path: str, error: sqlite3.OperationalError
+) -> sqlite3.OperationalError:
     """The error for a database that the VFS would not open, with what SQLite said about it."""
     refused: FileLocksUnsupportedError | VFSParameterError
-    # Every other reason is a parameter.
-    if "the file system of" in reason:
+    if kind == "locks":
         hint = "ltxcore.vfs.probe(directory) tries out which lock modes work there"
         refused = FileLocksUnsupportedError(reason, op="open", path=path, hint=hint)
     else:

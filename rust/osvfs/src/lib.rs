@@ -57,4 +57,4 @@ pub use path::sibling;
 pub use range_locks::{HeldSwitch, RangeLocks, SharedLock};
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;
-pub use vfs::{OsVfs, register, register_all, take_refusal};
+pub use vfs::{OsVfs, Refusal, register, register_all, take_refusal};

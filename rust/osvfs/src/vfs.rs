@@ -46,14 +46,23 @@ impl OsVfs {
     }
 }
 
-thread_local! {
-    static REFUSAL: Cell<Option<String>> = const { Cell::new(None) };
+/// Why a database was refused, in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A parameter of its URI means nothing, or not together with another one.
+    Parameter(String),
+    /// The file system has no locks of the kind that was asked for.
+    NoLocks(String),
 }
 
-/// Why a database was refused last in this thread, in a sentence; `None` if that was asked before, or none was. SQLite says no more
-/// than "unable to open database file".
+thread_local! {
+    static REFUSAL: Cell<Option<Refusal>> = const { Cell::new(None) };
+}
+
+/// Why a database was refused last in this thread; `None` if that was asked before, or none was. SQLite says no more than "unable to
+/// open database file".
 #[must_use]
-pub fn take_refusal() -> Option<String> {
+pub fn take_refusal() -> Option<Refusal> {
     REFUSAL.take()
 }
 
@@ -121,7 +130,8 @@ impl Vfs for OsVfs {
                 Ok(Opened { file, flags: request.flags })
             }
             Some(name) if request.flags.kind() == FileKind::MainDb => {
-                let choice = Choice::of(&name, self.lock).map_err(|text| refuse(&request, &text))?;
+                let choice = Choice::of(&name, self.lock)
+                    .map_err(|text| refuse(&request, Refusal::Parameter(text)))?;
                 open_database(&request, name.path(), &choice, &self.temp)
             }
             Some(name) => open_other(&request, name.path(), &self.temp),
@@ -165,9 +175,10 @@ impl Vfs for OsVfs {
     }
 }
 
-fn refuse(request: &OpenRequest<'_>, text: &str) -> Error {
+fn refuse(request: &OpenRequest<'_>, refusal: Refusal) -> Error {
+    let (Refusal::Parameter(text) | Refusal::NoLocks(text)) = &refusal;
     request.log.warn(text);
-    REFUSAL.set(Some(text.to_owned()));
+    REFUSAL.set(Some(refusal));
     Code::CANTOPEN.into()
 }
 
@@ -223,11 +234,11 @@ fn open_database(
     warn_of_names(request, path, &metadata, descriptor.id());
     let lock_mode =
         choose_lock(choice.lock, &descriptor).map_err(|error| match fcntl::is_unsupported(&error) {
-            true => refuse(request, &without_locks(path, choice.lock, &error)),
+            true => refuse(request, Refusal::NoLocks(without_locks(path, choice.lock, &error))),
             false => Error::os(Code::CANTOPEN, &error),
         })?;
     let shm = Shm::new(Plan {
-        mode: choice.shm_under(lock_mode).map_err(|text| refuse(request, &text))?,
+        mode: choice.shm_under(lock_mode).map_err(|text| refuse(request, Refusal::Parameter(text)))?,
         owner: slots_owner(lock_mode),
         path: sibling(path, "-shm"),
         database: descriptor.id(),

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 
 use osvfs::probe::{Capabilities, probe};
-use osvfs::{LockMode, WriteChecksumsError};
+use osvfs::{LockMode, Refusal, WriteChecksumsError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use replica::ReaderVfs;
@@ -136,6 +136,9 @@ pub(crate) fn break_lock(py: Python<'_>, database: PathBuf) -> PyResult<()> {
 
 /// Why the OS VFS refused to open a database last in this thread.
 #[pyfunction]
-pub(crate) fn take_refusal() -> Option<String> {
-    osvfs::take_refusal()
+pub(crate) fn take_refusal() -> Option<(&'static str, String)> {
+    osvfs::take_refusal().map(|refusal| match refusal {
+        Refusal::Parameter(text) => ("parameter", text),
+        Refusal::NoLocks(text) => ("locks", text),
+    })
 }

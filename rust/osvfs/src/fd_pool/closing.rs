@@ -5,8 +5,8 @@
 //! * Under a write lock of its own open file description on every byte: while that is held nobody has a lock there, in this process
 //!   either, and nobody can get one; and it goes only after the kernel has dropped the locks of the process. A reader of
 //!   another process that comes at this very moment is told that the database is locked, and for longer if another thread is
-//!   just starting a program. So this is for descriptors that must not stay: of files without a name, or when there are too many;
-//!   and for two of one file that was opened for reading and for writing.
+//!   just starting a program. So this is for descriptors that must not stay, of files without a name, or when there are too many;
+//!   and for those that could stay for ever.
 //! * If neither can be had, for those that must not stay, and no other descriptor of this process is open on the file: then the locks that
 //!   are in the way are those of other processes.
 
@@ -50,7 +50,7 @@ pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
         return Closing::Granted(Arc::clone(last));
     }
     let is_urgent = need == Need::Urgent || is_nameless(last);
-    if !is_urgent && !are_twins(files) {
+    if !is_urgent && !are_of_no_more_use(files) {
         return refused;
     }
     match guard(files) {
@@ -61,9 +61,11 @@ pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
     }
 }
 
-/// One that only reads and one that writes: neither would ever be used again for the other, nor get a lease beside it.
-fn are_twins(files: &[Arc<OpenFile>]) -> bool {
-    files.iter().any(|file| file.is_writable) && files.iter().any(|file| !file.is_writable)
+/// Whether some could stay for ever: what a child may share is never used again; and one that only reads and one that writes get no
+/// lease beside each other, though the file may be opened in one of these ways only from now on.
+fn are_of_no_more_use(files: &[Arc<OpenFile>]) -> bool {
+    files.iter().any(|file| file.file.is_shared())
+        || (files.iter().any(|file| file.is_writable) && files.iter().any(|file| !file.is_writable))
 }
 
 /// A file without a name keeps its space for as long as it is open.

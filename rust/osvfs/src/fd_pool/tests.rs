@@ -249,7 +249,6 @@ fn what_a_child_may_share_is_never_used_and_closed_as_any_other() {
     assert!(!own.file.file.is_shared());
     drop(other);
     drop(own);
-    parked::give_up();
     assert!(!is_open(&path));
 }
 
