@@ -42,8 +42,8 @@ pub(super) enum Closing {
 pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
     let refused = Closing::Refused(None);
     let Some(last) = files.last() else { return refused };
-    // The lock of a guard would stay with a child that does not know of it yet.
-    if vfs::is_forking() {
+    // A lease or a lock would stay with a child until it first runs, and others would have to wait for that.
+    if need == Need::Tidy && vfs::is_forking() {
         return refused;
     }
     if files.len() == 1 && !last.file.is_shared() && fcntl::lease(last.file.as_fd()).is_ok() {
