@@ -55,6 +55,7 @@ TOP = {"__init__", "__main__", "cli"}
 LOWEST = {"_backoff", "_log", "_ltxcore", "_runtime", "_sqlite_lock", "_time", "_wakeup", "_watchdog"}
 # Private modules that are part of a public one and stand where it stands.
 PARTS = {
+    "_about": "ltx",
     "_config_check": "config",
     "_config_text": "config",
     "_copier": "db",

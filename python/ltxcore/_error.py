@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ltxcore.ltx import TXID
 
 
@@ -45,15 +41,3 @@ class Error(Exception):
         self.hint = hint
         if hint is not None:
             self.add_note(f"hint: {hint}")
-
-
-@contextmanager
-def about(file: object) -> Iterator[None]:
-    """Errors of ours say which file they are about, if it was given by its path."""
-    try:
-        yield
-    except Error as error:
-        if error.path is None and isinstance(file, str | os.PathLike):
-            error.path = os.fsdecode(file)
-            error.args = (f"{error.path}: {error}",)
-        raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from ltxcore import _ltxcore, _runtime
-from ltxcore._error import about
+from ltxcore._about import about
 from ltxcore._shared_connection import SharedConnection
 from ltxcore._sqlite import Driver, locate, require_standard
 from ltxcore.errors import ForkedError
@@ -180,7 +180,7 @@ class _Positional:
             raise TypeError(
                 f"a binary file object, bytes, or a path is needed, not {type(file).__name__}"
             ) from error
-        if not isinstance(self.read_at(0, 0), bytes):
+        if isinstance(self.read_at(0, 0), str):
             raise TypeError("the file object gives text: open it in binary mode")
 
     def read_at(self, offset: int, size: int) -> bytes:

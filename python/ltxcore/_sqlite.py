@@ -54,16 +54,16 @@ def locate(driver: Driver) -> tuple[_ltxcore.SQLiteHandle, Literal["symbols", "e
 
 
 def require_standard(vfs: str, drivers: Collection[Driver]) -> None:
-    """Refuse to use ``sqlite3`` for a VFS that was registered with other modules only: their SQLite is another library.
+    """Refuse to use ``sqlite3`` for a VFS that was registered with other modules only, whose SQLite is another library.
 
     Raises:
-        VFSError: ``sqlite3`` is not among the modules.
+        VFSError: none of the modules has the library of ``sqlite3``.
     """
     # A program may have put another module in the place of sqlite3.
     standard = Driver.of(sqlite3)
-    if any(driver.package == standard.package for driver in drivers):
+    if any(driver.package == standard.package or driver.shares_library(standard) for driver in drivers):
         return
-    names = " and ".join(driver.name for driver in drivers)
+    names = " and ".join(dict.fromkeys(driver.name for driver in drivers))
     raise VFSError(
         f"{vfs} is registered with {names}, but its connect() opens databases with {standard.name}",
         op="open",
@@ -114,6 +114,13 @@ class Driver:
     def package(self) -> str:
         """The name of the package that the module is in."""
         return self.name.partition(".")[0]
+
+    def shares_library(self, other: Driver) -> bool:
+        """Whether it is certain that both modules use one SQLite."""
+        with suppress(SQLiteNotFoundError):
+            path = locate(self)[0].path
+            return path is not None and path == locate(other)[0].path
+        return False
 
     def connect(self, database: str = ":memory:", vfs: str | None = None) -> Any:  # noqa: ANN401 - either interface
         """A connection; what is done with it here, both kinds can do."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from ltxcore import _ltxcore
-from ltxcore._error import about
+from ltxcore._about import about
 from ltxcore._ltxcore import (
     HEADER_SIZE,
     MAGIC,

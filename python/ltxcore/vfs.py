@@ -147,7 +147,8 @@ class OSVFS:
         driver.try_vfs(self.name)
         if make_default:
             handle.set_default_vfs(self.name)
-        self._drivers.append(driver)
+        if driver not in self._drivers:
+            self._drivers.append(driver)
         return self
 
     def _name_in_use(self, handle: _ltxcore.SQLiteHandle) -> VFSNameInUseError:
@@ -214,7 +215,9 @@ class OSVFS:
         """
         if self._drivers:
             require_standard(f"the vfs {self.name!r}", self._drivers)
-        wishes = {**(parameters or {}), **({"cksm": 1} if checksums else {})}
+        wishes = dict(parameters or {})
+        if checksums and str(wishes.setdefault("cksm", 1)) != "1":
+            raise ValueError(f"checksums=True and cksm={wishes['cksm']!r} contradict each other")
         uri = self.uri(database, **wishes)
         _ltxcore.take_refusal()  # of an earlier attempt
         try:
@@ -236,7 +239,10 @@ def _refused(
         hint = "ltxcore.vfs.probe(directory) tries out which lock modes work there"
         refused = FileLocksUnsupportedError(reason, op="open", path=path, hint=hint)
     else:
-        hint = 'docs/vfs.md, "URI parameters", lists the values'
+        hint = (
+            "lock: auto, ofd, posix, flock, dotfile, excl, none; shm: mmap, heap (excl, dotfile), none; "
+            "sync: auto, full, barrier, off; psow, cksm, readonly_shm: 0, 1"
+        )
         refused = VFSParameterError(reason, op="open", path=path, hint=hint)
     refused.sqlite_errorcode, refused.sqlite_errorname = error.sqlite_errorcode, error.sqlite_errorname
     return refused

@@ -56,6 +56,12 @@ def test_a_parameter_that_is_refused_is_named(parameters: dict[str, str], said: 
     assert _ltxcore.take_refusal() is None
 
 
+def test_checksums_that_are_asked_for_and_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cksm"):
+        OSVFS().register().connect(tmp_path / "app.db", checksums=True, parameters={"cksm": 0})
+    OSVFS().register().connect(tmp_path / "app.db", checksums=True, parameters={"cksm": 1}).close()
+
+
 def test_the_vfs_of_a_uri_is_this_one() -> None:
     with pytest.raises(ValueError, match="vfs"):
         OSVFS().uri("app.db", vfs="unix")

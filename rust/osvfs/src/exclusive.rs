@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::{Descriptor, FileId, OpenHow};
-use crate::lock::{is_dotfile_held, is_flock_held};
+use crate::lock::{find_held_dotfile, is_flock_held};
 use crate::path::sibling;
 
 /// PENDING, RESERVED and SHARED of the database, and the byte of whoever follows a replica with it.
@@ -39,7 +39,7 @@ pub struct Exclusive {
 
 impl Exclusive {
     /// Takes every lock of the database at `path`, a path without links, and of its `-shm`, if there is one. `None` if
-    /// anybody has one of them, or if another file takes this name at this very moment.
+    /// anybody has one of them or uses `flock` or a lock directory, or if another file takes this name at this very moment.
     ///
     /// Where locks of open files do not work, those of other processes are still looked for, but none is held. This process must
     /// not have the database open then, in a transaction or not: `None` as well.
@@ -48,10 +48,7 @@ impl Exclusive {
     /// What `open` or `fcntl` answers.
     pub fn try_lock(path: &Path) -> io::Result<Option<Self>> {
         let Some(database) = Locked::open(path, DATABASE)? else { return Ok(None) };
-        if FileId::of(path).ok() != Some(database.descriptor.id())
-            || is_flock_held(database.descriptor.as_fd())
-            || is_dotfile_held(path)?
-        {
+        if FileId::of(path).ok() != Some(database.descriptor.id()) || find_held_dotfile(path)?.is_some() {
             return Ok(None);
         }
         // No connection makes a new one now: that happens under SHARED.
@@ -100,6 +97,27 @@ impl Drop for Exclusive {
     }
 }
 
+/// A lock on a database that is not on bytes, and that may be there though no connection is.
+#[derive(Debug)]
+pub enum OtherLock {
+    /// The directory of `lock=dotfile`.
+    Directory(PathBuf),
+    /// `flock` of the file.
+    Flock,
+}
+
+impl OtherLock {
+    /// The one that is in the way of [`Exclusive`] now, to say so.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        if let Ok(Some(lock)) = find_held_dotfile(path) {
+            return Some(Self::Directory(lock));
+        }
+        let file = Descriptor::open(path, OpenHow::READ).ok()?;
+        is_flock_held(file.as_fd()).then_some(Self::Flock)
+    }
+}
+
 /// A file with a range of it locked.
 #[derive(Debug)]
 struct Locked {
@@ -116,7 +134,9 @@ impl Locked {
             Err(_) => (Descriptor::open(path, OpenHow::READ)?, Kind::Read),
         };
         let locked = Self { descriptor, range };
-        Ok(locked.take(kind)?.then_some(locked))
+        // First: on NFS a flock is a lock on all bytes, in the way of those that are taken next.
+        let is_free = !is_flock_held(locked.descriptor.as_fd()) && locked.take(kind)?;
+        Ok(is_free.then_some(locked))
     }
 
     /// Whether nobody has any part of the range; then it is locked, where locks of open files work.

@@ -130,8 +130,9 @@ fn set_number(fd: BorrowedFd<'_>, command: i32, number: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether an error means that there are no locks of this kind.
-pub(crate) fn is_unsupported(error: &io::Error) -> bool {
+/// Whether an error of a lock means that there are no locks of this kind.
+#[must_use]
+pub fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOLCK))
 }
 

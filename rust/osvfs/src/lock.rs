@@ -22,8 +22,8 @@ use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::Descriptor;
 
 pub(crate) use byte_ranges::{ByteRanges, Levels};
-pub use dotfile::break_lock;
-pub(crate) use dotfile::is_held as is_dotfile_held;
+pub(crate) use dotfile::find_held as find_held_dotfile;
+pub use dotfile::{break_lock, lock_path};
 pub(crate) use flock::is_held as is_flock_held;
 
 /// The byte that a writer locks to keep new readers away.

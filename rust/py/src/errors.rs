@@ -8,6 +8,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use osvfs::OtherLock;
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -141,6 +142,7 @@ impl IntoPython for io::Error {
         };
         match error.raw_os_error() {
             // With the number, Python picks the subclass, FileNotFoundError and its like.
+            Some(code) if path.is_none() => PyOSError::new_err((code, strip_code(&error))),
             Some(code) => PyOSError::new_err((code, strip_code(&error), path)),
             None => PyOSError::new_err(message(&error)),
         }
@@ -200,9 +202,25 @@ impl IntoPython for osvfs::WriteChecksumsError {
 
 /// A database that nobody may have open is.
 pub(crate) fn in_use(py: Python<'_>, path: &Path) -> PyErr {
-    DatabaseBusyError::new_err(py, format!("{} is in use: a connection has it open", path.display()))
-        .with(py, "path", path.as_os_str())
-        .hint(py, "close the connections to the database, in this process and in others")
+    let (text, hint) = why_in_use(path).unwrap_or_else(|| {
+        let text = format!("{} is in use: a connection has it open", path.display());
+        (text, "close the connections to the database, in this process and in others".to_owned())
+    });
+    DatabaseBusyError::new_err(py, text).with(py, "path", path.as_os_str()).hint(py, &hint)
+}
+
+/// For a database with a lock that may be there though no connection is: what is wrong, and what to do.
+fn why_in_use(path: &Path) -> Option<(String, String)> {
+    Some(match OtherLock::of(path)? {
+        OtherLock::Directory(lock) => (
+            format!("{} is locked: {} is there", path.display(), lock.display()),
+            format!("if the program that made it has ended, call ltxcore.vfs.break_lock({path:?})"),
+        ),
+        OtherLock::Flock => (
+            format!("{} is locked with flock", path.display()),
+            "end the program that has this lock".to_owned(),
+        ),
+    })
 }
 
 /// Gives an exception of ours another message and keeps its class and attributes; a foreign one stays as it is.

@@ -99,8 +99,8 @@ fn lock(path: &Path) -> Result<Option<Exclusive>, ApplyError> {
     match Exclusive::try_lock(path) {
         Ok(None) => Err(ApplyError::InUse(path.to_owned())),
         Ok(held) => Ok(held),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error.into()),
-        Err(_) => Ok(None),
+        Err(error) if osvfs::is_unsupported(&error) => Ok(None),
+        Err(error) => Err(of_file(path)(error).into()),
     }
 }
 

@@ -131,7 +131,7 @@ pub(crate) fn write_checksums(py: Python<'_>, database: PathBuf) -> PyResult<u64
 /// Removes the lock directory that `lock=dotfile` left behind.
 #[pyfunction]
 pub(crate) fn break_lock(py: Python<'_>, database: PathBuf) -> PyResult<()> {
-    osvfs::break_lock(&database).map_err(of_file(&database)).or_raise(py)
+    osvfs::break_lock(&database).map_err(of_file(&osvfs::lock_path(&database))).or_raise(py)
 }
 
 /// Why the OS VFS refused to open a database last in this thread.

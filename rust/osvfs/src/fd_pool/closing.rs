@@ -54,8 +54,13 @@ pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
         return refused;
     }
     match guard(files) {
-        Closing::Refused(None) if is_urgent && is_all_of_this_process(files) => {
-            Closing::Granted(Arc::clone(last))
+        Closing::Refused(another) if is_urgent => {
+            let all: Vec<_> = files.iter().cloned().chain(another.clone()).collect();
+            if is_all_of_this_process(&all) {
+                Closing::Granted(Arc::clone(last))
+            } else {
+                Closing::Refused(another)
+            }
         }
         guarded => guarded,
     }
@@ -83,9 +88,11 @@ fn guard(files: &[Arc<OpenFile>]) -> Closing {
     if let Some(guard) = files.iter().find(|file| lock(file)) {
         return Closing::Granted(Arc::clone(guard));
     }
-    // A lock through a description that a child may share would stay with the child.
-    let only_shared = |file: &&Arc<OpenFile>| file.is_writable && file.file.is_shared();
-    let Some(shared) = files.iter().find(only_shared) else { return Closing::Refused(None) };
+    // A lock through a description that a child may share would stay with the child. Another one is opened if there is no other, and
+    // is then there for the next time.
+    let (shared, own): (Vec<_>, Vec<_>) =
+        files.iter().filter(|file| file.is_writable).partition(|file| file.file.is_shared());
+    let (Some(shared), []) = (shared.first(), own.as_slice()) else { return Closing::Refused(None) };
     let again = format!("/proc/self/fd/{}", shared.file.as_fd().as_raw_fd());
     let open = || open_above_stderr(OpenOptions::new().read(true).write(true), Path::new(&again));
     let Ok(file) = UnsharedFile::open(open) else { return Closing::Refused(None) };

@@ -12,10 +12,15 @@ use crate::per_process::lock;
 
 /// Whether some descriptor of this process is the file that has, or had, this name. Inodes are used again too soon to tell.
 fn is_open(path: &Path) -> bool {
+    descriptors(path) > 0
+}
+
+fn descriptors(path: &Path) -> usize {
     let deleted = format!("{} (deleted)", path.display());
-    fs::read_dir("/proc/self/fd").unwrap().flatten().any(|entry| {
+    let is_it = |entry: &fs::DirEntry| {
         fs::read_link(entry.path()).is_ok_and(|file| file == path || file == Path::new(&deleted))
-    })
+    };
+    fs::read_dir("/proc/self/fd").unwrap().flatten().filter(is_it).count()
 }
 
 /// A lock as another SQLite library in this process would take it, through a descriptor of its own.
@@ -245,6 +250,11 @@ fn what_a_child_may_share_is_never_used_and_closed_as_any_other() {
     let other = theirs(&path, SHARED);
     drop(shared);
     assert!(is_locked(&other) && parked::is_parked(FileId::of(&path).unwrap()));
+    for _ in 0..10 {
+        drop(Descriptor::open(&path, OpenHow::WRITE).unwrap());
+        parked::give_up();
+    }
+    assert_eq!(descriptors(&path), 4, "theirs, this one, one that is used again, and one to lock meanwhile");
     let own = Descriptor::open(&path, OpenHow::WRITE).unwrap();
     assert!(!own.file.file.is_shared());
     drop(other);

@@ -206,24 +206,25 @@ pub fn break_lock(database: &Path) -> io::Result<()> {
     fs::remove_dir_all(aside)
 }
 
-/// Whether somebody has the lock of a database who may be alive.
-pub(crate) fn is_held(database: &Path) -> io::Result<bool> {
+/// The lock of a database, if somebody has it who may be alive.
+pub(crate) fn find_held(database: &Path) -> io::Result<Option<PathBuf>> {
     let lock = lock_path(database);
-    // A file of this name is somebody else's idea of a lock.
-    match fs::symlink_metadata(&lock) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        found => {
-            let owner = sole_entry(&lock).and_then(|found| owner_named(&found));
-            Ok(found?.is_dir() && !owner.is_some_and(|owner| owner.has_ended(&Owner::this_process())))
-        }
-    }
+    let is_directory = match fs::symlink_metadata(&lock) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        // A file of this name is somebody else's idea of a lock.
+        found => found?.is_dir(),
+    };
+    let has_ended = |owner: Owner| owner.has_ended(&Owner::this_process());
+    let is_free = || sole_entry(&lock).and_then(|found| owner_named(&found)).is_some_and(has_ended);
+    Ok((is_directory && !is_free()).then_some(lock))
 }
 
 fn owner_named(owner_file: &OsStr) -> Option<Owner> {
     Owner::parse(owner_file.to_str()?.strip_prefix(OWNER_FILE)?)
 }
 
-fn lock_path(database: &Path) -> PathBuf {
+/// Where the lock of a database is.
+pub fn lock_path(database: &Path) -> PathBuf {
     sibling(database, ".lock")
 }
 

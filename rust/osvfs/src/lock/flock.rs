@@ -27,13 +27,13 @@ fn call(fd: BorrowedFd<'_>, operation: FlockOperation, otherwise: Code) -> Resul
 
 /// Whether somebody has the lock of an open file.
 pub(crate) fn is_held(fd: BorrowedFd<'_>) -> bool {
-    match flock(fd, FlockOperation::NonBlockingLockExclusive) {
+    match rustix::io::retry_on_intr(|| flock(fd, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => {
             let _ = flock(fd, FlockOperation::Unlock);
             false
         }
         // Any other error means that there are no such locks.
-        Err(error) => error == Errno::WOULDBLOCK,
+        Err(error) => matches!(error, Errno::WOULDBLOCK | Errno::ACCESS),
     }
 }
 

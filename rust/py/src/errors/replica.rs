@@ -11,7 +11,7 @@ use super::{
     DiskFullError, FormatError, IntoPython, LTXFileExistsError, LTXFileNotFoundError, NoSnapshotError,
     OutputExistsError, OutputInUseError, PageSizeChangedError, PositionError, ReplicaError,
     ReplicaPermissionError, ReplicaTimeoutError, RestoreCancelledError, RestoreError, TXIDNotAvailableError,
-    TruncatedError, With, message, relabel,
+    TruncatedError, With, message, relabel, why_in_use,
 };
 use crate::gil::Raised;
 use crate::types;
@@ -78,9 +78,12 @@ fn from_plan_or_output(py: Python<'_>, error: E, text: String) -> PyErr {
         E::OutputNotAFile { path } => OutputExistsError::new_err(py, text)
             .with(py, "path", path.as_os_str())
             .hint(py, "restore to the path of a file"),
-        E::OutputInUse { path } => OutputInUseError::new_err(py, text)
-            .with(py, "path", path.as_os_str())
-            .hint(py, "stop every program that has the database open, or restore to another path"),
+        E::OutputInUse { path } => {
+            let usual =
+                "stop every program that has the database open, or restore to another path".to_owned();
+            let (text, hint) = why_in_use(&path).unwrap_or((text, usual));
+            OutputInUseError::new_err(py, text).with(py, "path", path.as_os_str()).hint(py, &hint)
+        }
         E::Output { op, path, source } => {
             from_output(py, source, text).with(py, "op", op).with(py, "path", path.as_os_str())
         }
