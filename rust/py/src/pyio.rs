@@ -168,7 +168,7 @@ impl ReadAt for Named {
 pub(crate) fn read_file<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyBytes>> {
     let read = || {
         let mut content = Vec::new();
-        open_named(&path)?.read_to_end(&mut content)?;
+        open_named(&path)?.read_to_end(&mut content).map_err(of_file(&path))?;
         Ok::<_, io::Error>(content)
     };
     Ok(PyBytes::new(py, &detached(py, read)?))
