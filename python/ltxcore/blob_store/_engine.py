@@ -7,7 +7,6 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class Engine:
         self._is_shared = path is not None or uri is not None
         self._creates = create and not readonly
         self._readonly = readonly
-        self._open: weakref.WeakSet[Reader] = weakref.WeakSet()
+        self._open: _forks.Living[Reader] = _forks.Living()
         # A signal handler may close what is being closed.
         self._closing = threading.RLock()
         #: Whether nothing is left of it.
@@ -236,7 +235,7 @@ class Engine:
 
     def _last(self, connection: sqlite3.Connection) -> None:
         # Without the pool's guard: who reads a blob has its lock, and in memory waits for the guard with it.
-        for reader in _forks.all_of(self._open):
+        for reader in self._open.all():
             reader.let_go()
         self.pool.close()
         with contextlib.suppress(sqlite3.Error, StoreMovedError):
@@ -265,12 +264,16 @@ class Engine:
         """See :class:`_forks.Forkable`."""
         if self._writer is not None:
             self._writer.hold_still(stack, deadline)
-        # In the order in which a reader takes them, and again: some may have been opened meanwhile.
-        for reader in _forks.all_of(self._open):
-            reader.hold_still(stack, deadline)
-        self.pool.hold_still(stack, deadline)
-        for reader in _forks.all_of(self._open):
-            reader.hold_still(stack, deadline)
+        held: list[Reader] = []
+
+        def hold_readers() -> int:
+            for reader in self._open.all():
+                if reader.has_cursor and reader not in held:
+                    reader.hold_still(stack, deadline)
+                    held.append(reader)
+            return sum(reader.has_cursor for reader in held)
+
+        self.pool.hold_still(stack, deadline, hold_readers)
         if self.place is not None:
             self.place.hold_still(stack, deadline)
 
@@ -281,6 +284,6 @@ class Engine:
         if self._writer is not None:
             self._writer.abandon()
         kept: list[object] = [self._connection, *self.pool.abandon()]
-        for reader in _forks.all_of(self._open):
+        for reader in self._open.all():
             kept.extend(reader.abandon())
         return kept

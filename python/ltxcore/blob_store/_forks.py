@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ltxcore import _runtime
 from ltxcore.errors import Error, ForkedError
@@ -28,6 +28,29 @@ _HINT = "start children with the spawn method, or before the parent opens the fi
 
 
 T = TypeVar("T")
+
+
+class Living(Generic[T]):
+    """Objects, for as long as anybody else has them."""
+
+    def __init__(self) -> None:
+        self._by_id: weakref.WeakValueDictionary[int, T] = weakref.WeakValueDictionary()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._by_id)
+
+    def add(self, item: T) -> None:
+        """One more."""
+        self._by_id[id(item)] = item
+
+    def discard(self, item: T) -> None:
+        """One less."""
+        self._by_id.pop(id(item), None)
+
+    def all(self) -> list[T]:
+        """All of them, though other threads add and discard meanwhile: a loop over a set could miss some then."""
+        return [item for each in self._by_id.valuerefs() if (item := each()) is not None]
 
 
 class Forkable(Protocol):
@@ -44,7 +67,7 @@ class Forkable(Protocol):
 inherited_files: set[tuple[int, int]] = set()
 #: Kept for the life of a forked child: to close any of it would touch the parent's files.
 _kept: list[object] = []
-_stores: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_stores: Living[Forkable] = Living()
 #: By thread: several may fork at once, and a signal handler in the middle of it.
 _still: dict[int, list[contextlib.ExitStack]] = {}
 
@@ -81,13 +104,6 @@ class _Changes:
 changes = _Changes()
 
 
-def all_of(found: weakref.WeakSet[T]) -> list[T]:
-    """What is in a set that other threads change."""
-    while True:
-        with contextlib.suppress(RuntimeError):
-            return list(found)
-
-
 def watch(store: Forkable) -> None:
     """Have a store do what a fork asks of it, as long as there is it."""
     _stores.add(store)
@@ -103,7 +119,7 @@ def _before_fork() -> None:
     stack, deadline = contextlib.ExitStack(), time.monotonic() + PATIENCE
     _still.setdefault(threading.get_ident(), []).append(stack)
     changes.hold_still(stack, deadline)
-    for store in all_of(_stores):
+    for store in _stores.all():
         store.hold_still(stack, deadline)
 
 
@@ -116,9 +132,9 @@ def _after_fork_in_child() -> None:
     _kept.extend(_still.values())
     _still.clear()
     changes.abandon()
-    for store in all_of(_stores):
+    for store in _stores.all():
         _kept.extend(store.abandon())
-    _stores.clear()
+        _stores.discard(store)
 
 
 os.register_at_fork(

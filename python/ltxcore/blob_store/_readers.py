@@ -57,8 +57,16 @@ class Pool(Protocol):
     def give(self) -> Callable[[sqlite3.Cursor], object]:
         """Takes a cursor back."""
 
-    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
-        """See :class:`_forks.Forkable`."""
+    def hold_still(
+        self, stack: contextlib.ExitStack, deadline: float, hold_readers: Callable[[], int]
+    ) -> None:
+        """See :class:`_forks.Forkable`.
+
+        Args:
+            stack: as there.
+            deadline: as there.
+            hold_readers: holds the blobs that are open; how many cursors of this pool they have, and keep meanwhile.
+        """
 
     def close(self) -> None:
         """No more."""
@@ -213,12 +221,15 @@ class FilePool:
         self.hold.close()
         self._close_idle()
 
-    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
-        """See :class:`_forks.Forkable`. Blobs that are open are not this one's to hold."""
+    def hold_still(
+        self, stack: contextlib.ExitStack, deadline: float, hold_readers: Callable[[], int]
+    ) -> None:
+        """See :class:`Pool`."""
         _forks.acquire(self._making, stack, deadline)
         self.hold.hold_still(stack, deadline)
         taken = 0
-        while taken < len(self._made) - len(self.pinned) and time.monotonic() < deadline:
+        # Again and again: meanwhile blobs may be opened, and closed.
+        while taken + hold_readers() < len(self._made) and time.monotonic() < deadline:
             try:
                 # Whoever comes to read finds none, and nobody can make one.
                 stack.callback(self.give, self._idle.pop())
@@ -289,8 +300,10 @@ class OnePool:
         with self._lock:
             self._is_closed = True
 
-    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
-        """See :class:`_forks.Forkable`."""
+    def hold_still(
+        self, stack: contextlib.ExitStack, deadline: float, _hold_readers: Callable[[], int]
+    ) -> None:
+        """See :class:`Pool`."""
         _forks.acquire(self._lock, stack, deadline)
 
     def abandon(self) -> list[sqlite3.Connection]:

@@ -213,9 +213,8 @@ class Reads:
 
     def _opened(self, name: str, locate: Callable[[sqlite3.Cursor], list[Part]]) -> io.BufferedReader:
         self._pool.look()
-        reader = Reader(name, self._pool, locate, self._engine.forget)
+        reader = Reader(name, self._pool, locate, self._engine.opened, self._engine.forget)
         reader.store = self
-        self._engine.opened(reader)
         self._stats.opens += 1
         return io.BufferedReader(reader, io.DEFAULT_BUFFER_SIZE * 8)
 

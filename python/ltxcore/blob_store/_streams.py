@@ -39,6 +39,7 @@ class Reader(io.RawIOBase):
         name: str,
         pool: Pool,
         locate: Callable[[sqlite3.Cursor], list[Part]],
+        note: Callable[[Reader], None],
         forget: Callable[[Reader], None],
     ) -> None:
         super().__init__()
@@ -55,9 +56,12 @@ class Reader(io.RawIOBase):
         #: Kept, so that it is not closed for want of anyone who holds it.
         self.store: object = None
         self._parts: list[Part] = []
+        # First: a fork has to find whoever has a cursor.
+        note(self)
         try:
             self._open(locate)
         except BaseException:
+            forget(self)
             super().close()
             raise
         self._starts = [part[0] for part in self._parts]
@@ -80,6 +84,11 @@ class Reader(io.RawIOBase):
         else:
             with snapshot(self._pool) as cursor:
                 self._parts = locate(cursor)
+
+    @property
+    def has_cursor(self) -> bool:
+        """Whether it reads by a cursor of its own."""
+        return self._cursor is not None
 
     def readable(self) -> bool:
         """Yes."""

@@ -172,10 +172,9 @@ class Writes(Reads):
             payload = bytes(data)
             writer.call(lambda transaction: transaction.write_at(name, offset, memoryview(payload), found))
 
-        updater = Updater(name, self._pool, locate, self._engine.forget)
+        updater = Updater(name, self._pool, locate, self._engine.opened, self._engine.forget)
         updater.write_at = write_at
         updater.store = self
-        self._engine.opened(updater)
         return io.BufferedRandom(updater)
 
     def write_at(self, name: str, offset: int, data: ReadableBuffer) -> None:
