@@ -245,6 +245,9 @@ class Engine:
                 self._tidy(connection)
         connection.close()
         self._is_closed = True
+        if self.pool.is_at_rest:
+            # Not only when it is collected: with every store that a fork looks at, it takes longer.
+            _forks.unwatch(self)
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         """Give back what this process leaves: blobs it never finished, free pages, the WAL."""

@@ -109,6 +109,11 @@ def watch(store: Forkable) -> None:
     _stores.add(store)
 
 
+def unwatch(store: Forkable) -> None:
+    """The reverse, for one that is closed, and that no thread is inside of."""
+    _stores.discard(store)
+
+
 def acquire(lock: threading.RLock, stack: contextlib.ExitStack, deadline: float) -> None:
     """Hold a lock until ``stack`` is closed, if it can be had in time."""
     if lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):

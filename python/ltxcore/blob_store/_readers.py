@@ -68,6 +68,10 @@ class Pool(Protocol):
             hold_readers: holds the blobs that are open; how many cursors of this pool they have, and keep meanwhile.
         """
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is closed, and nobody reads any more."""
+
     def close(self) -> None:
         """No more."""
 
@@ -213,6 +217,11 @@ class FilePool:
         with contextlib.suppress(IndexError):
             self._bells.popleft().ring()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """See :class:`Pool`."""
+        return self._is_closed and not self._made
+
     def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""
         self._is_closed = True
@@ -294,6 +303,11 @@ class OnePool:
     def wait(self) -> sqlite3.Cursor:
         """See :class:`Pool`."""
         return self.take()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """See :class:`Pool`."""
+        return self._is_closed
 
     def close(self) -> None:
         """No more readers; the connection is the writer's to close."""
