@@ -34,9 +34,9 @@ def run(room: Path, forks: int, *flags: str, timeout: float) -> dict[str, Any]:
 
 @pytest.mark.timeout(240)
 def test_a_few_hundred_forks(tmp_path: Path) -> None:
-    report = run(tmp_path / "ours", 150, timeout=230)
+    report = run(tmp_path / "ours", 200, timeout=230)
     assert report["problems"] == []
-    assert report["forks"] == 150 and set(report["uses"]) == {"db", "stock", "os", "blob"}
+    assert report["forks"] == 200 and set(report["uses"]) == {"db", "stock", "os", "blob"}
 
 
 @pytest.mark.slow

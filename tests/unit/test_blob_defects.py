@@ -232,19 +232,18 @@ def test_defect_10_uses_within_one_moment_have_an_order(
 
 def test_defect_11_the_cost_of_an_eviction_grows_with_what_goes(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db") as store:
-        spent = {}
-        for count in (1000, 16_000):
+        spent = dict.fromkeys((1000, 16_000), 9.9)
+        # The best of three: whatever else the machine does is not the cost of an eviction.
+        for count in [*spent] * 3:
             with store.batch() as batch:
                 for number in range(count):
                     batch.put(f"{number:06}", b"x")
             start = time.monotonic()
             store.capacity = 10
-            spent[count] = time.monotonic() - start
+            spent[count] = min(spent[count], time.monotonic() - start)
             assert len(store) == 10
             store.capacity = None
-        assert spent[16_000] < max(spent[1000], 0.004) * 128, (
-            "16 times as long, and 256 times if it were quadratic"
-        )
+        assert spent[16_000] < max(spent[1000], 0.004) * 60, "256 times as long if it were quadratic"
 
 
 def test_defect_12_the_order_of_eviction_is_asked_for(tmp_path: Path) -> None:
