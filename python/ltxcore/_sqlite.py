@@ -32,8 +32,9 @@ def known_bugs(version: str) -> tuple[str, ...]:
     return ("wal-reset",) if (3, 7, 0) <= number < mended else ()
 
 
+@cache
 def locate(driver: Driver) -> tuple[_ltxcore.SQLiteHandle, Literal["symbols", "extension"]]:
-    """The SQLite library of a driver, and how it was found.
+    """The SQLite library of a driver, and how it was found. Looked for once: it takes a connection.
 
     Raises:
         SQLiteNotFoundError: it cannot be reached.

@@ -88,6 +88,35 @@ def test_the_same_database(use: str, tmp_path: Path) -> None:
     assert kept <= 8
 
 
+def test_threads_beside_another_library_leave_none(tmp_path: Path) -> None:
+    """A close also looks at a descriptor that had to stay: whoever opened that file just then got a second one, for ever."""
+    kept, _ = descriptors(
+        tmp_path,
+        f"""
+        import threading
+
+        def work(number):
+            stock = sqlite3.connect(room / f"db-{{number}}", check_same_thread=False)
+            others.append(stock)
+            for _ in range({TIMES}):
+                over_vfs(room / f"db-{{number}}")
+
+        others = []
+        threads = [threading.Thread(target=work, args=[number]) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for stock in others:
+            stock.close()
+        # Each takes along what had to stay of one file.
+        for _ in range(20):
+            over_vfs(room / "db")
+        """,
+    )
+    assert kept <= 0
+
+
 @pytest.mark.parametrize(("journal", "each"), [("delete", 0), ("wal", 1)])
 def test_many_connections_at_once(journal: str, each: int, tmp_path: Path) -> None:
     """They share the descriptors that carry locks; the WAL is each one's own."""

@@ -66,11 +66,10 @@ pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
     }
 }
 
-/// Whether some could stay for ever: what a child may share is never used again; and one that only reads and one that writes get no
-/// lease beside each other, though the file may be opened in one of these ways only from now on.
+/// Whether some could stay for ever: what a child may share is never used again; and several get no lease beside each other, though
+/// one is enough for whoever opens the file next.
 fn are_of_no_more_use(files: &[Arc<OpenFile>]) -> bool {
-    files.iter().any(|file| file.file.is_shared())
-        || (files.iter().any(|file| file.is_writable) && files.iter().any(|file| !file.is_writable))
+    files.len() > 1 || files.iter().any(|file| file.file.is_shared())
 }
 
 /// A file without a name keeps its space for as long as it is open.
