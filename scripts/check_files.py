@@ -9,6 +9,13 @@ FOLDERS = (".ci", "benches", "docs", "examples", "fuzz", "python", "rust", "scri
 SUFFIXES = {".c", ".h", ".md", ".py", ".pyi", ".rs", ".toml", ".yml"}
 SKIPPED = {"target", "vectors", "__pycache__"}
 MAX_LINES = 400
+# Longer, and still one topic.
+LONGER = {
+    "python/ltxcore/blob_store/_files/reading.py",
+    "python/ltxcore/blob_store/_process/connections.py",
+    "python/ltxcore/blob_store/_sql/transaction.py",
+    "python/ltxcore/blob_store/_store.py",
+}
 # Paths that exist on one machine only; written in two halves so that this file passes its own check.
 MACHINE_PATHS = ("/ho" + "me/", "/ro" + "ot/", "/wo" + "rk/")
 
@@ -26,7 +33,7 @@ def sources() -> Iterator[Path]:
 def faults(path: Path) -> Iterator[str]:
     """What is wrong with one file."""
     name, lines = path.relative_to(ROOT), path.read_bytes().splitlines()
-    if path.suffix in {".rs", ".py"} and len(lines) > MAX_LINES:
+    if path.suffix in {".rs", ".py"} and len(lines) > MAX_LINES and str(name) not in LONGER:
         yield f"{name}: {len(lines)} lines, more than {MAX_LINES}; split it"
     for number, line in enumerate(lines, 1):
         if not line.isascii():

@@ -1,6 +1,6 @@
-"""Fail on any dependency that points up or sideways, between Rust crates or between Python modules.
+"""Fail on any dependency that points up or sideways, between Rust crates, Python modules, or rooms of a package.
 
-The two tables are those of docs/design.md, section "Layers". A crate or module that is missing from its table
+The tables are those of docs/design.md, section "Layers". A crate, module or room that is missing from its table
 fails too: whoever adds one has to say where it stands.
 """
 
@@ -81,6 +81,20 @@ PARTS = {
     "_survey": "db",
     "_upload": "db",
 }
+# Rooms of a package, which are its folders and the modules beside them: the rooms that each may import.
+ROOMS: dict[str, dict[str, set[str]]] = {
+    "blob_store": {
+        "_values": set(),
+        "_sql": {"_values"},
+        "_process": {"_values", "_sql"},
+        "_writer": {"_values", "_sql", "_process"},
+        "_files": {"_values", "_sql", "_process", "_writer"},
+        "_engine": {"_values", "_sql", "_process", "_writer", "_files"},
+        "_importer": {"_values", "_sql"},
+        "_store": {"_values", "_sql", "_process", "_writer", "_files", "_engine", "_importer"},
+        "_async": {"_values", "_store"},
+    },
+}
 
 
 def crate_faults() -> Iterator[str]:
@@ -123,13 +137,63 @@ def module_faults() -> Iterator[str]:
             yield f"module {name} is not in the table"
             continue
         allowed = MODULES.get(name, {"errors"}) | LOWEST | {name}
-        for line, wanted in imported(path, package):
+        for line, full in imported(path, package):
+            wanted = full.split(".")[1]
             if PARTS.get(wanted, wanted) not in allowed:
                 yield f"{path.relative_to(ROOT)}:{line}: {name} must not import {wanted}"
 
 
+def room_faults() -> Iterator[str]:
+    """Every import inside a package with rooms that its table does not allow."""
+    package = ROOT / "python" / "ltxcore"
+    for name, rooms in ROOMS.items():
+        for path in sorted((package / name).rglob("*.py")):
+            room = path.relative_to(package / name).parts[0].removesuffix(".py")
+            if room in TOP:
+                continue
+            if room not in rooms:
+                yield f"room {room} of {name} is not in the table"
+                continue
+            for line, full in imported(path, package):
+                _, first, wanted, *_ = [*full.split("."), "__init__"]
+                if first == name and wanted not in rooms[room] | {room}:
+                    yield f"{path.relative_to(ROOT)}:{line}: {room} must not import {wanted}"
+
+
+def circle_faults() -> Iterator[str]:
+    """Every module of a package with rooms that imports itself by way of others."""
+    package = ROOT / "python" / "ltxcore"
+    for name in ROOMS:
+        modules = {dotted(path, package): path for path in (package / name).rglob("*.py")}
+        arrows = {
+            module: {
+                full if full in modules else full.rpartition(".")[0] for _, full in imported(path, package)
+            }
+            for module, path in modules.items()
+        }
+        circular = [module for module in sorted(arrows) if module in reached(module, arrows)]
+        yield from (f"{module} imports itself by way of others" for module in circular)
+
+
+def dotted(path: Path, package: Path) -> str:
+    """A module's full name."""
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def reached(start: str, arrows: dict[str, set[str]]) -> set[str]:
+    """All modules that a module imports, and those that they import."""
+    found: set[str] = set()
+    left = [start]
+    while left:
+        for module in arrows.get(left.pop(), set()) - found:
+            found.add(module)
+            left.append(module)
+    return found
+
+
 def imported(path: Path, package: Path) -> Iterator[tuple[int, str]]:
-    """Line and first name below `ltxcore` of each import in a file; those for type checkers alone are free."""
+    """Line and full name of each import of ours in a file; those for type checkers alone are free."""
     inside = path.relative_to(package).parent.parts
     tree = ast.parse(path.read_text("ascii"))
     free = {id(node) for block in ast.walk(tree) if is_typing_only(block) for node in ast.walk(block)}
@@ -144,16 +208,14 @@ def imported(path: Path, package: Path) -> Iterator[tuple[int, str]]:
             continue
         for name in names:
             if name.startswith("ltxcore."):
-                yield node.lineno, name.split(".")[1]
+                yield node.lineno, name
 
 
 def full_names(node: ast.ImportFrom, inside: tuple[str, ...]) -> list[str]:
     """Absolute names of what a `from ... import ...` asks for."""
     base = ["ltxcore", *inside][: 1 + len(inside) - (node.level - 1)] if node.level else []
     base += node.module.split(".") if node.module else []
-    if base == ["ltxcore"]:
-        return [f"ltxcore.{alias.name}" for alias in node.names]
-    return [".".join(base)]
+    return [".".join([*base, alias.name]) for alias in node.names]
 
 
 def is_typing_only(node: ast.AST) -> bool:
@@ -163,7 +225,7 @@ def is_typing_only(node: ast.AST) -> bool:
 
 def main() -> None:
     """Print every fault; exit 1 if there is one."""
-    faults = [*crate_faults(), *module_faults()]
+    faults = [*dict.fromkeys([*crate_faults(), *module_faults(), *room_faults(), *circle_faults()])]
     print(*faults, sep="\n", end="\n" * bool(faults))
     sys.exit(bool(faults))
 

@@ -10,14 +10,16 @@ Replicate a database, and get it back::
     ltxcore.restore("file:///var/backups/app", "restored.db")
 
 Everything here is synchronous, as SQLite is. Errors are the classes of :mod:`ltxcore.errors`; single LTX files are
-the business of :mod:`ltxcore.ltx`. :mod:`ltxcore.blob_store`, named bytes in one SQLite file, is imported by its own
-name: it would make this package take twice as long to import.
+the business of :mod:`ltxcore.ltx`. :class:`BlobStore` and :class:`AsyncBlobStore`, named bytes in one SQLite file, are
+imported when they are first used: :mod:`ltxcore.blob_store` would make this package take twice as long to import.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
+from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore, errors, ltx
 from ltxcore.clients import ReplicaClient, client_from_url
@@ -30,10 +32,15 @@ from ltxcore.replica import Replica
 from ltxcore.restore import RestorePoint, RestoreProgress, RestoreResult, restore, restore_points
 from ltxcore.vfs import OSVFS, ReaderVFS, SQLiteLibrary, sqlite_library
 
+if TYPE_CHECKING:
+    from ltxcore.blob_store import AsyncBlobStore, BlobStore
+
 __all__ = [
     "DB",
     "OSVFS",
     "TXID",
+    "AsyncBlobStore",
+    "BlobStore",
     "CheckpointMode",
     "CheckpointResult",
     "Checksum",
@@ -62,6 +69,22 @@ __all__ = [
 ]
 
 __version__: str = _ltxcore.__version__
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one of this package
+
+    def __getattr__(name: str) -> object:
+        if name in {"AsyncBlobStore", "BlobStore"}:
+            from ltxcore import blob_store
+
+            return getattr(blob_store, name)
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__]
+        )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 logging.getLogger("ltxcore").addHandler(logging.NullHandler())
 

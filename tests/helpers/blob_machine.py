@@ -15,7 +15,9 @@ from unittest import mock
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ltxcore.blob_store import BlobStore, BlobWriter, Evicted, Options, _compose, _eviction, _transaction
+from ltxcore.blob_store import BlobStore, BlobWriter, Evicted, Options
+from ltxcore.blob_store._sql import transaction
+from ltxcore.blob_store._writer import space
 from ltxcore.errors import BlobStoreError, StoreClosedError
 
 from tests.helpers.blob_model import Model
@@ -108,10 +110,10 @@ class Machine(RuleBasedStateMachine):
         self.readers: list[tuple[Any, bytes]] = []
         self.writers: list[Writing] = []
         self.patches = contextlib.ExitStack()
-        self.patches.enter_context(mock.patch.object(_transaction, "now_ms", self.now_ms))
+        self.patches.enter_context(mock.patch.object(transaction, "now_ms", self.now_ms))
         # So that chunks of a few bytes are taken over as well as written anew, and evictions of a few blobs have steps.
-        self.patches.enter_context(mock.patch.object(_compose, "SHORT_PART", 4))
-        self.patches.enter_context(mock.patch.object(_eviction, "STEP", 2))
+        self.patches.enter_context(mock.patch.object(transaction, "SHORT_PART", 4))
+        self.patches.enter_context(mock.patch.object(space, "STEP", 2))
         TALLY.machines += 1
 
     def now_ms(self) -> int:

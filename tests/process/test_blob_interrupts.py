@@ -20,7 +20,7 @@ BEGIN = """
     import os, sys, threading, time
     from pathlib import Path
     from ltxcore.blob_store import BlobStore, Options
-    from ltxcore.blob_store._bell import Bell
+    from ltxcore.blob_store._process.forks import AutoResetEvent
 
     class Interruption:
         "Raises at the moment with this number, and knows where that was."
@@ -69,9 +69,9 @@ WRITES = """
         while not writer.depth():
             time.sleep(0.0005)
         # Nobody is woken for it, so that it is still waiting when the main thread leads.
-        writer._bell, bell = Bell(), writer._bell
+        writer._wake, wake = AutoResetEvent(), writer._wake
         future = store.put_nowait("future", b"%d" % number)
-        writer._bell = bell
+        writer._wake = wake
         writer._lead.release()
         interruption = Interruption(number)
         try:

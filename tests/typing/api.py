@@ -133,6 +133,7 @@ def note_eviction(blob: Evicted) -> None:
 def a_cache() -> None:
     with BlobStore("cache.db", capacity=512 << 20, on_evict=note_eviction) as store:
         assert_type(store, BlobStore)
+        assert_type(store, ltxcore.BlobStore)
         assert_type(store.get("page/42"), bytes | None)
         assert_type(store.get("page/42", 0), bytes | int)
         assert_type(store["page/42"], bytes)
@@ -197,3 +198,4 @@ def mistakes_with_blobs(store: BlobStore) -> None:
     store.open("name", "r")  # type: ignore[call-overload]  # bytes only
     Options(durability="always")  # type: ignore[arg-type]  # cache, normal or durable
     BlobStore("cache.db", capacity="512MiB")  # type: ignore[arg-type]  # a number of bytes
+    ltxcore.BlobStor("cache.db")  # type: ignore[attr-defined]  # only what there is

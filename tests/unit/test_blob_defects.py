@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ltxcore.blob_store import _transaction
+from ltxcore.blob_store._sql import transaction
 from ltxcore.errors import (
     BlobNotFoundError,
     BlobTooLargeError,
@@ -212,7 +212,7 @@ def test_defect_09_a_clock_that_goes_back_changes_no_order(
 ) -> None:
     with opened(tmp_path / "s.db", capacity=30) as store:
         for number, name in enumerate("abcde"):
-            monkeypatch.setattr(_transaction, "now_ms", lambda number=number: 10**12 - number * 86_400_000)
+            monkeypatch.setattr(transaction, "now_ms", lambda number=number: 10**12 - number * 86_400_000)
             store[name] = bytes(10)
         assert list(store) == ["c", "d", "e"]
         assert store.stat("c").created_at > store.stat("e").created_at, "the clock did go back"
@@ -221,7 +221,7 @@ def test_defect_09_a_clock_that_goes_back_changes_no_order(
 def test_defect_10_uses_within_one_moment_have_an_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_transaction, "now_ms", lambda: 10**12)
+    monkeypatch.setattr(transaction, "now_ms", lambda: 10**12)
     with opened(tmp_path / "s.db", capacity=30) as store:
         for name in "abc":
             store[name] = bytes(10)

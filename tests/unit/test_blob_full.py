@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ltxcore.blob_store import BlobStore, _space
+from ltxcore.blob_store import BlobStore
+from ltxcore.blob_store._writer import space
 from ltxcore.errors import ConfigError, StoreFullError
 
 from tests.unit.blobs import opened, quick
@@ -21,7 +22,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets how many bytes the file system seems to have."""
 
     def bytes_free(count: int) -> None:
-        monkeypatch.setattr(_space, "free_bytes", lambda directory: count)
+        monkeypatch.setattr(space, "free_bytes", lambda directory: count)
 
     return bytes_free
 
@@ -103,7 +104,7 @@ def test_the_wal_is_copied_into_the_file_before_a_write_is_refused(
         def free(directory: str) -> int:
             return 20 * MIB - store.usage().wal_bytes - store.usage().file_bytes
 
-        monkeypatch.setattr(_space, "free_bytes", free)
+        monkeypatch.setattr(space, "free_bytes", free)
         for number in range(10):
             store[f"{number}"] = os.urandom(MIB)
         assert len(store) == 11

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ltxcore.blob_store import BlobStore
-from ltxcore.blob_store._hold import BURST, NEVER, Hold
+from ltxcore.blob_store._process.connections import BURST, NEVER, ReadHold
 from ltxcore.vfs import OSVFS
 
 from .blobs import opened, plain, quick, run_script
@@ -211,7 +211,7 @@ def test_one_that_is_interrupted_ends_in_time(tmp_path: Path) -> None:
             tmp_path / "a.db", factory=Interrupted, check_same_thread=False, isolation_level=None
         )
 
-    hold = Hold(connect, 0.02)
+    hold = ReadHold(connect, 0.02)
     hold.consider(0)
     with pytest.raises(KeyboardInterrupt):
         hold.consider(BURST)
@@ -226,7 +226,7 @@ def test_one_that_fails_is_tried_again_later(tmp_path: Path) -> None:
         attempts.append(1)
         raise sqlite3.OperationalError("unable to open database file")
 
-    hold = Hold(connect, 0.02)
+    hold = ReadHold(connect, 0.02)
     for reads in range(0, BURST * 10, BURST):
         hold.consider(reads)
     assert len(attempts) == 1

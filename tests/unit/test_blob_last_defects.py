@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ltxcore.blob_store import BlobPath, BlobStore, Options, _options
+from ltxcore.blob_store import BlobPath, BlobStore, Options
+from ltxcore.blob_store._sql import sqlite
 from ltxcore.errors import (
     BlobNameError,
     BlobStoreError,
@@ -95,7 +96,7 @@ def test_defect_36_many_may_make_a_store_at_once(tmp_path: Path) -> None:
 def test_defect_36_a_store_that_is_made_while_it_is_looked_for_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
-    path, real, made = tmp_path / "s.db", _options.pragma, []
+    path, real, made = tmp_path / "s.db", sqlite.pragma, []
 
     def pragma(connection: sqlite3.Connection, name: str, value: object = None) -> int | str | None:
         found = real(connection, name, value)
@@ -105,7 +106,7 @@ def test_defect_36_a_store_that_is_made_while_it_is_looked_for_is_found(
                 first["a"] = b"x"
         return found
 
-    monkeypatch.setattr(_options, "pragma", pragma)
+    monkeypatch.setattr(sqlite, "pragma", pragma)
     with opened(path) as second:
         assert made and second["a"] == b"x"
         assert second.effective_options.journal_mode == "wal"

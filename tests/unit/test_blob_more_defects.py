@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ltxcore.blob_store import BlobStore, _names
-from ltxcore.blob_store._failures import is_busy
+from ltxcore.blob_store import BlobStore
+from ltxcore.blob_store._sql.queries import where
+from ltxcore.blob_store._sql.sqlite import is_busy
 from ltxcore.errors import (
     BlobNameError,
     ChunkGapError,
@@ -36,7 +37,7 @@ def test_defect_16_a_prefix_is_a_search_in_an_index(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with opened(path) as store:
         store["a"] = b""
-        condition, values = _names.where("a/")
+        condition, values = where("a/")
         with plain(path) as connection:
             rows = connection.execute(f"EXPLAIN QUERY PLAN SELECT name FROM item WHERE {condition}", values)
             assert [row[3].split(" USING ")[0] for row in rows] == ["SEARCH item"]

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from ltxcore.blob_store import BlobStore, _names
+from ltxcore.blob_store import BlobStore
+from ltxcore.blob_store._sql.queries import lowest_above
+from ltxcore.blob_store._values import MAX_BYTES
 from ltxcore.errors import BlobExistsError, BlobNameError, BlobNotFoundError
 
 from tests.unit.blobs import in_use, opened
@@ -38,9 +40,9 @@ ALLOWED = [
     "1e5",
     "x" * 10_000,
     "\u00e9" * 16_384,
-    "x" * _names.MAX_BYTES,
+    "x" * MAX_BYTES,
 ]
-REFUSED = ["", "\0", "a\0b", "a\0", "\ud800", "a\udfffb", "x" * (_names.MAX_BYTES + 1), "\u00e9" * 16_385]
+REFUSED = ["", "\0", "a\0b", "a\0", "\ud800", "a\udfffb", "x" * (MAX_BYTES + 1), "\u00e9" * 16_385]
 
 
 @pytest.fixture
@@ -138,12 +140,12 @@ def test_only_text_is_a_name(store: BlobStore, name: Any) -> None:
 
 
 def test_the_end_of_a_prefix() -> None:
-    assert _names.after("a") == "b"
-    assert _names.after("a/") == "a0"
-    assert _names.after("\ud7ff") == "\ue000"
-    assert _names.after("a\U0010ffff") == "b"
-    assert _names.after("\U0010ffff\U0010ffff") is None
-    assert _names.after("") is None
+    assert lowest_above("a") == "b"
+    assert lowest_above("a/") == "a0"
+    assert lowest_above("\ud7ff") == "\ue000"
+    assert lowest_above("a\U0010ffff") == "b"
+    assert lowest_above("\U0010ffff\U0010ffff") is None
+    assert lowest_above("") is None
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "a/", "\ud7ff", "\U0010ffff", "a\U0010ffff", "%", "\u00e9", "/"])
@@ -255,7 +257,7 @@ def test_a_prefix_is_replaced_in_all_names(store: BlobStore, names: list[str], o
         ("a/", "b/", BlobExistsError),
         ("a", "", BlobNameError),
         ("a/", "\0", BlobNameError),
-        ("a/", "x" * _names.MAX_BYTES, BlobNameError),
+        ("a/", "x" * MAX_BYTES, BlobNameError),
         ("", "x", BlobNameError),
     ],
 )

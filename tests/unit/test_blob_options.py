@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ltxcore.blob_store import BlobStore, Options
-from ltxcore.blob_store import _options as options_module
+from ltxcore.blob_store._sql import sqlite
 from ltxcore.errors import (
     BlobNotFoundError,
     ConfigError,
@@ -127,7 +127,7 @@ def test_every_connection_has_the_settings(tmp_path: Path) -> None:
         store["a"] = b"x"
         with store.open("a"), store.open("a") as other:
             for connection in (other.raw._cursor.connection, store._engine._connection):
-                found = options_module.effective(connection, "lru")
+                found = sqlite.effective(connection, "lru")
                 assert found == store.effective_options
                 assert connection.execute("PRAGMA recursive_triggers").fetchone() == (1,)
 

@@ -243,7 +243,7 @@ def test_a_store_in_garbage_is_closed_even_by_its_own_writer(tmp_path: Path) -> 
 
         writer = engine.writer
         del engine
-        request = writer.start(collecting, 0)
+        request = writer.submit(collecting, 0)
         del store
         started.set()
         if not collected.wait(3):

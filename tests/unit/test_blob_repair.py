@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ltxcore.blob_store import BlobStore, Imported
-from ltxcore.blob_store._owners import Owner
+from ltxcore.blob_store._process.identity import Owner
 from ltxcore.errors import BlobStoreError, NotABlobStoreError, StoreCorruptError
 
 from tests.unit.blobs import ask, in_use, opened, original, plain, quick

@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from ltxcore.blob_store import BlobStore
-from ltxcore.blob_store._eviction import STEP
+from ltxcore.blob_store._writer.space import STEP
 
 from tests.unit.blobs import opened, quick
 
@@ -122,7 +122,7 @@ def test_puts_are_not_in_one_transaction_with_what_comes_later_and_may_be_of_any
 def test_many_evictions_are_several_statements(tmp_path: Path) -> None:
     with opened(tmp_path / "s.db", capacity=5 * BLOBS) as store:
         fill(store)
-        transaction = store._engine.writer._batches._transaction
+        transaction = store._engine.writer._commits._transaction
         with (
             watched(store) as watch,
             mock.patch.object(transaction, "execute", wraps=transaction.execute) as execute,

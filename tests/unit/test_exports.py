@@ -92,6 +92,29 @@ def test_importing_starts_nothing_and_reads_no_argument() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
+@pytest.mark.parametrize("name", ["AsyncBlobStore", "BlobStore"])
+def test_the_blob_store_is_imported_when_it_is_used(name: str) -> None:
+    code = f"""
+import sys
+import ltxcore
+
+assert {name!r} in ltxcore.__all__ and {name!r} in dir(ltxcore)
+assert not {{"asyncio", "concurrent.futures", "ltxcore.blob_store"}} & set(sys.modules)
+from ltxcore import {name}
+
+assert ltxcore.{name} is {name} is ltxcore.blob_store.{name}
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=30)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'ltxcore' has no attribute 'BlobStor'$") as caught:
+        ltxcore.BlobStor  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("BlobStor", ltxcore)
+    with pytest.raises(ImportError):
+        from ltxcore import BlobStor  # noqa: F401
+
+
 def test_a_debug_build_says_so() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

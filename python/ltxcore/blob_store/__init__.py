@@ -13,17 +13,22 @@
 Because it is one ordinary SQLite file, :func:`ltxcore.replicate` backs it up, and it can be restored to any moment.
 """
 
-from ltxcore.blob_store._aio import AsyncBlobStore
-from ltxcore.blob_store._batch import Batch
-from ltxcore.blob_store._blob_writer import BlobWriter
-from ltxcore.blob_store._check import Report
-from ltxcore.blob_store._eviction import Evicted
-from ltxcore.blob_store._importer import Imported
-from ltxcore.blob_store._options import EffectiveOptions, Options
-from ltxcore.blob_store._paths import BlobPath
-from ltxcore.blob_store._stats import BlobStat, Stats, Usage
+from ltxcore.blob_store._async import AsyncBlobStore
+from ltxcore.blob_store._files.paths import BlobPath
+from ltxcore.blob_store._files.writing import BlobWriter
 from ltxcore.blob_store._store import BlobStore
-from ltxcore.blob_store._tags import TagValue
+from ltxcore.blob_store._values import (
+    BlobStat,
+    EffectiveOptions,
+    Evicted,
+    Imported,
+    Options,
+    Report,
+    Stats,
+    TagValue,
+    Usage,
+)
+from ltxcore.blob_store._writer.requests import Batch
 
 __all__ = [
     "AsyncBlobStore",

@@ -1,31 +1,45 @@
-"""Everything that an open store owns. It outlives the object that its user holds for as long as closing takes."""
+"""Everything that an open store owns: opening, closing, forking.
+
+It outlives the object that its user holds for as long as closing takes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import SupportsIndex
 
 from ltxcore import _runtime
-from ltxcore.blob_store import _check, _forks, _options, _schema
-from ltxcore.blob_store._eviction import Evicted
-from ltxcore.blob_store._failures import code, translated
-from ltxcore.blob_store._options import EffectiveOptions, Options
-from ltxcore.blob_store._owners import Owner
-from ltxcore.blob_store._place import Place
-from ltxcore.blob_store._readers import FilePool, OnePool
-from ltxcore.blob_store._stats import Stats
-from ltxcore.blob_store._streams import Reader
-from ltxcore.blob_store._transaction import Transaction, drop_stage
-from ltxcore.blob_store._writer import Writer
-from ltxcore.errors import NotABlobStoreError, StoreBusyError, StoreMovedError, StoreReadOnlyError
+from ltxcore.blob_store._files.reading import Reader
+from ltxcore.blob_store._process import forks
+from ltxcore.blob_store._process.connections import FilePool, OnePool
+from ltxcore.blob_store._process.identity import FileIdentity, Owner
+from ltxcore.blob_store._sql import check, schema, sqlite
+from ltxcore.blob_store._sql.sqlite import code, translated
+from ltxcore.blob_store._sql.transaction import Transaction, drop_stage
+from ltxcore.blob_store._values import EffectiveOptions, Evicted, Options, Stats
+from ltxcore.blob_store._writer.thread import Writer
+from ltxcore.errors import (
+    ConfigError,
+    NotABlobStoreError,
+    StoreBusyError,
+    StoreMovedError,
+    StoreReadOnlyError,
+)
 
 #: Free pages that are given back to the file system when a store is closed.
 VACUUM_ON_CLOSE = 4096
+#: What SQLite can count to.
+MAX_CAPACITY = (1 << 63) - 1
+#: Payload that a shared store in memory can hold, in bytes: SQLite ends its "memdb" files at 1 GiB, pages without payload
+#: included, and only a program that configures SQLite before its first use could change that.
+SHARED_MEMORY = 1000 << 20
 STAGES = "SELECT id, owner FROM stage"
 
 
@@ -51,43 +65,43 @@ class Engine:
         self._is_shared = path is not None or uri is not None
         self._creates = create and not readonly
         self._readonly = readonly
-        self._open: _forks.Living[Reader] = _forks.Living()
+        self.open_files: forks.WeakObjects[Reader] = forks.WeakObjects()
         # A signal handler may close what is being closed.
         self._closing = threading.RLock()
         #: Whether nothing is left of it.
         self._is_closed = False
-        self._vfs = options.vfs if path is None else _forks.vfs_for(path, options.vfs)
-        with _forks.changes:
+        self._vfs = options.vfs if path is None else forks.vfs_for(path, options.vfs)
+        with forks.transitions:
             self._open_file(on_evict)
 
     def _open_file(self, on_evict: Callable[[Evicted], None] | None) -> None:
         self._connection = self._first_connection()
         try:
-            self.effective: EffectiveOptions = _schema.describe(self._connection, self.path)
+            self.effective: EffectiveOptions = schema.describe(self._connection, self.path)
             is_wal = self.effective.journal_mode == "wal"
-            self.place = None if self.path is None else Place(self.path, self._vfs, is_wal=is_wal)
+            self._file = None if self.path is None else FileIdentity(self.path, self._vfs, is_wal=is_wal)
             self.pool = self._make_pool()
-            self._file = None if self.path is None else _forks.identity(self.path)
+            self._inode = None if self.path is None else forks.device_and_inode(self.path)
         except BaseException:
             self._connection.close()
             raise
         self._writer: Writer | None = None
         if not self._readonly:
             self._writer = Writer(
-                self._connection, self.options, self.stats, self.pool.guard, on_evict, self.place
+                self._connection, self.options, self.stats, self.pool.guard, on_evict, self._file
             )
-        _forks.watch(self)
+        forks.watch(self)
         _runtime.register(self)
 
     def _connect(self, *, create: bool = False) -> sqlite3.Connection:
-        return _schema.open_connection(
+        return sqlite.open_connection(
             self._source, self.options, self._vfs, readonly=self._readonly, create=create
         )
 
     def _connect_again(self) -> sqlite3.Connection:
         """A connection to the same file. One to another file of its name would take our WAL for that file's own."""
-        if self.place is not None:
-            self.place.check()
+        if self._file is not None:
+            self._file.check()
         return self._connect()
 
     def _first_connection(self) -> sqlite3.Connection:
@@ -96,14 +110,14 @@ class Engine:
         except sqlite3.Error as error:
             raise self._not_opened(error) from error
         try:
-            if not self._creates and not _schema.is_store(connection, self.path):
+            if not self._creates and not schema.is_store(connection, self.path):
                 raise NotABlobStoreError(f"{self.path}: the file is empty", path=str(self.path))
             if self._readonly:
-                _options.verify_file(connection, self.options)
-                _options.verify_journal_mode(connection, self.options)
-                _options.set_connection(connection, self.options)
+                sqlite.verify_file(connection, self.options)
+                sqlite.verify_journal_mode(connection, self.options)
+                sqlite.set_connection(connection, self.options)
             else:
-                _schema.set_up(connection, self.options, self.path)
+                schema.set_up(connection, self.options, self.path)
         except sqlite3.Error as error:
             connection.close()
             if code(error) == sqlite3.SQLITE_NOTADB:
@@ -128,7 +142,7 @@ class Engine:
         if not self._is_shared:
             return OnePool(self._connection)
         is_wal = self.effective.journal_mode == "wal"
-        return FilePool(self._connect_again, self.options, self.place, is_wal=is_wal)
+        return FilePool(self._connect_again, self.options, self._file, is_wal=is_wal)
 
     @property
     def writer(self) -> Writer:
@@ -169,16 +183,16 @@ class Engine:
             wanted = self.options.policy
             if wanted is not None and wanted != transaction.policy:
                 transaction.execute("UPDATE meta SET policy = ?", (wanted,))
-                _schema.create_order(transaction.connection, wanted)
+                schema.create_order(transaction.connection, wanted)
                 transaction.policy = wanted
-            transaction.execute(_check.RECONCILE)
+            transaction.execute(check.RECONCILE)
             for item, text in transaction.execute(STAGES).fetchall():
                 if Owner.parse(text).is_gone():
                     transaction.drop_stage(item)
 
         self.writer.call(action)
         with self.writer.connection():
-            self.effective = _schema.describe(self._connection, self.path)
+            self.effective = schema.describe(self._connection, self.path)
 
     def _has_to_change(
         self, connection: sqlite3.Connection, capacity: int | None, *, set_capacity: bool
@@ -189,21 +203,9 @@ class Engine:
             return True
         if self.options.policy not in {None, found[1]}:
             return True
-        if connection.execute(_check.OFF).fetchone() != (0, 0) or (found[0] or found[2]) < found[2]:
+        if connection.execute(check.OFF).fetchone() != (0, 0) or (found[0] or found[2]) < found[2]:
             return True
         return any(Owner.parse(text).is_gone() for _, text in connection.execute(STAGES).fetchall())
-
-    def opened(self, reader: Reader) -> None:
-        """Note a blob that is open."""
-        self._open.add(reader)
-
-    def forget(self, reader: Reader) -> None:
-        """The reverse."""
-        self._open.discard(reader)
-
-    def open_readers(self) -> int:
-        """How many blobs are open."""
-        return len(self._open)
 
     def close(self, *, timeout: float | None = None) -> None:
         """Write what waits, let go of everything.
@@ -223,7 +225,7 @@ class Engine:
                 if not self._writer.close(deadline, self._last):
                     raise self._not_closed(timeout)
             else:
-                with _forks.changes:  # a writer has its lead, which a fork waits for too
+                with forks.transitions:  # a writer has its lead, which a fork waits for too
                     self._last(self._connection)
         finally:
             self._closing.release()
@@ -235,58 +237,79 @@ class Engine:
 
     def _last(self, connection: sqlite3.Connection) -> None:
         # Without the pool's guard: who reads a blob has its lock, and in memory waits for the guard with it.
-        for reader in self._open.all():
-            reader.let_go()
+        for reader in self.open_files.all():
+            reader.invalidate()
         self.pool.close()
         with contextlib.suppress(sqlite3.Error, StoreMovedError):
             if self._writer is not None and self._is_shared:
-                if self.place is not None:
-                    self.place.check()
+                if self._file is not None:
+                    self._file.check()
                 self._tidy(connection)
         connection.close()
         self._is_closed = True
         if self.pool.is_at_rest:
             # Not only when it is collected: with every store that a fork looks at, it takes longer.
-            _forks.unwatch(self)
+            forks.unwatch(self)
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         """Give back what this process leaves: blobs it never finished, free pages, the WAL."""
-        _options.pragma(connection, "busy_timeout", round(min(self.options.busy_timeout, 1) * 1000))
+        sqlite.pragma(connection, "busy_timeout", round(min(self.options.busy_timeout, 1) * 1000))
         connection.execute("BEGIN IMMEDIATE")
         mine = str(self.owner)
         for (item,) in connection.execute("SELECT id FROM stage WHERE owner = ?", (mine,)).fetchall():
             drop_stage(connection, item)
         connection.execute("COMMIT")
         if self.effective.auto_vacuum == "incremental":
-            _check.give_back(connection, VACUUM_ON_CLOSE)
+            check.give_back(connection, VACUUM_ON_CLOSE)
         if self.effective.journal_mode == "wal":
             connection.execute("PRAGMA busy_timeout=0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
-        """See :class:`_forks.Forkable`."""
+    def lock_for_fork(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`forks.Forkable`."""
         if self._writer is not None:
-            self._writer.hold_still(stack, deadline)
-        held: list[Reader] = []
+            self._writer.lock_for_fork(stack, deadline)
+        locked: list[Reader] = []
 
-        def hold_readers() -> int:
-            for reader in self._open.all():
-                if reader.has_cursor and reader not in held:
-                    reader.hold_still(stack, deadline)
-                    held.append(reader)
-            return sum(reader.has_cursor for reader in held)
+        def lock_readers() -> int:
+            for reader in self.open_files.all():
+                if reader.has_cursor and reader not in locked:
+                    reader.lock_for_fork(stack, deadline)
+                    locked.append(reader)
+            return sum(reader.has_cursor for reader in locked)
 
-        self.pool.hold_still(stack, deadline, hold_readers)
-        if self.place is not None:
-            self.place.hold_still(stack, deadline)
+        self.pool.lock_for_fork(stack, deadline, lock_readers)
+        if self._file is not None:
+            self._file.lock_for_fork(stack, deadline)
 
-    def abandon(self) -> list[object]:
-        """See :class:`_forks.Forkable`."""
-        if self._file is not None and not self._is_closed and _forks.is_of_sqlite(self._vfs):
-            _forks.inherited_files.add(self._file)
+    def forget_parent(self) -> list[object]:
+        """See :class:`forks.Forkable`."""
+        if self._inode is not None and not self._is_closed and forks.is_of_sqlite(self._vfs):
+            forks.inherited_files.add(self._inode)
         if self._writer is not None:
-            self._writer.abandon()
-        kept: list[object] = [self._connection, *self.pool.abandon()]
-        for reader in self._open.all():
-            kept.extend(reader.abandon())
+            self._writer.forget_parent()
+        kept: list[object] = [self._connection, *self.pool.forget_parent()]
+        for reader in self.open_files.all():
+            kept.extend(reader.forget_parent())
         return kept
+
+
+def check_capacity(capacity: SupportsIndex | None, largest: int | None = None) -> int | None:
+    """A capacity that can work; ``largest`` is how much such a store can hold.
+
+    Raises:
+        ConfigError: it is no whole number, not positive, or too large.
+    """
+    if capacity is None:
+        return None
+    # True would be one byte, and 1.5 too: too little to be what was meant, and all would be evicted for it.
+    if not isinstance(capacity, bool):
+        with contextlib.suppress(TypeError):
+            if 0 < (value := operator.index(capacity)) <= (largest or MAX_CAPACITY):
+                return value
+            if largest is not None and value > largest:
+                raise ConfigError(
+                    f"capacity: {value} bytes, but a shared store in memory holds at most {largest}",
+                    hint="use a file, or BlobStore.memory() without shared_name",
+                )
+    raise ConfigError(f"capacity: {capacity!r} is not a positive number of bytes", hint="None is no bound")

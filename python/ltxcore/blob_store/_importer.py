@@ -6,21 +6,17 @@ import contextlib
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
-from ltxcore.blob_store import _names
-from ltxcore.blob_store._failures import translated
+from ltxcore.blob_store._sql.sqlite import translated
+from ltxcore.blob_store._values import Imported, Tags, check_name
 from ltxcore.errors import BlobNameError, NotABlobStoreError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-
-    from ltxcore.blob_store._store import BlobStore
-    from ltxcore.blob_store._tags import TagValue
 
 #: Text was stored by a driver that did not know better; its bytes are what was meant.
 #: A name that is no text stays as it is; one that is comes as its bytes, which may not be UTF-8.
@@ -31,30 +27,18 @@ _ROWS = (
 #: Copies that are on their way at most.
 UNDER_WAY = 1000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
-    """What came of an import.
-
-    Attributes:
-        blobs: how many were copied.
-        bytes: their payload.
-        skipped: why the others were not, one sentence each.
-    """
-
-    blobs: int
-    bytes: int
-    skipped: tuple[str, ...]
+PutBlob: TypeAlias = "Callable[[str, bytes, Tags | None], Future[None]]"
+"""Stores one blob, without waiting for it."""
 
 
-def copy(path: Path, store: BlobStore) -> Imported:
-    """Copy everything that a store can hold, the least recently used first.
+def copy(path: Path, put: PutBlob, capacity: int | None) -> Imported:
+    """Have everything stored that a store of this capacity can hold, the least recently used first.
 
     Raises:
         NotABlobStoreError: the file has no such table.
         FileNotFoundError: there is no file.
     """
-    count, size, skipped, capacity = 0, 0, [], store.capacity
+    count, size, skipped = 0, 0, []
     #: A copy that fails has to be noticed.
     under_way: deque[Future[None]] = deque()
     with rows_of(path) as rows:
@@ -64,8 +48,8 @@ def copy(path: Path, store: BlobStore) -> Imported:
             if problem is not None:
                 skipped.append(problem)
                 continue
-            tags: dict[str, TagValue] | None = {"verified": True} if verified else None
-            under_way.append(store.put_nowait(name, data, tags=tags))
+            tags: Tags | None = {"verified": True} if verified else None
+            under_way.append(put(name, data, tags))
             if len(under_way) > UNDER_WAY:
                 under_way.popleft().result()
             count, size = count + 1, size + len(data)
@@ -102,7 +86,7 @@ def obstacle(name: object, data: bytes | None, capacity: int | None) -> str | No
     if data is None:
         return f"{name!r} has no data"
     try:
-        _names.check(name)
+        check_name(name)
     except BlobNameError as error:
         return str(error)
     if capacity is not None and len(data) > capacity:

@@ -1,4 +1,4 @@
-"""What a fork means to the stores of a process, and how a child may open the files that it has inherited.
+"""Threads and forks: what threads wait for, what a fork waits for, and how a child may open the files that it inherited.
 
 The process forks while none of its stores is inside SQLite, as far as that can be waited for: SQLite's mutexes would stay
 locked in the child for ever, and it could open no database at all.
@@ -11,6 +11,7 @@ which a fork empties, and its locks and SQLite's heed each other.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import threading
@@ -24,14 +25,35 @@ from ltxcore.errors import Error, ForkedError
 
 #: Seconds for which a fork waits at most.
 PATIENCE = 0.5
+FORKED = "the store was opened by the parent process, and cannot be used after a fork"
 _HINT = "start children with the spawn method, or before the parent opens the file"
-
-
 T = TypeVar("T")
 
 
-class Living(Generic[T]):
-    """Objects, for as long as anybody else has them."""
+class AutoResetEvent:
+    """An event that wakes one thread and is clear again. To set it twice before anybody waits is to set it once.
+
+    It is a bare lock, which is held while the event is clear: a signal can leave a ``Condition`` locked for ever.
+    """
+
+    __slots__ = ("_clear",)
+
+    def __init__(self) -> None:
+        self._clear = _thread.allocate_lock()
+        self._clear.acquire()
+
+    def set(self) -> None:
+        """Wake the thread that waits, or the next one that does."""
+        with contextlib.suppress(RuntimeError):
+            self._clear.release()
+
+    def wait(self, timeout: float = -1) -> bool:
+        """Wait until the event is set; whether it was within ``timeout`` seconds, where -1 is for ever."""
+        return self._clear.acquire(timeout=timeout)
+
+
+class WeakObjects(Generic[T]):
+    """Objects, for as long as anybody else refers to them. They need not be hashable."""
 
     def __init__(self) -> None:
         self._by_id: weakref.WeakValueDictionary[int, T] = weakref.WeakValueDictionary()
@@ -56,10 +78,10 @@ class Living(Generic[T]):
 class Forkable(Protocol):
     """An open store."""
 
-    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+    def lock_for_fork(self, stack: contextlib.ExitStack, deadline: float) -> None:
         """Keep all threads out of SQLite until ``stack`` is closed; give up at ``deadline``, by the monotonic clock."""
 
-    def abandon(self) -> list[object]:
+    def forget_parent(self) -> list[object]:
         """In the child: what is the parent's, and must neither be used nor closed."""
 
 
@@ -67,18 +89,18 @@ class Forkable(Protocol):
 inherited_files: set[tuple[int, int]] = set()
 #: Kept for the life of a forked child: to close any of it would touch the parent's files.
 _kept: list[object] = []
-_stores: Living[Forkable] = Living()
+_stores: WeakObjects[Forkable] = WeakObjects()
 #: By thread: several may fork at once, and a signal handler in the middle of it.
-_still: dict[int, list[contextlib.ExitStack]] = {}
+_locked: dict[int, list[contextlib.ExitStack]] = {}
 
 
-class _Changes:
+class _Transitions:
     """How many stores are being opened, or closed without a writer. A fork waits for them; they do not for one another."""
 
     def __init__(self) -> None:
-        self.abandon()
+        self.forget_parent()
 
-    def abandon(self) -> None:
+    def forget_parent(self) -> None:
         """In the child: whoever was opening or closing does not exist here."""
         #: Held by who forks.
         self._entry = threading.RLock()
@@ -93,7 +115,7 @@ class _Changes:
         with self._counting:
             self._count -= 1
 
-    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
+    def lock_for_fork(self, stack: contextlib.ExitStack, deadline: float) -> None:
         """See :class:`Forkable`."""
         acquire(self._entry, stack, deadline)
         while self._count and time.monotonic() < deadline:
@@ -101,7 +123,7 @@ class _Changes:
 
 
 #: Around whatever opens or closes the connections of a store without its writer.
-changes = _Changes()
+transitions = _Transitions()
 
 
 def watch(store: Forkable) -> None:
@@ -122,23 +144,23 @@ def acquire(lock: threading.RLock, stack: contextlib.ExitStack, deadline: float)
 
 def _before_fork() -> None:
     stack, deadline = contextlib.ExitStack(), time.monotonic() + PATIENCE
-    _still.setdefault(threading.get_ident(), []).append(stack)
-    changes.hold_still(stack, deadline)
+    _locked.setdefault(threading.get_ident(), []).append(stack)
+    transitions.lock_for_fork(stack, deadline)
     for store in _stores.all():
-        store.hold_still(stack, deadline)
+        store.lock_for_fork(stack, deadline)
 
 
 def _after_fork_in_parent() -> None:
-    _still[threading.get_ident()].pop().close()
+    _locked[threading.get_ident()].pop().close()
 
 
 def _after_fork_in_child() -> None:
     # What they hold are locks that nobody uses here, and connections.
-    _kept.extend(_still.values())
-    _still.clear()
-    changes.abandon()
+    _kept.extend(_locked.values())
+    _locked.clear()
+    transitions.forget_parent()
     for store in _stores.all():
-        _kept.extend(store.abandon())
+        _kept.extend(store.forget_parent())
         _stores.discard(store)
 
 
@@ -147,7 +169,7 @@ os.register_at_fork(
 )
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def device_and_inode(path: Path) -> tuple[int, int] | None:
     """What tells a file apart from all others; None if there is none."""
     try:
         found = os.stat(path)
@@ -171,7 +193,7 @@ def vfs_for(path: Path, vfs: str | None) -> str | None:
     """
     if not _runtime.generation() or not is_of_sqlite(vfs):
         return vfs
-    is_inherited = identity(path) in inherited_files
+    is_inherited = device_and_inode(path) in inherited_files
     if vfs is not None:
         if is_inherited:
             raise ForkedError(f"{path}: open in the parent process, so not with vfs={vfs!r} here", hint=_HINT)

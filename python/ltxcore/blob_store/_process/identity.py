@@ -1,25 +1,22 @@
-"""Where the file of an open store is, and that it still is there.
-
-SQLite writes on into a file that has lost its name: to it a removed directory, a file that was renamed, and one that
-another file was renamed over look like nothing at all. So the writer looks before every commit, which is one `stat`, and
-readers do now and then.
-"""
+"""Which file an open store has, and which process writes: told apart from all others."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sqlite3
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 from typing import NamedTuple
 from urllib.parse import quote
 
-from ltxcore.blob_store import _forks
-from ltxcore.blob_store._failures import MOVED_HINT, code
-from ltxcore.blob_store._options import pragma
-from ltxcore.blob_store._schema import APPLICATION_ID
+from ltxcore.blob_store._process import forks
+from ltxcore.blob_store._sql.schema import APPLICATION_ID
+from ltxcore.blob_store._sql.sqlite import MOVED_HINT, code, pragma
 from ltxcore.errors import StoreMovedError
 
 #: Seconds between two looks of readers, and between two at the WAL.
@@ -42,8 +39,13 @@ class Version(NamedTuple):
         return is_same and self.clock >= before.clock
 
 
-class Place:
-    """The name of a store's file, and what tells this file from all others."""
+class FileIdentity:
+    """The path of a store's file, and what tells this file from all others.
+
+    SQLite writes on into a file that has lost its name: to it a removed directory, a file that was renamed, and one that
+    another file was renamed over look like nothing at all. So the writer checks before every commit, which is one `stat`,
+    and readers do now and then.
+    """
 
     def __init__(self, path: Path, vfs: str | None, *, is_wal: bool) -> None:
         """Of a store that is open."""
@@ -64,8 +66,8 @@ class Place:
         if self._wal is not None:
             self._check_wal(self._wal)
 
-    def look(self) -> None:
-        """:meth:`check`, unless somebody has done it a moment ago."""
+    def check_if_due(self) -> None:
+        """:meth:`check`, unless that was done a moment ago."""
         if time.monotonic() >= self._next:
             is_first = not self._next
             self.check()
@@ -103,9 +105,9 @@ class Place:
                 self._next = now + INTERVAL
         return found.st_size
 
-    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
-        """See :class:`_forks.Forkable`. The last lock to be taken: who leads, and who connects, looks as well."""
-        _forks.acquire(self._reading, stack, deadline)
+    def lock_for_fork(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`forks.Forkable`. The last lock to be taken: who leads, and who connects, looks as well."""
+        forks.acquire(self._reading, stack, deadline)
 
     def _check_wal(self, wal: str) -> None:
         """The WAL has the last commits. It appears with the first use of the store, and stays while it is open."""
@@ -152,3 +154,51 @@ class Place:
 
     def _lost(self, message: str) -> StoreMovedError:
         return StoreMovedError(f"{self.path}: {message}", path=str(self.path), hint=MOVED_HINT)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An open store of some process."""
+
+    pid: int
+    started: str
+    host: str
+    token: str
+
+    @classmethod
+    def this_process(cls) -> Owner:
+        """A new owner in this process."""
+        pid = os.getpid()
+        return cls(pid, start_time(pid) or "", gethostname(), secrets.token_hex(8))
+
+    @classmethod
+    def parse(cls, text: str) -> Owner:
+        """The reverse of ``str``; an owner that nobody can know to be gone if the text is not one."""
+        fields = text.split("\t")
+        if len(fields) != 4 or not fields[0].isdecimal():
+            return cls(0, "", "", text)
+        return cls(int(fields[0]), *fields[1:])
+
+    def __str__(self) -> str:
+        return f"{self.pid}\t{self.started}\t{self.host}\t{self.token}"
+
+    def is_gone(self) -> bool:
+        """Whether the process is known to have ended. Of another host nobody knows."""
+        if self.host != gethostname() or self.pid <= 0:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return self.started != (start_time(self.pid) or "")
+
+
+def start_time(pid: int) -> str | None:
+    """When a process started, in ticks since boot; None where the system does not say (proc(5), ``/proc/pid/stat``)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()[19]

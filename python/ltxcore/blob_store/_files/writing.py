@@ -1,38 +1,61 @@
-"""Blobs as files that are written."""
+"""Blobs as files that are written, outside of any transaction but the short ones that take a chunk each."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ltxcore.blob_store._failures import size_mismatch
+from ltxcore.blob_store._sql.queries import size_mismatch
+from ltxcore.blob_store._sql.transaction import Transaction
+from ltxcore.blob_store._writer.thread import Writer
 from ltxcore.errors import StoreClosedError
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from _typeshed import ReadableBuffer, SupportsRead
 
 
-class Sink(Protocol):
-    """Where a writer's bytes go; see ``_store``."""
+class StagedBlob:
+    """What a :class:`BlobWriter` has the writer do: a blob that is stored in several transactions, or in one."""
+
+    def __init__(self, writer: Writer, name: str, tags: str | None, owner: str, *, exclusive: bool) -> None:
+        self._writer = writer
+        self._name = name
+        self._tags = tags
+        self._owner = owner
+        self._exclusive = exclusive
 
     def begin(self) -> int:
-        """Start a long blob."""
+        """Start a long blob; its id."""
+        return self._writer.call(lambda transaction: transaction.begin_stage(self._owner))
 
     def append(self, item: int, data: bytes) -> None:
         """Add a chunk to it."""
+        self._writer.call(lambda transaction: transaction.append_stage(item, data), len(data))
 
     def publish(self, item: int) -> None:
         """Let it appear."""
+        self._writer.call(
+            lambda transaction: transaction.publish_stage(item, self._name, self._tags, self._exclusive)
+        )
 
     def drop(self, item: int) -> None:
         """Give it up."""
+        self._writer.call(lambda transaction: transaction.drop_stage(item))
 
     def drop_later(self, item: int) -> None:
         """Give it up, without waiting."""
+        self._writer.submit_at_once(lambda transaction: transaction.drop_stage(item))
 
     def put(self, data: bytes) -> None:
         """Store a blob of one chunk."""
+
+        def action(transaction: Transaction) -> None:
+            if self._exclusive:
+                transaction.refuse_existing(self._name)
+            transaction.put(self._name, data, self._tags)
+
+        self._writer.call(action, len(data))
 
 
 class BlobWriter(io.BufferedIOBase):
@@ -45,10 +68,10 @@ class BlobWriter(io.BufferedIOBase):
     #: What is stored of it already.
     _item: int | None = None
 
-    def __init__(self, name: str, sink: Sink, chunk_size: int, size: int | None) -> None:
+    def __init__(self, name: str, target: StagedBlob, chunk_size: int, size: int | None) -> None:
         super().__init__()
         self.name = name
-        self._sink = sink
+        self._target = target
         self._chunk_size = chunk_size
         self._expected = size
         self._pending = bytearray()
@@ -92,8 +115,8 @@ class BlobWriter(io.BufferedIOBase):
 
     def _stage(self) -> None:
         if self._item is None:
-            self._item = self._sink.begin()
-        self._sink.append(self._item, bytes(self._pending[: self._chunk_size]))
+            self._item = self._target.begin()
+        self._target.append(self._item, bytes(self._pending[: self._chunk_size]))
         del self._pending[: self._chunk_size]
 
     def close(self) -> None:
@@ -117,11 +140,11 @@ class BlobWriter(io.BufferedIOBase):
         if self._expected is not None and self._written != self._expected:
             raise size_mismatch(repr(self.name), self._expected, self._written)
         if self._item is None:
-            self._sink.put(bytes(self._pending))
+            self._target.put(bytes(self._pending))
         else:
             while self._pending:
                 self._stage()
-            self._sink.publish(self._item)
+            self._target.publish(self._item)
         self._is_settled = True
 
     def abort(self) -> None:
@@ -132,7 +155,7 @@ class BlobWriter(io.BufferedIOBase):
         super().close()
         if item is not None and not is_settled:
             with contextlib.suppress(StoreClosedError):
-                self._sink.drop(item)
+                self._target.drop(item)
 
     def __exit__(self, *problem: object) -> None:
         if problem and problem[0] is not None:
@@ -148,4 +171,23 @@ class BlobWriter(io.BufferedIOBase):
             with contextlib.suppress(Exception):
                 super().close()
                 if item is not None:
-                    self._sink.drop_later(item)
+                    self._target.drop_later(item)
+
+
+def copy_source(source: SupportsRead[bytes], file: BlobWriter, name: str, size: int, step: int) -> None:
+    """Copy exactly ``size`` bytes.
+
+    Raises:
+        SizeMismatchError: the source has more or fewer.
+    """
+    left = size
+    while left:
+        piece = source.read(min(left, step))
+        if not piece:
+            raise size_mismatch(f"the source of {name!r}", size, size - left)
+        if len(piece) > left:
+            raise size_mismatch(f"the source of {name!r}", size, size + 1)
+        file.write(piece)
+        left -= len(piece)
+    if source.read(1):
+        raise size_mismatch(f"the source of {name!r}", size, size + 1)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 
 from ltxcore import _runtime
-from ltxcore.blob_store._check import Report
-from ltxcore.blob_store._failures import not_found
-from ltxcore.blob_store._options import Options
-from ltxcore.blob_store._reads import PAGE
-from ltxcore.blob_store._stats import BlobStat, Stats, Usage
 from ltxcore.blob_store._store import BlobStore
-from ltxcore.blob_store._tags import TagValue
+from ltxcore.blob_store._values import BlobStat, Options, Report, Stats, Tags, Usage
 from ltxcore.errors import StoreClosedError
 
 if TYPE_CHECKING:
@@ -22,6 +17,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+#: Names that are asked for at once.
+PAGE = 1000
 
 
 class AsyncBlobStore:
@@ -61,9 +58,7 @@ class AsyncBlobStore:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: action(*args, **keywords))
 
-    async def put(
-        self, name: str, data: ReadableBuffer, *, tags: Mapping[str, TagValue] | None = None
-    ) -> None:
+    async def put(self, name: str, data: ReadableBuffer, *, tags: Tags | None = None) -> None:
         """See :meth:`BlobStore.put`."""
         if memoryview(data).nbytes > self.store.options.batch_max_bytes:
             await self._run(self.store.put, name, data, tags=tags)
@@ -78,7 +73,7 @@ class AsyncBlobStore:
         source: SupportsRead[bytes],
         size: int,
         *,
-        tags: Mapping[str, TagValue] | None = None,
+        tags: Tags | None = None,
     ) -> None:
         """See :meth:`BlobStore.put_sized`. The source is read in a thread."""
         await self._run(self.store.put_sized, name, source, size, tags=tags)
@@ -94,10 +89,7 @@ class AsyncBlobStore:
         Raises:
             BlobNotFoundError: there is no such blob.
         """
-        found = await self._run(self.store.get, name)
-        if found is None:
-            raise not_found(name)
-        return found
+        return await self._run(self.store.__getitem__, name)
 
     async def read_range(self, name: str, offset: int, length: int) -> bytes:
         """See :meth:`BlobStore.read_range`."""

@@ -10,20 +10,22 @@ from collections import deque
 from itertools import groupby
 from typing import Any, cast
 
-from ltxcore.blob_store._announcer import Announcer
-from ltxcore.blob_store._eviction import Gone, evict
-from ltxcore.blob_store._failures import FULL_HINT, MEMORY_HINT, code, copy_of, is_busy, translated
-from ltxcore.blob_store._options import Options
-from ltxcore.blob_store._place import Place
-from ltxcore.blob_store._requests import Request
-from ltxcore.blob_store._space import Space, checkpoint
-from ltxcore.blob_store._stats import Stats
-from ltxcore.blob_store._transaction import Put, Transaction
-from ltxcore.blob_store._uses import Uses
-from ltxcore.errors import StoreFullError, StoreMovedError
+from ltxcore.blob_store._process.identity import FileIdentity
+from ltxcore.blob_store._sql.sqlite import FULL_HINT, code, is_busy, translated
+from ltxcore.blob_store._sql.transaction import Put, Transaction, Uses
+from ltxcore.blob_store._values import Options, Stats
+from ltxcore.blob_store._writer.requests import Request
+from ltxcore.blob_store._writer.space import DiskSpace, EvictionCallbacks, Gone, checkpoint, evict
+from ltxcore.errors import BlobStoreError, StoreFullError, StoreMovedError
+
+#: What to do when SQLite finds a store in memory full.
+MEMORY_HINT = (
+    "lower the capacity, raise max_page_count, or use a file: a shared store in memory has at most 1 GiB with all its "
+    "overhead"
+)
 
 
-class LostError(Exception):
+class RolledBackError(Exception):
     """SQLite has rolled the whole transaction back."""
 
 
@@ -31,18 +33,18 @@ class GroupError(Exception):
     """One of several puts failed."""
 
 
-class CrowdedError(Exception):
-    """What is to be committed would take the last space."""
+class NoSpaceError(Exception):
+    """The commit would take the space that is kept for removing blobs."""
 
 
 def is_full(error: Exception) -> bool:
     """Whether SQLite has found the disk full."""
-    cause = error.__cause__ if isinstance(error, LostError) else error
+    cause = error.__cause__ if isinstance(error, RolledBackError) else error
     return isinstance(cause, sqlite3.Error) and code(cause) == sqlite3.SQLITE_FULL
 
 
-class Batches:
-    """What waits, and the transactions that it is written in. For one thread at a time: see :mod:`_writer`."""
+class GroupCommit:
+    """What waits, and the transactions that it is written in. For one thread at a time: see :mod:`_writer.thread`."""
 
     def __init__(
         self,
@@ -50,13 +52,13 @@ class Batches:
         options: Options,
         stats: Stats,
         guard: contextlib.AbstractContextManager[object],
-        announcer: Announcer | None,
-        place: Place | None,
+        on_evict: EvictionCallbacks | None,
+        file: FileIdentity | None,
     ) -> None:
         self.uses = Uses()
         self.waiting: deque[Request[Any]] = deque()
         #: Futures that have to be told, and who waits for that.
-        self.unsettled: deque[Request[Any]] = deque()
+        self.undelivered: deque[Request[Any]] = deque()
         #: Whether the next batch writes all uses of blobs down, and when it has to at the latest.
         self.flushes = False
         self.flush_by: float | None = None
@@ -64,10 +66,10 @@ class Batches:
         self._options = options
         self._stats = stats
         self._guard = guard
-        self._announcer = announcer
-        self._place = place
-        self._space = None if place is None else Space(place, connection)
-        self._full_hint = MEMORY_HINT if place is None else FULL_HINT
+        self._on_evict = on_evict
+        self._file = file
+        self._space = None if file is None else DiskSpace(file, connection)
+        self._full_hint = MEMORY_HINT if file is None else FULL_HINT
         self._transaction = Transaction(connection, options, self.uses)
         #: What the transaction is about, until it is answered.
         self._requests: list[Request[Any]] = []
@@ -77,7 +79,7 @@ class Batches:
         #: Payload of what was written one by one, in bytes.
         self._weight = 0
         #: Whether the WAL was emptied for what is being written, since the disk was full.
-        self._made_room = False
+        self._emptied_wal = False
 
     def write(self, deadline: float | None = None) -> None:
         """Write what waits as one transaction, and answer. Others are waited for until ``deadline``, or as asked."""
@@ -86,7 +88,7 @@ class Batches:
         try:
             with self._guard:
                 self.recover()
-                self._one_by_one = self._has_failed = self._made_room = False
+                self._one_by_one = self._has_failed = self._emptied_wal = False
                 # None of them changes much in one statement. A copy, since others add to it.
                 self._only_puts = all(isinstance(request.action, Put) for request in tuple(self.waiting))
                 while not self._attempt(deadline):
@@ -127,8 +129,8 @@ class Batches:
     def _answer(self) -> None:
         """Tell who waits. Nothing is wrong with telling it twice."""
         for request in self._requests:
-            if request.is_settled_later:
-                self.unsettled.append(request)
+            if request.is_delivered_later:
+                self.undelivered.append(request)
             request.answer()
         self._requests = []
 
@@ -139,10 +141,10 @@ class Batches:
         """Try once, with the requests that were tried before, if any; False if it was in vain for now."""
         try:
             self._write()
-        except (GroupError, CrowdedError) as error:
+        except (GroupError, NoSpaceError) as error:
             self.uses.undo()
             self._roll_back()
-            if isinstance(error, GroupError) or not self._makes_room():
+            if isinstance(error, GroupError) or not self._empty_wal():
                 self._one_by_one = True
             return False
         except Exception as error:
@@ -150,7 +152,7 @@ class Batches:
                 return True  # raised by a signal handler, after the fact
             self.uses.undo()
             self._roll_back()
-            if is_full(error) and self._makes_room():
+            if is_full(error) and self._empty_wal():
                 return False
             if isinstance(error, sqlite3.Error) and is_busy(error) and time.monotonic() < deadline:
                 self._stats.busy_retries += 1
@@ -172,29 +174,29 @@ class Batches:
             self._gather(requests)
         gone = evict(transaction)
         flushed = transaction.write_uses() if self.flushes else 0
-        self._check_place()
+        self._check_file()
         transaction.commit()
         if self.flushes:
             self.flushes, self.flush_by = False, None
         self._count(requests, flushed, gone)
 
-    def _check_place(self) -> None:
-        """That what is to be committed goes where it is looked for, and leaves room to remove it again."""
-        if self._place is None or self._space is None:
+    def _check_file(self) -> None:
+        """Make sure that the commit goes into the file that has the path, and leaves room to remove blobs again."""
+        if self._file is None or self._space is None:
             return
-        size = self._place.check()
-        self._place.watch()
+        size = self._file.check()
+        self._file.watch()
         if not self._one_by_one:
             try:
                 self._space.check(self._transaction, sum(request.weight for request in self._requests), size)
             except StoreFullError as error:
-                raise CrowdedError from error
+                raise NoSpaceError from error
 
-    def _makes_room(self) -> bool:
+    def _empty_wal(self) -> bool:
         """Give the WAL back, once; whether that was possible, and another attempt makes sense."""
-        if self._made_room or self._place is None:
+        if self._emptied_wal or self._file is None:
             return False
-        self._made_room = True
+        self._emptied_wal = True
         return checkpoint(self._connection)
 
     def _gather(self, requests: list[Request[Any]]) -> None:
@@ -274,7 +276,7 @@ class Batches:
                 self._weight += request.weight
         except Exception as error:
             if not self._connection.in_transaction:
-                raise LostError from error
+                raise RolledBackError from error
             execute("ROLLBACK TO request")
             uses.undo(mark)
             transaction.capacity, transaction.policy = bound, policy
@@ -295,12 +297,12 @@ class Batches:
 
     def _problem(self, error: Exception) -> Exception:
         """What callers are told: of a store that is not where it was SQLite only knows that something is wrong."""
-        cause = error.__cause__ if isinstance(error, LostError) else error
+        cause = error.__cause__ if isinstance(error, RolledBackError) else error
         if not isinstance(cause, sqlite3.Error):
             return cause if isinstance(cause, Exception) else error
         try:
-            if self._place is not None:
-                self._place.check()
+            if self._file is not None:
+                self._file.check()
         except StoreMovedError as moved:
             return moved
         return translated(cause, hint=self._full_hint)
@@ -314,5 +316,17 @@ class Batches:
         stats.touches_flushed += flushed
         stats.evictions += len(gone)
         stats.evicted_bytes += sum(size for _, size in gone)
-        if gone and self._announcer is not None:
-            self._announcer.announce(gone)
+        if gone and self._on_evict is not None:
+            self._on_evict.call(gone)
+
+
+def copy_of(error: BaseException) -> BaseException:
+    """An error of its own for every caller: each raises it in its own thread."""
+    try:
+        made = type(error)(*error.args)
+    except TypeError:
+        made = BlobStoreError(str(error))
+    # Where it was, what to do about it.
+    made.__dict__.update(error.__dict__, __notes__=list(getattr(error, "__notes__", ())))
+    made.__cause__ = error
+    return made

@@ -6,16 +6,16 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, overload
 
-from ltxcore.blob_store._tags import TagValue
+from ltxcore.blob_store._values import TagValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from _typeshed import ReadableBuffer
 
-    from ltxcore.blob_store._blob_writer import BlobWriter
-    from ltxcore.blob_store._stats import BlobStat
+    from ltxcore.blob_store._files.writing import BlobWriter
     from ltxcore.blob_store._store import BlobStore
+    from ltxcore.blob_store._values import BlobStat
 
 
 class BlobPath:

@@ -1,17 +1,24 @@
-"""What can be done to a store inside one transaction. All changes to the tables are here and in ``_eviction``."""
+"""What can be done to a store inside one transaction. All changes to the tables are here and in `_writer.space`."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from typing import cast
 
-from ltxcore.blob_store import _names
-from ltxcore.blob_store._chunks import open_chunk, parts_of
-from ltxcore.blob_store._failures import not_found
-from ltxcore.blob_store._options import Options, Policy, pragma
-from ltxcore.blob_store._uses import Uses
+from ltxcore.blob_store._sql.queries import (
+    Chunk,
+    consecutive,
+    not_found,
+    open_chunk,
+    parts_of,
+    where,
+    whole_blob,
+)
+from ltxcore.blob_store._sql.sqlite import pragma
+from ltxcore.blob_store._values import Options, Policy, check_name
 from ltxcore.errors import (
     BlobChangedError,
     BlobExistsError,
@@ -26,6 +33,8 @@ MAX_RUN = 64
 SLICE = 0.2
 #: Values of the clock that a transaction takes at once. It may take more, and nothing is lost if it takes fewer.
 CLOCK_STEP = 4096
+#: Chunks that are shorter on average are written anew.
+SHORT_PART = 4096
 _ROW = "(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
 _STORE = """
 INSERT INTO item (name, id, tick, version, size, parts, hits, created_ms, used_ms, tags)
@@ -45,15 +54,76 @@ def _run_of(count: int) -> tuple[str, str]:
     return f"INSERT INTO chunk VALUES {chunks}", _STORE.format(rows=", ".join([_ROW] * count))  # noqa: S608
 
 
+def now_ms() -> int:
+    """The wall clock. It is kept for people; nothing is ordered by it."""
+    return time.time_ns() // 1_000_000
+
+
+class Uses:
+    """Which blobs were read, until that is written to their rows.
+
+    Readers only note names. The writer gives every use its place on the clock with its next transaction, but writes it to
+    the blob's row only if that matters: when the blob would be evicted otherwise, or from time to time. So a blob that is
+    read all the time is written once a lap of the cache, and the order is exact all the same.
+    """
+
+    def __init__(self) -> None:
+        #: Names and how often they were read since the last batch, the latest last. Readers write here, without a lock.
+        self.noted: dict[str, int] = {}
+        #: Names, the clock's value of their last use, and how often they were read. The writer's alone.
+        self.placed: dict[str, tuple[int, int]] = {}
+        #: What was `noted` before: a reader that had it in its hands may have come late.
+        self._taken: dict[str, int] = {}
+        self._settled: list[tuple[str, tuple[int, int]]] = []
+
+    def __len__(self) -> int:
+        return len(self.noted) + len(self._taken) + len(self.placed)
+
+    def begin(self, tick: Callable[[], int]) -> None:
+        """Give what was noted its place, before anything else of a transaction has one."""
+        self.place(tick)
+
+    def keep(self) -> None:
+        """What was settled up to now is committed, whatever becomes of the next transaction."""
+        self._settled.clear()
+
+    def place(self, tick: Callable[[], int]) -> None:
+        """Give what was noted its place, now."""
+        taken, self.noted = self.noted, {}
+        for source in (self._taken, taken):
+            for name in list(source):
+                hits = source.pop(name)
+                _, earlier = self.placed.pop(name, (0, 0))
+                self.placed[name] = (tick(), earlier + hits)
+        self._taken = taken
+
+    def settle(self, name: str) -> tuple[int, int] | None:
+        """Take out a use that is being written to its row, or does not matter any more."""
+        found = self.placed.pop(name, None)
+        if found is not None:
+            self._settled.append((name, found))
+        return found
+
+    def forget(self, name: str) -> None:
+        """The blob is not the one that was read any more."""
+        if self.placed:
+            self.settle(name)
+
+    def mark(self) -> int:
+        """Where the transaction is, for :meth:`undo`."""
+        return len(self._settled)
+
+    def undo(self, mark: int = 0) -> None:
+        """The transaction was rolled back, to its start or to a mark: what was settled since is not."""
+        for name, use in self._settled[mark:]:
+            self.placed.setdefault(name, use)
+        del self._settled[mark:]
+
+
 def drop_stage(connection: sqlite3.Connection, item: int) -> None:
     """Give up a blob that was never finished."""
     connection.execute("DELETE FROM part WHERE item = ?", (item,))
     connection.execute("DELETE FROM stage WHERE id = ?", (item,))
-
-
-def now_ms() -> int:
-    """The wall clock. It is kept for people; nothing is ordered by it."""
-    return time.time_ns() // 1_000_000
 
 
 class Put:
@@ -308,15 +378,15 @@ class Transaction:
         """Remove all blobs whose names start with ``prefix``; how many."""
         for name in [name for name in self.uses.placed if name.startswith(prefix)]:
             self.uses.forget(name)
-        condition, values = _names.where(prefix)
+        condition, values = where(prefix)
         return self.execute(f"DELETE FROM item WHERE {condition}", values).rowcount  # noqa: S608
 
     def rename_prefix(self, old: str, new: str) -> int:
         """Replace the start of names; how many."""
-        condition, values = _names.where(old)
+        condition, values = where(old)
         rows = self.execute(f"SELECT name FROM item WHERE {condition}", values)  # noqa: S608
         names = [row[0] for row in rows]
-        moves = {name: _names.check(new + name[len(old) :]) for name in names}
+        moves = {name: check_name(new + name[len(old) :]) for name in names}
         if old == new:
             return len(names)
         for target in moves.values():
@@ -370,3 +440,88 @@ class Transaction:
         """Bound the payload bytes; eviction follows with the commit."""
         self.execute("UPDATE meta SET capacity = ?", (capacity,))
         self.capacity = capacity
+
+
+def compose(transaction: Transaction, target: str, prefix: str, size: int | None, remove: bool) -> int:
+    """Make one blob of chunks that are named by their offsets; its size in bytes.
+
+    Chunks that are not kept are taken over as they are: not a byte of them is copied.
+    """
+    chunks = consecutive(transaction.connection, prefix, size)
+    total = sum(chunk.size for chunk in chunks)
+    transaction.check_size(target, total)
+    if any(chunk.name == target for chunk in chunks):
+        raise BlobExistsError(f"{target!r} is one of the chunks that it would be made of")
+    item = transaction.tick()
+    short = not total or total < SHORT_PART * len(chunks)
+    take = _copy if short or not remove else _take_over
+    count = take(transaction, item, chunks)
+    if remove:
+        for chunk in chunks:
+            transaction.uses.forget(chunk.name)
+        transaction.connection.executemany(
+            "DELETE FROM item WHERE name = ?", [(chunk.name,) for chunk in chunks]
+        )
+    transaction.store(target, item, total, count)
+    return total
+
+
+def _take_over(transaction: Transaction, item: int, chunks: list[Chunk]) -> int:
+    count = 0
+    for chunk in chunks:
+        if not chunk.size:
+            continue  # two parts of one blob cannot have the same offset
+        if chunk.parts:
+            transaction.execute(
+                "UPDATE part SET item = ?, offset = offset + ? WHERE item = ?",
+                (item, chunk.offset, chunk.id),
+            )
+        else:
+            transaction.execute(
+                "INSERT INTO part VALUES (?, ?, ?, ?)", (item, chunk.offset, chunk.size, chunk.id)
+            )
+        # Nothing is left to be deleted with it.
+        transaction.execute("UPDATE item SET parts = -1 WHERE name = ?", (chunk.name,))
+        count += max(chunk.parts, 1)
+    return count
+
+
+def _copy(transaction: Transaction, item: int, chunks: list[Chunk]) -> int:
+    pending, start, count = bytearray(), 0, 0
+    for chunk in chunks:
+        for _, _, part in parts_of(transaction.connection, chunk.id, chunk.size, chunk.parts):
+            row = transaction.execute("SELECT data FROM chunk WHERE id = ?", (part,)).fetchone()
+            pending += cast(bytes, row[0])
+            while len(pending) >= transaction.chunk_size:
+                transaction.add_part(item, start, bytes(pending[: transaction.chunk_size]))
+                start, count = start + transaction.chunk_size, count + 1
+                del pending[: transaction.chunk_size]
+    if pending or not count:
+        transaction.add_part(item, start, bytes(pending))
+        count += 1
+    return count
+
+
+def pop(transaction: Transaction, name: str) -> bytes | None:
+    """Remove a blob; its bytes, or None if there is none."""
+    found = whole_blob(transaction.connection, name)
+    transaction.delete(name, missing_ok=True)
+    return found
+
+
+def pop_first(transaction: Transaction) -> tuple[str, bytes] | None:
+    """Remove the blob with the lowest name; name and bytes, or None if the store is empty."""
+    row = transaction.execute("SELECT name FROM item ORDER BY name LIMIT 1").fetchone()
+    if row is None:
+        return None
+    found = pop(transaction, row[0])
+    return None if found is None else (row[0], found)
+
+
+def get_or_put(transaction: Transaction, name: str, data: bytes) -> tuple[bytes, bool]:
+    """The bytes of a blob, which is stored if there is none; and whether it was."""
+    found = whole_blob(transaction.connection, name)
+    if found is not None:
+        return found, False
+    transaction.put(name, data)
+    return data, True

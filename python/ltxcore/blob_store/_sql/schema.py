@@ -1,4 +1,4 @@
-"""The tables, and the connections to them.
+"""The tables, and the set-up of a file that has them.
 
 A blob is one row of ``item``, found by name. Ids of items and chunks come from one clock that only goes up, so none is
 ever used again. A blob of one chunk has it under its own id; a longer one has rows in ``part`` that say which chunk is
@@ -10,28 +10,24 @@ long blobs have triggers of their own: a trigger that has nothing to look for co
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, get_args
-from urllib.parse import quote
 
-from ltxcore.blob_store import _options
-from ltxcore.blob_store._failures import code, is_busy, translated
-from ltxcore.blob_store._options import EffectiveOptions, Options, Policy
+from ltxcore.blob_store._sql import sqlite
+from ltxcore.blob_store._sql.sqlite import code, is_busy, translated
+from ltxcore.blob_store._values import EffectiveOptions, Options, Policy
 from ltxcore.errors import ConfigError, NotABlobStoreError, StoreCorruptError
 
 R = TypeVar("R")
-
 #: "LTXB".
 APPLICATION_ID = 0x4C545842
 VERSION = 1
 #: UPSERT in its general form, and RETURNING.
 OLDEST_SQLITE = (3, 35, 0)
-
 TABLES = """
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -94,7 +90,6 @@ CREATE TRIGGER part_deleted AFTER DELETE ON part BEGIN
     DELETE FROM chunk WHERE id = OLD.chunk;
 END;
 """
-
 #: In which order blobs are evicted: columns of ``item``.
 ORDER: dict[Policy, tuple[str, ...]] = {
     "lru": ("tick",),
@@ -102,31 +97,6 @@ ORDER: dict[Policy, tuple[str, ...]] = {
     "lfu": ("hits", "tick"),
     "none": ("tick",),
 }
-
-
-def open_connection(
-    path: Path | str, options: Options, vfs: str | None, *, readonly: bool, create: bool
-) -> sqlite3.Connection:
-    """A connection that any thread may use, one at a time; transactions are ours to begin and end."""
-    # With an empty authority: a path may begin with two slashes.
-    uri = (
-        path if isinstance(path, str) else f"file://{quote(os.fsencode(path))}?mode={mode(readonly, create)}"
-    )
-    if vfs is not None:
-        uri += f"&vfs={quote(vfs)}"
-    return sqlite3.connect(
-        uri,
-        uri=True,
-        timeout=options.busy_timeout,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
-
-
-def mode(readonly: bool, create: bool) -> str:
-    """SQLite's word for how a file is opened."""
-    return "ro" if readonly else "rwc" if create else "rw"
 
 
 def set_up(connection: sqlite3.Connection, options: Options, path: Path | None) -> None:
@@ -140,15 +110,15 @@ def set_up(connection: sqlite3.Connection, options: Options, path: Path | None) 
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise ConfigError(f"SQLite {sqlite3.sqlite_version} is older than 3.35, which a blob store needs")
-    if not _options.pragma(connection, "page_count"):
+    if not sqlite.pragma(connection, "page_count"):
         # On a file that is there it would wait for a VACUUM, or take effect at once.
-        _options.prepare_file(connection, options)
+        sqlite.prepare_file(connection, options)
     is_new = persistently(lambda: create_tables(connection, options, path), options.busy_timeout)
-    _options.verify_file(connection, options)
+    sqlite.verify_file(connection, options)
     wanted = options.journal_mode or ("wal" if is_new and path is not None else None)
     if wanted is not None:
-        persistently(lambda: _options.set_journal_mode(connection, wanted), options.busy_timeout)
-    _options.set_connection(connection, options)
+        persistently(lambda: sqlite.set_journal_mode(connection, wanted), options.busy_timeout)
+    sqlite.set_connection(connection, options)
 
 
 def create_tables(connection: sqlite3.Connection, options: Options, path: Path | None) -> bool:
@@ -167,7 +137,7 @@ def create_tables(connection: sqlite3.Connection, options: Options, path: Path |
             create_order(connection, policy)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={VERSION}")
-            # A number that SQLite only counts up tells this file from every other store: see _place.
+            # A number that SQLite only counts up tells this file from every other store: see _process.identity.
             connection.execute(f"PRAGMA schema_version={random.getrandbits(30)}")
         connection.execute("COMMIT")
     finally:
@@ -202,7 +172,7 @@ def describe(connection: sqlite3.Connection, path: Path | None) -> EffectiveOpti
     try:
         row = connection.execute("SELECT policy, typeof(capacity) FROM meta").fetchone()
         if row is not None and row[0] in get_args(Policy) and row[1] in {"integer", "null"}:
-            return _options.effective(connection, row[0])
+            return sqlite.effective(connection, row[0])
     except sqlite3.Error as error:
         if code(error) != sqlite3.SQLITE_ERROR:
             raise translated(error, path) from error
@@ -214,7 +184,7 @@ def describe(connection: sqlite3.Connection, path: Path | None) -> EffectiveOpti
 
 def says_store(connection: sqlite3.Connection) -> bool:
     """Whether the file says that it is a store of this version."""
-    found = [_options.pragma(connection, name) for name in ("application_id", "user_version")]
+    found = [sqlite.pragma(connection, name) for name in ("application_id", "user_version")]
     return found == [APPLICATION_ID, VERSION]
 
 
@@ -226,8 +196,8 @@ def is_store(connection: sqlite3.Connection, path: Path | None) -> bool:
     """
     if says_store(connection):
         return True
-    application = _options.pragma(connection, "application_id")
-    version = _options.pragma(connection, "user_version")
+    application = sqlite.pragma(connection, "application_id")
+    version = sqlite.pragma(connection, "user_version")
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     if application == APPLICATION_ID:
         raise NotABlobStoreError(

@@ -4,41 +4,11 @@ from __future__ import annotations
 
 import operator
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ltxcore.blob_store import _options
-from ltxcore.blob_store._failures import code
-from ltxcore.blob_store._tags import decode_tags
+from ltxcore.blob_store._sql.sqlite import auto_vacuum, code, pragma
+from ltxcore.blob_store._values import Report, decode_tags
 from ltxcore.errors import StoreCorruptError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a check found. All counts are 0 in a store that is whole.
-
-    Attributes:
-        problems: one sentence for each thing that is wrong, those of SQLite's own check included.
-        bytes_off: how far the payload total is from the sum of the blobs, in bytes.
-        items_off: how far the count of blobs is from their number.
-        broken: blobs without all their bytes.
-        stray_chunks: chunks that belong to no blob.
-        stray_parts: parts that belong to no blob.
-        repaired: whether all of this was mended. What SQLite's own check finds cannot be.
-    """
-
-    problems: tuple[str, ...] = ()
-    bytes_off: int = 0
-    items_off: int = 0
-    broken: tuple[str, ...] = ()
-    stray_chunks: int = 0
-    stray_parts: int = 0
-    repaired: bool = False
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
 
 _BROKEN = """
 SELECT name FROM item i WHERE parts = 0 AND size IS NOT (SELECT length(data) FROM chunk WHERE id = i.id)
@@ -55,8 +25,6 @@ _STRAY_CHUNKS = "id NOT IN (SELECT id FROM item WHERE parts = 0) AND id NOT IN (
 OFF = """
 SELECT bytes - (SELECT coalesce(sum(size), 0) FROM item), items - (SELECT count(*) FROM item) FROM meta
 """
-
-
 #: The totals, counted anew. The index that eviction follows is all that is read.
 RECONCILE = """
 UPDATE meta SET bytes = (SELECT coalesce(sum(size), 0) FROM item), items = (SELECT count(*) FROM item)
@@ -151,7 +119,7 @@ def vacuum(connection: sqlite3.Connection, pages: int | None) -> int:
     if pages == 0:
         return 0
     before = _count(connection)
-    if _options.auto_vacuum(connection) == "incremental":
+    if auto_vacuum(connection) == "incremental":
         give_back(connection, pages)
     else:
         connection.execute("VACUUM")
@@ -168,4 +136,4 @@ def give_back(connection: sqlite3.Connection, pages: int | None) -> None:
 
 
 def _count(connection: sqlite3.Connection) -> int:
-    return int(_options.pragma(connection, "page_count") or 0)
+    return int(pragma(connection, "page_count") or 0)

@@ -16,23 +16,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from ltxcore.blob_store import _forks
-from ltxcore.blob_store._announcer import Announcer
-from ltxcore.blob_store._batches import Batches
-from ltxcore.blob_store._bell import Bell
-from ltxcore.blob_store._eviction import Evicted
-from ltxcore.blob_store._failures import translated
-from ltxcore.blob_store._options import Options
-from ltxcore.blob_store._place import Place
-from ltxcore.blob_store._readers import FORKED
-from ltxcore.blob_store._requests import FlushRequest, FutureRequest, Request
-from ltxcore.blob_store._stats import Stats
-from ltxcore.blob_store._transaction import Transaction
+from ltxcore.blob_store._process import forks
+from ltxcore.blob_store._process.forks import FORKED, AutoResetEvent
+from ltxcore.blob_store._process.identity import FileIdentity
+from ltxcore.blob_store._sql.sqlite import translated
+from ltxcore.blob_store._sql.transaction import Transaction
+from ltxcore.blob_store._values import Evicted, Options, Stats
+from ltxcore.blob_store._writer.group_commit import GroupCommit
+from ltxcore.blob_store._writer.requests import FlushRequest, FutureRequest, Request
+from ltxcore.blob_store._writer.space import EvictionCallbacks
 from ltxcore.errors import BlobStoreError, ForkedError, StoreClosedError
 
 R = TypeVar("R")
 log = logging.getLogger("ltxcore.blob_store")
-
 #: Payload bytes of writes nobody waits for, in batches; beyond, their caller waits for room.
 QUEUE_BATCHES = 8
 #: Seconds after which who waits looks whether anybody leads.
@@ -49,14 +45,14 @@ class Writer:
         stats: Stats,
         guard: contextlib.AbstractContextManager[object],
         on_evict: Callable[[Evicted], None] | None,
-        place: Place | None,
+        file: FileIdentity | None,
     ) -> None:
         self._options = options
         self._guard = guard
         #: Held by who leads. That it could be taken twice is not used: what matters is that it knows its owner.
         self._lead = threading.RLock()
         self._leader = 0
-        self._admission = threading.RLock()
+        self._queue_lock = threading.RLock()
         self._is_closed = False
         self._is_forked = False
         #: What closing has to do in the end.
@@ -64,19 +60,19 @@ class Writer:
         #: Until when closing waits for other processes: who is in the way of one write is in the way of the others.
         self._end_by: float | None = None
         self._is_done = False
-        self._bell = Bell()
-        self._room = threading.Lock()
-        self._promised = 0
-        self._announcer = None if on_evict is None else Announcer(on_evict)
+        self._wake = AutoResetEvent()
+        self._reserve_lock = threading.Lock()
+        self._reserved = 0
+        self._callbacks = None if on_evict is None else EvictionCallbacks(on_evict)
         self._stats = stats
-        self._batches = Batches(connection, options, stats, guard, self._announcer, place)
-        self._place = place
-        self.uses = self._batches.uses
-        self._waiting = self._batches.waiting
+        self._commits = GroupCommit(connection, options, stats, guard, self._callbacks, file)
+        self._file = file
+        self.uses = self._commits.uses
+        self._waiting = self._commits.waiting
         self._threads = [threading.Thread(target=self._run, name="ltxcore-blob-writer", daemon=True)]
         self._threads[0].start()
-        if self._announcer is not None:
-            self._threads.append(self._announcer.thread)
+        if self._callbacks is not None:
+            self._threads.append(self._callbacks.thread)
 
     # --- for callers -----------------------------------------------------------------------------------------------
 
@@ -85,13 +81,13 @@ class Writer:
         return self._wait_for(Request(action, weight))
 
     def _wait_for(self, request: Request[R]) -> R:
-        self._admit(request)
+        self._enqueue(request)
         try:
             while True:
                 if self._lead.acquire(blocking=False):
                     self._leader = _thread.get_ident()
                     if not request.is_answered:
-                        self._batches.write()
+                        self._commits.write()
                     self._stop_leading()
                     self._leave()
                 # A leader that is interrupted by a signal may leave without a word.
@@ -101,7 +97,7 @@ class Writer:
             # A signal may come between any two lines, of which one was to release this.
             with contextlib.suppress(RuntimeError):
                 self._stop_leading()
-            self._bell.ring()
+            self._wake.set()
             raise
         return request.result()
 
@@ -113,49 +109,49 @@ class Writer:
 
     def _leave(self) -> None:
         """Leave the rest to the thread in the background: who came meanwhile has seen that somebody leads, and waits."""
-        if self._waiting or self._batches.unsettled:
-            self._bell.ring()
+        if self._waiting or self._commits.undelivered:
+            self._wake.set()
 
-    def start(self, action: Callable[[Transaction], R], weight: int) -> FutureRequest[R]:
+    def submit(self, action: Callable[[Transaction], R], weight: int) -> FutureRequest[R]:
         """Have it done without waiting, unless too much is promised already."""
-        self._promise(weight)
+        self._reserve(weight)
         request = FutureRequest(action, weight)
-        request.future.add_done_callback(lambda _: self._give_room(weight))
+        request.future.add_done_callback(lambda _: self._unreserve(weight))
         try:
-            self._admit(request)
+            self._enqueue(request)
         except BlobStoreError:
-            self._give_room(weight)
+            self._unreserve(weight)
             raise
-        self._bell.ring()
+        self._wake.set()
         return request
 
-    def start_at_once(self, action: Callable[[Transaction], R]) -> None:
+    def submit_at_once(self, action: Callable[[Transaction], R]) -> None:
         """Have it done some time. This never waits, so it may be called from wherever garbage is collected."""
-        self._admit(FutureRequest(action))
-        self._bell.ring()
+        self._enqueue(FutureRequest(action))
+        self._wake.set()
 
-    def _promise(self, weight: int) -> None:
+    def _reserve(self, weight: int) -> None:
         limit = QUEUE_BATCHES * self._options.batch_max_bytes
         # Room is given back by the thread that tells futures, so what those call cannot wait for it.
         is_here = threading.current_thread() is self._threads[0]
         while True:
-            with self._room:
-                if is_here or not self._promised or self._promised + weight <= limit or self._is_closed:
-                    self._promised += weight
+            with self._reserve_lock:
+                if is_here or not self._reserved or self._reserved + weight <= limit or self._is_closed:
+                    self._reserved += weight
                     return
             # So much takes longer than this to be written. A signal can leave a Condition locked for ever.
             time.sleep(0.002)
 
-    def _give_room(self, weight: int) -> None:
-        with self._room:
-            self._promised -= weight
+    def _unreserve(self, weight: int) -> None:
+        with self._reserve_lock:
+            self._reserved -= weight
 
-    def _admit(self, request: Request[Any]) -> None:
+    def _enqueue(self, request: Request[Any]) -> None:
         if self._is_forked:
             raise ForkedError(FORKED)
         if not isinstance(request, FutureRequest):
             self._refuse_nesting()
-        with self._admission:
+        with self._queue_lock:
             if self._is_closed:
                 raise StoreClosedError("the store is closed")
             self._waiting.append(request)
@@ -175,24 +171,24 @@ class Writer:
             try:
                 if self._is_done:
                     raise StoreClosedError("the store is closed")
-                if self._place is not None:
-                    self._place.check()
+                if self._file is not None:
+                    self._file.check()
                 with self._guard:
-                    yield self._batches.connection()
+                    yield self._commits.connection()
             except sqlite3.Error as error:
                 raise translated(error) from error
             finally:
                 self._leader = 0
         self._leave()
 
-    def nudge(self) -> None:
+    def schedule_use_flush(self) -> None:
         """Have the uses that were noted written: after a while, or at once if they are many, or have to be exact."""
         if self._options.touch == "exact" or len(self.uses) >= self._options.touch_max:
-            self._batches.flushes = True
-            self._bell.ring()
-        elif self._batches.flush_by is None:
-            self._batches.flush_by = time.monotonic() + self._options.touch_interval
-            self._bell.ring()
+            self._commits.flushes = True
+            self._wake.set()
+        elif self._commits.flush_by is None:
+            self._commits.flush_by = time.monotonic() + self._options.touch_interval
+            self._wake.set()
 
     def flush(self) -> None:
         """Return when all that waits is committed, all futures up to now are told, and uses of blobs are written down."""
@@ -210,12 +206,12 @@ class Writer:
         The thread in the background does it, whatever happens to the caller. One that is in the middle of a write, or
         that thread itself, where the store was found to be garbage, does not wait for it.
         """
-        with self._admission:
+        with self._queue_lock:
             if not self._is_closed:
                 self._end_by = time.monotonic() + self._options.busy_timeout
             self._is_closed = True
             self._last = last
-        self._bell.ring()
+        self._wake.set()
         here = threading.current_thread()
         if self._leader == _thread.get_ident() or here in self._threads:
             return True
@@ -225,67 +221,67 @@ class Writer:
                 # It ended in something that nobody foresaw, and what waits must not be lost with it.
                 with self._lead:
                     self._finish(last)
-                self._settle()
+                self._deliver()
         return not any(thread.is_alive() for thread in self._threads)
 
     def _finish(self, last: Callable[[sqlite3.Connection], None]) -> None:
         try:
             while self._waiting:
-                self._batches.write(self._end_by)
+                self._commits.write(self._end_by)
             if self.uses:
-                self._batches.flushes = True
-                self._batches.write(self._end_by)
+                self._commits.flushes = True
+                self._commits.write(self._end_by)
             with self._guard:
-                connection = self._batches.connection()
+                connection = self._commits.connection()
             last(connection)
         finally:
             self._is_done = True
-            if self._announcer is not None:
-                self._announcer.end()
+            if self._callbacks is not None:
+                self._callbacks.end()
 
-    def hold_still(self, stack: contextlib.ExitStack, deadline: float) -> None:
-        """See :class:`_forks.Forkable`."""
-        stack.callback(self._bell.ring)  # somebody may have come meanwhile
-        _forks.acquire(self._lead, stack, deadline)
+    def lock_for_fork(self, stack: contextlib.ExitStack, deadline: float) -> None:
+        """See :class:`forks.Forkable`."""
+        stack.callback(self._wake.set)  # somebody may have come meanwhile
+        forks.acquire(self._lead, stack, deadline)
 
-    def abandon(self) -> None:
+    def forget_parent(self) -> None:
         """In a forked child: the connection is the parent's, and so is whatever waits."""
         self._is_forked = True
         # Whoever held them does not exist here.
-        self._admission, self._room = threading.RLock(), threading.Lock()
+        self._queue_lock, self._reserve_lock = threading.RLock(), threading.Lock()
 
     # --- in the background -------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._is_done:
-            by = self._batches.flush_by
-            self._bell.wait(-1 if by is None else max(by - time.monotonic(), 0.0))
+            by = self._commits.flush_by
+            self._wake.wait(-1 if by is None else max(by - time.monotonic(), 0.0))
             with self._lead:
                 self._leader = _thread.get_ident()
                 try:
                     self._lead_on()
                 finally:
                     self._leader = 0
-            self._settle()
+            self._deliver()
             self._leave()
 
     def _lead_on(self) -> None:
         """Write as long as there is something to be written."""
-        if self._batches.flush_by is not None and time.monotonic() >= self._batches.flush_by:
-            self._batches.flushes = True
-        while self._waiting or self._batches.flushes or self._batches.is_unfinished:
-            self._batches.write(self._end_by)
+        if self._commits.flush_by is not None and time.monotonic() >= self._commits.flush_by:
+            self._commits.flushes = True
+        while self._waiting or self._commits.flushes or self._commits.is_unfinished:
+            self._commits.write(self._end_by)
         if self._last is not None:
             self._finish(self._last)
 
-    def _settle(self) -> None:
+    def _deliver(self) -> None:
         """Tell futures, while nobody leads on account of it: what they call may use the store.
 
         No other thread does: a signal in the middle of it would leave a future that is done and tells nobody.
         """
-        unsettled = self._batches.unsettled
-        while unsettled:
+        undelivered = self._commits.undelivered
+        while undelivered:
             try:
-                unsettled.popleft().settle()
+                undelivered.popleft().deliver()
             except BaseException:  # SystemExit, say: this thread is not a callback's to end
                 log.exception("what a future called ended in")

@@ -1,0 +1,1 @@
+"""The bytes of blobs: read whole or in ranges, opened as files, written as files."""
