@@ -1,1 +1,1 @@
-"""All that speaks SQL: the tables, what is read from them, and what changes them."""
+"""SQLite and the tables: what is read from them, and what changes them."""
