@@ -52,12 +52,20 @@ MODULES: dict[str, set[str]] = {
 }
 TOP = {"__init__", "__main__", "cli"}
 # Everything may use these, and they use nothing of ours but each other and the errors.
-LOWEST = {"_backoff", "_log", "_ltxcore", "_runtime", "_sqlite_lock", "_time", "_wakeup", "_watchdog"}
+LOWEST = {
+    "_backoff",
+    "_log",
+    "_ltxcore",
+    "_runtime",
+    "_sqlite_lock",
+    "_time",
+    "_units",
+    "_wakeup",
+    "_watchdog",
+}
 # Private modules that are part of a public one and stand where it stands.
 PARTS = {
     "_about": "ltx",
-    "_config_check": "config",
-    "_config_text": "config",
     "_copier": "db",
     "_error": "errors",
     "_follow": "db",

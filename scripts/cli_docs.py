@@ -17,9 +17,9 @@ Generated from the parser by `make docs-update`; `make docs` fails when the two 
 Exit codes: 0 done, 1 failed, 2 misused. Results go to stdout, everything else to stderr. Every long option may be
 written with one dash as well, as in Litestream (`-txid`, `-if-db-not-exists`, `-json=false`). A replica is named by
 its URL (`file:///backups/app`) or by the path of its directory. Durations are seconds or texts such as `250ms`,
-`1h30m`; sizes are bytes or texts such as `512MiB`, `1.5GB`, where `512M` is `512MiB`. Every command takes `-h` or
-`--help`; `ltxcore --version` is `ltxcore version`. A path or a URL that is empty is misuse: it would mean the current
-directory.
+`1h30m`, `7d`. Sizes are bytes or texts such as `512MiB`, `1.5GB`; `512M` is `512MB`, 512 million bytes, as in a
+configuration file. Every command takes `-h` or `--help`; `ltxcore --version` is `ltxcore version`. A path or a URL that
+is empty is misuse: it would mean the current directory.
 """
 
 

@@ -126,9 +126,13 @@ __all__ = [
 
 
 class ConfigError(Error, ValueError):
-    """A setting, a URL or an option that cannot work. ``key`` names it."""
+    """A setting, a URL or an option that cannot work.
+
+    ``key`` names it; ``line`` is its line in the configuration file, from 1 on. Each is ``None`` where it does not apply.
+    """
 
     key: str | None = None
+    line: int | None = None
 
 
 class FormatError(Error, ValueError):

@@ -151,7 +151,7 @@ def test_put_is_misused(blob, store):
     assert "does not exist" in blob("put", store, "b", "no-such-file", code=2).stderr
     assert "store itself" in blob("put", store, "b", store, code=2).stderr
     assert "NAME=TEXT" in blob("put", store, "b", "--tag", "kind", code=2).stderr
-    assert "not from 1" in blob("put", store, "b", "--capacity", "0", code=2).stderr
+    assert "at least 1" in blob("put", store, "b", "--capacity", "0", code=2).stderr
     assert "or none, or keep" in blob("put", store, "b", "--capacity", "lots", code=2).stderr
     assert "cannot be empty" in blob("put", store, "", data=b"", code=1).stderr
     assert "no such file" in blob("put", "none/s.db", "b", data=b"", code=1).stderr

@@ -43,10 +43,11 @@ def test_no_durations(text):
         ("0", 0),
         ("4096", 4096),
         ("512MiB", 512 << 20),
-        ("512M", 512 << 20),
+        ("512M", 512_000_000),
         ("1.5GB", 1_500_000_000),
         ("1.5 gib", 3 << 29),
-        ("64k", 65536),
+        ("64k", 64_000),
+        ("0.1KiB", 102),
         ("1kB", 1000),
         ("7B", 7),
         ("1TiB", 1 << 40),
@@ -56,9 +57,7 @@ def test_sizes(text, size):
     assert convert(SIZE, text) == size
 
 
-@pytest.mark.parametrize(
-    "text", ["", "-1", "M", "1.5", "0.1KiB", "1e3", "1 MiB ", "1PiB", "1iB", "none", "\u0661", "9" * 20]
-)
+@pytest.mark.parametrize("text", ["", "-1", "M", "1.5", "1e3", "1PiB", "1iB", "none", "\u0661", "9" * 20])
 def test_no_sizes(text):
     with pytest.raises(click.BadParameter):
         convert(SIZE, text)

@@ -37,8 +37,8 @@ def located(source: str, config: str | None, expand_env: bool) -> tuple[Replica,
         return replica(source), None
     # Slow to import, as it needs the parser and the validator of the file.
     from ltxcore import Replica
-    from ltxcore._config_text import expand_path
     from ltxcore.config import default_path, load
+    from ltxcore.config._text import expand_path
 
     if config is None and not default_path().exists():
         return replica(source, other=WITH_CONFIG), None

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from fractions import Fraction
 from typing import Any
 
 import click
 
 from ltxcore._time import parse_time
-
-UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-PIECE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|ms|s|m|h|d)", re.ASCII)
-PIECES = re.compile(rf"(?:{PIECE.pattern})+", re.ASCII)
-SECONDS = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
-SIZE_TEXT = re.compile(rf"({SECONDS.pattern}) ?(?:([kmgt])(i?b)?|b)?", re.ASCII | re.IGNORECASE)
+from ltxcore._units import parse_duration, parse_size
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
@@ -27,21 +21,17 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in cli
         """Seconds as a float."""
         if isinstance(value, float):
             return value
-        if SECONDS.fullmatch(value):
-            seconds = float(value)
-        elif PIECES.fullmatch(value):
-            seconds = sum(float(number) * UNITS[unit] for number, unit in PIECE.findall(value))
-        else:
-            self.fail(
-                f"{value!r} is not a duration; write 1s, 250ms, 1h30m or a number of seconds", param, ctx
-            )
+        try:
+            seconds = parse_duration(value, bare_seconds=True)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
         if seconds <= 0:
-            self.fail(f"{value!r} is not more than 0", param, ctx)
+            self.fail(f"duration must be more than 0: {value}", param, ctx)
         return seconds
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
-    """Bytes, from a plain number of them or from a text like `512MiB` or `1.5GB`; `512M` is `512MiB`."""
+    """Bytes, from a plain number of them or from a text like `512MiB` or `1.5GB`; `512M` is `512MB`."""
 
     name = "size"
     #: What else may be written, for the message.
@@ -54,21 +44,13 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8
         """Bytes as an int."""
         if isinstance(value, int):
             return value
-        found = SIZE_TEXT.fullmatch(value)
-        if found is None:
-            self.fail(
-                f"{value!r} is not a size; write 512MiB, 1.5GB, 64K or a number of bytes{self.others}",
-                param,
-                ctx,
-            )
-        number, letter, suffix = found.groups()
-        base = 1000 if suffix and suffix.lower() == "b" else 1024
-        size = Fraction(number) * base ** ("kmgt".index(letter.lower()) + 1 if letter else 0)
-        if size.denominator != 1:
-            self.fail(f"{value!r} is not a whole number of bytes", param, ctx)
-        if not self.least <= size < 1 << 63:
-            self.fail(f"{value!r} is not from {self.least} to {(1 << 63) - 1} bytes", param, ctx)
-        return int(size)
+        try:
+            size = parse_size(value)
+        except ValueError as error:
+            self.fail(f"{error}{self.others}", param, ctx)
+        if size < self.least:
+            self.fail(f"size must be at least {self.least}: {value}", param, ctx)
+        return size
 
 
 class Capacity(Size):

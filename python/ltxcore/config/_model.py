@@ -1,51 +1,16 @@
-"""Configuration files, in the format of ``litestream.yml``.
-
-The whole format is read and checked. What a file asks for and ltxcore does not have yet is an error only for those
-who need it: a replica in object storage, for instance, when that database is restored.
-
-This module is not imported with the package: it needs a YAML parser and a validator, which most programs do not.
-"""
+"""What a configuration file says: its sections as classes."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
-from ltxcore import _ltxcore
-from ltxcore._config_check import check
-from ltxcore._config_text import (
-    Duration,
-    Mode,
-    Size,
-    convert_scalar,
-    expand_environment,
-    expand_path,
-    parse_yaml,
-)
 from ltxcore.clients import ReplicaClient, client_from_url
 from ltxcore.clients.file import FileClient
+from ltxcore.config._text import Duration, Mode, Size, expand_path
 from ltxcore.errors import ConfigError
-
-__all__ = [
-    "AgeConfig",
-    "CompactionLevelConfig",
-    "Config",
-    "DBConfig",
-    "LoggingConfig",
-    "ReplicaConfig",
-    "ReplicaSettings",
-    "RetentionConfig",
-    "SnapshotConfig",
-    "SocketConfig",
-    "ValidationConfig",
-    "default_path",
-    "load",
-    "parse",
-]
 
 #: Settings that a replica does not take over from the top of the file.
 NOT_INHERITED = {"part_size", "concurrency", "host_key", "webdav_url", "webdav_username", "webdav_password"}
@@ -54,7 +19,7 @@ COMMON = {"sync_interval", "validation_interval", "max_sync_ltx_files", "auto_re
 
 
 class _Section(msgspec.Struct, kw_only=True, rename="kebab"):
-    """A mapping of the file. Keys that nobody knows are ignored, as Litestream does."""
+    """A mapping of the file. Its keys are those that Litestream 0.5.17 or 0.5.18 knows."""
 
 
 class AgeConfig(_Section):
@@ -81,6 +46,7 @@ class ReplicaSettings(_Section):
     force_path_style: bool | None = None
     sign_payload: bool | None = None
     require_content_md5: bool | None = msgspec.field(default=None, name="require-content-md5")
+    put_object_content_md5: bool | None = msgspec.field(default=None, name="put-object-content-md5")
     skip_verify: bool | None = None
     storage_class: str | None = None
     sign_accept_encoding: bool | None = None
@@ -217,6 +183,7 @@ class Config(ReplicaSettings):
     retention: RetentionConfig = msgspec.field(default_factory=RetentionConfig)
     heartbeat_url: str | None = None
     heartbeat_interval: Duration = Duration(300)
+    shutdown_timeout: Duration = Duration(30)
     shutdown_sync_timeout: Duration = Duration(30)
     shutdown_sync_interval: Duration = Duration(0.5)
     exec: str | None = None
@@ -275,59 +242,3 @@ class Config(ReplicaSettings):
         error = ConfigError(f"{message}: {db.path or db.dir}", op="config")
         error.key = "path" if kind == "file" else "type"
         raise error
-
-
-def default_path() -> Path:
-    """Where the configuration is if nothing else is said: ``$LITESTREAM_CONFIG``, else ``/etc/litestream.yml``."""
-    return Path(os.environ.get("LITESTREAM_CONFIG") or "/etc/litestream.yml")
-
-
-def load(path: str | os.PathLike[str] | None = None, *, expand_env: bool = True) -> Config:
-    """Read and check a configuration file.
-
-    Args:
-        path: the file; :func:`default_path`, if left out.
-        expand_env: replace ``$NAME`` and ``${NAME}`` by variables of the environment.
-
-    Raises:
-        ConfigError: it is missing, or something in it cannot work; ``key`` says what.
-    """
-    file = default_path() if path is None else expand_path(os.fspath(path))
-    try:
-        # Not by open(): the path may be that of a database, by mistake.
-        text = _ltxcore.read_file(file).decode("utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(f"config file not found: {file}", op="config", path=str(file)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"not UTF-8: {file}", op="config", path=str(file)) from error
-    try:
-        return parse(text, expand_env=expand_env)
-    except ConfigError as error:
-        error.path = str(file)
-        error.args = (f"{file}: {error}",)
-        raise
-
-
-def parse(text: str, *, expand_env: bool = True) -> Config:
-    """The configuration that a text stands for; see :func:`load`."""
-    try:
-        values = parse_yaml(expand_environment(text) if expand_env else text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {' '.join(str(error).split())}", op="config") from error
-    try:
-        config = msgspec.convert(
-            {} if values is None else values, Config, strict=False, dec_hook=convert_scalar
-        )
-    except msgspec.ValidationError as error:
-        raise _named(str(error)) from error
-    check(config)
-    return config
-
-
-def _named(message: str) -> ConfigError:
-    """The validator's message with the key in front of it."""
-    what, _, place = message.partition(" - at `$")
-    key = place.rstrip("`").lstrip(".")
-    error = ConfigError(f"{key or 'the file'}: {what[:1].lower()}{what[1:]}", op="config")
-    error.key = key or None
-    return error

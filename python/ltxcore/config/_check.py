@@ -1,18 +1,92 @@
-"""What a configuration file may not say, although every value has the right type."""
+"""What a configuration file may not say: unknown keys, and values of the right type that cannot work."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import difflib
+from typing import TYPE_CHECKING, get_args, get_origin
 from urllib.parse import urlsplit
 
-from ltxcore._config_text import Duration
+import msgspec
+
+from ltxcore.config._model import Config
+from ltxcore.config._text import Mapping
 from ltxcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ltxcore.config import AgeConfig, Config, DBConfig, ReplicaConfig
+    from collections.abc import Iterator
+
+    from ltxcore.config._model import AgeConfig, DBConfig, ReplicaConfig
+    from ltxcore.config._text import Duration
 
 MAX_LEVELS = 8
 LEVEL_NAMES = {"trace", "debug", "info", "warn", "warning", "error"}
+
+
+#: Keys at the top of a file that begin so are for YAML anchors and mean nothing.
+FREE = "x-"
+#: How much a key has to resemble a known one to be taken for a mistyped one.
+LIKENESS = 0.52
+
+
+def check_keys(document: object) -> None:
+    """Raise on the first key that the format does not have.
+
+    Raises:
+        ConfigError: ``key`` names it; the hint says which key is meant, or where this one belongs.
+    """
+    for place, value, section in _sections(document, Config, ""):
+        known = [field.encode_name for field in msgspec.structs.fields(section)]
+        for name in value.lines:
+            if name not in (*known, "<<") and (place or not name.startswith(FREE)):
+                key = f"{place}.{name}".lstrip(".")
+                error = ConfigError(f"{key}: unknown key", op="config", hint=_meant(name, known))
+                error.key = key
+                raise error
+
+
+def _meant(name: str, known: list[str]) -> str | None:
+    """Where a key belongs that another section has; otherwise which known key it resembles most."""
+    places = [
+        place or "the top of the file"
+        for place, section in _places(Config, "")
+        if name in (field.encode_name for field in msgspec.structs.fields(section))
+    ]
+    if places:
+        return f"{name} is a key of {', '.join(places[:-1])}{' and ' * (len(places) > 1)}{places[-1]}"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=LIKENESS)
+    return f"did you mean {near[0]}?" if near else None
+
+
+def _sections(
+    value: object, section: type[msgspec.Struct], place: str
+) -> Iterator[tuple[str, Mapping, type[msgspec.Struct]]]:
+    """Every mapping of a document that stands for a section, with its place."""
+    if not isinstance(value, Mapping):
+        return  # the validator says so
+    yield place, value, section
+    for name, inner, _ in _inner(section):
+        below, held = f"{place}.{name}".lstrip("."), value.get(name)
+        if isinstance(held, list):
+            for number, each in enumerate(held):
+                yield from _sections(each, inner, f"{below}[{number}]")
+        else:
+            yield from _sections(held, inner, below)
+
+
+def _places(section: type[msgspec.Struct], place: str) -> Iterator[tuple[str, type[msgspec.Struct]]]:
+    """Every section of the format, with its place."""
+    yield place, section
+    for name, inner, is_list in _inner(section):
+        if name != "replicas":  # as replica, which is the way to write it
+            yield from _places(inner, f"{place}.{name}".lstrip(".") + "[]" * is_list)
+
+
+def _inner(section: type[msgspec.Struct]) -> Iterator[tuple[str, type[msgspec.Struct], bool]]:
+    """The keys of a section that hold sections, and whether they hold a list of them."""
+    for field in msgspec.structs.fields(section):
+        for kind in (field.type, *get_args(field.type)):
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                yield field.encode_name, kind, get_origin(field.type) is list
 
 
 def check(config: Config) -> None:
@@ -41,6 +115,7 @@ def _check_times(config: Config) -> None:
     _positive("validation.interval", config.validation.interval, or_zero=True)
     _positive("l0-retention", config.l0_retention, or_zero=True)
     _positive("l0-retention-check-interval", config.l0_retention_check_interval)
+    _positive("shutdown-timeout", config.shutdown_timeout)
     _positive("shutdown-sync-timeout", config.shutdown_sync_timeout, or_zero=True)
     _positive("shutdown-sync-interval", config.shutdown_sync_interval)
     if config.heartbeat_url is not None and urlsplit(config.heartbeat_url).scheme not in ("http", "https"):

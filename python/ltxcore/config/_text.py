@@ -1,4 +1,4 @@
-"""The text of a configuration file: environment variables, YAML, and scalars that YAML does not know."""
+"""The text of a configuration file: environment variables, YAML with its lines, and scalars that YAML does not know."""
 
 from __future__ import annotations
 
@@ -9,26 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ltxcore._units import parse_duration, parse_size
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _VARIABLE = re.compile(
     r"\$(?:\{(?P<braced>[^}]*)\}|(?P<open>\{)|(?P<special>[*#$@!?0-9-])|(?P<plain>[A-Za-z0-9_]+))"
 )
-_PIECE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
-_DURATION = re.compile(rf"([-+]?)((?:{_PIECE.pattern})+)")
-_UNITS = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "\u00b5s": 1e-6,
-    "\u03bcs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
-}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
 _SCHEME = re.compile(r"sqlite3?://")
+_STEP = re.compile(r"\[([0-9]+)\]|([^.\[\]]+)")
 
 
 def expand_environment(text: str) -> str:
@@ -50,6 +40,20 @@ def expand_path(path: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(_SCHEME.sub("", path, count=1))))
 
 
+class Mapping(dict[Any, Any]):
+    """A mapping of the file that remembers where it stands. What is null is as good as left out.
+
+    Attributes:
+        line: the line that it begins in, from 1 on.
+        lines: the line of each key as it is written, those of null values too.
+    """
+
+    def __init__(self, line: int) -> None:
+        super().__init__()
+        self.line = line
+        self.lines: dict[str, int] = {}
+
+
 class _Loader(yaml.SafeLoader):
     """Scalars stay text until it is known what they should be, but for null and truth values; keys occur once."""
 
@@ -61,19 +65,30 @@ class _Loader(yaml.SafeLoader):
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A dictionary; what is null is as good as left out."""
+        """A dictionary of a node whose keys all differ."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key!r} stands here twice", node.start_mark
                 )
-        made = super().construct_mapping(node, deep=deep)
-        return {key: value for key, value in made.items() if value is not None}
+        return super().construct_mapping(node, deep=deep)
+
+    def construct_located(self, node: yaml.MappingNode) -> Iterator[Mapping]:
+        """The dictionary with its lines, in the two steps that let a mapping hold itself."""
+        made = Mapping(node.start_mark.line + 1)
+        yield made
+        content = self.construct_mapping(node)
+        made.update({key: value for key, value in content.items() if value is not None})
+        # After the step above, which put what is merged by "<<" among the node's own keys.
+        made.lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_located)
 
 
 def parse_yaml(text: str) -> object:
-    """The document as plain values.
+    """The document as plain values, its mappings as :class:`Mapping`.
 
     Raises:
         yaml.YAMLError: it is not YAML, or a key occurs twice.
@@ -82,14 +97,29 @@ def parse_yaml(text: str) -> object:
     return yaml.load(text, Loader=_Loader)  # noqa: S506
 
 
+def find_line(document: object, key: str) -> int | None:
+    """The line of a key such as ``dbs[0].replica.url``, or of the nearest part of the document that has one."""
+    line, at = None, document
+    for index, name in _STEP.findall(key):
+        if isinstance(at, Mapping):
+            line = at.lines.get(name, line)
+            at = at.get(name)
+        elif isinstance(at, list) and index and int(index) < len(at):
+            at = at[int(index)]
+            line = at.line if isinstance(at, Mapping) else line
+        else:
+            break
+    return line
+
+
 class Duration(float):
-    """Seconds, from a Go duration such as ``1h30m``."""
+    """Seconds, from a text such as ``1h30m``."""
 
     __slots__ = ()
 
 
 class Size(int):
-    """Bytes, from a text such as ``64MiB``: KB and MB are powers of 1000, KiB and MiB of 1024."""
+    """Bytes, from a text such as ``64MiB``."""
 
     __slots__ = ()
 
@@ -100,34 +130,6 @@ class Mode(int):
     __slots__ = ()
 
 
-def parse_duration(text: str) -> Duration:
-    """Seconds of a Go duration.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if text == "0":
-        return Duration(0)
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise ValueError(f"not a duration, such as 10s, 250ms or 1h30m (got {text})")
-    total = sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(found[2]))
-    return Duration(-total if found[1] == "-" else total)
-
-
-def parse_size(text: str) -> Size:
-    """Bytes of a size.
-
-    Raises:
-        ValueError: it is none.
-    """
-    found = _SIZE.fullmatch(text.strip())
-    if found is None or (found[3] and not found[2]):
-        raise ValueError(f"not a size, such as 5MB or 64MiB (got {text})")
-    base = 1024 if found[3] else 1000
-    return Size(round(float(found[1]) * base ** " kmgt".index(found[2].lower() or " ")))
-
-
 def parse_mode(text: str) -> Mode:
     """Access rights.
 
@@ -135,11 +137,15 @@ def parse_mode(text: str) -> Mode:
         ValueError: not octal digits.
     """
     if not re.fullmatch(r"(0o?)?[0-7]{1,4}", text):
-        raise ValueError(f"not access rights in octal digits, such as 0600 (got {text})")
+        raise ValueError(f"not access rights in octal digits, such as 0600: {text}")
     return Mode(int(text.removeprefix("0o"), 8))
 
 
-PARSERS: dict[type, Callable[[str], Any]] = {Duration: parse_duration, Size: parse_size, Mode: parse_mode}
+PARSERS: dict[type, Callable[[str], Any]] = {
+    Duration: lambda text: Duration(parse_duration(text)),
+    Size: lambda text: Size(parse_size(text)),
+    Mode: parse_mode,
+}
 
 
 def convert_scalar(wanted: type, value: Any) -> Any:  # noqa: ANN401 - whatever stands in the file

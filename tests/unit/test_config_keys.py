@@ -1,0 +1,141 @@
+"""config: which keys there are, what is said of others, and where."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ltxcore import config, errors
+
+UNKNOWN = {
+    "dbs:\n  - path: /a.db\n    replica:\n      ulr: file:///r\n": (
+        "dbs[0].replica.ulr",
+        4,
+        "did you mean url?",
+    ),
+    "dbs:\n  - path: /a.db\n    monitor-intervall: 1s\n": (
+        "dbs[0].monitor-intervall",
+        3,
+        "did you mean monitor-interval?",
+    ),
+    "\ndatabase:\n  - path: /a.db\n": ("database", 2, "did you mean dbs?"),
+    "dbs: [{path: /a, replica: {path: /r,\n retention: 72h}}]": (
+        "dbs[0].replica.retention",
+        2,
+        "retention is a key of the top of the file, snapshot and dbs[].snapshot",
+    ),
+    "dbs: [{path: /a, replicas: [{path: /r, pth: /r}]}]": ("dbs[0].replicas[0].pth", 1, "did you mean path?"),
+    "levels:\n- interval: 1s\n- intervals: 1s\n": ("levels[1].intervals", 3, "did you mean interval?"),
+    "socket:\n  path: /s\n  enable: yes\n": ("socket.enable", 3, "did you mean enabled?"),
+    "logging: {levels: info}": ("logging.levels", 1, "levels is a key of the top of the file"),
+    "snapshot:\n  intervall:\n": ("snapshot.intervall", 2, "did you mean interval?"),
+    "age: {qqqq: [1]}": ("age.qqqq", 1, None),
+    "validation: {x-y: 1}": ("validation.x-y", 1, None),
+    "zzzzzzzz: 1": ("zzzzzzzz", 1, None),
+    "yes: 1": ("yes", 1, None),
+    # A wrong key is named before what it leads to.
+    "dbs:\n  - pth: /a.db\n": ("dbs[0].pth", 2, "did you mean path?"),
+    "x-all: &all\n  ulr: file:///r\ndbs:\n- path: /a\n  replica:\n    <<: *all\n": (
+        "dbs[0].replica.ulr",
+        2,
+        "did you mean url?",
+    ),
+}
+
+
+@pytest.mark.parametrize("text", UNKNOWN)
+def test_a_key_that_nobody_knows_is_named_with_its_line_and_the_one_that_is_meant(
+    text: str, tmp_path: Path
+) -> None:
+    """They were dropped in silence, and with them a retention or a whole replica."""
+    key, line, hint = UNKNOWN[text]
+    with pytest.raises(errors.ConfigError) as caught:
+        config.parse(text)
+    error = caught.value
+    assert (str(error), error.key, error.line) == (f"line {line}: {key}: unknown key", key, line)
+    assert error.hint == hint
+    path = tmp_path / "x.yml"
+    path.write_text(text)
+    with pytest.raises(errors.ConfigError) as caught:
+        config.load(path)
+    assert str(caught.value) == f"{path}:{line}: {key}: unknown key"
+
+
+def test_anchors_have_a_place_and_merge(tmp_path: Path) -> None:
+    text = (
+        "x-common: &common {sync-interval: 2s, path: /r}\ndbs: [{path: /a, replica: {<<: *common, path: /s}}]"
+    )
+    found = config.parse(text)
+    assert found.dbs[0].replica is not None
+    assert (found.dbs[0].replica.sync_interval, found.dbs[0].replica.path) == (2, "/s")
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+# The keys of the configuration of Litestream 0.5.17; and those that 0.5.18 added.
+REPLICA_KEYS = _words("""
+    sync-interval validation-interval max-sync-ltx-files auto-recover access-key-id secret-access-key region bucket
+    endpoint force-path-style sign-payload sign-accept-encoding require-content-md5 skip-verify storage-class part-size
+    concurrency sse-customer-algorithm sse-customer-key sse-customer-key-path sse-kms-key-id account-name account-key
+    sas-token host user password key-path concurrent-writes host-key webdav-url webdav-username webdav-password jwt seed
+    creds nkey username token tls root-cas client-cert client-key max-reconnects reconnect-wait timeout age
+    put-object-content-md5
+""")
+TOP_KEYS = _words("""
+    addr socket levels snapshot validation l0-retention l0-retention-check-interval verify-compaction retention
+    heartbeat-url heartbeat-interval dbs exec logging mcp-addr shutdown-sync-timeout shutdown-sync-interval
+    shutdown-timeout
+""")
+DB_KEYS = _words("""
+    path dir pattern recursive watch snapshot meta-path meta-dir monitor-interval checkpoint-interval busy-timeout
+    min-checkpoint-page-count truncate-page-n max-sync-wal-bytes restore-if-db-not-exists replica replicas
+""")
+SECTIONS = {
+    "": TOP_KEYS + REPLICA_KEYS,
+    "dbs[0]": DB_KEYS,
+    "dbs[0].replica": [*REPLICA_KEYS, "type", "name", "path", "url"],
+    "dbs[0].snapshot": ["interval", "retention"],
+    "snapshot": ["interval", "retention"],
+    "levels[0]": ["interval"],
+    "validation": ["interval"],
+    "retention": ["enabled"],
+    "socket": ["enabled", "path", "permissions"],
+    "logging": ["level", "type", "stderr", "source"],
+    "age": ["identities", "recipients"],
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_of_litestream_is_known(section: str) -> None:
+    """One of them is no error, and none is known that Litestream would drop."""
+    text = ", ".join(f"{key}: null" for key in SECTIONS[section])
+    for name in reversed(section.split(".") if section else []):
+        text = f"{name.removesuffix('[0]')}: " + (f"[{{{text}}}]" if name.endswith("[0]") else f"{{{text}}}")
+    try:
+        config.parse(f"{{{text}}}")
+    except errors.ConfigError as error:
+        assert "unknown key" not in str(error)
+    kinds: list[type] = [config.AgeConfig, config.CompactionLevelConfig, config.Config, config.DBConfig]
+    kinds += [config.LoggingConfig, config.ReplicaConfig, config.RetentionConfig, config.SnapshotConfig]
+    kinds += [config.SocketConfig, config.ValidationConfig]
+    known = [{field.encode_name for field in msgspec.structs.fields(kind)} for kind in kinds]
+    assert set(SECTIONS[section]) in known
+
+
+@pytest.mark.parametrize("given", ["60", "0s", "-1s", "soon", "[1]", "yes", "0"])
+def test_a_shutdown_timeout_that_cannot_be_read_is_a_warning(
+    given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in Litestream 0.5.18, which added the key."""
+    assert config.parse(f"shutdown-timeout: {given}").shutdown_timeout == 30
+    assert "invalid shutdown-timeout, using 30s" in caplog.text
+    caplog.clear()
+    assert config.parse("shutdown-timeout: 90s").shutdown_timeout == 90
+    assert caplog.text == ""
+
+
+def test_a_new_setting_of_s3_is_handed_on() -> None:
+    found = config.parse("put-object-content-md5: true\ndbs: [{path: /a, replica: {url: 's3://b'}}]")
+    assert found.replica(found.dbs[0]).settings() == {"put_object_content_md5": True}
