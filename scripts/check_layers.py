@@ -56,6 +56,7 @@ LOWEST = {
     "_backoff",
     "_log",
     "_ltxcore",
+    "_paths",
     "_runtime",
     "_sqlite_lock",
     "_time",

@@ -22,7 +22,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore, errors, ltx
-from ltxcore.clients import ReplicaClient, client_from_url
+from ltxcore.clients import ReplicaClient, Source, client_from_url
 from ltxcore.clients.file import FileClient
 from ltxcore.db import DB, CheckpointMode, CheckpointResult, SyncStatus, replicate
 from ltxcore.errors import Error
@@ -56,6 +56,7 @@ __all__ = [
     "RestoreProgress",
     "RestoreResult",
     "SQLiteLibrary",
+    "Source",
     "SyncStatus",
     "__version__",
     "client_from_url",

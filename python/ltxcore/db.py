@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from ltxcore import _runtime
+from ltxcore._paths import local_path
 from ltxcore._places import check_apart
 from ltxcore._running import Running
 from ltxcore._status import CheckpointMode, CheckpointResult, SyncStatus
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from ltxcore._upload import Uploader
-    from ltxcore.clients import ReplicaClient
+    from ltxcore.clients import Source
 
 __all__ = ["DB", "CheckpointMode", "CheckpointResult", "SyncStatus", "replicate"]
 
@@ -39,8 +40,8 @@ class DB:
 
     Args:
         path: the database file. It need not exist yet.
-        replica: where to; a :class:`Replica`, a client, a URL (text), or the :class:`~pathlib.Path` of a directory. Without
-            one, only local LTX files are written.
+        replica: where to; a :class:`Replica`, a client, a URL, or the path of a directory. Without one, only local LTX files
+            are written.
         meta_path: the directory of the local LTX files, by default ``.<name>-litestream`` beside the database.
         monitor_interval: the least time between two local LTX files.
         checkpoint_interval: the time after which frames of the WAL are written back to the database file, if nobody
@@ -59,7 +60,7 @@ class DB:
         self,
         path: str | os.PathLike[str],
         *,
-        replica: Replica | ReplicaClient | str | os.PathLike[str] | None = None,
+        replica: Replica | Source | None = None,
         meta_path: str | os.PathLike[str] | None = None,
         monitor_interval: float | timedelta = 1.0,
         checkpoint_interval: float | timedelta = 60.0,
@@ -69,7 +70,7 @@ class DB:
         l0_retention: float | timedelta = 300.0,
         logger: logging.Logger | None = None,
     ) -> None:
-        self.path = Path(path).absolute()
+        self.path = local_path(path, "database", "path").absolute()
         self.meta_path = _meta_path(self.path, meta_path)
         self.replica = replica if isinstance(replica, Replica | None) else Replica(replica)
         if self.replica is not None:
@@ -294,7 +295,7 @@ class DB:
 
 def replicate(
     path: str | os.PathLike[str],
-    url: Replica | ReplicaClient | str | os.PathLike[str],
+    url: Replica | Source,
     **options: Any,  # noqa: ANN401 - those of DB
 ) -> DB:
     """Replicate a database from now on: an open :class:`DB`.
@@ -311,4 +312,8 @@ def replicate(
 
 
 def _meta_path(path: Path, given: str | os.PathLike[str] | None) -> Path:
-    return path.with_name(f".{path.name}-litestream") if given is None else Path(given).absolute()
+    return (
+        path.with_name(f".{path.name}-litestream")
+        if given is None
+        else local_path(given, "local files", "meta_path").absolute()
+    )

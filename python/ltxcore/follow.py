@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from ltxcore.clients import ReplicaClient
+    from ltxcore.clients import ReplicaClient, Source
 
 __all__ = ["FollowedDatabase", "follow"]
 
 
 def follow(
-    source: ReplicaClient | str | os.PathLike[str],
+    source: Source,
     output: str | os.PathLike[str],
     *,
     interval: float | timedelta = 1.0,
@@ -49,7 +49,7 @@ def follow(
     database is, which ``<output>-ltxcore`` remembers, or else by a comparison of every page, which reads as much as a restore.
 
     Args:
-        source: a replica client, a URL, or the path of a directory as a :class:`pathlib.Path`.
+        source: the replica: its client, its URL, or the path of its directory.
         output: where the database goes, or is.
         interval: how often to look for new files, in seconds.
         parallelism: see :func:`ltxcore.restore`; so are ``integrity_check`` and ``progress``.

@@ -14,11 +14,10 @@ from ltxcore.errors import NoSnapshotError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, Checksum, FileInfo, Pos
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
     from datetime import datetime, timedelta
 
-    from ltxcore.clients import ReplicaClient
+    from ltxcore.clients import Source
 
 __all__ = ["Replica"]
 
@@ -27,13 +26,11 @@ class Replica:
     """One destination of one database.
 
     Args:
-        client: a client, a URL, or the path of a directory as a :class:`pathlib.Path`.
-        sync_interval: the least time between two passes of uploads.
+        client: its client, its URL, or the path of its directory.
+        sync_interval: the least time between two passes of uploads, in seconds or a timedelta.
     """
 
-    def __init__(
-        self, client: ReplicaClient | str | os.PathLike[str], *, sync_interval: float | timedelta = 1.0
-    ) -> None:
+    def __init__(self, client: Source, *, sync_interval: float | timedelta = 1.0) -> None:
         self.client = as_client(client)
         self.sync_interval = seconds(sync_interval, "sync_interval")
         self._compacting = threading.Lock()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ltxcore import _ltxcore
+from ltxcore._paths import local_path
 from ltxcore._time import argument_error, from_millis, millis_bound, parse_time
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from ltxcore.clients import ReplicaClient
+    from ltxcore.clients import ReplicaClient, Source
 
 __all__ = ["RestorePoint", "RestoreProgress", "RestoreResult", "restore", "restore_points"]
 
@@ -68,7 +69,7 @@ class RestorePoint:
 
 
 def restore(
-    source: ReplicaClient | str | os.PathLike[str],
+    source: Source,
     output: str | os.PathLike[str],
     *,
     txid: int | str | None = None,
@@ -86,7 +87,7 @@ def restore(
     is planned again, up to five times.
 
     Args:
-        source: a replica client, a URL, or the path of a directory as a :class:`pathlib.Path`.
+        source: the replica: its client, its URL, or the path of its directory.
         output: where the database goes.
         txid: the last transaction to be restored, a number or 16 hexadecimal digits.
         timestamp: restore the newest state from before this time, an aware datetime or ISO 8601 text with a zone. If the
@@ -184,20 +185,16 @@ def output_path(output: str | os.PathLike[str]) -> Path:
     """Where a database goes.
 
     Raises:
-        ConfigError: the text is empty, which would mean the current directory.
+        ConfigError: it is empty, which would mean the current directory, or a URL.
     """
-    if not os.fspath(output):
-        raise argument_error(
-            "output", "the path of the output is empty", "if a variable stands there, it is not set"
-        )
-    return Path(output)
+    return local_path(output, "output", "output")
 
 
-def restore_points(source: ReplicaClient | str | os.PathLike[str]) -> list[RestorePoint]:
+def restore_points(source: Source) -> list[RestorePoint]:
     """Every state that can be restored from a replica, oldest first.
 
     Args:
-        source: a replica client, a URL, or the path of a directory as a :class:`pathlib.Path`.
+        source: the replica: its client, its URL, or the path of its directory.
 
     Raises:
         ReplicaError: the storage cannot be listed.

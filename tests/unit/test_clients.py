@@ -2,12 +2,15 @@
 
 import io
 import os
+import re
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 
-from ltxcore import DB, TXID, FileClient, ReplicaClient, client_from_url, clients
+import ltxcore
+from ltxcore import DB, TXID, FileClient, Replica, ReplicaClient, client_from_url, clients
 from ltxcore.clients import as_client
 from ltxcore.errors import ConfigError, LTXFileExistsError, LTXFileNotFoundError, ReplicaError
 
@@ -23,7 +26,7 @@ ONE = TXID(1)
     [
         ("file:///var/backups/app", "/var/backups/app"),
         ("FILE:///a/../b/./c/", "/b/c"),
-        ("file:///a?x=1", "/a"),
+        ("file:///a?", "/a"),
         ("file:///with%20escape", "/with%20escape"),
         ("file:////double", "/double"),
     ],
@@ -46,10 +49,11 @@ def test_file_urls_are_read_as_litestream_reads_them(url: str, path: str) -> Non
         ("file://relative/x", "has no host"),
         ("file://localhost/x", "has no host"),
         ("", "is empty"),
+        ("file:///a?x=1", "unknown parameter of the URL file:///a?x=1: x"),
     ],
 )
 def test_bad_urls_are_explained(url: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says) as caught:
+    with pytest.raises(ConfigError, match=re.escape(says)) as caught:
         client_from_url(url)
     assert caught.value.key == "url"
 
@@ -82,6 +86,77 @@ def test_sources_of_all_kinds_become_clients(tmp_path: Path) -> None:
     assert as_client(client) is client
     assert isinstance(as_client(tmp_path), FileClient)
     assert isinstance(as_client("file:///a"), FileClient)
+
+
+@pytest.mark.parametrize("text", ["backup", "backups/app", "./s3:/x", "a b", "C:/x", "x:y", "?a=b", "~"])
+def test_a_text_without_two_slashes_is_a_path(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for source in (text, os.path.join(tmp_path, text)):
+        client = as_client(source)
+        assert isinstance(client, FileClient)
+        assert client.path == tmp_path / text
+    assert Replica(text).client.path == tmp_path / text  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket/x", "file:/x", "S3:/x", "webdavs:/x"])
+def test_a_url_that_has_lost_a_slash_is_no_path(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Path("s3://bucket")` is one, too. It was a directory of that name."""
+    monkeypatch.chdir(tmp_path)
+    calls: list[Callable[[], object]] = [
+        lambda: as_client(text),
+        lambda: as_client(Path(text)),
+        lambda: FileClient(text),
+        lambda: DB(text),
+        lambda: DB("a.db", meta_path=text),
+        lambda: ltxcore.restore(tmp_path, text),
+        lambda: ltxcore.follow(tmp_path, text),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError, match="without its second slash") as caught:
+            call()
+        assert caught.value.hint is not None and f"{text.partition('/')[0]}//..." in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_url_is_no_path_where_only_a_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`replicate(url, path)`, the wrong way round, waited for a database of that name for ever."""
+    monkeypatch.chdir(tmp_path)
+    calls: dict[str, Callable[[], object]] = {
+        "path": lambda: ltxcore.replicate("file:///r", "app.db"),
+        "meta_path": lambda: DB("a.db", meta_path="file:///x"),
+        "output": lambda: ltxcore.restore(tmp_path, "file:///x"),
+        "url": lambda: FileClient("file:///x"),
+    }
+    for key, call in calls.items():
+        with pytest.raises(ConfigError, match="is a URL: file:///") as caught:
+            call()
+        assert caught.value.key == key
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parameters_of_a_url() -> None:
+    known = ("region", "part-size")
+    assert clients.url_parameters("s3://b/p", known) == {}
+    assert clients.url_parameters("s3://b/p?region=a%20b&part-size=", known) == {
+        "region": "a b",
+        "part-size": "",
+    }
+    faults = {
+        "s3://b?regoin=x": ("unknown parameter of the URL s3://b?regoin=x: regoin", "did you mean region?"),
+        "s3://b?zzz": (
+            "unknown parameter of the URL s3://b?zzz: zzz",
+            "the parameters are part-size, region",
+        ),
+        "s3://b?region=x&region=y": ("parameter given twice in the URL", "give it once"),
+    }
+    for url, (message, hint) in faults.items():
+        with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+            clients.url_parameters(url, known)
+        assert (caught.value.key, caught.value.hint) == ("url", hint)
 
 
 def test_files_are_stored_listed_and_deleted(tmp_path: Path) -> None:
@@ -184,7 +259,7 @@ def test_an_empty_path_is_not_the_current_directory() -> None:
     """A variable that was not set replicated into whatever directory the program was in."""
     with pytest.raises(ConfigError, match="path of the replica is empty"):
         FileClient("")
-    with pytest.raises(ConfigError, match="URL of the replica is empty"):
+    with pytest.raises(ConfigError, match="the path of the replica is empty"):
         DB("a.db", replica="")
 
 

@@ -24,7 +24,7 @@ def replica(source: str, *, other: str = "") -> Replica:
         raise click.UsageError(
             f"{source} is a file, not a replica; name the replica's directory or its URL, like file:///backups/app{other}"
         )
-    return Replica(Path(source).absolute())
+    return Replica(source)
 
 
 def located(source: str, config: str | None, expand_env: bool) -> tuple[Replica, Path | None]:

@@ -7,18 +7,20 @@ called with the URL and the options and returns the client.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeAlias
+from urllib.parse import parse_qsl
 
 from ltxcore.errors import ConfigError
 from ltxcore.ltx import TXID, FileInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
-__all__ = ["ENTRY_POINT_GROUP", "ReplicaClient", "as_client", "client_from_url"]
+__all__ = ["ENTRY_POINT_GROUP", "ReplicaClient", "Source", "as_client", "client_from_url", "url_parameters"]
 
 #: Where installed packages announce clients for further URL schemes.
 ENTRY_POINT_GROUP = "ltxcore.replica_clients"
@@ -122,6 +124,10 @@ class ReplicaClient(ABC):
         self.close()
 
 
+#: A replica: its client, its URL, or the path of its directory. A ``str`` with ``://`` is a URL, any other one is a path.
+Source: TypeAlias = ReplicaClient | str | os.PathLike[str]
+
+
 def client_from_url(url: str, **options: Any) -> ReplicaClient:  # noqa: ANN401 - each client has its own
     """A client for the storage that a URL such as ``file:///var/backups/app`` names.
 
@@ -139,25 +145,52 @@ def client_from_url(url: str, **options: Any) -> ReplicaClient:  # noqa: ANN401 
     scheme = _SCHEME.match(url)
     if scheme is None:
         raise _config_error(
-            f"a replica URL needs a scheme: {url!r}",
-            hint="write file:///path for a directory, or pass a pathlib.Path",
+            f"a replica URL needs a scheme and two slashes: {url}",
+            hint="write file:///path for a directory, or s3://bucket/path",
         )
     return _factory(scheme[1].lower())(url, **options)
 
 
-def as_client(source: ReplicaClient | str | os.PathLike[str]) -> ReplicaClient:
-    """The client meant by a client, a URL or the path of a directory; a text is a URL.
+def as_client(source: Source) -> ReplicaClient:
+    """The client meant by a client, a URL or the path of a directory.
 
     Raises:
-        ConfigError: see :func:`client_from_url`.
+        ConfigError: see :func:`client_from_url`; or the path is empty, or a URL that has lost a slash.
     """
     if isinstance(source, ReplicaClient):
         return source
-    if isinstance(source, str):
+    if isinstance(source, str) and "://" in source:
         return client_from_url(source)
     from ltxcore.clients.file import FileClient  # the module there needs the class above
 
     return FileClient(source)
+
+
+def url_parameters(url: str, known: Collection[str] = ()) -> dict[str, str]:
+    """The parameters of a URL, which stand behind its ``?``, with percent escapes replaced.
+
+    Args:
+        url: the URL of a replica.
+        known: the names that the client knows.
+
+    Raises:
+        ConfigError: another name is among them, or one of them twice. The hint says which name is meant.
+    """
+    pairs = parse_qsl(url.partition("?")[2], keep_blank_values=True)
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            names = ", ".join(sorted(known))
+            hint = f"did you mean {near[0]}?" if near else f"the parameters are {names}"
+            raise _config_error(
+                f"unknown parameter of the URL {url}: {name}",
+                hint=hint if known else "this kind of URL has no parameters",
+            )
+        if name in found:
+            raise _config_error(f"parameter given twice in the URL {url}: {name}", hint="give it once")
+        found[name] = value
+    return found
 
 
 def _factory(scheme: str) -> Callable[..., ReplicaClient]:

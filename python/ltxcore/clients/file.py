@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from ltxcore import _ltxcore
+from ltxcore._paths import local_path
 from ltxcore._time import from_millis
-from ltxcore.clients import ReplicaClient
+from ltxcore.clients import ReplicaClient, url_parameters
 from ltxcore.errors import ConfigError, LTXFileNotFoundError, ReplicaError, ReplicaPermissionError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, format_filename
 
@@ -27,18 +28,14 @@ class FileClient(ReplicaClient):
     synced. At level 0 a TXID is taken once; see :meth:`write_ltx_file`.
 
     Raises:
-        ConfigError: the path is an empty text, which would mean the current directory.
+        ConfigError: the path is empty, which would mean the current directory, or it is a URL.
     """
 
     type: ClassVar[str] = "file"
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        if not os.fspath(path):
-            raise _config_error(
-                "the path of the replica is empty", hint="if a variable stands there, it is not set"
-            )
         # As it is now: the process may change its directory later.
-        self.path = Path(path).absolute()
+        self.path = local_path(path, "replica", "url").absolute()
         self._directory = os.fspath(self.path / "ltx")
         # Which directories of levels there were when it last changed, and what it was like then.
         self._levels: tuple[object, list[str]] = (None, [])
@@ -176,19 +173,20 @@ def from_url(url: str) -> FileClient:
     """The client of a ``file://`` URL. The path is taken as it stands: percent signs stand for themselves.
 
     Raises:
-        ConfigError: no path is given, or one that does not begin with a slash.
+        ConfigError: no path is given, or one that does not begin with a slash, or a parameter.
     """
     path = url.partition("://")[2].partition("?")[0]
     if not path.strip("/"):
-        raise _config_error(f"file replica path required: {url!r}", path=path)
+        raise _config_error(f"file replica path required: {url}", path=path)
     if not path.startswith("/"):
         # What comes before the path is a host, and who writes this means a directory that is there from here.
         raise _config_error(
-            f"a file URL has no host: {url!r}",
+            f"a file URL has no host: {url}",
             path=path,
             hint=f"write file:///{path} for what Litestream reads there; a directory that is not named from / on is "
-            "written without file://, in Python as a pathlib.Path",
+            "written without file://",
         )
+    url_parameters(url)
     return FileClient("/" + posixpath.normpath(path).lstrip("/"))
 
 
