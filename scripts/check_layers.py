@@ -53,6 +53,7 @@ MODULES: dict[str, set[str]] = {
 TOP = {"__init__", "__main__", "cli"}
 # Everything may use these, and they use nothing of ours but each other and the errors.
 LOWEST = {
+    "_awaiting",
     "_backoff",
     "_log",
     "_ltxcore",

@@ -9,9 +9,10 @@ Replicate a database, and get it back::
 
     ltxcore.restore("file:///var/backups/app", "restored.db")
 
-Everything here is synchronous, as SQLite is. Errors are the classes of :mod:`ltxcore.errors`; single LTX files are
-the business of :mod:`ltxcore.ltx`. :class:`BlobStore` and :class:`AsyncBlobStore`, named bytes in one SQLite file, are
-imported when they are first used: :mod:`ltxcore.blob_store` would make this package take twice as long to import.
+Everything here is synchronous, as SQLite is; what waits has an ``_async`` twin for coroutines. Errors are the classes of
+:mod:`ltxcore.errors`; single LTX files are the business of :mod:`ltxcore.ltx`. :class:`BlobStore` and
+:class:`AsyncBlobStore`, named bytes in one SQLite file, are imported when they are first used:
+:mod:`ltxcore.blob_store` would make this package take twice as long to import.
 """
 
 from __future__ import annotations
@@ -26,10 +27,19 @@ from ltxcore.clients import ReplicaClient, Source, client_from_url
 from ltxcore.clients.file import FileClient
 from ltxcore.db import DB, CheckpointMode, CheckpointResult, SyncStatus, replicate
 from ltxcore.errors import Error
-from ltxcore.follow import FollowedDatabase, follow
+from ltxcore.follow import FollowedDatabase, follow, follow_async
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
 from ltxcore.replica import Replica
-from ltxcore.restore import RestorePoint, RestoreProgress, RestoreResult, restore, restore_points
+from ltxcore.restore import (
+    RestorePlan,
+    RestorePoint,
+    RestoreProgress,
+    RestoreResult,
+    restore,
+    restore_async,
+    restore_plan,
+    restore_points,
+)
 from ltxcore.vfs import OSVFS, ReaderVFS, SQLiteLibrary, sqlite_library
 
 if TYPE_CHECKING:
@@ -52,6 +62,7 @@ __all__ = [
     "ReaderVFS",
     "Replica",
     "ReplicaClient",
+    "RestorePlan",
     "RestorePoint",
     "RestoreProgress",
     "RestoreResult",
@@ -62,9 +73,12 @@ __all__ = [
     "client_from_url",
     "errors",
     "follow",
+    "follow_async",
     "ltx",
     "replicate",
     "restore",
+    "restore_async",
+    "restore_plan",
     "restore_points",
     "sqlite_library",
 ]

@@ -305,9 +305,6 @@ class Copier:
 
     def _progress(self) -> None:
         self._under_way.advance()
-        known = self.survey.known
-        if known is not None:
-            self._replica.advance(known.reach)
         self._advanced()
 
     def _wanted_snapshot(self, local: TXID) -> str | None:

@@ -16,7 +16,7 @@ from ltxcore._pending import DivergedError
 from ltxcore._position import Position, Sidecars
 from ltxcore._sqlite_lock import StoppedError, exclusive
 from ltxcore.errors import DatabaseError, NoSnapshotError, NotOpenError, ReplicaTimeoutError
-from ltxcore.ltx import TXID
+from ltxcore.ltx import TXID, Pos
 from ltxcore.replica import Replica
 
 if TYPE_CHECKING:
@@ -112,8 +112,15 @@ class FollowedDatabase:
         """What the latest attempt failed with, or what keeps it waiting; otherwise ``None``. Attempts are repeated for ever."""
         return self._ended or self._backoff.error or self._kept_waiting
 
-    def wait(self, txid: int | None = None, timeout: float | None = None) -> TXID:
-        """Wait until the database is at a transaction or beyond; by default, the newest in the replica now.
+    def wait(self, txid: int | None = None, timeout: float | None = None) -> Pos:
+        """Wait until the database is at a transaction or beyond.
+
+        Args:
+            txid: what to wait for; by default, the newest transaction in the replica now.
+            timeout: how long, in seconds; ``None`` for ever.
+
+        Returns:
+            The position of the database.
 
         Raises:
             ReplicaTimeoutError: it was not in time; the cause is what the last attempt failed with.
@@ -121,7 +128,7 @@ class FollowedDatabase:
             DatabaseError: the thread that follows has ended.
         """
         _runtime.check(self._generation)
-        wanted = Replica(self._client).pos.txid if txid is None else TXID(txid)
+        wanted = Replica(self._client).newest_txid() if txid is None else TXID(txid)
         deadline = None if timeout is None else time.monotonic() + timeout
         self._wake.set()
         with self._moved:
@@ -136,7 +143,13 @@ class FollowedDatabase:
                         f"{self.path} is at TXID {self._txid}, not yet at {wanted}", op="follow"
                     ) from self.error
                 self._moved.wait(left)
-        return self._txid
+        return Pos(self._txid)
+
+    async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
+        """:meth:`wait`, without blocking the event loop. Cancelling it does not end the thread that waits."""
+        import asyncio
+
+        return await asyncio.to_thread(self.wait, txid, timeout)
 
     def join(self) -> None:
         """Wait until nothing follows with the database any more: it was closed, or its thread has ended with :attr:`error`."""
@@ -174,8 +187,8 @@ class FollowedDatabase:
         """
         self._local.check_place()
 
-    def start(self, watch: Callable[[int, int], None]) -> None:
-        """Prove that the replica continues the database, and start the thread; :func:`ltxcore.follow` has done it."""
+    def _start(self, watch: Callable[[int, int], None]) -> None:
+        """Prove that the replica continues the database, and start the thread."""
         # Raised here, not in the background: a history that is not there will hardly come back.
         self._look_after_file()
         self._ready = self._next_step(watch, thorough=True)

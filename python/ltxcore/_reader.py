@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from ltxcore import _ltxcore, _runtime
 from ltxcore._about import about
 from ltxcore._shared_connection import SharedConnection
-from ltxcore._sqlite import Driver, locate, require_standard
-from ltxcore.errors import ForkedError
+from ltxcore._sqlite import Driver, locate
+from ltxcore.errors import ForkedError, VFSError
 from ltxcore.ltx import MAGIC
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class ReaderVFS:
         return _uri(self._source)
 
     def connect(self, **kwargs: Any) -> sqlite3.Connection:  # noqa: ANN401 - whatever sqlite3.connect takes
-        """Open it with the standard library's ``sqlite3``.
+        """Open it with the module that it was made for, the standard library's ``sqlite3`` if none was given.
 
         With ``check_same_thread=False``, threads may share the connection: its calls and those of its cursors take turns.
         These do not: what ``blobopen`` returns, connections and cursors of a ``factory`` that you give, and a connection that
@@ -87,20 +87,36 @@ class ReaderVFS:
         temporary file that is made once.
 
         Args:
-            kwargs: what ``sqlite3.connect`` takes, but ``database`` and ``uri``.
+            kwargs: what ``connect`` of the module takes, but ``database`` and ``uri``; what ``apsw.Connection`` takes.
+
+        Returns:
+            A connection of ``sqlite3``. If the object was made for another module, it is one of that module's own class.
 
         Raises:
-            sqlite3.OperationalError: it is closed.
-            VFSError: it was made for another module than ``sqlite3``: open :attr:`uri` with that module.
+            sqlite3.OperationalError: it is closed. Other modules raise their own error.
+            VFSError: threads should share a connection of another module than ``sqlite3``. Give each thread its own.
             OSError: the copy cannot be made. What the source raises comes out as it was.
             ForkedError: the copy would have to be made of a file object of the parent process.
         """
-        require_standard("this ReaderVFS", [self._driver])
+        if not self._driver.is_standard():
+            return self._connect_elsewhere(kwargs)
         source = self._source
         if not kwargs.get("check_same_thread", True):
             source = self._shareable()
             kwargs.setdefault("factory", SharedConnection)
         connection: sqlite3.Connection = sqlite3.connect(_uri(source), uri=True, **kwargs)
+        return connection
+
+    def _connect_elsewhere(self, options: dict[str, Any]) -> sqlite3.Connection:
+        """A connection of another module than ``sqlite3``, of that module's own class."""
+        name = self._driver.name
+        if not options.get("check_same_thread", True):
+            raise VFSError(
+                f"connect() makes no connections of {name} that threads share",
+                op="open",
+                hint="open one connection in each thread, or make the ReaderVFS for sqlite3",
+            )
+        connection: sqlite3.Connection = self._driver.connect_uri(self.uri, **options)
         return connection
 
     def _shareable(self) -> _ltxcore.ReaderSource:

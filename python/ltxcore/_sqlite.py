@@ -60,10 +60,9 @@ def require_standard(vfs: str, drivers: Collection[Driver]) -> None:
     Raises:
         VFSError: none of the modules has the library of ``sqlite3``.
     """
-    # A program may have put another module in the place of sqlite3.
-    standard = Driver.of(sqlite3)
-    if any(driver.package == standard.package or driver.shares_library(standard) for driver in drivers):
+    if any(driver.is_standard() for driver in drivers):
         return
+    standard = Driver.of(sqlite3)
     names = " and ".join(dict.fromkeys(driver.name for driver in drivers))
     raise VFSError(
         f"{vfs} is registered with {names}, but its connect() opens databases with {standard.name}",
@@ -116,6 +115,12 @@ class Driver:
         """The name of the package that the module is in."""
         return self.name.partition(".")[0]
 
+    def is_standard(self) -> bool:
+        """Whether it is certain that the module uses the SQLite of ``sqlite3``."""
+        # A program may have put another module in the place of sqlite3.
+        standard = Driver.of(sqlite3)
+        return self.package == standard.package or self.shares_library(standard)
+
     def shares_library(self, other: Driver) -> bool:
         """Whether it is certain that both modules use one SQLite."""
         with suppress(SQLiteNotFoundError):
@@ -129,6 +134,13 @@ class Driver:
             return self.module.Connection(database, vfs=vfs)
         uri = database if vfs is None else f"file:{database}?vfs={quote(vfs, safe='')}"
         return self.module.connect(uri, uri=vfs is not None)
+
+    def connect_uri(self, uri: str, **options: Any) -> Any:  # noqa: ANN401 - either interface
+        """A connection of the module to a URI, with further arguments of its own."""
+        if not self.is_apsw:
+            return self.module.connect(uri, uri=True, **options)
+        flags = options.pop("flags", self.module.SQLITE_OPEN_READWRITE | self.module.SQLITE_OPEN_CREATE)
+        return self.module.Connection(uri, flags=flags | self.module.SQLITE_OPEN_URI, **options)
 
     def source_id(self) -> str:
         """What SQLite itself says it was built from."""

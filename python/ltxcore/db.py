@@ -214,10 +214,10 @@ class DB:
         if running.follower.death is not None:
             raise running.follower.death
         uploader.wait(TXID(txid), deadline)
-        return uploader.replica.pos
+        return Pos(uploader.known_txid or TXID(txid))
 
     async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
-        """:meth:`wait`, without blocking the event loop."""
+        """:meth:`wait`, without blocking the event loop. Cancelling it does not end the thread that waits."""
         # Slow to import, and most programs never wait this way.
         import asyncio
 
@@ -247,6 +247,12 @@ class DB:
         self._ready()
         return self._uploader().snapshot()
 
+    async def snapshot_async(self) -> FileInfo:
+        """:meth:`snapshot`, without blocking the event loop. Cancelling it does not end the work."""
+        import asyncio
+
+        return await asyncio.to_thread(self.snapshot)
+
     def compact(self, level: int) -> FileInfo | None:
         """Merge new files of the level below into one of ``level``, 1 to 8, in the replica.
 
@@ -259,6 +265,12 @@ class DB:
             ReplicaError: the storage failed.
         """
         return self._uploader().compact(level)
+
+    async def compact_async(self, level: int) -> FileInfo | None:
+        """:meth:`compact`, without blocking the event loop. Cancelling it does not end the work."""
+        import asyncio
+
+        return await asyncio.to_thread(self.compact, level)
 
     def status(self) -> SyncStatus:
         """How replication is going. Neither the database is read for that nor the replica listed."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ltxcore import _ltxcore
+from ltxcore._awaiting import awaitable, cancellation
 from ltxcore._followed import FollowedDatabase, OnDivergence
 from ltxcore._history import listed_again
 from ltxcore._pending import mark_at_end
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from ltxcore.clients import ReplicaClient, Source
 
-__all__ = ["FollowedDatabase", "follow"]
+__all__ = ["FollowedDatabase", "follow", "follow_async"]
 
 
 def follow(
@@ -91,18 +92,23 @@ def follow(
         logger=logger or logging.getLogger("ltxcore"),
     )
     try:
-        followed.start(_watch(path, progress))
+        followed._start(_watch(path, progress))
     except BaseException:
         followed.close()
         raise
     return followed
 
 
+follow_async = awaitable(follow, FollowedDatabase.close)
+
+
 def _watch(path: Path, progress: Callable[[RestoreProgress], None] | None) -> Callable[[int, int], None]:
     """Report the pages that have been compared, in bytes of the database."""
-    size = path.stat().st_size
+    size, check = path.stat().st_size, cancellation()
 
     def watch(done: int, total: int) -> None:
+        if check is not None:
+            check()
         if progress is not None:
             progress(RestoreProgress(size * done // total, size, 0, 0))
 

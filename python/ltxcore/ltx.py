@@ -142,7 +142,7 @@ class FileInfo:
     """One LTX file in a replica. Ordered by level, then first, then last TXID.
 
     ``size`` is in bytes. ``created_at`` is when the newest transaction in it was committed, as far as the storage
-    remembers it. The checksums are of the whole database before and after, 0 where not known.
+    remembers it.
     """
 
     level: int
@@ -150,8 +150,6 @@ class FileInfo:
     max_txid: TXID
     size: int
     created_at: datetime
-    pre_apply_checksum: Checksum = Checksum(0)
-    post_apply_checksum: Checksum = Checksum(0)
 
     @property
     def name(self) -> str:

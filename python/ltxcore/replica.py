@@ -11,7 +11,7 @@ from ltxcore._time import argument_error, seconds
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import NoSnapshotError
-from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, Checksum, FileInfo, Pos
+from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,25 +34,17 @@ class Replica:
         self.client = as_client(client)
         self.sync_interval = seconds(sync_interval, "sync_interval")
         self._compacting = threading.Lock()
-        self._txid: TXID | None = None
 
     def __repr__(self) -> str:
         return f"Replica({self.client!r})"
 
-    @property
-    def pos(self) -> Pos:
-        """How far a restore comes; it is looked up once and then kept current by uploads.
+    def newest_txid(self) -> TXID:
+        """The newest transaction that a restore contains; 0 if nothing can be restored. Lists every level of the replica.
 
         Raises:
             ReplicaError: the storage cannot be listed.
         """
-        if self._txid is None:
-            self._txid = Inventory.of(self.client).reach()[0]
-        return Pos(self._txid, Checksum(0))
-
-    def advance(self, txid: TXID) -> None:
-        """Note that a restore comes to ``txid``."""
-        self._txid = txid
+        return Inventory.of(self.client).reach()[0]
 
     def files(self, level: int | None = None) -> Iterator[FileInfo]:
         """The LTX files of one level, or of all levels from 0 up.
@@ -94,3 +86,10 @@ class Replica:
         with self._compacting:
             row = _ltxcore.compact_level(native(self.client), level)
         return None if row is None else file_info(row)
+
+    async def compact_async(self, level: int) -> FileInfo | None:
+        """:meth:`compact`, without blocking the event loop. Cancelling it does not end the work."""
+        # Slow to import, and most programs never wait this way.
+        import asyncio
+
+        return await asyncio.to_thread(self.compact, level)

@@ -1,13 +1,14 @@
-"""restore(): rebuild a database from a replica; restore_points(): what can be rebuilt."""
+"""restore(): rebuild a database from a replica; restore_plan(), restore_points(): what can be rebuilt, and from which files."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ltxcore import _ltxcore
+from ltxcore._awaiting import awaitable, cancellation
 from ltxcore._paths import local_path
 from ltxcore._time import argument_error, from_millis, millis_bound, parse_time
 from ltxcore.clients import as_client
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 
     from ltxcore.clients import ReplicaClient, Source
 
-__all__ = ["RestorePoint", "RestoreProgress", "RestoreResult", "restore", "restore_points"]
+__all__ = [
+    "RestorePlan",
+    "RestorePoint",
+    "RestoreProgress",
+    "RestoreResult",
+    "restore",
+    "restore_async",
+    "restore_plan",
+    "restore_points",
+]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,28 @@ class RestoreResult:
     clamped: bool
     created_at: datetime | None = None
     exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """What a restore would read: ``files`` in the order of their use, each after the one that it continues.
+
+    ``clamped`` is true if the time asked for is later than all that the replica holds, so that the newest state would be
+    restored.
+    """
+
+    files: tuple[FileInfo, ...]
+    clamped: bool
+
+    @property
+    def txid(self) -> TXID:
+        """The transaction that the database would be at."""
+        return self.files[-1].max_txid
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -127,6 +161,9 @@ def restore(
     )
 
 
+restore_async = awaitable(restore)
+
+
 def restore_prepared(
     client: ReplicaClient,
     path: Path,
@@ -144,8 +181,7 @@ def restore_prepared(
 
     ``prepare`` gets the path of the new database when only its name is left to be given: an old database is locked then.
     """
-    if txid is not None and timestamp is not None:
-        raise argument_error("timestamp", "either a TXID or a time can be restored, not both")
+    before = _before(txid, timestamp)
     if integrity_check not in ("none", "quick", "full"):
         raise argument_error(
             "integrity_check", f"integrity_check is none, quick or full: {integrity_check!r}"
@@ -156,11 +192,14 @@ def restore_prepared(
     def verify(new: Path) -> None:
         _check(new, path, integrity_check)
 
+    if (check := cancellation()) is not None:
+        progress, prepare = _cancellable(check, progress), _cancellable(check, prepare)
+
     txid_, checksum, page_size, page_count, files, bytes_read, clamped, created_ms, exact = _ltxcore.restore(
         native(client),
         os.fspath(path),
         txid=txid,
-        timestamp_ms=None if timestamp is None else millis_bound(parse_time(timestamp)),
+        timestamp_ms=before,
         parallelism=parallelism,
         overwrite=overwrite,
         rollback_journal=journal_mode == "delete",
@@ -181,6 +220,17 @@ def restore_prepared(
     )
 
 
+def _cancellable(check: Callable[[], None], call: Callable[[T], None] | None) -> Callable[[T], None]:
+    """A callback that raises if ``check`` does, and else does what ``call`` does."""
+
+    def checked(at: T) -> None:
+        check()
+        if call is not None:
+            call(at)
+
+    return checked
+
+
 def output_path(output: str | os.PathLike[str]) -> Path:
     """Where a database goes.
 
@@ -188,6 +238,29 @@ def output_path(output: str | os.PathLike[str]) -> Path:
         ConfigError: it is empty, which would mean the current directory, or a URL.
     """
     return local_path(output, "output", "output")
+
+
+def restore_plan(
+    source: Source, *, txid: int | str | None = None, timestamp: datetime | str | None = None
+) -> RestorePlan:
+    """Find out which files :func:`restore` would read. Nothing but names, sizes and times is looked at.
+
+    Args:
+        source: the replica: its client, its URL, or the path of its directory.
+        txid: as for :func:`restore`.
+        timestamp: as for :func:`restore`.
+
+    Raises:
+        NoSnapshotError: the replica is empty, or holds nothing from before ``timestamp``.
+        TXIDNotAvailableError: no chain of files ends at ``txid``.
+        RestoreError: transactions are missing from the replica.
+        ReplicaError: the storage cannot be listed.
+        ConfigError: arguments that make no sense, such as both a TXID and a time.
+    """
+    number = _txid(txid)
+    before = _before(number, timestamp)
+    files, clamped = _ltxcore.restore_plan(native(as_client(source)), number, before)
+    return RestorePlan(tuple(map(file_info, files)), clamped)
 
 
 def restore_points(source: Source) -> list[RestorePoint]:
@@ -220,6 +293,17 @@ def _check(new: Path, path: Path, mode: str) -> None:
     )
     error.report = report
     raise error
+
+
+def _before(txid: TXID | None, timestamp: datetime | str | None) -> int | None:
+    """The first millisecond that is not wanted any more.
+
+    Raises:
+        ConfigError: a TXID is asked for as well, or it is no time.
+    """
+    if txid is not None and timestamp is not None:
+        raise argument_error("timestamp", "either a TXID or a time can be restored, not both")
+    return None if timestamp is None else millis_bound(parse_time(timestamp))
 
 
 def _txid(value: int | str | None) -> TXID | None:

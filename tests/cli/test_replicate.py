@@ -50,7 +50,7 @@ def fake(monkeypatch):
         client=SimpleNamespace(type="file"),
         sync_interval=None,
         files=lambda: iter(state.files),
-        pos=ltxcore.Pos(ltxcore.TXID(5)),
+        newest_txid=lambda: ltxcore.TXID(5),
     )
 
     def make(path, *, replica, **options):

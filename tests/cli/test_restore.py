@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import ltxcore
+from ltxcore import RestorePlan
 from ltxcore.cli import ltx as ltx_command
 from ltxcore.cli import restore
 from ltxcore.ltx import TXID, FileInfo
@@ -29,7 +30,7 @@ def origin(monkeypatch):
     monkeypatch.setattr(ltxcore, "restore", fake_restore)
     monkeypatch.setattr(restore, "located", lambda *_: (state, None))
     monkeypatch.setattr(ltx_command, "located", lambda *_: (state, None))
-    monkeypatch.setattr(restore, "plan", lambda *_: (FILES, state.clamped))
+    monkeypatch.setattr(ltxcore, "restore_plan", lambda *_, **__: RestorePlan(tuple(FILES), state.clamped))
     return state
 
 

@@ -19,8 +19,10 @@ from ltxcore import (
     ReaderVFS,
     Replica,
     ReplicaClient,
+    RestorePlan,
     RestorePoint,
     RestoreResult,
+    Source,
     SyncStatus,
     config,
     ltx,
@@ -59,16 +61,27 @@ def replicate_in_process() -> None:
 
 async def wait_in_a_coroutine(db: DB) -> None:
     assert_type(await db.wait_async(), Pos)
+    assert_type(await db.snapshot_async(), FileInfo)
+    assert_type(await db.compact_async(1), FileInfo | None)
+    assert_type(await Replica("backup").compact_async(1), FileInfo | None)
+    assert_type(await ltxcore.restore_async("file:///b", "restored.db", overwrite=True), RestoreResult)
+    copy = await ltxcore.follow_async("file:///b", "copy.db", interval=timedelta(seconds=5))
+    assert_type(copy, FollowedDatabase)
+    assert_type(await copy.wait_async(timeout=5), Pos)
+    await ltxcore.restore_async("file:///b", 5)  # type: ignore[arg-type]  # as of restore itself
 
 
 def destinations(client: ReplicaClient) -> None:
     replica = Replica(client, sync_interval=timedelta(seconds=2))
-    assert_type(replica.pos, Pos)
+    assert_type(replica.newest_txid(), TXID)
     assert_type(replica.time_bounds(), tuple[datetime, datetime])
     for file in replica.files(0):
         assert_type(file, FileInfo)
     DB("app.db", replica=replica)
     DB("app.db", replica=Path("/var/backups/app"))
+    for source in (client, "file:///var/backups/app", "backups/app", Path("/var/backups/app")):
+        named: Source = source
+        Replica(named)
     assert_type(ltxcore.client_from_url("file:///var/backups/app"), ReplicaClient)
 
 
@@ -79,12 +92,15 @@ def restore_to_a_point_in_time() -> None:
     ltxcore.restore(Path("/b"), "restored.db", txid="0000000000000001", overwrite=True)
     ltxcore.restore("file:///b", "restored.db", progress=lambda at: print(at.done, at.total))
     assert_type(ltxcore.restore_points("file:///b"), list[RestorePoint])
+    plan = ltxcore.restore_plan("file:///b", timestamp="2026-03-01T12:00:00Z")
+    assert_type(plan, RestorePlan)
+    print(plan.txid, plan.size, plan.clamped, [file.name for file in plan.files])
 
 
 def keep_up_with_a_replica() -> None:
     with ltxcore.follow("file:///b", "copy.db", interval=timedelta(seconds=5)) as copy:
         assert_type(copy, FollowedDatabase)
-        assert_type(copy.wait(timeout=10), TXID)
+        assert_type(copy.wait(timeout=10), Pos)
         assert_type(copy.txid, TXID)
         assert_type(copy.error, BaseException | None)
         assert_type(copy.restored, RestoreResult | None)

@@ -14,7 +14,7 @@ QUICK = 0.02
 def begun(source: Source, output: Path, **options: Any) -> TXID:
     """Follow up to what is newest, and end."""
     with follow(source.client, output, interval=QUICK, **options) as running:
-        return running.wait(timeout=10)
+        return running.wait(timeout=10).txid
 
 
 def update(source: Source, value: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ltxcore
-from ltxcore import TXID, FollowedDatabase, errors, follow
+from ltxcore import TXID, FollowedDatabase, Pos, errors, follow
 from ltxcore._pending import pending
 
 from tests.helpers.replicas import Source, content
@@ -50,7 +50,7 @@ def test_new_files_are_applied(source: Source, output: Path, followed: FollowedD
     assert followed.txid == 4 and followed.restored is not None
     for _ in range(5):
         source.move()
-    assert followed.wait(timeout=10) == 9
+    assert followed.wait(timeout=10) == Pos(TXID(9))
     assert content(output) == content(source.path)
     source.shrink()
     followed.wait(10, timeout=10)
@@ -136,7 +136,7 @@ def test_gaps_are_filled_from_other_levels(source: Source, output: Path) -> None
     source.merge(1, 3, 6)
     source.merge(2, 7, 9)
     with follow(source.client, output, interval=QUICK) as running:
-        assert running.wait(timeout=10) == 12
+        assert running.wait(timeout=10).txid == 12
     assert content(output) == content(source.path)
 
 

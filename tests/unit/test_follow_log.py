@@ -51,7 +51,7 @@ def test_a_log_that_raises_ends_nothing_and_is_told_of(
         eventually(lambda: running.error is not None)
         away.rename(source.replica)
         update(source, 7)
-        assert running.wait(timeout=20) == source.txid
+        assert running.wait(timeout=20).txid == source.txid
         eventually(lambda: running.error is None)
     assert content(output) == content(source.path)
     assert any("works again" in said for said in sink.said), sink.said

@@ -120,9 +120,19 @@ def test_attach(database: Path) -> None:
 
 def test_another_library(snapshot: Path) -> None:
     reader = ReaderVFS(snapshot, module=apsw)
-    connection = apsw.Connection(reader.uri, flags=apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READONLY)
-    assert list(connection.execute("SELECT sum(a) FROM t")) == [(TOTAL,)]
-    connection.close()
+    by_hand = apsw.Connection(reader.uri, flags=apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READONLY)
+    opened = [
+        by_hand,
+        reader.connect(),
+        reader.connect(flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=3),
+    ]
+    for connection in opened:
+        assert type(connection) is apsw.Connection
+        assert list(connection.execute("SELECT sum(a) FROM t")) == [(TOTAL,)]
+        connection.close()
+    reader.close()
+    with pytest.raises(apsw.CantOpenError):
+        reader.connect()
 
 
 class Failing(io.BytesIO):

@@ -241,7 +241,7 @@ def test_compaction_through_a_python_client(tmp_path: Path) -> None:
 
 def test_a_replica_knows_what_it_holds() -> None:
     replica = Replica(filled_client())
-    assert replica.pos.txid == 3
+    assert replica.newest_txid() == 3
     assert [(file.level, file.max_txid) for file in replica.files()] == [(0, 1), (0, 2), (0, 3)]
     assert list(replica.files(5)) == []
     assert replica.time_bounds() == (after(1), after(3))

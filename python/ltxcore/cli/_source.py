@@ -53,11 +53,11 @@ def require(origin: Replica) -> None:
     Raises:
         NoSnapshotError: it does not.
     """
-    from ltxcore import FileClient, _ltxcore
+    from ltxcore import FileClient, restore_plan
 
     client = origin.client
     if type(client) is FileClient and not client.path.exists():
-        _ltxcore.restore_plan(client.native)
+        restore_plan(client)
 
 
 def is_empty(replica: Replica) -> bool:

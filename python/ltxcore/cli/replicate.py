@@ -221,7 +221,7 @@ def close(database: DB, timeout: float, events: Events, asked: bool) -> None:
 
 def report(database: DB, destination: Replica, seconds: float, as_json: bool) -> None:
     """Say where the replica stands."""
-    txid = destination.pos.txid
+    txid = destination.newest_txid()
     if as_json:
         print_json(
             {

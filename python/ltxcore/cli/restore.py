@@ -249,10 +249,12 @@ def show_plan(
     as_json: bool,
 ) -> None:
     """Print which files a restore would read."""
-    files, clamped = plan(origin, txid, timestamp)
-    if clamped:
+    import ltxcore
+
+    plan = ltxcore.restore_plan(origin.client, txid=txid, timestamp=timestamp)
+    if plan.clamped:
         note("The time is later than everything in the replica: this is its newest state.")
-    rows = [row(file) for file in files]
+    rows = [row(file) for file in plan.files]
     if not as_json:
         print_table(["level", "name", "size", "created"], (pick(each) for each in rows))
         return
@@ -263,22 +265,10 @@ def show_plan(
             "replica": origin.client.type,
             "min_txid": rows[0]["min_txid"],
             "max_txid": rows[-1]["max_txid"],
-            "clamped": clamped,
+            "clamped": plan.clamped,
             "files": rows,
         }
     )
-
-
-def plan(origin: Replica, txid: str | None, timestamp: datetime | None) -> tuple[list[FileInfo], bool]:
-    """The files of a restore in the order of use, and whether the time asked for is later than them all."""
-    from ltxcore import _ltxcore
-    from ltxcore._time import millis_bound
-    from ltxcore.clients.file import file_info, native
-
-    number = None if txid is None else int(txid, 16)
-    before = None if timestamp is None else millis_bound(timestamp)
-    files, clamped = _ltxcore.restore_plan(native(origin.client), number, before)
-    return [file_info(file) for file in files], clamped
 
 
 def row(file: FileInfo) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, format_filename
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["FileClient", "file_info", "from_url", "native"]
+__all__ = ["FileClient"]
 
 
 class FileClient(ReplicaClient):

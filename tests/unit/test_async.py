@@ -1,0 +1,115 @@
+"""The twins for coroutines: they do what the calls do, and what cancelling them leaves behind."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ltxcore
+from ltxcore import DB, TXID, FollowedDatabase, Pos, Replica, errors
+from ltxcore._awaiting import in_thread
+
+from tests.helpers.replicas import Source
+from tests.unit.memory import filled_client
+
+WAIT = 10.0
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[DB]:
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as connection, DB(path, replica=tmp_path / "replica") as db:
+        connection.execute("CREATE TABLE t (v)")
+        connection.commit()
+        db.wait(timeout=WAIT)
+        yield db
+
+
+def test_every_twin_does_what_its_call_does(live: DB, tmp_path: Path) -> None:
+    async def act() -> None:
+        assert (await live.wait_async(timeout=WAIT)).txid == live.pos.txid
+        snapshot = await live.snapshot_async()
+        assert (snapshot.level, snapshot.max_txid) == (9, live.pos.txid)
+        merged = await live.compact_async(1)
+        assert merged is not None and merged.level == 1
+        assert live.replica is not None
+        assert await live.replica.compact_async(1) is None
+        replica = Replica(tmp_path / "replica")
+        done = await ltxcore.restore_async(replica.client, tmp_path / "out.db", txid=live.pos.txid)
+        assert done.pos.txid == live.pos.txid
+        with pytest.raises(errors.OutputExistsError):
+            await ltxcore.restore_async(replica.client, tmp_path / "out.db")
+        copy = await ltxcore.follow_async(tmp_path / "replica", tmp_path / "copy.db", interval=0.02)
+        with copy:
+            assert await copy.wait_async(timeout=WAIT) == Pos(live.pos.txid)
+
+    asyncio.run(act())
+
+
+def test_a_restore_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    client = filled_client()
+    reading, go_on = threading.Event(), threading.Event()
+
+    def hold(_key: object) -> None:
+        reading.set()
+        assert go_on.wait(WAIT)
+
+    client.before_read = hold
+    seen: list[object] = []
+
+    async def act(twin: Any, output: Path) -> None:
+        reading.clear()
+        go_on.clear()
+        task = asyncio.create_task(twin(client, output, progress=seen.append))
+        await asyncio.to_thread(reading.wait, WAIT)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # Nothing was waited for: the thread still holds.
+        assert not go_on.is_set()
+        go_on.set()
+
+    for twin in (ltxcore.restore_async, ltxcore.follow_async):
+        asyncio.run(act(twin, tmp_path / "out.db"))  # which waits for the threads of its executor
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_follower_that_nobody_awaits_any_more_is_closed(tmp_path: Path) -> None:
+    """It is made between the last look at the cancellation and the end of the thread."""
+    source = Source(tmp_path)
+    made: list[FollowedDatabase] = []
+    made_it, go_on = threading.Event(), threading.Event()
+
+    def work() -> FollowedDatabase:
+        made.append(ltxcore.follow(source.client, tmp_path / "copy.db", interval=0.02))
+        made_it.set()
+        assert go_on.wait(WAIT)
+        return made[0]
+
+    async def act() -> None:
+        task = asyncio.create_task(in_thread(work, lambda: None, FollowedDatabase.close))
+        await asyncio.to_thread(made_it.wait, WAIT)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+
+    asyncio.run(act())
+    end = time.monotonic() + WAIT
+    while "not followed" not in _said(made[0]) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert "not followed" in _said(made[0])
+
+
+def _said(copy: FollowedDatabase) -> str:
+    try:
+        copy.wait(TXID(99), timeout=0)
+    except (errors.NotOpenError, errors.ReplicaTimeoutError) as error:
+        return str(error)
+    return ""
