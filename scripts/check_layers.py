@@ -57,7 +57,7 @@ LOWEST = {
     "_backoff",
     "_log",
     "_ltxcore",
-    "_paths",
+    "_arguments",
     "_runtime",
     "_sqlite_lock",
     "_time",

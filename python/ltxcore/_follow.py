@@ -79,7 +79,9 @@ class Follower:
         self._is_open = False
         # There was no database file at the last attempt to open it.
         self._is_awaited = False
-        self._seen = 0
+        self._seen = self._reported = 0
+        #: L0 files with every page, with the pages that differed, and with what the WAL added.
+        self._counted = (0, 0, 0)
         self._death: BaseException | None = None
         #: What the last sync failed with, see :meth:`finish`.
         self.failure: Exception | None = None
@@ -152,6 +154,7 @@ class Follower:
             raise
         finally:
             self._report_notices()
+        self._report_repair(txid)
         self._presence.note()
         self._backoff.succeeded()
         # Whatever kept the thread from following is over.
@@ -167,6 +170,7 @@ class Follower:
         try:
             return self._engine.sync()
         except PreviousIOError as error:
+            self._log.warning("%s is opened again: %s", self._path, error)
             self._forget(error)
         except NotOpenError:
             # Another thread has found that, and let go of it between the two lines above.
@@ -316,6 +320,7 @@ class Follower:
         txid = self._engine.pos[0]
         if new or txid != self._seen:
             self._seen = txid
+            self._report_repair(txid)
             self._notify()
 
     def _ensure_open(self) -> bool:
@@ -340,6 +345,7 @@ class Follower:
     def _adopt_chain(self) -> None:
         wanted = self._engine.chain_wanted
         if wanted is not None:
+            self._log.info("%s is compared with its replica at TXID %s", self._path, TXID(wanted))
             try:
                 self._adopt(TXID(wanted))
             except BaseException:
@@ -356,6 +362,31 @@ class Follower:
             finally:
                 self._opening.release()
 
+    def _report_repair(self, txid: int) -> None:
+        """Say why a file does not simply hold what the WAL added."""
+        if txid == self._reported:
+            return
+        self._reported = txid
+        with contextlib.suppress(Error):
+            facts = self._engine.status()
+            now = facts["full_syncs"], facts["diff_syncs"], facts["incremental_syncs"]
+            what = _repair(self._counted, now)
+            self._counted = now
+            # That the first file of all is whole needs no reason.
+            if what is not None and txid > 1 and facts["reason"] is not None:
+                message = "%s: the file for TXID %s holds %s: %s"
+                self._log.info(message, self._path, TXID(txid), what, facts["reason"])
+
     def _report_notices(self) -> None:
         for notice in self._engine.take_notices():
             self._log.warning("%s", notice)
+
+
+def _repair(before: tuple[int, int, int], now: tuple[int, int, int]) -> str | None:
+    """What the newest file holds if it is no ordinary one, by the counts of full, differing and ordinary files."""
+    # What was opened again counts from 0.
+    if now == before or any(new < old for new, old in zip(now, before, strict=True)):
+        before = (0, 0, 0)
+    if now[0] > before[0]:
+        return "every page"
+    return "the pages that differ" if now[1] > before[1] else None

@@ -49,7 +49,9 @@ def parse_time(when: datetime | str) -> datetime:
     try:
         parsed = datetime.fromisoformat(when) if isinstance(when, str) else when
     except ValueError as error:
-        raise argument_error("timestamp", f"not a time: {when!r}", _LIKE) from error
+        # Of text that is no time at all Python says no more than that.
+        why = "" if str(error).startswith("Invalid isoformat") else f" ({error})"
+        raise argument_error("timestamp", f"not a time: {when}{why}", _LIKE) from error
     if not isinstance(parsed, datetime):
         raise argument_error(
             "timestamp",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from ltxcore import _runtime
-from ltxcore._paths import local_path
+from ltxcore._arguments import local_path
 from ltxcore._places import check_apart
 from ltxcore._running import Running
 from ltxcore._status import CheckpointMode, CheckpointResult, SyncStatus

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ltxcore import _ltxcore
+from ltxcore._arguments import check_parallelism
 from ltxcore._awaiting import awaitable, cancellation
 from ltxcore._followed import FollowedDatabase, OnDivergence
 from ltxcore._history import listed_again
@@ -72,6 +73,7 @@ def follow(
     client = as_client(source)
     path = output_path(output).absolute()
     every = seconds(interval, "interval")
+    check_parallelism(parallelism)
     if not every:
         raise argument_error("interval", "interval must be more than 0")
     if on_divergence not in ("error", "restore"):

@@ -87,7 +87,7 @@ class _Hex64(int):
             FormatError: ``text`` is anything else.
         """
         if _HEX16.fullmatch(text) is None:
-            raise FormatError(f"{cls.__name__} must be 16 hexadecimal digits: {text!r}")
+            raise FormatError(f"{cls.__name__} must be 16 hexadecimal digits: {text}", hint=_readings(text))
         return cls(int(text, 16))
 
     def __str__(self) -> str:
@@ -97,10 +97,21 @@ class _Hex64(int):
         return f"{type(self).__name__}({int(self):#x})"
 
 
+def _readings(text: str) -> str | None:
+    """What fewer digits may have been meant to be: they are never guessed at."""
+    if re.fullmatch(r"[0-9a-fA-F]{1,15}", text) is None:
+        return None
+    hexadecimal = f"write {int(text, 16):016x}"
+    if not text.isdecimal():
+        return hexadecimal
+    return f"{hexadecimal} for hexadecimal {text}, or {int(text):016x} for decimal {text}"
+
+
 class TXID(_Hex64):
     """The number of a transaction in a replication chain, 1 and up; 0 means none.
 
-    One TXID may hold many SQLite transactions. ``str()`` gives 16 lower-case hexadecimal digits.
+    One TXID may hold many SQLite transactions. ``str()`` gives 16 lower-case hexadecimal digits. As text, a TXID always has 16
+    of them, so that ``99`` is never taken for one of its two meanings; as an ``int`` it is a number like any other.
     """
 
     __slots__ = ()

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ltxcore import _ltxcore
+from ltxcore._arguments import check_parallelism, local_path
 from ltxcore._awaiting import awaitable, cancellation
-from ltxcore._paths import local_path
 from ltxcore._time import argument_error, from_millis, millis_bound, parse_time
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
-from ltxcore.errors import IntegrityCheckError
+from ltxcore.errors import FormatError, IntegrityCheckError
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ def restore_prepared(
     ``prepare`` gets the path of the new database when only its name is left to be given: an old database is locked then.
     """
     before = _before(txid, timestamp)
+    check_parallelism(parallelism)
     if integrity_check not in ("none", "quick", "full"):
         raise argument_error(
             "integrity_check", f"integrity_check is none, quick or full: {integrity_check!r}"
@@ -309,4 +310,7 @@ def _before(txid: TXID | None, timestamp: datetime | str | None) -> int | None:
 def _txid(value: int | str | None) -> TXID | None:
     if value is None:
         return None
-    return TXID.parse(value) if isinstance(value, str) else TXID(value)
+    try:
+        return TXID.parse(value) if isinstance(value, str) else TXID(value)
+    except FormatError as error:
+        raise argument_error("txid", str(error), error.hint) from error

@@ -44,6 +44,34 @@ def test_a_wal_database(run, database):
     assert found["wal_frames_at_most"] == (path.with_name("app.db-wal").stat().st_size - 32) // 1048
 
 
+def test_people_read_words(run, database):
+    """It printed True and False, and "wal  empty"."""
+    path, connection = database
+    connection.execute("PRAGMA journal_mode = wal")
+    connection.execute("CREATE TABLE entry (id INTEGER PRIMARY KEY)")
+    told = lines(run, path)
+    assert (told["-shm file"], told["rollback journal"], told["WAL between processes works"]) == (
+        "yes",
+        "no",
+        "yes",
+    )
+    assert told["write-ahead log"].startswith("generation 0, salts ")
+    assert (told["page size"], told["its frames, at most"].isdecimal()) == ("1024 bytes", True)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    told = lines(run, path)
+    assert (told["write-ahead log"], told["its size"]) == ("a file without transactions", "0 bytes")
+    connection.execute("PRAGMA journal_mode = delete")
+    told = lines(run, path)
+    assert (told["write-ahead log"], told["-shm file"]) == ("no file", "no")
+    assert not {"True", "False", "None"} & set(told.values())
+
+
+def lines(run, path):
+    done = run("doctor", path)
+    facts = done.stdout.partition("\n\n")[0].splitlines()
+    return {name: value.strip() for name, _, value in (line.partition("  ") for line in facts)}
+
+
 def test_a_rollback_database(run, database):
     path, connection = database
     connection.execute("CREATE TABLE entry (id INTEGER PRIMARY KEY)")

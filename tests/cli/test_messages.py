@@ -1,6 +1,7 @@
 """How the program ends: exit codes, messages, hints, and what it prints of results."""
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 
 import click
@@ -11,7 +12,7 @@ import ltxcore
 from ltxcore import errors
 from ltxcore.cli import app
 from ltxcore.cli._app import COMMANDS, App
-from ltxcore.cli._output import format_time, print_facts, print_table
+from ltxcore.cli._output import counted, format_time, print_facts, print_table
 
 
 def outcome(error):
@@ -171,6 +172,16 @@ def test_an_empty_table_is_its_heading(capsys):
 def test_a_number_that_is_missing_leaves_its_column_one_of_numbers(capsys):
     print_table(["size", "name"], [["-", "a"], [12345, "b"]])
     assert capsys.readouterr().out == " size  name\n    -  a\n12345  b\n"
+
+
+def test_one_is_not_a_plural(run, tmp_path):
+    """It said "from 1 files"."""
+    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
+        connection.execute("CREATE TABLE t (v)")
+    assert run("replicate", tmp_path / "app.db", tmp_path / "replica", "--once").exit_code == 0
+    done = run("restore", tmp_path / "replica", "-o", tmp_path / "out.db")
+    assert "2 pages of 4096 bytes from 1 file in" in done.stdout
 
 
 def test_facts_align(capsys):

@@ -96,7 +96,7 @@ def test_a_time_after_the_end_is_mentioned(run, origin, tmp_path):
         (["-o", "x"], "SOURCE"),
         (["u", "-o", "x", "-txid", "0" * 15 + "1", "-timestamp", "2026-03-01T12:00:00Z"], "exclude"),
         (["u", "-o", "x", "-txid", "1"], "16 hexadecimal"),
-        (["u", "-o", "x", "-timestamp", "yesterday"], "zone"),
+        (["u", "-o", "x", "-timestamp", "yesterday"], "not a time: yesterday"),
         (["u", "-o", "x", "-integrity-check", "some"], "--integrity-check"),
         (["u", "-o", "x", "-parallelism", "0"], "--parallelism"),
         (["u", "v", "-o", "x"], "v"),

@@ -1,11 +1,15 @@
 """Values of options: durations, sizes, tags, transaction ids, times, levels."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import pytest
 
-from ltxcore.cli._types import CAPACITY, DURATION, LEVEL, SIZE, TAG, TIMESTAMP, TXID
+import ltxcore
+from ltxcore._arguments import MAX_PARALLELISM
+from ltxcore.cli._types import CAPACITY, DURATION, LEVEL, PARALLELISM, SIZE, TAG, TIMESTAMP, TXID
+from ltxcore.errors import ConfigError
 
 
 def convert(kind, text):
@@ -82,6 +86,59 @@ def test_txid_is_16_digits_and_not_0():
     for text in ["ff", "0" * 16, "0" * 17, "g" * 16, " " + "1" * 15, ""]:
         with pytest.raises(click.BadParameter):
             convert(TXID, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("99", "99; write 0000000000000099 for hexadecimal 99, or 0000000000000063 for decimal 99"),
+        ("ff", "ff; write 00000000000000ff"),
+        ("0" * 17, "must be 16 hexadecimal digits: 00000000000000000"),
+        ("latest", "must be 16 hexadecimal digits: latest"),
+    ],
+)
+def test_fewer_digits_of_a_txid_are_never_guessed_at(text, says):
+    with pytest.raises(click.BadParameter) as caught:
+        convert(TXID, text)
+    assert caught.value.message.endswith(says)
+    with pytest.raises(ConfigError) as error:
+        ltxcore.restore("nowhere", "out.db", txid=text)
+    said = str(error.value) if error.value.hint is None else f"{error.value}; {error.value.hint}"
+    assert said == caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("2026-02-30T00:00:00Z", "not a time: 2026-02-30T00:00:00Z (day is out of range for month)"),
+        ("2026-13-01T00:00:00Z", "not a time: 2026-13-01T00:00:00Z (month must be in 1..12)"),
+        ("noon", "not a time: noon;"),
+        ("2026-03-01T12:00:00", "a time needs a time zone: 2026-03-01T12:00:00;"),
+    ],
+)
+def test_what_is_wrong_with_a_time_is_said(text, says):
+    """All of it was "not a time with a zone"."""
+    with pytest.raises(click.BadParameter) as caught:
+        convert(TIMESTAMP, text)
+    assert caught.value.message.startswith(says)
+    assert caught.value.message.endswith("; write it like 2026-03-01T12:00:00Z")
+
+
+def test_one_range_for_what_is_done_at_once(tmp_path):
+    """It was 1 to 64, 1 to 12, or anything."""
+    assert convert(PARALLELISM, "12") == MAX_PARALLELISM == 12
+    rust = Path(__file__).parents[2] / "rust/replica/src/restore.rs"
+    assert f"const MOST_WORKERS: usize = {MAX_PARALLELISM};" in rust.read_text()
+    for number in (0, -1, 13):
+        message = f"parallelism must be from 1 to 12: {number}"
+        with pytest.raises(click.BadParameter, match=message):
+            convert(PARALLELISM, str(number))
+        for call in (ltxcore.restore, ltxcore.follow):
+            with pytest.raises(ConfigError, match=message) as caught:
+                call(tmp_path, tmp_path / "out.db", parallelism=number)
+            assert caught.value.key == "parallelism"
+    with pytest.raises(click.BadParameter):
+        convert(PARALLELISM, "many")
 
 
 def test_a_time_needs_a_zone():

@@ -42,6 +42,11 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
         click.echo(f"{name:<{width}}  {value}")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts: 1 file, 2 files."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def note(message: str) -> None:
     """Say something that is not the result."""
     click.echo(message, err=True)

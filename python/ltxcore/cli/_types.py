@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
+from ltxcore import ltx
+from ltxcore._arguments import MAX_PARALLELISM, check_parallelism
 from ltxcore._time import parse_time
 from ltxcore._units import parse_duration, parse_size
+from ltxcore.errors import ConfigError, Error, FormatError
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
@@ -124,11 +127,34 @@ class TXIDText(click.ParamType):  # type: ignore[type-arg]  # not generic in cli
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The 16 digits in lower case."""
-        if not re.fullmatch(r"[0-9a-fA-F]{16}", value):
-            self.fail(f"{value!r} is not 16 hexadecimal digits, like 000000000000002a", param, ctx)
-        if int(value, 16) == 0:
+        try:
+            txid = ltx.TXID.parse(value)
+        except FormatError as error:
+            self.fail(with_hint(error), param, ctx)
+        if not txid:
             self.fail("TXID 0 stands for no transaction; the first one is 0000000000000001", param, ctx)
-        return str(value).lower()
+        return str(txid)
+
+
+def with_hint(error: Error) -> str:
+    """What an error says, in one line."""
+    return str(error) if error.hint is None else f"{error}; {error.hint}"
+
+
+class Parallelism(click.IntRange):
+    """How much a restore does at once."""
+
+    def __init__(self) -> None:
+        super().__init__(1, MAX_PARALLELISM)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """An int."""
+        number = click.INT.convert(value, param, ctx)
+        try:
+            check_parallelism(number)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+        return number
 
 
 class Timestamp(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
@@ -140,8 +166,8 @@ class Timestamp(click.ParamType):  # type: ignore[type-arg]  # not generic in cl
         """An aware datetime."""
         try:
             return parse_time(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time with a zone, like 2026-03-01T12:00:00Z", param, ctx)
+        except ConfigError as error:
+            self.fail(f"{error}; write it like 2026-03-01T12:00:00Z", param, ctx)
 
 
 class Level(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
@@ -159,4 +185,4 @@ class Level(click.ParamType):  # type: ignore[type-arg]  # not generic in click 
 
 
 PLACE, DURATION, TXID, TIMESTAMP, LEVEL = Place(), Duration(), TXIDText(), Timestamp(), Level()
-SIZE, CAPACITY, TAG = Size(), Capacity(1), Tag()
+SIZE, CAPACITY, TAG, PARALLELISM = Size(), Capacity(1), Tag(), Parallelism()

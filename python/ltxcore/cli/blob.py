@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ltxcore.cli._options import SETTINGS, Group, json_option, option
-from ltxcore.cli._output import note, print_facts, print_json, print_table
+from ltxcore.cli._output import counted, note, print_facts, print_json, print_table
 from ltxcore.cli._types import CAPACITY, SIZE, TAG, FullPath
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def get(store: Path, name: str, output: Path | None, offset: int, length: int | 
     if as_json:
         print_json({"name": name, "offset": offset, "size": size, "path": str(output)})
     else:
-        click.echo(f"{output}: {size} bytes")
+        click.echo(f"{output}: {counted(size, 'byte')}")
 
 
 @command.command("put", context_settings=SETTINGS)
@@ -132,7 +132,9 @@ def put(
     if as_json:
         print_json({"name": name, "size": count, "tags": dict(tags), "evicted": evicted})
     else:
-        click.echo(f"{name}: {count} bytes" + (f", {evicted} blobs evicted" if evicted else ""))
+        click.echo(
+            f"{name}: {counted(count, 'byte')}" + (f", {counted(evicted, 'blob')} evicted" if evicted else "")
+        )
 
 
 @command.command("rm", context_settings=SETTINGS)
@@ -239,7 +241,7 @@ def vacuum(store: Path, pages: int | None, as_json: bool) -> None:
     if as_json:
         print_json({"pages": count, "bytes": count * page_size})
     else:
-        click.echo(f"{count} pages of {page_size} bytes given back")
+        click.echo(f"{counted(count, 'page')} of {page_size} bytes given back")
 
 
 @command.command("import", context_settings=SETTINGS)
@@ -268,5 +270,6 @@ def import_(store: Path, original: Path, capacity: Bound, as_json: bool) -> None
         print_json(asdict(done) | {"evicted": evicted})
     else:
         click.echo(
-            f"{done.blobs} blobs of {done.bytes} bytes imported, {len(done.skipped)} skipped, {evicted} evicted"
+            f"{counted(done.blobs, 'blob')} of {counted(done.bytes, 'byte')} imported, {len(done.skipped)} skipped, "
+            f"{evicted} evicted"
         )

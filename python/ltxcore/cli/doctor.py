@@ -9,7 +9,19 @@ import click
 
 from ltxcore._sqlite import KNOWN_BUGS, known_bugs
 from ltxcore.cli._options import SETTINGS, Command, json_option
-from ltxcore.cli._output import print_facts, print_json
+from ltxcore.cli._output import counted, print_facts, print_json
+
+#: Facts whose names say too little, as people read them.
+NAMES = {
+    "size": "file size",
+    "wal": "write-ahead log",
+    "wal_size": "its size",
+    "wal_frames_at_most": "its frames, at most",
+    "shm": "-shm file",
+    "shared_memory": "WAL between processes works",
+}
+BYTES = {"size", "page_size", "wal_size"}
+WAL = {"none": "no file", "empty": "a file without transactions"}
 
 
 @click.command("doctor", cls=Command, context_settings=SETTINGS)
@@ -32,16 +44,24 @@ def command(db: str | None, as_json: bool) -> None:
         print_json(facts)
     else:
         print_facts(
-            (name.replace("_", " "), shown(value)) for name, value in facts.items() if name != "warnings"
+            (NAMES.get(name, name.replace("_", " ")), shown(name, value))
+            for name, value in facts.items()
+            if name != "warnings"
         )
         for warning in warnings:
             click.echo(f"\n! {warning}")
     click.get_current_context().exit(bool(faults))
 
 
-def shown(value: object) -> object:
-    """A value as people read it."""
-    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else value
+def shown(name: str, value: object) -> object:
+    """The value of a fact as people read it."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in BYTES and isinstance(value, int):
+        return counted(value, "byte")
+    return WAL.get(str(value), value) if name == "wal" else value
 
 
 def sqlite_facts() -> dict[str, Any]:
@@ -54,7 +74,7 @@ def sqlite_facts() -> dict[str, Any]:
     except errors.SQLiteNotFoundError as error:
         facts["host_sqlite_reached_by"] = f"nothing: {'; '.join(error.tried)}"
     else:
-        facts["host_sqlite_path"] = str(library.path)
+        facts["host_sqlite_path"] = str(library.path or "not known")
         facts["host_sqlite_reached_by"] = library.found_by
     facts["host_sqlite_known_bugs"] = list(known_bugs(sqlite3.sqlite_version))
     facts["engine_sqlite"] = _ltxcore.SQLITE_VERSION

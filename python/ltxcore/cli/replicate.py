@@ -12,6 +12,7 @@ import click
 
 from ltxcore.cli._child import Child, Events, Finished, Signalled
 from ltxcore.cli._log import LEVELS, start_log
+from ltxcore.cli._missing import restore_missing
 from ltxcore.cli._options import SETTINGS, Command, json_option, option
 from ltxcore.cli._output import note, print_json
 from ltxcore.cli._source import is_empty, replica
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 @option("--once", is_flag=True, help="Replicate what is committed now, then end.")
 @option("--exec", "exec_line", metavar="COMMAND", help="Run COMMAND, without a shell, and end when it ends.")
 @option(
-    "--restore-if-db-not-exists", is_flag=True, help="If DB is missing, restore it from the replica first."
+    "--restore-if-db-not-exists",
+    is_flag=True,
+    help="If DB is missing, restore it from the replica first. Rename a -wal that is left.",
 )
 @option("--force-snapshot", is_flag=True, help="With --once: write a snapshot of the whole database as well.")
 @option("--sync-interval", type=DURATION, default="1s", show_default=True, help="Least time between uploads.")
@@ -86,7 +89,7 @@ def command(
     destination = replica(url)
     destination.sync_interval = sync_interval
     if restore_if_db_not_exists and not db.exists():
-        restore_missing(destination, db)
+        restore_first(destination, db)
     began = time.monotonic()
     database = make_database(db, destination, options)
     code = run_once(database, force_snapshot) if once else serve(database, url, arguments, shutdown_timeout)
@@ -109,15 +112,18 @@ def exec_arguments(line: str | None, once: bool) -> list[str] | None:
     return words
 
 
-def restore_missing(origin: Replica, db: Path) -> None:
+def restore_first(origin: Replica, db: Path) -> None:
     """Restore the database where there is something to restore it from."""
     import ltxcore
 
     if is_empty(origin):
-        note(f"{db} does not exist, and neither does a replica of it")
+        note(
+            f"{db} does not exist, and its replica is empty: a new history begins with the first transaction"
+        )
         return
-    result = ltxcore.restore(origin.client, db)
-    note(f"restored {db}: TXID {result.pos.txid}")
+    result = restore_missing(db, lambda: ltxcore.restore(origin.client, db))
+    if result is not None:
+        note(f"restored {db}: TXID {result.pos.txid}")
 
 
 def make_database(path: Path, destination: Replica, options: dict[str, Any]) -> DB:

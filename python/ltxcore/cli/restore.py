@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from ltxcore.cli._missing import command_line_hints, restore_missing
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
-from ltxcore.cli._output import format_time, note, print_json, print_table
+from ltxcore.cli._output import counted, format_time, note, print_json, print_table
 from ltxcore.cli._source import is_empty, located
-from ltxcore.cli._types import DURATION, PLACE, TIMESTAMP, TXID, FullPath
+from ltxcore.cli._types import DURATION, PARALLELISM, PLACE, TIMESTAMP, TXID, FullPath
 
 if TYPE_CHECKING:
     from ltxcore import Replica, RestoreProgress, RestoreResult
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 IntegrityCheck = Literal["none", "quick", "full"]
 JournalMode = Literal["keep", "delete"]
+T = TypeVar("T")
 
 
 @click.command("restore", cls=Command, context_settings=SETTINGS)
@@ -31,12 +33,20 @@ JournalMode = Literal["keep", "delete"]
 @option(
     "-o", "--output", type=FullPath(path_type=Path), help="Where the database goes [SOURCE, if it is one]."
 )
-@option("--txid", type=TXID, help="Restore up to this transaction (16 hexadecimal digits).")
+@option("--txid", type=TXID, help="Restore up to this transaction: 16 hexadecimal digits, as printed.")
 @option("--timestamp", type=TIMESTAMP, help="Restore the newest state from before this time (RFC 3339).")
 @option(
-    "--parallelism", type=click.IntRange(1, 64), default=8, show_default=True, help="Threads that decode."
+    "--parallelism",
+    type=PARALLELISM,
+    default=8,
+    show_default=True,
+    help="How many files or parts of files are read and decoded at once.",
 )
-@option("--if-db-not-exists", is_flag=True, help="Do nothing, with exit code 0, if the output exists.")
+@option(
+    "--if-db-not-exists",
+    is_flag=True,
+    help="Do nothing, with exit code 0, if the output exists. Rename a -wal that is left without its database.",
+)
 @option("--if-replica-exists", is_flag=True, help="Do nothing, with exit code 0, if the replica is empty.")
 @option(
     "--force",
@@ -134,32 +144,27 @@ def command(
             "on_divergence": on_divergence,
         }
         with command_line_hints():
-            keep_up(origin, source, output, follow_interval, settings, as_json)
+            unless_there(
+                if_db_not_exists,
+                output,
+                lambda: keep_up(origin, source, output, follow_interval, settings, as_json),
+            )
         return
     began = time.monotonic()
     options: dict[str, Any] = {"txid": txid, "timestamp": timestamp, "parallelism": parallelism}
     if journal_mode != "keep":
         options["journal_mode"] = journal_mode
     with command_line_hints(), progress_bar() as progress:
-        result = run(origin, output, progress, overwrite=force, integrity_check=integrity_check, **options)
+        options |= {"overwrite": force, "integrity_check": integrity_check}
+        result = unless_there(if_db_not_exists, output, lambda: run(origin, output, progress, **options))
+    if result is None:
+        return
     report(result, origin, time.monotonic() - began, integrity_check, as_json)
 
 
-@contextlib.contextmanager
-def command_line_hints() -> Iterator[None]:
-    """Let errors name an option where the library's hint names an argument."""
-    from ltxcore.errors import OutputExistsError
-
-    try:
-        yield
-    except OutputExistsError as error:
-        is_folder = error.path is not None and Path(error.path).is_dir()
-        error.hint = (
-            "it is a directory; give --output the path of a file"
-            if is_folder
-            else "use --force to replace it, or choose another path with --output"
-        )
-        raise
+def unless_there(is_asked: bool, output: Path, restore: Callable[[], T]) -> T | None:
+    """Do `restore`; if `is_asked`, despite what a database that is gone has left, and not over one that is there."""
+    return restore_missing(output, restore) if is_asked else restore()
 
 
 def keep_up(
@@ -220,8 +225,8 @@ def report(
         return
     checked = "" if integrity_check == "none" else f", {integrity_check} check ok"
     click.echo(
-        f"restored {result.path}: TXID {result.pos.txid}{at}, {result.page_count} pages of {result.page_size} "
-        f"bytes from {len(result.files)} files in {seconds:.1f} s{checked}"
+        f"restored {result.path}: TXID {result.pos.txid}{at}, {counted(result.page_count, 'page')} of {result.page_size} "
+        f"bytes from {counted(len(result.files), 'file')} in {seconds:.1f} s{checked}"
     )
 
 

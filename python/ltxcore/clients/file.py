@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from ltxcore import _ltxcore
-from ltxcore._paths import local_path
+from ltxcore._arguments import local_path
 from ltxcore._time import from_millis
 from ltxcore.clients import ReplicaClient, url_parameters
 from ltxcore.errors import ConfigError, LTXFileNotFoundError, ReplicaError, ReplicaPermissionError

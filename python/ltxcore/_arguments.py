@@ -1,4 +1,4 @@
-"""Paths as arguments: what is no path is refused before a directory of that name is made."""
+"""Arguments that several calls take: paths, and how much is done at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 from ltxcore._time import argument_error
+
+#: How many files or parts of files a restore reads at once, at most; ``MOST_WORKERS`` in Rust.
+MAX_PARALLELISM = 12
 
 #: What is left of a URL that has lost a slash, as pathlib removes it.
 _CUT_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -35,6 +38,20 @@ def local_path(path: str | os.PathLike[str], what: str, key: str) -> Path:
         raise argument_error(
             key,
             f"the path of the {what} looks like a URL without its second slash: {text}",
-            f"write {cut[0]}/..., as a str, for a URL; write the absolute path of a file or directory with this name",
+            f"a URL is written {cut[0]}/..., and is a str in Python; a path that begins like this must be absolute",
         )
     return Path(path)
+
+
+def check_parallelism(parallelism: int) -> None:
+    """Refuse a number of workers that a restore cannot have.
+
+    Raises:
+        ConfigError: it is not from 1 to :data:`MAX_PARALLELISM`.
+    """
+    if not 1 <= parallelism <= MAX_PARALLELISM:
+        raise argument_error(
+            "parallelism",
+            f"parallelism must be from 1 to {MAX_PARALLELISM}: {parallelism}",
+            "leave it out for 8",
+        )
