@@ -44,8 +44,9 @@ def follow(
 ) -> FollowedDatabase:
     """Restore a database, or continue one that was restored this way, and keep it up with its replica.
 
-    The position is kept in ``<output>-txid``, as Litestream keeps it: either program continues what the other began. A process
-    that dies leaves the database at a transaction, or one that SQLite takes back to it.
+    The position is kept in ``<output>-txid``, as Litestream keeps it: either program continues what the other began.
+    Litestream up to 0.5.17 refuses to, once the replica has a snapshot from before the position. A process that dies
+    leaves the database at a transaction, or one that SQLite takes back to it.
 
     Before anything is applied, the replica has to prove that it continues the database: by the file that ends where the
     database is, which ``<output>-ltxcore`` remembers, or else by a comparison of every page, which reads as much as a restore.

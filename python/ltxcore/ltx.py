@@ -244,7 +244,7 @@ def encode_database(
         file: a binary file object that takes the LTX file.
         txid: the last TXID of the snapshot.
         timestamp: the time to record; now, if left out.
-        checksums: record the checksum of the database. Litestream 0.5 does not restore from such files.
+        checksums: record the checksum of the database. Litestream up to 0.5.17 does not restore from such files.
 
     Raises:
         FormatError: the file is not a SQLite database.

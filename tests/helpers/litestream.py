@@ -1,4 +1,4 @@
-"""The real Litestream 0.5.17, when it is installed: its daemon, its restore, and where its program is."""
+"""The real Litestream, 0.5.17 or 0.5.18, when it is installed: its daemon, its restore, and where its program is."""
 
 import functools
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.helpers.process import Child, ChildError, environment
 
-VERSION = "0.5.17"
+VERSIONS = ("0.5.17", "0.5.18")
 
 
 @functools.cache
@@ -18,13 +18,19 @@ def program() -> str | None:
     """Path of the `litestream` program, or None: LTXCORE_LITESTREAM, this interpreter's environment, then PATH."""
     beside = Path(sys.executable).with_name("litestream")
     for candidate in (os.environ.get("LTXCORE_LITESTREAM"), str(beside), shutil.which("litestream")):
-        if (
-            candidate
-            and os.access(candidate, os.X_OK)
-            and run(candidate, "version").stdout.strip() == VERSION
-        ):
+        if candidate and os.access(candidate, os.X_OK) and _version(candidate) in VERSIONS:
             return candidate
     return None
+
+
+def version() -> tuple[int, ...]:
+    """The version of that program, as numbers."""
+    return tuple(map(int, _version(str(program())).split(".")))
+
+
+def _version(candidate: str) -> str:
+    """What it says; one that was built by `go install` puts a `v` in front."""
+    return run(candidate, "version").stdout.strip().removeprefix("v")
 
 
 def run(*argv: str, timeout: float = 120.0) -> "subprocess.CompletedProcess[str]":

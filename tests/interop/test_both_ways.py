@@ -1,4 +1,4 @@
-"""Real Litestream 0.5.17 and we, on the same files: each restores what the other wrote, each goes on where the other stopped.
+"""Real Litestream and we, on the same files: each restores what the other wrote, each goes on where the other stopped.
 
 Random work with everything that moves pages: schema changes, VACUUM, page sizes, auto_vacuum, the application's checkpoints,
 rollbacks of spilled transactions, restarts. Compared are bytes, against a copy that plain SQLite checkpointed.

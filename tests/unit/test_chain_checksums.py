@@ -41,7 +41,7 @@ def test_they_are_those_of_the_restored_database(tmp_path: Path) -> None:
                 connection.execute("INSERT INTO t VALUES (randomblob(900))")
                 txid = database.wait(timeout=10).txid
     for number in range(1, txid + 1):
-        size, count = _ltxcore.chain_checksums(ltxcore.FileClient(replica).native, sums, txid=number)
+        size, count = _ltxcore.chain_checksums(ltxcore.FileClient(replica)._native, sums, txid=number)
         restored = ltxcore.restore(replica, tmp_path / "out.db", txid=number, overwrite=True)
         assert (size, count) == (restored.page_size, restored.page_count)
         content = (tmp_path / "out.db").read_bytes()

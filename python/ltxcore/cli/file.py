@@ -111,7 +111,9 @@ def apply(files: tuple[Path, ...], db: Path, as_json: bool) -> None:
 @click.argument("db", type=EXISTING)
 @option("-o", "--output", required=True, type=OUTPUT, help="The LTX file to write.")
 @option(
-    "--checksums", is_flag=True, help="Record the database's checksum; Litestream cannot restore such a file."
+    "--checksums",
+    is_flag=True,
+    help="Record the database's checksum; Litestream up to 0.5.17 cannot restore such a file.",
 )
 @json_option
 def encode(db: Path, output: Path, checksums: bool, as_json: bool) -> None:

@@ -7,7 +7,6 @@ called with the URL and the options and returns the client.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from abc import ABC, abstractmethod
@@ -180,6 +179,8 @@ def url_parameters(url: str, known: Collection[str] = ()) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
+            import difflib  # slow to import, and of no use without a mistake
+
             near = difflib.get_close_matches(name, known, n=1)
             names = ", ".join(sorted(known))
             hint = f"did you mean {near[0]}?" if near else f"the parameters are {names}"

@@ -40,15 +40,11 @@ class FileClient(ReplicaClient):
         # Which directories of levels there were when it last changed, and what it was like then.
         self._levels: tuple[object, list[str]] = (None, [])
         self._mount_point: str | None = None
+        # What restore and compaction use directly, without calling Python.
         self._native = _ltxcore.FileClient(os.fspath(self.path))
 
     def __repr__(self) -> str:
         return f"FileClient({os.fspath(self.path)!r})"
-
-    @property
-    def native(self) -> _ltxcore.FileClient:
-        """The client that restore and compaction use directly, without calling Python."""
-        return self._native
 
     def ltx_files(
         self, level: int, *, seek: TXID = TXID(0), use_metadata: bool = False
@@ -166,7 +162,7 @@ def _mount_point(path: Path) -> str | None:
 def native(client: ReplicaClient) -> ReplicaClient | _ltxcore.FileClient:
     """What the native side should use for a client: a directory is read and written without calling Python."""
     # A subclass may have overridden anything, so only the class itself is bypassed.
-    return client.native if type(client) is FileClient else client
+    return client._native if type(client) is FileClient else client
 
 
 def from_url(url: str) -> FileClient:
