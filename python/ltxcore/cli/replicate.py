@@ -33,20 +33,22 @@ if TYPE_CHECKING:
     help="If DB is missing, restore it from the replica first. Rename a -wal that is left.",
 )
 @option("--force-snapshot", is_flag=True, help="With --once: write a snapshot of the whole database as well.")
-@option("--sync-interval", type=DURATION, default="1s", show_default=True, help="Least time between uploads.")
+@option(
+    "--sync-interval", type=DURATION, default="1s", show_default=True, help="Minimum time between uploads."
+)
 @option(
     "--monitor-interval",
     type=DURATION,
     default="1s",
     show_default=True,
-    help="Longest time to miss a change.",
+    help="Minimum time between L0 files.",
 )
 @option(
     "--checkpoint-interval",
     type=DURATION,
     default="1m",
     show_default=True,
-    help="Between checkpoints of ours.",
+    help="Checkpoint if nobody else has for this long.",
 )
 @option(
     "--l0-retention", type=DURATION, default="5m", show_default=True, help="How long local L0 files are kept."
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     type=DURATION,
     default="30s",
     show_default=True,
-    help="To repeat a failing last sync.",
+    help="Keep retrying the final sync for this long.",
 )
 @option("--meta-path", type=FullPath(path_type=Path), help="Directory of the local state [.DB-litestream].")
 @option(
