@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_cancelled: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar("_cancelled", default=None)
+_cancelled: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar(
+    "_cancelled", default=None
+)
 
 
 async def in_thread(
@@ -27,7 +29,7 @@ async def in_thread(
 ) -> R:
     """What ``work`` returns in a thread of the event loop's default executor.
 
-    If the caller is cancelled, ``cancel`` is called at once, and ``discard`` in a thread with what ``work`` returns all the same.
+    If the caller is cancelled, ``cancel`` is called at once, and ``discard``, in a thread, with what ``work`` still returns.
     """
     import asyncio
     from concurrent.futures import Future

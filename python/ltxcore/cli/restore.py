@@ -117,7 +117,8 @@ def command(
 
     With --follow the database is kept up with the replica until SIGINT or SIGTERM, for others to read, in journal mode
     delete. Nobody may write to it. Its place in the history is kept in OUTPUT-txid, from where it or Litestream goes
-    on the next time (Litestream up to 0.5.17 only if the replica has no older snapshot). A replica that does not continue the database, because it has begun another history, is refused.
+    on the next time (Litestream up to 0.5.17 only if the replica has no older snapshot). A replica that does not continue
+    the database, because it has begun another history, is refused.
     """
     if follow and (txid is not None or timestamp is not None or dry_run):
         raise click.UsageError("--follow excludes --txid, --timestamp and --dry-run")
