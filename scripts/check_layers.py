@@ -76,7 +76,7 @@ PARTS = {
     "_history": "follow",
     "_inventory": "replica",
     "_ledger": "db",
-    "_pending": "follow",
+    "_mark": "follow",
     "_position": "follow",
     "_places": "db",
     "_presence": "db",

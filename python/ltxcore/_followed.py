@@ -12,10 +12,9 @@ from ltxcore._backoff import Backoff, keep_going
 from ltxcore._followed_file import FollowedFile
 from ltxcore._history import History, Ready
 from ltxcore._log import Log
-from ltxcore._pending import DivergedError
 from ltxcore._position import Position, Sidecars
 from ltxcore._sqlite_lock import StoppedError, exclusive
-from ltxcore.errors import DatabaseError, NoSnapshotError, NotOpenError, ReplicaTimeoutError
+from ltxcore.errors import DatabaseError, DivergedError, NoSnapshotError, NotOpenError, ReplicaTimeoutError
 from ltxcore.ltx import TXID, Pos
 from ltxcore.replica import Replica
 

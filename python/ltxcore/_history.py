@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ltxcore import _ltxcore
 from ltxcore._log import Log
-from ltxcore._pending import RESTORE_AGAIN, DivergedError, Seen, look_for, mark, mark_at_end, pending
+from ltxcore._mark import Seen, look_for, mark, mark_at_end
 from ltxcore._position import Mark, Position, Shape
 from ltxcore._time import to_millis
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import (
+    DivergedError,
     FormatError,
     LTXFileNotFoundError,
     NoSnapshotError,
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
     Row = tuple[int, int, int, int, int]
 
 T = TypeVar("T")
+
+#: What to do about a replica that does not lead on from where a database is.
+RESTORE_AGAIN = (
+    "restore again, to another path or over this one (overwrite=True, --force); "
+    "on_divergence='restore' (--on-divergence restore) does it where the database is"
+)
 
 #: Files applied as one transaction.
 BATCH = 256
@@ -83,7 +90,7 @@ class History:
         Args:
             position: where the database is.
             watch: told how far a comparison is; what it raises ends it.
-            thorough: see :func:`~ltxcore._pending.pending`.
+            thorough: look into the other levels even if level 0 simply has nothing new.
 
         Raises:
             DivergedError: the replica does not continue the database.
@@ -131,10 +138,11 @@ class History:
 
     def _pending(self, position: Position, thorough: bool) -> list[FileInfo]:
         try:
-            return pending(self._client, position.txid, thorough=thorough)
-        except DivergedError:
+            rows = _ltxcore.following(self._native, position.txid, thorough=thorough)
+        except DivergedError as error:
             self._check_not_empty(position)
-            raise
+            raise self._error(str(error), instead=error.hint) from error
+        return [file_info(row) for row in rows]
 
     def _check_not_empty(self, position: Position) -> None:
         """Of a replica without any file, say that, and whether it exists, instead of where it ends."""
@@ -215,8 +223,9 @@ class History:
             f"nothing in the replica proves that {self._file.path} at TXID {position.txid} is of its history: {error}"
         )
 
-    def _error(self, message: str) -> DivergedError:
-        return DivergedError(message, op="follow", path=str(self._file.path), hint=RESTORE_AGAIN)
+    def _error(self, message: str, *, instead: str | None = None) -> DivergedError:
+        hint = f"{instead}, or {RESTORE_AGAIN}" if instead else RESTORE_AGAIN
+        return DivergedError(message, op="follow", path=str(self._file.path), hint=hint)
 
 
 def listed_again(action: Callable[[], T]) -> T:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Literal, Protocol, Self, TypeAlias, TypedDict, final
 
 from ltxcore.clients import ReplicaClient
+from ltxcore.errors import RestoreError
 from ltxcore.ltx import TXID, Checksum, Pos
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Header",
     "PageIndex",
     "PageIndexElem",
+    "Reach",
     "ReaderSource",
     "SQLiteHandle",
     "Step",
@@ -46,10 +48,13 @@ __all__ = [
     "compact",
     "compact_level",
     "encode_database",
+    "following",
     "format_filename",
     "integrity_check",
+    "missing_txids",
     "parse_filename",
     "probe_directory",
+    "reach",
     "read_file",
     "read_page_index",
     "restore",
@@ -62,6 +67,7 @@ __all__ = [
 _Path: TypeAlias = str | os.PathLike[str]
 _Source: TypeAlias = _Path | BinaryIO
 _Row: TypeAlias = tuple[int, int, int, int, int]
+_Key: TypeAlias = tuple[int, int, int]
 _Client: TypeAlias = FileClient | ReplicaClient
 
 __version__: Final[str]
@@ -445,6 +451,55 @@ def restore_plan(
 
 def restore_points(client: _Client) -> list[tuple[int, int]]:
     """TXID and time in milliseconds of every state that can be restored, ascending."""
+
+def following(client: _Client, txid: int, *, thorough: bool = True) -> list[_Row]:
+    """The files that continue a database at ``txid``, each continuing the one before; none if there is nothing new.
+
+    Level 0 as far as it goes; over its holes, from other levels the file that reaches furthest, a snapshot only where no
+    other does.
+
+    Args:
+        client: the replica.
+        txid: where the database is.
+        thorough: look into the other levels even if level 0 simply has nothing new.
+
+    Raises:
+        DivergedError: there are later transactions but none that continues, or the replica ends before ``txid``.
+        ReplicaError: the storage cannot be listed.
+    """
+
+@final
+class Reach:
+    """How far a restore of the newest state comes."""
+
+    @property
+    def chain(self) -> list[_Key]:
+        """The files that it reads, in order: level, first and last TXID."""
+
+    @property
+    def txid(self) -> int:
+        """The TXID that it comes to; 0 if nothing can be restored."""
+
+    @property
+    def damaged(self) -> _Key | None:
+        """A damaged file that keeps it from coming further."""
+
+    @property
+    def missing(self) -> RestoreError | None:
+        """What is not there and keeps it from coming further."""
+
+def reach(files: list[_Row], damaged: list[_Key]) -> Reach:
+    """How far a restore of the newest state from these files comes.
+
+    A restore does not know that a file is damaged before it reads it, so other files that would lead around it are of no use.
+
+    Args:
+        files: what the replica lists; times are of no account.
+        damaged: those of them that are known to be damaged.
+    """
+
+def missing_txids(files: list[_Row], txids: list[int]) -> list[int]:
+    """Which of ``txids``, ascending, are in none of these files below level 9: a snapshot lacks the states before its last."""
 
 def restore(
     client: _Client,

@@ -198,7 +198,7 @@ class Reconciler:
     def _look_into_chain(self) -> None:
         """What the size of a new file should be nobody knows that did not make it: does it begin and end as it should?"""
         files, client, expected = self._survey.files, self._survey.client, self._survey.expected
-        new = [key for key in files.chain()[0] if key not in expected and key not in files.damaged]
+        new = [key for key in files.chain() if key not in expected and key not in files.damaged]
         files.damaged.update(damaged_of(client, new))
 
     def _refuse_other_content(self, mine: dict[int, int]) -> None:
@@ -227,7 +227,7 @@ class Reconciler:
             Why the replica needs a snapshot, if it does.
         """
         files = self._survey.files
-        keys = itertools.takewhile(lambda key: key not in files.damaged, files.chain()[0])
+        keys = itertools.takewhile(lambda key: key not in files.damaged, files.chain())
         chain = {key: files.sizes[key] for key in keys}
         self._note_adopted(chain)
         has_common = self._has_common(mine)
@@ -284,7 +284,7 @@ class Reconciler:
         Only if a restore would read nothing but sound files. Those of level 0 that are here as well were compared.
         """
         files, expected = self._survey.files, self._survey.expected
-        if not isinstance(self._survey.client, FileClient) or len(chain) < len(files.chain()[0]):
+        if not isinstance(self._survey.client, FileClient) or len(chain) < len(files.chain()):
             return [], set()
         new = {key: chain[key] for key in chain if key not in expected and (key[0] > 0 or key[2] not in mine)}
         known, replaced = self._ledger.check(new)
@@ -323,7 +323,9 @@ class Reconciler:
         had = max(
             [sent, *(key[2] for key in files.sizes if key[0] < SNAPSHOT_LEVEL and key not in files.damaged)]
         )
-        missing = [TXID(txid) for txid in _uncovered(files, mine)]
+        # A damaged file is replaced even if others have its transaction.
+        damaged = {TXID(txid) for txid in mine if (0, txid, txid) in files.damaged}
+        missing = sorted(damaged.union(files.missing(mine)))
         lost = [txid for txid in missing if txid <= had]
         if lost:
             names = [format_filename(txid, txid) for txid in (lost[0], lost[-1])]
@@ -347,20 +349,3 @@ def _end(path: str | os.PathLike[str]) -> bytes:
     with open(path, "rb") as file:
         file.seek(max(os.fstat(file.fileno()).st_size - TRAILER_SIZE, 0))
         return file.read()
-
-
-def _uncovered(files: Inventory, mine: dict[int, int]) -> list[int]:
-    """Local TXIDs that no file in the replica covers, or whose own file there is damaged, in order.
-
-    Snapshots do not count: states between them do.
-    """
-    ranges = sorted(key[1:] for key in files.sizes if key[0] < SNAPSHOT_LEVEL and key not in files.damaged)
-    missing: list[int] = []
-    covered, at = 0, 0
-    for txid in sorted(mine):
-        while at < len(ranges) and ranges[at][0] <= txid:
-            covered = max(covered, ranges[at][1])
-            at += 1
-        if covered < txid or (0, txid, txid) in files.damaged:
-            missing.append(txid)
-    return missing

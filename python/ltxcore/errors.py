@@ -206,6 +206,10 @@ class NoSnapshotError(RestoreError):
     earliest_time: datetime | None = None
 
 
+class DivergedError(RestoreError):
+    """The replica does not continue the database that follows it: only another restore can help."""
+
+
 class TXIDNotAvailableError(RestoreError):
     """No chain of LTX files ends at ``txid``; ``available`` is the highest TXID below it that can be restored."""
 

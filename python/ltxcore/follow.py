@@ -13,7 +13,7 @@ from ltxcore._arguments import check_parallelism
 from ltxcore._awaiting import awaitable, cancellation
 from ltxcore._followed import FollowedDatabase, OnDivergence
 from ltxcore._history import listed_again
-from ltxcore._pending import mark_at_end
+from ltxcore._mark import mark_at_end
 from ltxcore._position import Position, Shape, Sidecars
 from ltxcore._time import argument_error, seconds
 from ltxcore.clients import as_client

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import ltxcore
-from ltxcore import TXID, FollowedDatabase, Pos, errors, follow
-from ltxcore._pending import pending
+from ltxcore import TXID, FollowedDatabase, Pos, _ltxcore, errors, follow
 
 from tests.helpers.replicas import Source, content
 from tests.unit.databases import eventually
@@ -158,7 +157,7 @@ def test_a_snapshot_is_taken_where_nothing_else_leads_on(source: Source, output:
     for txid in (5, 6):
         source.file(0, txid, txid).unlink()
     source.move()
-    assert [file.level for file in pending(source.client, TXID(4))] == [9, 0]
+    assert [row[0] for row in _ltxcore.following(source.client, TXID(4))] == [9, 0]
     with follow(source.client, output, interval=QUICK) as running:
         running.wait(7, timeout=10)
     assert content(output) == content(source.path)

@@ -23,7 +23,7 @@ use crate::types;
 pub(crate) type Row = (u8, u64, u64, u64, i64);
 
 /// What names a file: level, first and last TXID.
-type Name = (u8, u64, u64);
+pub(crate) type Name = (u8, u64, u64);
 
 /// The tuple of one file.
 pub(crate) fn row(info: &FileInfo) -> Row {
@@ -33,10 +33,16 @@ pub(crate) fn row(info: &FileInfo) -> Row {
 /// The file of a tuple.
 pub(crate) fn info((level, min_txid, max_txid, size, created_ms): Row) -> FileInfo {
     let created_at = Timestamp::from_millis(created_ms);
-    FileInfo { size, created_at, ..key(level, min_txid, max_txid) }
+    FileInfo { size, created_at, ..key((level, min_txid, max_txid)) }
 }
 
-fn key(level: u8, min_txid: u64, max_txid: u64) -> FileInfo {
+/// What names this file.
+pub(crate) fn name(file: FileKey) -> Name {
+    (file.level, file.min_txid.get(), file.max_txid.get())
+}
+
+/// A file of which nothing but the name is known.
+pub(crate) fn key((level, min_txid, max_txid): Name) -> FileInfo {
     let (min_txid, max_txid) = (TxId::new(min_txid), TxId::new(max_txid));
     FileInfo { level, min_txid, max_txid, size: 0, created_at: Timestamp::default() }
 }
@@ -265,7 +271,7 @@ impl FileClient {
         offset: u64,
         size: Option<u64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let info = key(level, min_txid, max_txid);
+        let info = key((level, min_txid, max_txid));
         let bytes = detached(py, || self.0.read_ltx_file(&info, offset, size))?;
         Ok(PyBytes::new(py, &bytes))
     }
@@ -296,14 +302,13 @@ impl FileClient {
     }
 
     fn damaged_ltx_files(&self, py: Python<'_>, files: Vec<Name>) -> PyResult<Vec<Name>> {
-        let files: Vec<FileKey> =
-            files.into_iter().map(|(level, min, max)| key(level, min, max).key()).collect();
+        let files: Vec<FileKey> = files.into_iter().map(|name| key(name).key()).collect();
         let damaged = detached(py, || self.0.damaged_ltx_files(&files))?;
-        Ok(damaged.iter().map(|file| (file.level, file.min_txid.get(), file.max_txid.get())).collect())
+        Ok(damaged.into_iter().map(name).collect())
     }
 
     fn delete_ltx_files(&self, py: Python<'_>, files: Vec<Name>) -> PyResult<()> {
-        let files: Vec<FileInfo> = files.into_iter().map(|(level, min, max)| key(level, min, max)).collect();
+        let files: Vec<FileInfo> = files.into_iter().map(key).collect();
         detached(py, || self.0.delete_ltx_files(&files))
     }
 

@@ -43,6 +43,7 @@ exceptions!(
     DatabaseBusyError,
     DatabaseError,
     DiskFullError,
+    DivergedError,
     FormatError,
     InternalError,
     LTXFileExistsError,

@@ -11,6 +11,7 @@ mod files;
 mod follow;
 mod gil;
 mod header;
+mod history;
 mod index;
 mod locate;
 mod pyio;
@@ -50,13 +51,15 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::header::{Header, Trailer};
     #[pymodule_export]
+    use crate::history::{Reach, following, missing_txids, reach, restore_plan, restore_points};
+    #[pymodule_export]
     use crate::index::{PageIndex, PageIndexElem, read_page_index};
     #[pymodule_export]
     use crate::pyio::{FileReader, read_file};
     #[pymodule_export]
     use crate::reader::ReaderSource;
     #[pymodule_export]
-    use crate::restore::{chain_checksums, compact_level, restore, restore_plan, restore_points};
+    use crate::restore::{chain_checksums, compact_level, restore};
     #[pymodule_export]
     use crate::vfs::{SQLiteHandle, break_lock, probe_directory, take_refusal, write_checksums};
 

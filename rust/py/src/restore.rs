@@ -1,4 +1,4 @@
-//! Restores, what can be restored, and compaction, of native and of Python replica clients.
+//! Restores and compaction, of native and of Python replica clients.
 
 use std::any::Any;
 use std::io;
@@ -9,41 +9,19 @@ use std::sync::{Mutex, PoisonError};
 use ltx::{Timestamp, TxId};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use replica::{Progress, RestoreOptions, RestorePoint, Target};
+use replica::{Progress, RestoreOptions, Target};
 
 use crate::client::{Client, Row, row};
 use crate::errors::detached;
 use crate::gil;
 
-fn target(txid: Option<u64>, timestamp_ms: Option<i64>) -> PyResult<Target> {
+pub(crate) fn target(txid: Option<u64>, timestamp_ms: Option<i64>) -> PyResult<Target> {
     match (txid, timestamp_ms) {
         (None, None) => Ok(Target::Latest),
         (Some(txid), None) => Ok(Target::Txid(TxId::new(txid))),
         (None, Some(millis)) => Ok(Target::Before(Timestamp::from_millis(millis))),
         (Some(_), Some(_)) => Err(PyValueError::new_err("either a TXID or a time can be restored, not both")),
     }
-}
-
-/// Which files a restore would use.
-#[pyfunction]
-#[pyo3(signature = (client, txid=None, timestamp_ms=None))]
-pub(crate) fn restore_plan(
-    py: Python<'_>,
-    client: Client,
-    txid: Option<u64>,
-    timestamp_ms: Option<i64>,
-) -> PyResult<(Vec<Row>, bool)> {
-    let target = target(txid, timestamp_ms)?;
-    let plan = detached(py, || replica::plan(client.as_dyn(), &target))?;
-    Ok((plan.files.iter().map(row).collect(), plan.clamped))
-}
-
-/// Every state that can be restored.
-#[pyfunction]
-pub(crate) fn restore_points(py: Python<'_>, client: Client) -> PyResult<Vec<(u64, i64)>> {
-    let points = detached(py, || replica::restore_points(client.as_dyn()))?;
-    let pair = |point: RestorePoint| (point.txid.get(), point.created_at.millis());
-    Ok(points.into_iter().map(pair).collect())
 }
 
 /// Merges what is new in the level below into `level`.

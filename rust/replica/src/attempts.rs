@@ -7,8 +7,8 @@ use ltx::PageSize;
 
 use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
 use crate::error::{Error, Result};
+use crate::history::{Plan, Target, plan};
 use crate::place::FileKey;
-use crate::plan::{Plan, Target, plan};
 use crate::range::RangeReader;
 use crate::restore::RestoreOptions;
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use ltx::{Timestamp, TxId};
 
 use crate::error::{Error, Result};
-use crate::file_client;
 use crate::place::{FileKey, Place};
+use crate::{file_client, history};
 
 /// The highest level: whole-database snapshots.
 pub const SNAPSHOT_LEVEL: u8 = 9;
@@ -31,6 +31,16 @@ impl FileInfo {
     /// The file's name within its replica.
     pub fn key(&self) -> FileKey {
         FileKey { level: self.level, min_txid: self.min_txid, max_txid: self.max_txid }
+    }
+
+    /// Whether no transaction lies between `reached` and this file.
+    pub fn continues(&self, reached: TxId) -> bool {
+        self.min_txid <= history::after(reached)
+    }
+
+    /// Whether it has transactions after `reached`.
+    pub fn leads_beyond(&self, reached: TxId) -> bool {
+        self.max_txid > reached
     }
 }
 

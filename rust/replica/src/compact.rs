@@ -7,7 +7,7 @@ use ltx::{PageSize, TxId};
 use crate::attempts::{MOST_PLANS, is_stale};
 use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
 use crate::error::{Error, Result};
-use crate::listing::{can_be_planned, split, too_short};
+use crate::history::{Sources, after, before, can_be_planned, split, too_short};
 use crate::merge::{MOST_INPUTS, Merge, mismatch};
 use crate::place::FileKey;
 use crate::range::{RangeReader, RetryPolicy};
@@ -64,13 +64,6 @@ struct Seam {
     file: Option<FileInfo>,
 }
 
-/// Files of the lower level, in order.
-struct Sources {
-    files: Vec<FileInfo>,
-    /// Those among them that are too short to be LTX files.
-    unusable: Vec<FileInfo>,
-}
-
 struct Compaction<'a> {
     client: &'a dyn ReplicaClient,
     level: u8,
@@ -87,15 +80,14 @@ impl Compaction<'_> {
         for file in &existing {
             // A file that lies apart was put there by somebody, or made after a gap that a snapshot covers. Only if the lower
             // level leads on before it, that is where to go on.
-            if file.min_txid > after(seam.reached) && seam.file.is_some() {
-                let mut sources = self.sources(seam.reached)?;
-                sources.files.retain(|source| source.min_txid < file.min_txid);
-                match self.fill(seam, Sources { unusable: Vec::new(), ..sources }) {
+            if !file.continues(seam.reached) && seam.file.is_some() {
+                let sources = self.sources(seam.reached)?.before(file.min_txid);
+                match self.fill(seam, sources) {
                     Ok(()) | Err(Error::Gap { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
-            if file.max_txid > seam.reached {
+            if file.leads_beyond(seam.reached) {
                 seam = Seam { reached: file.max_txid, file: Some(*file) };
             }
         }
@@ -106,7 +98,7 @@ impl Compaction<'_> {
     /// Merges all of `sources`, from `seam` on.
     fn fill(&mut self, mut seam: Seam, mut sources: Sources) -> Result<()> {
         loop {
-            let inputs = match sources.next(seam.reached) {
+            let inputs = match sources.next(seam.reached, MOST_INPUTS) {
                 Err(Error::Gap { have, next }) => {
                     seam = self.beyond_gap(have, next, &sources)?;
                     continue;
@@ -123,7 +115,7 @@ impl Compaction<'_> {
             let count = merge.change()?.map_or(inputs.len(), |change| change.before);
             merge.truncate(count);
             let (merged, later) = inputs.split_at(count);
-            sources.files.splice(..0, later.iter().copied());
+            sources.put_back(later);
             let info = self.store(merged, merge)?;
             seam = Seam { reached: info.max_txid, file: merged.last().copied() };
             self.written = Some(info);
@@ -139,7 +131,7 @@ impl Compaction<'_> {
                 Ok(Seam { reached, file })
             }
             None => {
-                let unusable = sources.unusable_after(have).filter(|file| continues(have, file));
+                let unusable = sources.unusable_after(have).filter(|file| file.continues(have));
                 Err(unusable.map_or(Error::Gap { have, next }, too_short))
             }
         }
@@ -186,7 +178,7 @@ impl Compaction<'_> {
         };
         // What is missing below may have been merged by somebody else.
         let existing = self.client.ltx_files(self.level, TxId::NONE, false).unwrap_or_default();
-        existing.iter().any(|file| file.max_txid > have && continues(have, file))
+        existing.iter().any(|file| file.leads_beyond(have) && file.continues(have))
     }
 
     fn page_size(&self, file: &FileInfo) -> Result<PageSize> {
@@ -199,15 +191,14 @@ impl Compaction<'_> {
     fn sources(&self, reached: TxId) -> Result<Sources> {
         let (level, next) = (self.level - 1, after(reached));
         if reached == next {
-            return Ok(Sources { files: Vec::new(), unusable: Vec::new() });
+            return Ok(Sources::new(Vec::new()));
         }
         let listed = self.client.ltx_files(level, next, false)?;
         let adjoins = listed.first().is_none_or(|file| reached.is_none() || file.min_txid == next);
         // Only a file that begins before `next` can close the gap, and only the whole listing shows it.
         let mut listed = if adjoins { listed } else { self.client.ltx_files(level, TxId::NONE, false)? };
-        listed.retain(|file| file.max_txid > reached);
-        let (files, unusable) = split(listed);
-        Ok(Sources { files, unusable })
+        listed.retain(|file| file.leads_beyond(reached));
+        Ok(Sources::new(listed))
     }
 
     fn store(&self, inputs: &[FileInfo], merge: Merge<'_>) -> Result<FileInfo> {
@@ -216,50 +207,4 @@ impl Compaction<'_> {
         };
         merge.run(&mut |output| self.client.write_ltx_file(self.level, first.min_txid, last.max_txid, output))
     }
-}
-
-impl Sources {
-    /// Takes the next files that continue each other out; none if there are no more.
-    ///
-    /// # Errors
-    /// [`Error::Gap`] if what is there does not continue `reached`.
-    fn next(&mut self, mut reached: TxId) -> Result<Vec<FileInfo>> {
-        let mut inputs: Vec<FileInfo> = Vec::new();
-        let mut taken = 0;
-        for file in &self.files {
-            if inputs.len() == MOST_INPUTS || (!inputs.is_empty() && !continues(reached, file)) {
-                break;
-            }
-            // Into an empty level goes whatever there is; it need not begin with the first transaction.
-            if !reached.is_none() && !continues(reached, file) {
-                return Err(Error::Gap { have: reached, next: file.key() });
-            }
-            taken += 1;
-            if file.max_txid > reached {
-                reached = file.max_txid;
-                inputs.push(*file);
-            }
-        }
-        self.files.drain(..taken);
-        Ok(inputs)
-    }
-
-    /// The first file that cannot be used, of those that say to hold transactions after `reached`.
-    fn unusable_after(&self, reached: TxId) -> Option<&FileInfo> {
-        self.unusable.iter().find(|file| file.max_txid > reached)
-    }
-}
-
-/// Whether no transaction lies between `reached` and `file`.
-fn continues(reached: TxId, file: &FileInfo) -> bool {
-    file.min_txid <= after(reached)
-}
-
-/// The next transaction; the last possible one has none.
-fn after(txid: TxId) -> TxId {
-    txid.next().unwrap_or(txid)
-}
-
-fn before(txid: TxId) -> TxId {
-    TxId::new(txid.get().saturating_sub(1))
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ltx::{Checksum, PageCount, Pgno, Timestamp, TxId};
 
+use crate::history::RestorePoint;
 use crate::place::{FileKey, Place};
-use crate::points::RestorePoint;
 use crate::utc::utc;
 
 /// Result with this crate's [`enum@Error`].
@@ -122,6 +122,22 @@ pub enum Error {
         expected: Checksum,
         /// Pre-apply checksum of this file.
         actual: Checksum,
+    },
+    /// A database stands at a later transaction than the replica.
+    #[error("the database is at TXID {txid}, but the replica ends at {newest}")]
+    EndsBefore {
+        /// Where the database is.
+        txid: TxId,
+        /// Where the replica ends.
+        newest: TxId,
+    },
+    /// The replica has later transactions than a database, but not the next one.
+    #[error("the database is at TXID {txid}, and the replica goes on only at {next}")]
+    ResumesLater {
+        /// Where the database is.
+        txid: TxId,
+        /// Where the replica goes on.
+        next: TxId,
     },
     /// All files are sound, but together they do not hold every page.
     #[error("no file has page {pgno} of {commit}")]

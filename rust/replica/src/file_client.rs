@@ -13,6 +13,7 @@ use ltx::{Header, Timestamp, TxId};
 
 use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL, read_full};
 use crate::error::{Error, Result};
+use crate::history::holes;
 use crate::place::{FileKey, Place};
 use crate::stage::Stage;
 
@@ -380,17 +381,4 @@ pub(crate) fn open_source(path: &Path) -> io::Result<File> {
 pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
-}
-
-/// The transactions that are in no file, although later ones are: before each, the last one that is.
-fn holes(files: &[FileInfo]) -> Vec<TxId> {
-    let mut holes = Vec::new();
-    let mut end = files.first().map_or(TxId::NONE, |file| file.max_txid);
-    for file in files {
-        if file.min_txid.get() > end.get().saturating_add(1) {
-            holes.push(end);
-        }
-        end = end.max(file.max_txid);
-    }
-    holes
 }

@@ -31,7 +31,7 @@ use ltx::{Checksum, Header, Pos};
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::history::Plan;
 use crate::range::RangeReader;
 pub(crate) use file::read_header;
 pub(crate) use index::MIN_FILE;

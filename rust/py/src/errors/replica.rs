@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use replica::{Error as E, FileKey, Place};
 
 use super::{
-    DiskFullError, FormatError, IntoPython, LTXFileExistsError, LTXFileNotFoundError, NoSnapshotError,
-    OutputExistsError, OutputInUseError, PageSizeChangedError, PositionError, ReplicaError,
+    DiskFullError, DivergedError, FormatError, IntoPython, LTXFileExistsError, LTXFileNotFoundError,
+    NoSnapshotError, OutputExistsError, OutputInUseError, PageSizeChangedError, PositionError, ReplicaError,
     ReplicaPermissionError, ReplicaTimeoutError, RestoreCancelledError, RestoreError, TXIDNotAvailableError,
     TruncatedError, With, message, relabel, why_in_use,
 };
@@ -72,6 +72,8 @@ fn from_plan_or_output(py: Python<'_>, error: E, text: String) -> PyErr {
             let hint = format!("restore transaction {have}, or delete that file if it does not belong there");
             RestoreError::new_err(py, text).of(py, next).hint(py, &hint)
         }
+        E::EndsBefore { .. } => DivergedError::new_err(py, text),
+        E::ResumesLater { .. } => DivergedError::new_err(py, text).hint(py, "wait for a snapshot"),
         E::OutputExists { path } => OutputExistsError::new_err(py, text)
             .with(py, "path", path.as_os_str())
             .hint(py, "pass overwrite=True to replace it, or restore to another path"),

@@ -2,10 +2,11 @@
 
 use ltx::{Timestamp, TxId};
 
+use super::points::{self, RestorePoint};
+use super::{History, after, too_short};
 use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
 use crate::error::{Error, Result};
-use crate::listing::{Listing, too_short};
-use crate::points::{self, RestorePoint};
+use crate::restore::MIN_FILE;
 
 /// What a restore should reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,21 +61,21 @@ impl Plan {
 /// - [`Error::FileTooShort`]: such transactions should be in a file that cannot be one.
 /// - What the client reports.
 pub fn plan(client: &dyn ReplicaClient, target: &Target) -> Result<Plan> {
-    let listing = Listing::read(client, matches!(target, Target::Before(_)))?;
-    if listing.all().next().is_none() {
+    let history = History::read(client, matches!(target, Target::Before(_)))?;
+    if history.all().next().is_none() {
         return Err(Error::EmptyReplica { location: client.location(), exists: client.exists() });
     }
     match *target {
-        Target::Latest => listing.latest(),
-        Target::Txid(txid) => listing.exactly(txid),
-        Target::Before(time) => listing.before(time),
+        Target::Latest => history.latest(),
+        Target::Txid(txid) => history.exactly(txid),
+        Target::Before(time) => history.before(time),
     }
 }
 
 /// Beyond every transaction.
-const END: TxId = TxId::new(u64::MAX);
+pub(super) const END: TxId = TxId::new(u64::MAX);
 
-impl Listing {
+impl History {
     fn latest(&self) -> Result<Plan> {
         let files = self.walk(END);
         let reached = files.last().map_or(TxId::NONE, |file| file.max_txid);
@@ -109,16 +110,16 @@ impl Listing {
         if let Some(error) = self.lost(reached, fits) {
             return Err(error);
         }
-        let next = reached.get().saturating_add(1);
-        let beyond = || self.all().filter(|file| file.max_txid > reached);
-        let next_is_later = || beyond().any(|file| file.max_txid.get() == next) && !beyond().any(fits);
+        let next = after(reached);
+        let beyond = || self.all().filter(|file| file.leads_beyond(reached));
+        let next_is_later = || beyond().any(|file| file.max_txid == next) && !beyond().any(fits);
         let exact = beyond().next().is_none() || next_is_later();
         let clamped = self.all().all(fits);
         Ok(Plan { files: self.walk(reached), txid: reached, clamped, exact })
     }
 
     /// Walks as far towards `limit` as the files lead, and never beyond.
-    fn walk(&self, limit: TxId) -> Vec<FileInfo> {
+    pub(super) fn walk(&self, limit: TxId) -> Vec<FileInfo> {
         let start = self.snapshots().rfind(|file| file.max_txid <= limit);
         let mut chain: Vec<FileInfo> = start.copied().into_iter().collect();
         let mut reached = chain.last().map_or(TxId::NONE, |file| file.max_txid);
@@ -136,7 +137,7 @@ impl Listing {
     }
 
     /// Why no chain begins.
-    fn nothing(&self) -> Error {
+    pub(super) fn nothing(&self) -> Error {
         match self.unusable_after(TxId::NONE) {
             Some(file) if file.min_txid == TxId::FIRST => too_short(file),
             _ => Error::NoSnapshot { first: self.all().map(txids).min() },
@@ -151,7 +152,7 @@ impl Listing {
     fn unreachable(&self, wanted: TxId) -> Error {
         let chain = self.with_unusable().walk(wanted);
         let leads_there = chain.last().is_some_and(|file| file.max_txid == wanted);
-        if let Some(file) = chain.iter().find(|file| leads_there && file.size < crate::restore::MIN_FILE) {
+        if let Some(file) = chain.iter().find(|file| leads_there && file.size < MIN_FILE) {
             return too_short(file);
         }
         let reached = self.walk(END).last().map_or(TxId::NONE, |file| file.max_txid);
@@ -171,16 +172,15 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// The best file of the level that continues `reached` and does not pass `limit`.
     fn advance(&mut self, reached: TxId, limit: TxId) -> Option<&'a FileInfo> {
-        let next = reached.get().saturating_add(1);
         while let Some((file, rest)) = self.rest.split_first()
-            && file.min_txid.get() <= next
+            && file.continues(reached)
         {
             self.rest = rest;
             if file.max_txid <= limit {
                 self.best = Some(self.best.map_or(file, |best| better(best, file)));
             }
         }
-        self.best = self.best.filter(|best| best.max_txid > reached);
+        self.best = self.best.filter(|best| best.leads_beyond(reached));
         self.best
     }
 }

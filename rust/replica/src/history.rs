@@ -1,4 +1,13 @@
-//! What a replica holds, as far as names and sizes tell.
+//! One history: which transactions the files of a replica hold, by their names and sizes, and how files join to a chain.
+//!
+//! Whatever asks how files follow each other asks here: a restore for its plan and for the points there are, compaction for what
+//! to merge next, a follower for what leads on, an uploader for how far a restore would come and for what is missing.
+
+mod following;
+mod plan;
+mod points;
+mod reach;
+mod sources;
 
 use ltx::TxId;
 
@@ -7,16 +16,22 @@ use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
 use crate::error::{Error, Result};
 use crate::restore::MIN_FILE;
 
+pub use following::following;
+pub use plan::{Plan, Target, plan};
+pub use points::{RestorePoint, restore_points};
+pub use reach::{Obstacle, Reach};
+pub(crate) use sources::Sources;
+
 /// All files of a replica, by level.
 ///
 /// A file that is too short to be an LTX file is kept apart: nothing can be read from it, but its name says that
 /// transactions have been there, which must not be passed over in silence.
-pub(crate) struct Listing {
+pub struct History {
     levels: Vec<Vec<FileInfo>>,
     unusable: Vec<FileInfo>,
 }
 
-impl Listing {
+impl History {
     /// Lists every level.
     ///
     /// # Errors
@@ -33,13 +48,22 @@ impl Listing {
     }
 
     fn read_once(client: &dyn ReplicaClient, use_metadata: bool) -> Result<Self> {
-        let (mut levels, mut unusable) = (Vec::new(), Vec::new());
-        for level in 0..=SNAPSHOT_LEVEL {
-            let (files, short) = split(client.ltx_files(level, TxId::NONE, use_metadata)?);
-            levels.push(files);
-            unusable.extend(short);
+        let levels = (0..=SNAPSHOT_LEVEL).map(|level| client.ltx_files(level, TxId::NONE, use_metadata));
+        Ok(Self::of_levels(levels.collect::<Result<_>>()?))
+    }
+
+    /// The history that these files are; those of no level are left out.
+    pub fn new(files: impl IntoIterator<Item = FileInfo>) -> Self {
+        let mut levels = vec![Vec::new(); usize::from(SNAPSHOT_LEVEL) + 1];
+        for file in files {
+            levels.iter_mut().skip(file.level.into()).take(1).for_each(|level| level.push(file));
         }
-        Ok(Self { levels, unusable })
+        Self::of_levels(levels)
+    }
+
+    fn of_levels(levels: Vec<Vec<FileInfo>>) -> Self {
+        let (levels, unusable): (Vec<_>, Vec<_>) = levels.into_iter().map(split).unzip();
+        Self { levels, unusable: unusable.concat() }
     }
 
     /// The same with the files that are too short, as if they could be used.
@@ -67,6 +91,11 @@ impl Listing {
         self.levels.get(usize::from(level)).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Every file below the snapshot level that may be used.
+    fn increments(&self) -> impl Iterator<Item = &FileInfo> {
+        self.levels.iter().take(SNAPSHOT_LEVEL.into()).flatten()
+    }
+
     /// The files of the snapshot level that hold a whole database, ascending.
     pub(crate) fn snapshots(&self) -> impl DoubleEndedIterator<Item = &FileInfo> {
         self.level(SNAPSHOT_LEVEL).iter().filter(|file| can_be_planned(file))
@@ -74,7 +103,7 @@ impl Listing {
 
     /// The first file that cannot be used, of those that say to hold transactions after `reached`.
     pub(crate) fn unusable_after(&self, reached: TxId) -> Option<&FileInfo> {
-        let beyond = self.unusable.iter().filter(|file| file.max_txid > reached);
+        let beyond = self.unusable.iter().filter(|file| file.leads_beyond(reached));
         beyond.min_by_key(|file| (file.min_txid, file.key()))
     }
 
@@ -87,12 +116,10 @@ impl Listing {
         if covered >= top {
             return None;
         }
-        let hole = covered.get().saturating_add(1);
-        let short =
-            self.unusable.iter().find(|file| (file.min_txid.get()..=file.max_txid.get()).contains(&hole));
+        let short = self.unusable.iter().find(|file| file.continues(covered) && file.leads_beyond(covered));
         let next = files
             .iter()
-            .filter(|file| file.max_txid > covered)
+            .filter(|file| file.leads_beyond(covered))
             .min_by_key(|file| (file.min_txid, file.key()));
         match (short, next) {
             (Some(file), _) => Some(too_short(file)),
@@ -106,7 +133,7 @@ impl Listing {
         let mut files: Vec<&FileInfo> = self.files().filter(|file| can_be_planned(file)).collect();
         files.sort_unstable_by_key(|file| file.min_txid);
         for file in files {
-            if file.min_txid.get() > reached.get().saturating_add(1) {
+            if !file.continues(reached) {
                 break;
             }
             reached = reached.max(file.max_txid);
@@ -130,3 +157,30 @@ pub(crate) fn split(mut files: Vec<FileInfo>) -> (Vec<FileInfo>, Vec<FileInfo>) 
 pub(crate) fn too_short(file: &FileInfo) -> Error {
     Error::FileTooShort { file: file.key(), size: file.size, minimum: MIN_FILE }
 }
+
+/// Where transactions are in none of these files, by ascending first TXID, although later ones are: before each hole, the last one
+/// that is in a file.
+pub(crate) fn holes(files: &[FileInfo]) -> Vec<TxId> {
+    let mut holes = Vec::new();
+    let mut end = files.first().map_or(TxId::NONE, |file| file.max_txid);
+    for file in files {
+        if !file.continues(end) {
+            holes.push(end);
+        }
+        end = end.max(file.max_txid);
+    }
+    holes
+}
+
+/// The next transaction; the last possible one has none.
+pub(crate) fn after(txid: TxId) -> TxId {
+    txid.next().unwrap_or(txid)
+}
+
+/// The transaction before.
+pub(crate) fn before(txid: TxId) -> TxId {
+    TxId::new(txid.get().saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests;
