@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from ltxcore import _ltxcore, errors, ltx
 from ltxcore.clients import ReplicaClient, Source, client_from_url
 from ltxcore.clients.file import FileClient
-from ltxcore.db import DB, CheckpointMode, CheckpointResult, SyncStatus, replicate
+from ltxcore.db import DB, CheckpointMode, CheckpointResult, ScanProgress, SyncStatus, replicate
 from ltxcore.errors import Error
 from ltxcore.follow import FollowedDatabase, follow, follow_async
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
@@ -67,6 +67,7 @@ __all__ = [
     "RestoreProgress",
     "RestoreResult",
     "SQLiteLibrary",
+    "ScanProgress",
     "Source",
     "SyncStatus",
     "__version__",

@@ -130,7 +130,7 @@ class Copier:
     def _run(self, *, is_awaited: bool) -> None:
         with self._under_way:
             self._snapshots.clean()
-            local, sent = TXID(self._engine.pos[0]), self._sent
+            local, sent = self._engine.pos.txid, self._sent
             if not self.survey.is_settled():
                 self._reconcile(local)
                 if self._presence.is_gone():
@@ -191,7 +191,7 @@ class Copier:
         finally:
             path.unlink(missing_ok=True)
 
-    def _compare(self, txid: TXID) -> tuple[int, int] | None:
+    def _compare(self, txid: TXID) -> _ltxcore.ChainComparison | None:
         """How many pages of the replica at ``txid`` are not those of the database then, and of how many.
 
         ``None`` if that is not known.

@@ -6,11 +6,13 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ltxcore._backoff import Backoff, as_exception, keep_going
 from ltxcore._log import Log
-from ltxcore._presence import has_content
+from ltxcore._opening import Opening
+from ltxcore._requests import Request, Requests
+from ltxcore._status import CheckpointResult
 from ltxcore._wakeup import Wakeup
 from ltxcore.errors import (
     Error,
@@ -20,7 +22,7 @@ from ltxcore.errors import (
     PreviousIOError,
     ReplicaTimeoutError,
 )
-from ltxcore.ltx import TXID, Checksum, Pos
+from ltxcore.ltx import TXID
 
 if TYPE_CHECKING:
     import logging
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
     from ltxcore import _ltxcore
     from ltxcore._presence import Presence
+    from ltxcore._status import CheckpointMode
+    from ltxcore.ltx import Pos
+
+_T = TypeVar("_T")
 
 #: follow() returns by itself after so many seconds; commits and interrupt() end it at once.
 _FOLLOW_SECONDS = 5.0
@@ -37,6 +43,10 @@ _ABSENT_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
 #: Whoever waits for the thread looks so often whether it is still there.
 _CHECK_SECONDS = 5.0
+#: How often whoever waits looks whether there is a reason not to, in seconds.
+_POLL_SECONDS = 0.01
+#: What takes no longer than this is waited for also if the timeout is shorter, in seconds.
+_SHORT_SECONDS = 5.0
 #: Between two attempts to sync for the last time.
 _RETRY_SECONDS = 0.5
 
@@ -70,15 +80,11 @@ class Follower:
         self._engine = engine
         self._path = os.fspath(path)
         self._presence = presence
-        self._remote_txid = remote_txid
         self._notify = notify
-        self._adopt = adopt
         self._log = Log(logger)
         self._backoff = Backoff("following", path, interval, logger, is_local=True)
-        self._opening = threading.Lock()
-        self._is_open = False
-        # There was no database file at the last attempt to open it.
-        self._is_awaited = False
+        self._requests = Requests()
+        self._opening = Opening(engine, self._path, presence, remote_txid, adopt, self._log)
         self._seen = self._reported = 0
         #: L0 files with every page, with the pages that differed, and with what the WAL added.
         self._counted = (0, 0, 0)
@@ -91,7 +97,7 @@ class Follower:
         self._delay = 0.0
         self._attempts = 0
         self._finish_by: float | None = None
-        self._is_stopping = self._is_late = self._has_ended = False
+        self._is_stopping = self._is_cancelled = self._is_late = self._has_ended = False
         self._thread = threading.Thread(
             target=self._main, name=f"ltxcore-follow {os.path.basename(self._path)}", daemon=True
         )
@@ -104,7 +110,7 @@ class Follower:
     @property
     def is_open(self) -> bool:
         """Whether the engine was given the database to follow. Never waits."""
-        return self._is_open
+        return self._opening.is_open
 
     @property
     def death(self) -> BaseException | None:
@@ -122,19 +128,30 @@ class Follower:
         """Start the thread."""
         self._thread.start()
 
-    def wait_attempt(self, timeout: float) -> None:
-        """Wait until the first attempt is over, whether or not it worked."""
+    def wait_attempt(self, timeout: float, *, unless: Callable[[], bool]) -> bool:
+        """Wait until the first attempt is over, whether or not it worked.
+
+        Args:
+            timeout: for how long, in seconds.
+            unless: a reason not to wait, which is looked at all the time.
+
+        Returns:
+            Whether it is over.
+        """
         deadline = time.monotonic() + timeout
         while not self._has_tried() and (left := deadline - time.monotonic()) > 0:
             version = self._progress.version
+            if unless():
+                return False
             if not self._has_tried():
-                self._progress.wait(version, left)
+                self._progress.wait(version, min(left, _POLL_SECONDS))
+        return self._has_tried()
 
     def sync(self, timeout: float | None = None) -> Pos:
         """Turn all that is committed now into local L0 files, from any thread.
 
         Args:
-            timeout: how long to wait until the database is open, in seconds.
+            timeout: how long to wait for that, in seconds.
 
         Returns:
             The position afterwards. Behind it the database may be another one already, with another position.
@@ -143,11 +160,61 @@ class Follower:
             NotReadyError: there is no database file.
             DatabaseError: it cannot be read.
             ReplicaError: the replica, which is asked before the database is opened, cannot be listed.
-            ReplicaTimeoutError: the database was not open in time.
+            ReplicaTimeoutError: it was not done in time.
         """
+        return self.call(self._sync, timeout)
+
+    def checkpoint(self, mode: CheckpointMode) -> CheckpointResult:
+        """Run a checkpoint, from any thread. What is raised is as for :meth:`sync`."""
+        done = self.call(lambda: self._on_open(lambda: self._engine.checkpoint(mode)))
+        return CheckpointResult(done.busy, done.wal_frames, done.checkpointed_frames)
+
+    def call(self, work: Callable[[], _T], timeout: float | None = None) -> _T:
+        """Have the thread do ``work``, and wait for it. It alone drives the engine; whoever waits can be interrupted.
+
+        Raises:
+            ReplicaTimeoutError: it was not done within ``timeout`` seconds.
+            NotOpenError: the thread has ended, or was told to.
+            Exception: what ``work`` raises.
+        """
+        request = Request(work)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            txid, checksum = self._sync(deadline)
+            self._requests.add(request)
+            self._call.notify()
+            self._engine.interrupt()
+            while True:
+                version = self._progress.version
+                if request.is_done:
+                    return request.answer()
+                if self._has_ended:
+                    raise self._death or NotOpenError(f"not open: {self._path}", op="open", path=self._path)
+                left = _CHECK_SECONDS if deadline is None else deadline - time.monotonic()
+                if left <= 0 and (left < -_SHORT_SECONDS or self._is_long()):
+                    raise ReplicaTimeoutError(
+                        f"{self._path} is still being {self._activity()}", op="sync", path=self._path
+                    ) from self.error
+                self._progress.wait(version, min(max(left, _POLL_SECONDS), _CHECK_SECONDS))
+        finally:
+            self._requests.withdraw(request)
+
+    def _is_long(self) -> bool:
+        """Whether what the thread is at may take for ever: the answer of a replica, or a pass over all pages."""
+        return not self._opening.is_open or self._engine.status().scan is not None
+
+    def _activity(self) -> str:
+        """What the thread is at, to follow "is being"."""
+        scan = self._engine.status().scan
+        if scan is not None:
+            return f"read: {scan.pages_done} of {scan.pages} pages so far"
+        return "synced" if self._opening.is_open else "opened"
+
+    def _has_tried(self) -> bool:
+        return self._attempts > 0 or self._has_ended
+
+    def _sync(self) -> Pos:
+        try:
+            pos = self._on_open(self._engine.sync)
         except NotReadyError as error:
             if self._presence.is_gone():
                 raise self._presence.error("sync") from error
@@ -157,56 +224,20 @@ class Follower:
         self._report_repair(txid)
         self._presence.note()
         self._backoff.succeeded()
-        # Whatever kept the thread from following is over.
-        self._call.notify()
         self._notify()
-        return Pos(TXID(txid), Checksum(checksum))
+        return pos
 
-    def _has_tried(self) -> bool:
-        return self._attempts > 0 or self._has_ended
-
-    def _sync(self, deadline: float | None) -> tuple[int, int]:
-        self._await_open(deadline)
+    def _on_open(self, work: Callable[[], _T]) -> _T:
+        """Do ``work`` on the database, which is opened first if it is not open."""
+        self._ensure_open()
         try:
-            return self._engine.sync()
+            return work()
         except PreviousIOError as error:
             self._log.warning("%s is opened again: %s", self._path, error)
-            self._forget(error)
-        except NotOpenError:
-            # Another thread has found that, and let go of it between the two lines above.
-            if self._is_stopping:
-                raise
+            self._opening.forget()
         # The meta directory was removed, or files of it: with a new one all is as at a start.
-        self._await_open(deadline)
-        try:
-            return self._engine.sync()
-        except PreviousIOError as error:
-            self._forget(error)
-            raise
-
-    def _await_open(self, deadline: float | None) -> None:
-        """Have the thread open the database, which may take as long as the replica takes to be listed."""
-        if threading.current_thread() is self._thread:
-            self._ensure_open()
-            return
-        attempts = self._attempts
-        if not self._is_open:
-            self._call.notify()
-            self._engine.interrupt()
-        while True:
-            version = self._progress.version
-            if self._is_open or self._is_absent():
-                return
-            if self._attempts > attempts and self.error is not None:
-                raise self.error
-            if self._has_ended:
-                raise self._death or NotOpenError(f"not open: {self._path}", op="open", path=self._path)
-            left = _CHECK_SECONDS if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise ReplicaTimeoutError(
-                    f"{self._path} is still being opened", op="open", path=self._path
-                ) from self.error
-            self._progress.wait(version, min(left, _CHECK_SECONDS))
+        self._ensure_open()
+        return work()
 
     def finish(self, timeout: float) -> bool:
         """Have the thread sync for the last time and end; :attr:`failure` has the error that it ended with.
@@ -240,6 +271,12 @@ class Follower:
         self._is_late = not self._has_ended
         return self._has_ended
 
+    def cancel(self, timeout: float) -> bool:
+        """The same, but without waiting for what takes as long as the database is large."""
+        self._is_cancelled = True
+        self._engine.cancel()
+        return self.stop(timeout)
+
     def _main(self) -> None:
         try:
             keep_going(self._turn)
@@ -262,10 +299,10 @@ class Follower:
             try:
                 # A file that never came leaves nothing to replicate.
                 with contextlib.suppress(NotReadyError):
-                    self.sync()
+                    self._sync()
             except Exception as error:
                 self.failure = error
-                if time.monotonic() + _RETRY_SECONDS > deadline:
+                if self._is_cancelled or time.monotonic() + _RETRY_SECONDS > deadline:
                     return
                 time.sleep(_RETRY_SECONDS)
             else:
@@ -278,14 +315,15 @@ class Follower:
             self._pause()
             if self._is_stopping:
                 return False
-            if not self._is_open and self._presence.is_gone():
+            if self._serve():
+                return True
+            if not self._opening.is_open and self._presence.is_gone():
                 self._delay = _ABSENT_SECONDS
             else:
                 self._step()
             self._backoff.succeeded()
         except BaseException as error:
-            self._delay = self._backoff.failed(as_exception(error))
-            self._forget(error)
+            self._fail(as_exception(error))
         self._report_notices()
         if self.is_ready:
             self._presence.note()
@@ -293,6 +331,26 @@ class Follower:
         self._attempts += 1
         self._progress.notify()
         return not self._is_stopping
+
+    def _serve(self) -> bool:
+        """Do what another thread waits for, if one does."""
+        request = self._requests.next()
+        if request is None:
+            return False
+        error = request.run()
+        # What goes wrong with a database that is open is for whoever has asked; what keeps it from being opened, for all.
+        is_open = self._opening.is_open and not isinstance(error, PreviousIOError)
+        if error is not None and not is_open and not isinstance(error, NotReadyError):
+            self._fail(error)
+        self._progress.notify()
+        return True
+
+    def _fail(self, error: Exception) -> None:
+        """Take note of an attempt that failed; one that was ended by :meth:`cancel` did not."""
+        if not self._is_cancelled:
+            self._delay = self._backoff.failed(error)
+        if isinstance(error, PreviousIOError):
+            self._opening.forget()
 
     def _pause(self) -> None:
         """After a failure: wait, unless somebody has called since that attempt began. The files are looked at meanwhile."""
@@ -310,57 +368,21 @@ class Follower:
         self._call_seen = self._call.version
 
     def _step(self) -> None:
-        if self._is_awaited and not self._engine.follow(_FOLLOW_SECONDS):
+        if not self._opening.may_try():
             return
         if self._ensure_open():
             if self.is_ready:
-                self.sync()
+                self._sync()
             return
         new = self._engine.follow(_FOLLOW_SECONDS)
-        txid = self._engine.pos[0]
+        txid = self._engine.pos.txid
         if new or txid != self._seen:
             self._seen = txid
             self._report_repair(txid)
             self._notify()
 
     def _ensure_open(self) -> bool:
-        """Open the database; true if that had still to be done."""
-        with self._opening:
-            if self._is_open or self._is_absent():
-                return False
-            if self._presence.is_gone():
-                raise self._presence.error("open")
-            # The replica may take its time to answer.
-            self._engine.attach()
-            self._is_awaited = not self._engine.open(self._remote_txid())
-            if not self._is_awaited:
-                self._adopt_chain()
-                self._is_open = True
-            return True
-
-    def _is_absent(self) -> bool:
-        """Whether there was no database file, and is none."""
-        return self._is_awaited and not has_content(self._path)
-
-    def _adopt_chain(self) -> None:
-        wanted = self._engine.chain_wanted
-        if wanted is not None:
-            self._log.info("%s is compared with its replica at TXID %s", self._path, TXID(wanted))
-            try:
-                self._adopt(TXID(wanted))
-            except BaseException:
-                self._engine.abandon()
-                raise
-
-    def _forget(self, error: BaseException) -> None:
-        # The engine answers nothing else from now on; what is true has to be found out again. If that is going on, it is not
-        # to be disturbed.
-        if isinstance(error, PreviousIOError) and self._opening.acquire(blocking=False):
-            try:
-                self._is_open = self._is_awaited = False
-                self._engine.abandon()
-            finally:
-                self._opening.release()
+        return self._opening.ensure(lambda: self._is_stopping)
 
     def _report_repair(self, txid: int) -> None:
         """Say why a file does not simply hold what the WAL added."""
@@ -369,13 +391,13 @@ class Follower:
         self._reported = txid
         with contextlib.suppress(Error):
             facts = self._engine.status()
-            now = facts["full_syncs"], facts["diff_syncs"], facts["incremental_syncs"]
+            now = facts.full_syncs, facts.diff_syncs, facts.incremental_syncs
             what = _repair(self._counted, now)
             self._counted = now
             # That the first file of all is whole needs no reason.
-            if what is not None and txid > 1 and facts["reason"] is not None:
+            if what is not None and txid > 1 and facts.reason is not None:
                 message = "%s: the file for TXID %s holds %s: %s"
-                self._log.info(message, self._path, TXID(txid), what, facts["reason"])
+                self._log.info(message, self._path, TXID(txid), what, facts.reason)
 
     def _report_notices(self) -> None:
         for notice in self._engine.take_notices():

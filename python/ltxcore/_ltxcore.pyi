@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import BinaryIO, Final, Literal, Protocol, Self, TypeAlias, TypedDict, final
+from typing import BinaryIO, Final, Literal, Protocol, Self, TypeAlias, final
 
 from ltxcore.clients import ReplicaClient
 from ltxcore.errors import RestoreError
@@ -25,6 +25,8 @@ __all__ = [
     "SQLITE_VERSION",
     "TRAILER_SIZE",
     "VERSION",
+    "ChainComparison",
+    "Checkpoint",
     "Database",
     "Decoder",
     "Encoder",
@@ -32,11 +34,14 @@ __all__ = [
     "FileReader",
     "Followed",
     "Header",
+    "LocalFile",
     "PageIndex",
     "PageIndexElem",
     "Reach",
     "ReaderSource",
     "SQLiteHandle",
+    "Scan",
+    "Status",
     "Step",
     "Trailer",
     "__version__",
@@ -88,16 +93,121 @@ TRAILER_SIZE: Final[int]
 #: Generation of the LTX format.
 VERSION: Final[int]
 
-class _Status(TypedDict):
-    txid: int
-    wal_size: int
-    last_sync_ms: int | None
-    reason: str | None
-    incremental_syncs: int
-    diff_syncs: int
-    full_syncs: int
-    restarts: int
-    checkpoints: int
+@final
+class Checkpoint:
+    """A checkpoint that was run, as ``PRAGMA wal_checkpoint`` answers."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether something kept it from finishing."""
+
+    @property
+    def wal_frames(self) -> int:
+        """Frames in the WAL."""
+
+    @property
+    def checkpointed_frames(self) -> int:
+        """Frames of the WAL that are in the database file."""
+
+@final
+class LocalFile:
+    """One L0 file of the meta directory."""
+
+    @property
+    def min_txid(self) -> int:
+        """The first TXID."""
+
+    @property
+    def max_txid(self) -> int:
+        """The last TXID."""
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+
+    @property
+    def created_ms(self) -> int:
+        """When it was written, in milliseconds since 1970."""
+
+@final
+class ChainComparison:
+    """Pages of a replica beside those of the database."""
+
+    @property
+    def differing(self) -> int:
+        """How many pages differ."""
+
+    @property
+    def compared(self) -> int:
+        """How many pages could be compared."""
+
+@final
+class Scan:
+    """A pass over all pages that is under way."""
+
+    @property
+    def pages_done(self) -> int:
+        """Pages that were read."""
+
+    @property
+    def pages(self) -> int:
+        """Pages of the database."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why the next L0 file takes a comparison of all pages; ``None`` if the pass is for something else."""
+
+@final
+class Status:
+    """The state of one database."""
+
+    @property
+    def txid(self) -> int:
+        """The newest TXID in an L0 file; 0 if there is none."""
+
+    @property
+    def checksum(self) -> int:
+        """The checksum of the database at ``txid``; 0 if it is not known."""
+
+    @property
+    def wal_size(self) -> int:
+        """Bytes of the WAL file."""
+
+    @property
+    def page_size(self) -> int | None:
+        """Bytes of a page; ``None`` while the database is not open or does not exist."""
+
+    @property
+    def last_sync_ms(self) -> int | None:
+        """When the newest L0 file was made, in milliseconds since 1970."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why the last L0 file that does not continue from the WAL was needed."""
+
+    @property
+    def scan(self) -> Scan | None:
+        """The pass over all pages that is under way."""
+
+    @property
+    def incremental_syncs(self) -> int:
+        """L0 files that continue from the WAL, since the database was opened."""
+
+    @property
+    def diff_syncs(self) -> int:
+        """L0 files with the pages that were found to differ."""
+
+    @property
+    def full_syncs(self) -> int:
+        """L0 files with every page."""
+
+    @property
+    def restarts(self) -> int:
+        """How often the WAL began anew."""
+
+    @property
+    def checkpoints(self) -> int:
+        """Checkpoints that were run here."""
 
 @final
 class Header:
@@ -619,8 +729,10 @@ def integrity_check(path: _Path, mode: str) -> str | None:
 class Database:
     """The engine of one live database: what is committed becomes LTX files in the meta directory.
 
-    Methods may be called from any thread and do not hold the interpreter. A process forked from the one that made
-    it must not use it.
+    Methods may be called from any thread. :meth:`open`, :meth:`close`, :meth:`abandon`, :meth:`sync`, :meth:`verify`,
+    :meth:`checkpoint`, :meth:`adopt` and :meth:`compare_chain` wait for each other, for as long as all pages may take to be read, and so
+    does the beginning of :meth:`snapshot`; they do not hold the interpreter. The others answer at once. A process forked from the
+    one that made it must not use it.
 
     Args:
         path: the database file; it need not exist yet.
@@ -671,8 +783,8 @@ class Database:
     def abandon(self) -> None:
         """Let go without a last sync."""
 
-    def sync(self) -> tuple[int, int]:
-        """Put all that is committed now into L0 files: the TXID and the checksum of the database afterwards.
+    def sync(self) -> Pos:
+        """Put all that is committed now into L0 files: the position afterwards.
 
         Raises:
             NotReadyError: there is no database file yet.
@@ -699,15 +811,18 @@ class Database:
     def interrupt(self) -> None:
         """End :meth:`follow` in whatever thread it waits."""
 
-    def checkpoint(self, mode: str) -> tuple[bool, int, int]:
-        """Run a checkpoint: busy, frames in the WAL, frames of it in the database file.
+    def cancel(self) -> None:
+        """End whatever reads all pages, in whatever thread, and all that would from now on: ``NotOpenError`` is raised there."""
+
+    def checkpoint(self, mode: str) -> Checkpoint:
+        """Run a checkpoint.
 
         Raises:
             DatabaseError: SQLite refused.
         """
 
-    def snapshot(self, path: _Path) -> tuple[int, int, int, int]:
-        """Write the whole database as an LTX file: last TXID, page size, pages, time in milliseconds.
+    def snapshot(self, path: _Path) -> int:
+        """Write the whole database as an LTX file; its last TXID.
 
         Raises:
             DatabaseError: it cannot be read.
@@ -732,7 +847,7 @@ class Database:
             DatabaseError: a file cannot be read or written.
         """
 
-    def compare_chain(self, path: _Path, page_size: int, txid: int) -> tuple[int, int] | None:
+    def compare_chain(self, path: _Path, page_size: int, txid: int) -> ChainComparison | None:
         """Compare the pages of the replica at ``txid`` with what they were then, by what is known here.
 
         Args:
@@ -753,8 +868,8 @@ class Database:
     def enforce_l0_retention(self, uploaded_txid: int) -> int:
         """Delete local files that are uploaded and old enough, but never the newest; how many went."""
 
-    def local_files(self) -> list[tuple[int, int, int, int]]:
-        """First and last TXID, bytes, and time in milliseconds of the local L0 files, ascending."""
+    def local_files(self) -> list[LocalFile]:
+        """The local L0 files, ascending."""
 
     def check_local(self, txid: int) -> bool:
         """Whether the L0 file of ``txid`` is here and whole; one that is damaged is removed.
@@ -767,14 +882,14 @@ class Database:
         """The path of the L0 file of ``txid``, whether it exists or not."""
 
     @property
-    def pos(self) -> tuple[int, int]:
-        """TXID and checksum of the newest position; zeros while closed."""
+    def pos(self) -> Pos:
+        """The newest position; zeros while closed."""
 
     @property
     def page_size(self) -> int | None:
         """Bytes of a page; ``None`` while the database is not open or does not exist."""
 
-    def status(self) -> _Status:
+    def status(self) -> Status:
         """How it is going."""
 
 @final

@@ -84,7 +84,7 @@ class Reconciler:
         snapshot_first: str | None,
         send: Callable[[TXID], bool],
         heal: Callable[[str], None],
-        compare: Callable[[TXID], tuple[int, int] | None],
+        compare: Callable[[TXID], _ltxcore.ChainComparison | None],
         is_abandoned: Callable[[], bool],
     ) -> bool:
         """List the replica, and deal with what is different.
@@ -110,8 +110,8 @@ class Reconciler:
             return False
         files = self._survey.files
         # Whatever the listing shows of ours was made before: the position may have moved on since it was read.
-        above = max(TXID(self._engine.pos[0]), baseline)
-        mine = {row[1]: row[2] for row in self._engine.local_files() if row[1] <= local}
+        above = max(self._engine.pos.txid, baseline)
+        mine = {file.max_txid: file.size for file in self._engine.local_files() if file.max_txid <= local}
         ahead = newest_sound(self._survey.client, files, above)
         if ahead is not None and files.sound_reach() > above:
             raise self._behind(ahead, local)
@@ -219,7 +219,7 @@ class Reconciler:
                 self._settle_difference(key)
 
     def _compare_unknown(
-        self, mine: dict[int, int], compare: Callable[[TXID], tuple[int, int] | None]
+        self, mine: dict[int, int], compare: Callable[[TXID], _ltxcore.ChainComparison | None]
     ) -> str | None:
         """Files that were not made here: are they of this database, or of another replica?
 
@@ -240,7 +240,7 @@ class Reconciler:
             self._note_known(chain, unknown)
             return None
         status = self._engine.status()
-        verdict = (chain, (status["full_syncs"], status["diff_syncs"]))
+        verdict = (chain, (status.full_syncs, status.diff_syncs))
         if verdict == self._foreign:
             raise self._other_file(unknown[0])
         is_too_large = sum(chain.values()) > _MOST_BYTES
@@ -253,12 +253,11 @@ class Reconciler:
         if found is None:
             is_trusted = is_joined or self._is_expected(chain)
             return None if is_trusted else "nothing proves that its files are of this database"
-        differing, compared = found
-        if differing * 2 > compared:
+        if found.differing * 2 > found.compared:
             self._foreign = verdict
             raise self._other_file(unknown[0])
-        if differing:
-            return f"{differing} of {compared} pages there are not those of the database"
+        if found.differing:
+            return f"{found.differing} of {found.compared} pages there are not those of the database"
         self._agreed = {} if is_joined else chain
         self._note_known(chain, unknown)
         return None

@@ -11,7 +11,7 @@ from ltxcore._follow import Follower
 from ltxcore._log import Log
 from ltxcore._places import Place, check_apart, give_back, take
 from ltxcore._presence import Presence
-from ltxcore._status import SyncStatus
+from ltxcore._status import ScanProgress, SyncStatus
 from ltxcore._time import from_millis
 from ltxcore._upload import LEAST_ATTEMPT, Uploader
 from ltxcore.errors import DatabaseBusyError, DatabaseError
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 #: How long open() waits for the outcome of the first attempt, in seconds. A first upload that takes longer goes on
 #: in the background: data is moving then, and the application need not wait for all of it.
 _FIRST_ATTEMPT = 5.0
+#: To read more than so many bytes takes longer than open() should.
+_MUCH = 64 << 20
+#: What takes as long as the database is large ends within so many seconds of being told to, unless the storage hangs.
+_CANCEL = 5.0
 
 
 class Running:
@@ -68,13 +72,10 @@ class Running:
     @property
     def pos(self) -> Pos:
         """The newest position in the local LTX files; zeros if there is none yet."""
-        if not self.follower.is_ready:
-            return Pos()
-        txid, checksum = self.engine.pos
-        return Pos(TXID(txid), Checksum(checksum))
+        return self.engine.pos
 
     def start(self) -> None:
-        """Start both threads and raise what their first attempts failed with."""
+        """Start both threads and raise what their first attempts failed with, unless they take long."""
         if self.uploader is not None:
             client = self.uploader.replica.client
             check_apart(client, self._meta_path)
@@ -83,11 +84,11 @@ class Running:
         if self.uploader is not None:
             self.uploader.start()
         self.follower.start()
-        self.follower.wait_attempt(_FIRST_ATTEMPT)
+        is_over = self.follower.wait_attempt(_FIRST_ATTEMPT, unless=self._is_reading_much)
         # A lock of an application is waited for, as a database that does not exist yet.
         if self.follower.error is not None and not isinstance(self.follower.error, DatabaseBusyError):
             raise self.follower.error
-        if self.uploader is not None and self.follower.is_ready:
+        if is_over and self.uploader is not None and self.follower.is_ready:
             self.uploader.wait_pass(max(deadline - time.monotonic(), 0.0))
             if self.uploader.failure is not None:
                 raise self.uploader.failure
@@ -95,7 +96,7 @@ class Running:
     def abort(self) -> None:
         """Stop without a last attempt."""
         self._abandon_upload()
-        if self.follower.stop(1.0):
+        if self.follower.cancel(1.0):
             self.engine.abandon()
         self.leave()
 
@@ -109,6 +110,8 @@ class Running:
             failure = self._finish(deadline)
             self._is_over = True
             if failure is not None:
+                # An upload that was given up may still read the whole database.
+                self.engine.cancel()
                 self.engine.abandon()
                 raise failure
         self.engine.close()
@@ -121,34 +124,36 @@ class Running:
     def status(self) -> SyncStatus:
         """What the threads and the engine know of themselves."""
         facts = self.engine.status()
-        follower, uploader, pos = self.follower, self.uploader, self.pos
+        follower, uploader = self.follower, self.uploader
+        pos = Pos(TXID(facts.txid), Checksum(facts.checksum))
+        is_ready = facts.page_size is not None
         return SyncStatus(
             pos=pos,
             replica_txid=None if uploader is None else uploader.known_txid,
-            is_ready=follower.is_ready,
-            is_current=follower.is_ready and uploader is not None and uploader.is_current(pos.txid),
-            wal_size=facts["wal_size"],
-            last_sync=_time_or_none(facts["last_sync_ms"]),
+            is_ready=is_ready,
+            is_current=is_ready and uploader is not None and uploader.is_current(pos.txid),
+            wal_size=facts.wal_size,
+            last_sync=_time_or_none(facts.last_sync_ms),
             last_upload=None if uploader is None else _time_or_none(uploader.last_upload_ms),
             last_error=follower.error or (None if uploader is None else uploader.error),
-            full_syncs=facts["full_syncs"],
-            diff_syncs=facts["diff_syncs"],
-            incremental_syncs=facts["incremental_syncs"],
-            reason=facts["reason"],
-            restarts=facts["restarts"],
-            checkpoints=facts["checkpoints"],
+            full_syncs=facts.full_syncs,
+            diff_syncs=facts.diff_syncs,
+            incremental_syncs=facts.incremental_syncs,
+            reason=facts.reason,
+            restarts=facts.restarts,
+            checkpoints=facts.checkpoints,
+            scan=_scan_or_none(facts.scan),
             uploading_for=None if uploader is None else uploader.busy_for,
         )
+
+    def _is_reading_much(self) -> bool:
+        facts = self.engine.status()
+        return facts.scan is not None and facts.scan.pages * (facts.page_size or 0) > _MUCH
 
     def _finish(self, deadline: float) -> BaseException | None:
         """End both threads after a last attempt of each; the error that it ended with."""
         if not self.follower.finish(max(deadline - time.monotonic(), LEAST_ATTEMPT)):
-            self._abandon_upload()
-            raise DatabaseError(
-                f"{self._path} could not be closed in time: the thread that follows it is busy",
-                op="close",
-                path=os.fspath(self._path),
-            )
+            return self._give_up()
         if self._presence.is_gone():
             self._abandon_upload()
             return self._presence.error("close")
@@ -160,6 +165,20 @@ class Running:
             return failure
         return self.uploader.finish(max(deadline - time.monotonic(), 0.0)) or failure
 
+    def _give_up(self) -> DatabaseError:
+        """Time is over and the follower is at something; its error if that could be ended, which raises it otherwise."""
+        self._abandon_upload()
+        scan = self.engine.status().scan
+        what = "the thread that follows it is busy"
+        if scan is not None:
+            what = f"{scan.pages_done} of {scan.pages} pages were read; the next start reads them all"
+        error = DatabaseError(
+            f"{self._path} could not be closed in time: {what}", op="close", path=os.fspath(self._path)
+        )
+        if not self.follower.cancel(0.0 if scan is None else _CANCEL):
+            raise error
+        return error
+
     def _abandon_upload(self) -> None:
         if self.uploader is not None:
             self.uploader.abandon()
@@ -167,6 +186,10 @@ class Running:
 
 def _time_or_none(millis: int | None) -> datetime | None:
     return from_millis(millis) if millis else None
+
+
+def _scan_or_none(scan: _ltxcore.Scan | None) -> ScanProgress | None:
+    return None if scan is None else ScanProgress(scan.pages_done, scan.pages, scan.reason)
 
 
 def _nothing(*_arguments: object) -> None:

@@ -41,7 +41,7 @@ class Snapshots:
         with self._lock:
             self._under_way.add(name)
         try:
-            max_txid = self._engine.snapshot(os.fspath(path))[0]
+            max_txid = self._engine.snapshot(os.fspath(path))
             stored = store(TXID(max_txid), path)
             self._engine.snapshot_stored(max_txid)
             return stored

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ltxcore.ltx import TXID, Pos
 
-__all__ = ["CheckpointMode", "CheckpointResult", "SyncStatus"]
+__all__ = ["CheckpointMode", "CheckpointResult", "ScanProgress", "SyncStatus"]
 
 #: SQLite's checkpoint modes.
 CheckpointMode: TypeAlias = Literal["PASSIVE", "FULL", "RESTART", "TRUNCATE"]
@@ -30,6 +30,19 @@ class CheckpointResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanProgress:
+    """A pass over all pages of a database that is under way.
+
+    * ``pages_done``, ``pages``: how many pages were read, and how many there are.
+    * ``reason``: why the next L0 file takes a comparison of all pages; ``None`` if the pass is for something else.
+    """
+
+    pages_done: int
+    pages: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SyncStatus:
     """How replication is going.
 
@@ -46,6 +59,8 @@ class SyncStatus:
       from the last known state, and with what the WAL added.
     * ``reason``: why the last full or diff sync was necessary.
     * ``restarts``, ``checkpoints``: how often the WAL began anew, and how often we wrote it back.
+    * ``scan``: how far the pass over all pages is that is under way; ``None`` while none is. Until the first one is over, the
+      replica does not have the database.
     * ``uploading_for``: for how many seconds the file that is being uploaded has been; ``None`` while nothing is.
     """
 
@@ -63,4 +78,5 @@ class SyncStatus:
     reason: str | None
     restarts: int
     checkpoints: int
+    scan: ScanProgress | None
     uploading_for: float | None

@@ -13,7 +13,7 @@ from ltxcore import _runtime
 from ltxcore._arguments import local_path
 from ltxcore._places import check_apart
 from ltxcore._running import Running
-from ltxcore._status import CheckpointMode, CheckpointResult, SyncStatus
+from ltxcore._status import CheckpointMode, CheckpointResult, ScanProgress, SyncStatus
 from ltxcore._time import seconds
 from ltxcore.errors import ConfigError, NotOpenError, NotReadyError
 from ltxcore.ltx import TXID, FileInfo, Pos
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ltxcore._upload import Uploader
     from ltxcore.clients import Source
 
-__all__ = ["DB", "CheckpointMode", "CheckpointResult", "SyncStatus", "replicate"]
+__all__ = ["DB", "CheckpointMode", "CheckpointResult", "ScanProgress", "SyncStatus", "replicate"]
 
 
 class DB:
@@ -107,6 +107,9 @@ class DB:
         The first attempt is waited for, up to a few seconds, and its failure is raised: a backup that does not work
         should be noticed on the first day. A database file that does not exist is no failure; it is waited for.
 
+        If more than 64 MiB of pages have to be read, ``open`` returns as soon as that begins. ``status().scan`` says how far it
+        is. What fails after that is ``status().last_error``, and raised by :meth:`sync` and :meth:`wait`.
+
         Raises:
             ConfigError: the replica is that of another database, or where the local files are.
             ReplicaError: the replica cannot be listed or written.
@@ -139,7 +142,8 @@ class DB:
         If it is interrupted, by Ctrl-C for example, another call goes on with it, and so does the end of the process.
 
         Args:
-            timeout: for so many seconds the last sync and upload are tried again; 0 tries once, ``None`` for ever.
+            timeout: for so many seconds the last sync and upload are tried again; 0 tries once, ``None`` for ever. If all
+                pages are being read when the time is over, that is given up.
 
         Raises:
             Error: the last sync or upload failed. Everything is released nevertheless, and what could not be
@@ -184,8 +188,7 @@ class DB:
             NotReadyError: the database file does not exist yet.
             DatabaseError: the database cannot be read.
         """
-        running = self._require()
-        return running.follower.sync()
+        return self._require().follower.sync()
 
     def wait(self, txid: int | None = None, timeout: float | None = None) -> Pos:
         """Wait until a restore from the replica contains a transaction, or all that is committed now.
@@ -234,7 +237,7 @@ class DB:
         """
         if mode not in get_args(CheckpointMode):
             raise ValueError(f"unknown checkpoint mode: {mode!r}")
-        return CheckpointResult(*self._ready().engine.checkpoint(mode))
+        return self._require().follower.checkpoint(mode)
 
     def snapshot(self) -> FileInfo:
         """Upload the whole database, as far as it is in LTX files, as one file of level 9.
@@ -244,7 +247,8 @@ class DB:
             DatabaseError: the database cannot be read.
             ReplicaError: the upload failed.
         """
-        self._ready()
+        # What takes long here can be interrupted.
+        self._require().follower.sync()
         return self._uploader().snapshot()
 
     async def snapshot_async(self) -> FileInfo:
@@ -273,7 +277,7 @@ class DB:
         return await asyncio.to_thread(self.compact, level)
 
     def status(self) -> SyncStatus:
-        """How replication is going. Neither the database is read for that nor the replica listed."""
+        """How replication is going. Neither the database is read for that nor the replica listed, and nothing waited for."""
         return self._require().status()
 
     def _require(self) -> Running:
@@ -291,12 +295,6 @@ class DB:
             self._running.leave()
         self._running = None
         _runtime.unregister(self)
-
-    def _ready(self) -> Running:
-        running = self._require()
-        if not running.follower.is_ready:
-            running.follower.sync()
-        return running
 
     def _uploader(self) -> Uploader:
         uploader = self._require().uploader

@@ -22,6 +22,10 @@ class FakeDB:
         self.steps, self.path, self.replica, self.options = steps, path, replica, options
         self.close_error, self.closing = None, threading.Event()
         self.closing.set()
+        self.scans = []
+
+    def status(self):
+        return SimpleNamespace(scan=self.scans.pop(0) if self.scans else None)
 
     def __getattr__(self, name):
         if name not in ("open", "sync", "wait", "snapshot"):
@@ -133,6 +137,22 @@ def test_the_command_is_run_then_all_is_synced(run, fake, code):
     done = run("replicate", "app.db", "u", "--exec", exec_line(f"raise SystemExit({code})"))
     assert done.exit_code == code
     assert fake.steps == ["open", "close"]
+
+
+@pytest.mark.process
+def test_it_says_how_many_pages_were_read(run, fake, tmp_path, monkeypatch):
+    path = tmp_path / "app.db"
+    path.touch()
+    monkeypatch.setattr(replicate.Start, "SCAN_INTERVAL", 0.0)
+    scans = [SimpleNamespace(pages_done=done, pages=400) for done in (100, 399)]
+    fake.before = lambda db: db.scans.extend(scans)
+    done = run("replicate", str(path), "u", "--exec", exec_line("pass"))
+    said = done.stderr.splitlines()
+    assert said[:3] == [
+        f"replicating {path} to u",
+        f"reading {path}: 25 % of 400 pages",
+        f"reading {path}: 99 % of 400 pages",
+    ]
 
 
 @pytest.mark.process

@@ -111,7 +111,7 @@ def end_upload_thread(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def end_follower(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     assert db._running is not None
-    for step in ("_step", "_forget"):
+    for step in ("_step", "_fail"):
         monkeypatch.setattr(db._running.follower, step, lambda *_error: 1 / 0)
     db._running.engine.interrupt()
 

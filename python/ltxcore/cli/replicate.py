@@ -169,20 +169,25 @@ class Start:
     """Says that a database is replicated, or first what is waited for."""
 
     INTERVAL = 0.5
+    #: Between two messages about the pages that were read, in seconds.
+    SCAN_INTERVAL = 10.0
 
     def __init__(self, database: DB, url: str) -> None:
+        self._database = database
         self._path, self._url = database.path, url
         self._said: str | None = None
 
     def check(self) -> float | None:
         """Say what is new; in how many seconds there may be more to say."""
-        if self._said == "replicating":
+        if self._said != "replicating" and not self._path.exists():
+            self._say("waiting", f"waiting for {self._path}: there is no such file yet")
+            return self.INTERVAL
+        self._say("replicating", f"replicating {self._path} to {self._url}")
+        scan = self._database.status().scan
+        if scan is None:
             return None
-        if self._path.exists():
-            self._say("replicating", f"replicating {self._path} to {self._url}")
-            return None
-        self._say("waiting", f"waiting for {self._path}: there is no such file yet")
-        return self.INTERVAL
+        note(f"reading {self._path}: {100 * scan.pages_done // scan.pages} % of {scan.pages} pages")
+        return self.SCAN_INTERVAL
 
     def _say(self, what: str, message: str) -> None:
         if what != self._said:

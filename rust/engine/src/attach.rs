@@ -14,22 +14,28 @@ use std::time::{Duration, Instant};
 use osvfs::sibling;
 
 use crate::connection::Conn;
-use crate::database::{Database, State};
+use crate::database::Database;
 use crate::door;
 use crate::error::{Context, Result};
 use crate::files::{Pooled, has_content};
+use crate::state::State;
 use crate::watch::Woken;
 
 /// A file that nobody uses in WAL mode is opened after this time: an application that has just made it may be about to switch it.
 const SETTLING: Duration = Duration::from_millis(250);
+/// Whoever opens the database needs less than this before it has a connection, unless it waits for a lock of the application.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// What the file system does not tell is noticed within this time.
 const TICK: Duration = Duration::from_millis(64);
 
 impl Database {
     /// Keeps the database open from now on, if it is not followed yet and an application uses it in WAL mode; whether it is open.
-    /// What goes wrong is for [`Database::open`] to say.
+    /// What goes wrong is for [`Database::open`] to say. Where that is under way it is not waited for, but for a moment.
     pub fn attach(&self) -> bool {
-        self.attach_in(&mut self.state())
+        if self.page_size().is_some() {
+            return true;
+        }
+        self.turn_within(PATIENCE).is_some_and(|mut state| self.attach_in(&mut state))
     }
 
     fn attach_in(&self, state: &mut State) -> bool {

@@ -20,7 +20,7 @@ use crate::connection::Checkpointed;
 use crate::error::{Error, Result};
 use crate::files::{Name, Names};
 use crate::live::Live;
-use crate::scan::{Wanted, scan};
+use crate::scan::Wanted;
 
 /// How often a wal-index that is being written is read again, and after which pause.
 const INDEX_TRIES: u32 = 20;
@@ -130,7 +130,7 @@ impl Live {
         }
         let Some(sums) = &self.sums else { return Ok(()) };
         let mut differs = self.files.has_other_page_size(self.page_size);
-        scan(&self.view_at_position()?, Wanted::Differing(sums), |batch| {
+        self.scan(&self.view_at_position()?, Wanted::Differing(sums), |batch| {
             differs |= batch.pages().next().is_some();
             Ok(())
         })?;

@@ -40,7 +40,8 @@ impl Scene {
         app.execute_batch("PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)")
             .unwrap();
         let options = Arc::new(Options::new(&path).unwrap());
-        let live = Live::open(&options, TxId::NONE, Frames::Sound, &Notices::default()).unwrap();
+        let live =
+            Live::open(&options, TxId::NONE, Frames::Sound, &Notices::default(), &Arc::default()).unwrap();
         let mut scene = Self { _dir: dir, path, app, live };
         scene.commit();
         scene.live.leap().unwrap();

@@ -2,22 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
 
 use ltx::{PageSize, Pos, TxId};
 
-use crate::connection::{CheckpointMode, CheckpointResult, Conn};
-use crate::emit::Written;
+use crate::connection::{CheckpointMode, CheckpointResult};
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, has_content};
-use crate::letting_go::Frames;
+use crate::level0::{Level0, LocalFile};
 use crate::live::Live;
-use crate::meta_dir::LocalFile;
 use crate::notices::Notices;
 use crate::options::Options;
+use crate::published::Published;
 use crate::seal::Sealed;
+use crate::state::State;
 use crate::status::Status;
 use crate::watch::Watch;
 
@@ -26,60 +24,17 @@ const ATTEMPTS: u32 = 3;
 
 /// One database that is replicated: its WAL becomes L0 files in its meta directory.
 ///
-/// All methods may be called from any thread; [`Database::follow`] waits without keeping the others out.
+/// All methods may be called from any thread. Those that work on the database take turns: whoever comes while another one works
+/// waits for it, for as long as a pass over all pages may take. [`Database::follow`] works only while there is something to do.
+/// Those that ask what is known, such as [`Database::status`], and those that end something, never wait for that.
 pub struct Database {
     pub(crate) options: Arc<Options>,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) published: Arc<Published>,
     notices: Notices,
     pub(crate) watch: Watch,
     /// The last [`Database::follow`] ended with nothing to do and the watch armed.
     pub(crate) at_rest: AtomicBool,
-}
-
-/// What the methods share.
-#[derive(Default)]
-pub(crate) struct State {
-    pub(crate) live: Option<Live>,
-    /// The L0 file that is being written while following goes on.
-    pub(crate) writing: Option<JoinHandle<Result<Written>>>,
-    /// The newest transaction known, for opening again after a file was replaced; `None` while closed.
-    resume_at: Option<TxId>,
-    pub(crate) sums_flushed: Option<Instant>,
-    /// The newest transaction that [`Database::follow`] told of.
-    pub(crate) told: TxId,
-    /// Keeps the database open until it is followed.
-    pub(crate) attached: Option<Conn>,
-    /// When a file was seen first that is waited for.
-    pub(crate) appeared: Option<Instant>,
-    /// There was no database file when it was to be opened.
-    pub(crate) awaited: bool,
-    /// Files that were let go because their names mean others now. Somebody may still use them.
-    left: Option<LiveFiles>,
-    /// What those files left behind.
-    frames: Frames,
-    /// How often the files were opened.
-    pub(crate) opened: u64,
-}
-
-impl State {
-    /// Lets the database go because something changed underneath; what it leaves is looked at when it is opened again.
-    fn let_go(&mut self) {
-        if let Some(mut live) = self.live.take() {
-            self.frames = live.let_go();
-            self.resume_at = Some(live.position.txid);
-            self.left = Some(live.files.clone());
-        }
-    }
-
-    /// Waits for the L0 file that is being written, if there is one.
-    pub(crate) fn finish_writing(&mut self) -> Result<()> {
-        let (Some(writing), Some(live)) = (self.writing.take(), &mut self.live) else { return Ok(()) };
-        let written = writing.join().unwrap_or_else(|_| {
-            let what = "the thread that writes an L0 file ended early";
-            Err(Error::Changed { path: live.path().to_owned(), what })
-        });
-        live.finish_job(written).map(drop)
-    }
 }
 
 impl Database {
@@ -92,6 +47,7 @@ impl Database {
         Ok(Self {
             options: Arc::new(options),
             state: Mutex::default(),
+            published: Arc::default(),
             notices: Notices::default(),
             watch,
             at_rest: AtomicBool::new(false),
@@ -162,6 +118,13 @@ impl Database {
         self.watch.wake();
     }
 
+    /// Ends whatever takes as long as the database is large, in whichever thread, and all that would from now on: it fails with
+    /// [`Error::Cancelled`]. For who is about to close a database and cannot wait.
+    pub fn cancel(&self) {
+        self.published.progress.cancel();
+        self.watch.wake();
+    }
+
     /// Runs a checkpoint. Modes other than PASSIVE first let the WAL go, so that only the application can be in the way. A WAL that
     /// may belong to another database file is left alone, and said to be busy.
     ///
@@ -205,19 +168,19 @@ impl Database {
     /// The newest position, or none.
     #[must_use]
     pub fn pos(&self) -> Pos {
-        self.state().live.as_ref().map_or_else(Pos::default, Live::pos)
+        self.published.get(|status| status.pos)
     }
 
     /// The page size; `None` while no database is open.
     #[must_use]
     pub fn page_size(&self) -> Option<PageSize> {
-        self.state().live.as_ref().map(|live| live.page_size)
+        self.published.get(|status| status.page_size)
     }
 
     /// The first transaction that only a snapshot makes restorable, as in [`Status::snapshot_wanted`].
     #[must_use]
     pub fn snapshot_wanted(&self) -> Option<TxId> {
-        self.state().live.as_ref().and_then(|live| live.snapshot_wanted)
+        self.published.get(|status| status.snapshot_wanted)
     }
 
     /// The state of the database.
@@ -225,33 +188,23 @@ impl Database {
     /// # Errors
     /// When the WAL cannot be looked at.
     pub fn status(&self) -> Result<Status> {
-        let state = self.state();
-        let Some(live) = &state.live else { return Ok(Status::closed()) };
-        Ok(Status {
-            pos: live.pos(),
-            wal_size: live.files.wal_size()?,
-            page_size: Some(live.page_size.get()),
-            last_sync: live.last_timestamp,
-            reason: live.reason,
-            snapshot_wanted: live.snapshot_wanted,
-            counters: live.counters,
-        })
+        self.published.status(&self.options)
     }
 
     /// The L0 files of the meta directory, oldest first.
     ///
     /// # Errors
-    /// As [`Database::sync`].
+    /// [`Error::NotOpen`], or what the file system answers.
     pub fn local_files(&self) -> Result<Vec<LocalFile>> {
-        self.on_live(&mut self.state(), |live| live.meta.local_files())
+        self.level0()?.list()
     }
 
     /// Path of the L0 file of `txid`, whether it is there or not.
     ///
     /// # Errors
-    /// As [`Database::sync`].
+    /// [`Error::NotOpen`].
     pub fn local_path(&self, txid: TxId) -> Result<PathBuf> {
-        self.on_live(&mut self.state(), |live| Ok(live.meta.l0_path(txid)))
+        Ok(self.level0()?.path(txid))
     }
 
     /// Whether the L0 file of `txid` is here and whole. One that is damaged goes: uploaded, it would keep the replica from being
@@ -261,8 +214,7 @@ impl Database {
     /// As [`Database::sync`].
     pub fn check_local(&self, txid: TxId) -> Result<bool> {
         // The first file of a database is as large as that: nobody has to wait while it is read.
-        let meta = self.on_live(&mut self.state(), |live| Ok(Arc::clone(&live.meta)))?;
-        if meta.is_sound(txid)? {
+        if self.level0()?.is_sound(txid)? {
             return Ok(true);
         }
         self.on_live(&mut self.state(), |live| live.remove_damaged_l0(txid)).map(|()| false)
@@ -307,9 +259,8 @@ impl Database {
         *state = State { opened: state.opened, ..State::default() };
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // A panic in between leaves transactions that are only dropped, so the state is as good as any.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn level0(&self) -> Result<Level0> {
+        self.published.level0().ok_or_else(|| Error::NotOpen { path: self.options.path.clone() })
     }
 
     /// The open database; opens it anew when its file was gone for a while.
@@ -321,7 +272,7 @@ impl Database {
             if state.left.as_ref().map_or(Ok(false), LiveFiles::is_left_in_use)? {
                 return Err(Error::LeftInUse { path: self.options.path.clone() });
             }
-            let open = || Live::open(&self.options, remote, state.frames, &self.notices);
+            let open = || Live::open(&self.options, remote, state.frames, &self.notices, &self.published);
             // Files that were exchanged while they were opened are opened once more.
             let live = match open() {
                 Err(Error::Changed { .. }) => open(),
@@ -333,6 +284,8 @@ impl Database {
             opened?;
             state.left = None;
             state.opened += 1;
+            // What comes next may take long.
+            self.published.set(state.live.as_ref());
         }
         Ok(state.live.as_mut())
     }
@@ -365,7 +318,7 @@ impl Database {
 
 impl Live {
     fn remove_old_l0(&mut self, uploaded: TxId, oldest_kept: i64) -> Result<usize> {
-        let files = self.meta.local_files()?;
+        let files = self.meta.level0.list()?;
         let old = |file: &&LocalFile| file.max_txid <= uploaded && file.created_at.millis() < oldest_kept;
         let old: Vec<_> =
             files.iter().filter(|file| file.max_txid < self.position.txid).take_while(old).collect();

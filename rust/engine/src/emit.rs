@@ -86,7 +86,7 @@ impl Live {
             }
         };
         self.spare = Some(spare);
-        self.counters.increments += 1;
+        self.counters.incremental_syncs += 1;
         self.published(&header);
         let place = self.place();
         if let Some(sums) = &mut self.sums
@@ -211,7 +211,7 @@ impl Live {
 impl Job {
     /// Writes the file and makes it durable.
     pub(crate) fn write(mut self) -> Result<Written> {
-        let path = self.meta.l0_path(self.header.max_txid);
+        let path = self.meta.level0.path(self.header.max_txid);
         let changed = self.write_pages(&path)?;
         self.pages.clear();
         Ok(Written { header: self.header, changed, spare: self.pages })

@@ -100,6 +100,12 @@ pub enum Error {
         /// The database file.
         path: PathBuf,
     },
+    /// A pass over all pages was ended by [`Database::cancel`](crate::Database::cancel).
+    #[error("the pass over all pages of {} was ended before it was complete", path.display())]
+    Cancelled {
+        /// The database file.
+        path: PathBuf,
+    },
     /// There is no transaction identifier left.
     #[error("transaction {txid} has no successor")]
     TxIdExhausted {

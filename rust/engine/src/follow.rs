@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::database::{Database, State};
+use crate::database::Database;
 use crate::emit::Job;
 use crate::error::{Context, Error, Result};
 use crate::live::Live;
+use crate::state::State;
 use crate::watch::Woken;
 
 /// The first wait after a commit; each wait without one is twice as long.

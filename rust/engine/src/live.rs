@@ -17,6 +17,8 @@ use crate::options::Options;
 use crate::page_form::PageForm;
 use crate::page_sums::PageSums;
 use crate::pending::Pending;
+use crate::published::Published;
+use crate::scan::{Batch, View, Wanted, scan};
 use crate::seal::Pace;
 use crate::snapshot::Snapshots;
 use crate::status::Counters;
@@ -80,6 +82,7 @@ pub(crate) struct Live {
     pub(crate) last_timestamp: Option<Timestamp>,
     pub(crate) last_emit: Option<Instant>,
     pub(crate) snapshots: Snapshots,
+    pub(crate) published: Arc<Published>,
     pub(crate) meta: Arc<MetaDir>,
 }
 
@@ -94,6 +97,17 @@ impl Live {
     /// The database file.
     pub(crate) fn path(&self) -> &Path {
         &self.options.path
+    }
+
+    /// A pass over every page, which others see, and may end. It takes long: what is true before it is published.
+    pub(crate) fn scan(
+        &self,
+        view: &View,
+        wanted: Wanted<'_>,
+        sink: impl FnMut(&Batch) -> Result<()>,
+    ) -> Result<()> {
+        self.published.set(Some(self));
+        scan(view, wanted, &self.published.progress, sink)
     }
 
     /// A further connection to the database that is open here.
@@ -261,8 +275,8 @@ impl Live {
     /// # Errors
     /// [`Error::LocalStateLost`] when the newest L0 file, or the directory of the meta files, is gone.
     pub(crate) fn verify_chain(&self) -> Result<()> {
-        let newest_is_here = !self.position.has_file || self.meta.has(self.position.txid);
-        if newest_is_here && self.meta.is_there() {
+        let newest_is_here = !self.position.has_file || self.meta.level0.has(self.position.txid);
+        if newest_is_here && self.meta.level0.is_there() {
             return Ok(());
         }
         Err(Error::LocalStateLost { path: self.meta.path().to_owned() })

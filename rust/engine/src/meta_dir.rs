@@ -4,36 +4,22 @@
 //! that keeps a second replicator away, the page checksums, and the note that a snapshot is wanted. Names of ours that end in `.tmp` are
 //! leftovers of a crash.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ltx::{Header, Timestamp, TxId};
+use ltx::TxId;
 use osvfs::{LockFile, Stamp};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
+use crate::level0::{Level0, LocalFile};
 
 /// Files of the directory that is ours alone, before they have their names.
 const OWN_STAGING: [&str; 4] =
     ["page-checksums.tmp", "snapshot-wanted.tmp", "chain-checksums.tmp", "chain-compared.tmp"];
-
-/// One L0 file of the meta directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalFile {
-    /// First and only transaction.
-    pub min_txid: TxId,
-    /// The same; kept apart because the name has both.
-    pub max_txid: TxId,
-    /// Length in bytes.
-    pub size: u64,
-    /// Modification time.
-    pub created_at: Timestamp,
-}
 
 /// Who may read what we write: whoever may read the database.
 #[derive(Clone, Copy, Debug)]
@@ -72,11 +58,9 @@ impl Ownership {
 #[derive(Debug)]
 pub(crate) struct MetaDir {
     root: PathBuf,
-    level0: PathBuf,
+    pub(crate) level0: Level0,
     own: PathBuf,
     ownership: Ownership,
-    /// The L0 files of this process as they were when they were done: whatever changes one changes that.
-    made: Mutex<BTreeMap<TxId, Stamp>>,
     _lock: LockFile,
 }
 
@@ -108,7 +92,7 @@ impl MetaDir {
         })
         .context("clean", &level0)?;
         remove_staging(&own, |name| OWN_STAGING.contains(&name)).context("clean", &own)?;
-        Ok(Self { root, level0, own, ownership, made: Mutex::default(), _lock: lock })
+        Ok(Self { root, level0: Level0::new(level0), own, ownership, _lock: lock })
     }
 
     /// The meta directory itself.
@@ -124,74 +108,6 @@ impl MetaDir {
     /// The directory for files that only we understand.
     pub(crate) fn own_dir(&self) -> &Path {
         &self.own
-    }
-
-    /// Path of the L0 file of one transaction.
-    pub(crate) fn l0_path(&self, txid: TxId) -> PathBuf {
-        self.level0.join(ltx::format_file_name(txid, txid))
-    }
-
-    /// The L0 files, oldest first.
-    pub(crate) fn local_files(&self) -> Result<Vec<LocalFile>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.level0).context("list", &self.level0)? {
-            let entry = entry.context("list", &self.level0)?;
-            let name = entry.file_name();
-            let Some((min_txid, max_txid)) = name.to_str().and_then(|name| ltx::parse_file_name(name).ok())
-            else {
-                continue;
-            };
-            let metadata = match entry.metadata() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                metadata => metadata.context("stat", &entry.path())?,
-            };
-            let created_at =
-                Timestamp::from_millis(metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000);
-            files.push(LocalFile { min_txid, max_txid, size: metadata.len(), created_at });
-        }
-        files.sort_unstable_by_key(|file| (file.min_txid, file.max_txid));
-        Ok(files)
-    }
-
-    /// Opens the L0 file of `txid`; `None` when it is not here.
-    #[expect(clippy::disallowed_methods, reason = "SQLite never opens an LTX file")]
-    pub(crate) fn open_l0(&self, txid: TxId) -> Result<Option<File>> {
-        let path = self.l0_path(txid);
-        match File::open(&path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).context("open", &path),
-        }
-    }
-
-    /// Whether the L0 file of `txid` is whole. What this process has made is not read again.
-    ///
-    /// # Errors
-    /// As [`MetaDir::sound_header`].
-    pub(crate) fn is_sound(&self, txid: TxId) -> Result<bool> {
-        let made = self.made().get(&txid).copied();
-        let is_as_made =
-            || fs::metadata(self.l0_path(txid)).is_ok_and(|metadata| Some(Stamp::of(&metadata)) == made);
-        Ok(made.is_some() && is_as_made() || self.sound_header(txid)?.is_some())
-    }
-
-    /// The header of the L0 file of `txid`, if the file is whole.
-    ///
-    /// # Errors
-    /// When the file cannot be opened, which says nothing about it.
-    pub(crate) fn sound_header(&self, txid: TxId) -> Result<Option<Header>> {
-        let header = self.open_l0(txid)?.and_then(|file| whole_header(file).ok());
-        Ok(header.filter(|header| header.min_txid == txid && header.max_txid == txid))
-    }
-
-    /// Whether the directory of the L0 files is where it was put.
-    pub(crate) fn is_there(&self) -> bool {
-        self.level0.is_dir()
-    }
-
-    /// Whether the L0 file of `txid` is where it was put.
-    pub(crate) fn has(&self, txid: TxId) -> bool {
-        crate::files::exists(&self.l0_path(txid))
     }
 
     /// The transaction noted by [`MetaDir::write_wanted_snapshot`].
@@ -220,10 +136,6 @@ impl MetaDir {
         remove(&self.wanted_path())
     }
 
-    fn made(&self) -> MutexGuard<'_, BTreeMap<TxId, Stamp>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn wanted_path(&self) -> PathBuf {
         self.own.join("snapshot-wanted")
     }
@@ -235,7 +147,7 @@ impl MetaDir {
 
     /// A new L0 file under its staging name.
     pub(crate) fn stage_l0(&self, txid: TxId) -> Result<Staged> {
-        let path = self.l0_path(txid);
+        let path = self.level0.path(txid);
         let mut staging = path.clone().into_os_string();
         staging.push(".tmp");
         let staging = PathBuf::from(staging);
@@ -258,24 +170,24 @@ impl MetaDir {
             named => named.context("name", &staged.path)?,
         }
         let metadata = staged.out.get_ref().metadata().context("stat", &staged.path)?;
-        self.made().insert(staged.txid, Stamp::of(&metadata));
-        sync_dir(&self.level0).context("sync", &self.level0)
+        self.level0.made().insert(staged.txid, Stamp::of(&metadata));
+        sync_dir(self.level0.dir()).context("sync", self.level0.dir())
     }
 
     /// Removes an L0 file; one that is gone already is fine.
     pub(crate) fn remove_l0(&self, file: &LocalFile) -> Result<()> {
-        self.made().remove(&file.max_txid);
-        remove(&self.level0.join(ltx::format_file_name(file.min_txid, file.max_txid)))
+        self.level0.made().remove(&file.max_txid);
+        remove(&self.level0.dir().join(ltx::format_file_name(file.min_txid, file.max_txid)))
     }
 
     /// Removes the L0 file of one transaction.
     pub(crate) fn remove_txid(&self, txid: TxId) -> Result<()> {
-        remove(&self.l0_path(txid))
+        remove(&self.level0.path(txid))
     }
 
     /// Removes every L0 file: the replica knows better than they do.
     pub(crate) fn remove_all_l0(&self) -> Result<()> {
-        for file in self.local_files()? {
+        for file in self.level0.list()? {
             self.remove_l0(&file)?;
         }
         Ok(())
@@ -305,15 +217,6 @@ impl Drop for Staged {
         // After publishing the name is gone, and this does nothing.
         let _ = fs::remove_file(&self.staging);
     }
-}
-
-/// Reads an LTX file to its end.
-fn whole_header(file: File) -> ltx::Result<Header> {
-    let mut decoder = ltx::Decoder::new(BufReader::new(file))?;
-    let (header, mut page) = (*decoder.header(), vec![0; decoder.header().page_size.bytes()]);
-    while decoder.next_page(&mut page)?.is_some() {}
-    decoder.finish()?;
-    Ok(header)
 }
 
 fn remove(path: &Path) -> Result<()> {

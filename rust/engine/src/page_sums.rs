@@ -195,7 +195,7 @@ impl PageSums {
 
     /// Repeats one L0 file; false when it cannot be: it is missing, damaged, or of another page size.
     fn repeat(&mut self, meta: &MetaDir, txid: TxId, page: &mut [u8]) -> Result<bool> {
-        let Some(file) = meta.open_l0(txid)? else { return Ok(false) };
+        let Some(file) = meta.level0.open(txid)? else { return Ok(false) };
         let Ok(mut decoder) = Decoder::new(BufReader::new(file)) else { return Ok(false) };
         if decoder.header().page_size != self.page_size {
             return Ok(false);

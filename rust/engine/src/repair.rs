@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::live::{Live, Position};
 use crate::meta_dir::Staged;
 use crate::page_sums::NewSums;
-use crate::scan::{Batch, View, Wanted, scan};
+use crate::scan::{Batch, View, Wanted};
 
 /// How often the wal-index and the WAL are compared before they are said to contradict each other.
 const PIN_TRIES: u32 = 100;
@@ -49,8 +49,8 @@ impl Live {
             return Ok(None);
         }
         match self.sums {
-            Some(_) => self.counters.differences += 1,
-            None => self.counters.full += 1,
+            Some(_) => self.counters.diff_syncs += 1,
+            None => self.counters.full_syncs += 1,
         }
         self.published(&header);
         self.position.begin_file();
@@ -67,7 +67,7 @@ impl Live {
         self.emit()?;
         let view = self.view_at_position()?;
         let mut sums = NewSums::create(&self.meta, self.page_size)?;
-        scan(&view, Wanted::None, |batch| push_all(&mut sums, batch))?;
+        self.scan(&view, Wanted::None, |batch| push_all(&mut sums, batch))?;
         self.sums = Some(sums.install(self.position.txid)?);
         Ok(())
     }
@@ -174,7 +174,7 @@ impl Live {
         let mut sums = NewSums::create(&self.meta, self.page_size)?;
         let mut file = Difference { live: self, header, encoder: None };
         let wanted = self.sums.as_ref().map_or(Wanted::Every, Wanted::Differing);
-        scan(view, wanted, |batch| {
+        self.scan(view, wanted, |batch| {
             push_all(&mut sums, batch)?;
             file.push(batch)
         })?;
@@ -186,7 +186,7 @@ impl Live {
 
 impl Difference<'_> {
     fn push(&mut self, batch: &Batch) -> Result<()> {
-        let path = self.live.meta.l0_path(self.header.max_txid);
+        let path = self.live.meta.level0.path(self.header.max_txid);
         for (pgno, page, block) in batch.pages() {
             let encoder = match &mut self.encoder {
                 Some(encoder) => encoder,
@@ -201,7 +201,7 @@ impl Difference<'_> {
     }
 
     fn finish(self) -> Result<()> {
-        let path = self.live.meta.l0_path(self.header.max_txid);
+        let path = self.live.meta.level0.path(self.header.max_txid);
         self.encoder.map_or(Ok(()), |encoder| publish(&self.live.meta, encoder, &path))
     }
 }

@@ -97,7 +97,7 @@ impl Live {
     fn changed_after(&self, txid: TxId) -> Result<Option<HashSet<u32>>> {
         let mut changed = HashSet::new();
         for number in txid.get() + 1..=self.position.txid.get() {
-            let Some(file) = self.meta.open_l0(TxId::new(number))? else { return Ok(None) };
+            let Some(file) = self.meta.level0.open(TxId::new(number))? else { return Ok(None) };
             let Ok(mut decoder) = Decoder::new(BufReader::new(file)) else { return Ok(None) };
             let mut page = vec![0; decoder.header().page_size.bytes()];
             loop {

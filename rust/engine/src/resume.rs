@@ -11,13 +11,15 @@ use crate::door;
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, Name};
 use crate::letting_go::Frames;
+use crate::level0::LocalFile;
 use crate::live::{Live, Position};
-use crate::meta_dir::{LocalFile, MetaDir};
+use crate::meta_dir::MetaDir;
 use crate::notices::Notices;
 use crate::options::Options;
 use crate::page_form::PageForm;
 use crate::page_sums::PageSums;
 use crate::pending::Pending;
+use crate::published::Published;
 use crate::seal::Pace;
 use crate::snapshot::Snapshots;
 use crate::status::Counters;
@@ -31,6 +33,7 @@ impl Live {
         remote: TxId,
         frames: Frames,
         notices: &Notices,
+        published: &Arc<Published>,
     ) -> Result<Self> {
         // SQLite follows links too, and its sidecars are where they lead to.
         let real = fs::canonicalize(&options.path).context("open", &options.path)?;
@@ -63,6 +66,7 @@ impl Live {
             last_timestamp: None,
             last_emit: None,
             snapshots: Snapshots::default(),
+            published: Arc::clone(published),
             meta: Arc::new(meta),
         };
         live.verify_opened()?;
@@ -142,7 +146,7 @@ impl Live {
     /// The header of the newest L0 file that the chain can go on from. What is here beyond a file that is damaged or missing
     /// leads on from nothing, and goes; so does all that is here when the replica is ahead.
     fn newest_sound_file(&mut self, remote: TxId) -> Result<Option<Header>> {
-        let files = self.meta.local_files()?;
+        let files = self.meta.level0.list()?;
         let local = files.last().map_or(TxId::NONE, |file| file.max_txid);
         if local < remote {
             self.notices.say(format!(
@@ -154,7 +158,7 @@ impl Live {
         }
         // What the replica has already matters only as the place to go on from.
         let uploaded = files.iter().rposition(|file| file.max_txid <= remote);
-        let sound = |file: &LocalFile| self.meta.sound_header(file.max_txid);
+        let sound = |file: &LocalFile| self.meta.level0.sound_header(file.max_txid);
         let mut newest = uploaded.map_or(Ok(None), |at| sound(&files[at]))?;
         let rest = &files[uploaded.map_or(0, |at| at + 1)..];
         // What is missing here may be in the replica.
@@ -204,7 +208,7 @@ impl Live {
 
     /// Removes the L0 file of `txid` if it is not whole.
     pub(crate) fn remove_damaged_l0(&self, txid: TxId) -> Result<()> {
-        if !self.meta.has(txid) || self.meta.sound_header(txid)?.is_some() {
+        if !self.meta.level0.has(txid) || self.meta.level0.sound_header(txid)?.is_some() {
             return Ok(());
         }
         let path = self.path().display();

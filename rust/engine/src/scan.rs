@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::files::LiveFiles;
 use crate::page_form::PageForm;
 use crate::page_sums::PageSums;
+use crate::progress::Progress;
 
 /// Bytes of pages in one batch.
 const BATCH_BYTES: usize = 256 << 10;
@@ -79,16 +80,18 @@ impl Batch {
     }
 }
 
-/// Hands every batch to `sink`, in page order. An error of `sink` or of a worker ends the pass.
+/// Hands every batch to `sink`, in page order. An error of `sink` or of a worker ends the pass, as [`Progress::cancel`] does.
 pub(crate) fn scan(
     view: &View,
     wanted: Wanted<'_>,
+    progress: &Progress,
     mut sink: impl FnMut(&Batch) -> Result<()>,
 ) -> Result<()> {
     let form = view.form()?;
     let batch_pages = u32::try_from(BATCH_BYTES / view.page_size.bytes()).unwrap_or(1).max(1);
     let batches = view.commit.get().div_ceil(batch_pages);
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS) as u32;
+    let pass = progress.begin(view.commit);
     thread::scope(|scope| {
         let queues: Vec<Receiver<Result<Batch>>> = (0..workers.min(batches))
             .map(|worker| {
@@ -105,7 +108,9 @@ pub(crate) fn scan(
                 path: view.files.path().to_owned(),
                 what: "a page could not be read",
             })?;
-            sink(&made?)?;
+            let made = made?;
+            sink(&made)?;
+            pass.advance(u32::try_from(made.sums.len()).unwrap_or(u32::MAX), view.files.path())?;
         }
         Ok(())
     })

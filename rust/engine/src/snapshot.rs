@@ -10,6 +10,7 @@ use crate::connection::Conn;
 use crate::database::Database;
 use crate::error::{Context, Error, Result};
 use crate::live::Live;
+use crate::progress::Progress;
 use crate::scan::{View, Wanted, scan};
 
 /// How many snapshots are being written.
@@ -65,7 +66,7 @@ impl Database {
         } else {
             Some(state)
         };
-        let header = snapshot.write(out)?;
+        let header = snapshot.write(out, &self.published.progress.hidden())?;
         drop(held);
         // Another file that was copied over this one meanwhile would be in it, in part.
         self.sync()?;
@@ -110,10 +111,10 @@ impl Live {
 
 impl Snapshot {
     /// Writes the file. The header is returned once every page is in `out`.
-    pub(crate) fn write<W: Write>(self, out: W) -> Result<Header> {
+    pub(crate) fn write<W: Write>(self, out: W, progress: &Progress) -> Result<Header> {
         let path = self.view.files.path();
         let mut encoder = Encoder::new(out, &self.header).context("write a snapshot of", path)?;
-        scan(&self.view, Wanted::Every, |batch| {
+        scan(&self.view, Wanted::Every, progress, |batch| {
             for (pgno, page, block) in batch.pages() {
                 encoder.write_compressed(pgno, page, block).context("write a snapshot of", path)?;
             }

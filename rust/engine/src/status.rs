@@ -1,16 +1,16 @@
 //! What happened so far, in numbers.
 
-use ltx::{Pos, Timestamp, TxId};
+use ltx::{PageSize, Pos, Timestamp, TxId};
 
 /// Counts since the database was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// L0 files that continue the one before from the WAL.
-    pub increments: u64,
+    pub incremental_syncs: u64,
     /// L0 files that hold the pages found different by comparing all of them.
-    pub differences: u64,
+    pub diff_syncs: u64,
     /// L0 files that hold every page.
-    pub full: u64,
+    pub full_syncs: u64,
     /// How often the WAL was begun anew.
     pub restarts: u64,
     /// Checkpoints that we ran.
@@ -23,15 +23,28 @@ pub struct Counters {
     pub seals_pinned: u64,
 }
 
-/// The state of one database.
+/// A pass over all pages that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// Pages that were read.
+    pub pages_done: u32,
+    /// Pages of the database.
+    pub pages: u32,
+    /// Why the next L0 file is made by comparing all pages; `None` when that is not what the pass is for.
+    pub reason: Option<&'static str>,
+}
+
+/// The state of one database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Newest transaction in an L0 file.
     pub pos: Pos,
     /// Length of the WAL file in bytes.
     pub wal_size: u64,
-    /// Page size in bytes; `None` before the database is open.
-    pub page_size: Option<u32>,
+    /// `None` before the database is open.
+    pub page_size: Option<PageSize>,
+    /// The pass over all pages that is under way.
+    pub scan: Option<Scan>,
     /// When the newest L0 file was made.
     pub last_sync: Option<Timestamp>,
     /// Why the last L0 file that is no increment was needed.
@@ -41,19 +54,4 @@ pub struct Status {
     pub snapshot_wanted: Option<TxId>,
     /// Counts since the database was opened.
     pub counters: Counters,
-}
-
-impl Status {
-    /// Of a database that is not open.
-    pub(crate) fn closed() -> Self {
-        Self {
-            pos: Pos::default(),
-            wal_size: 0,
-            page_size: None,
-            last_sync: None,
-            reason: None,
-            snapshot_wanted: None,
-            counters: Counters::default(),
-        }
-    }
 }

@@ -53,7 +53,7 @@ fn a_wal_that_only_grew_is_continued_without_a_scan() {
         assert_eq!(bench.restore(txid), image(&app));
         assert_eq!(
             counters(&replicator),
-            Counters { increments: 1, ..Counters::default() },
+            Counters { incremental_syncs: 1, ..Counters::default() },
             "crash: {crash}"
         );
     }
@@ -75,7 +75,7 @@ fn frames_that_were_checkpointed_and_overwritten_are_found_by_a_difference() {
             let txid = replicator.sync().unwrap().txid.get();
             assert_eq!(bench.restore(txid), image(&app), "{mode}, {after} rows after");
             assert_eq!(rows(&bench.restore(txid)), 505 + i64::from(after));
-            assert_eq!(counters(&replicator).differences, 1, "{mode}: {:?}", counters(&replicator));
+            assert_eq!(counters(&replicator).diff_syncs, 1, "{mode}: {:?}", counters(&replicator));
             assert!(bench.pages(3) < bench.header(3).commit.get(), "a difference is not the whole database");
         }
     }
@@ -95,7 +95,7 @@ fn an_application_that_left_and_came_back_is_a_difference_too() {
     let replicator = bench.replicator(2);
     assert_eq!(replicator.sync().unwrap().txid, TxId::new(3));
     assert_eq!(bench.restore(3), image(&app));
-    assert_eq!(counters(&replicator).differences, 1);
+    assert_eq!(counters(&replicator).diff_syncs, 1);
     replicator.close().unwrap();
     let replicator = bench.replicator(3);
     assert_eq!(replicator.sync().unwrap().txid, TxId::new(3), "nothing changed, nothing is written");
@@ -124,7 +124,7 @@ fn without_page_checksums_the_file_holds_every_page() {
         assert_eq!(replicator.sync().unwrap().txid, TxId::new(3));
         assert_eq!(bench.pages(3), bench.header(3).commit.get(), "{damage}");
         assert_eq!(bench.restore_from(3, 3), image(&app), "{damage}");
-        assert_eq!(counters(&replicator).full, 1, "{damage}");
+        assert_eq!(counters(&replicator).full_syncs, 1, "{damage}");
     }
 }
 
@@ -146,7 +146,7 @@ fn page_checksums_left_behind_by_a_crash_are_brought_up_by_the_files_since() {
     insert(&app, 1);
     let txid = replicator.sync().unwrap().txid.get();
     assert_eq!(bench.restore(txid), image(&app));
-    assert_eq!(counters(&replicator).full, 0);
+    assert_eq!(counters(&replicator).full_syncs, 0);
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn rows_that_another_program_missed_are_found_when_it_is_our_turn_again() {
     let replicator = bench.replicator(3);
     assert_eq!(replicator.sync().unwrap().txid, TxId::new(4));
     assert_eq!(bench.restore(4), image(&app));
-    assert_eq!(counters(&replicator).differences, 1);
+    assert_eq!(counters(&replicator).diff_syncs, 1);
 }
 
 #[test]
@@ -385,5 +385,5 @@ fn journal_mode_delete_while_away_is_a_difference() {
     let replicator = bench.replicator(2);
     assert_eq!(replicator.sync().unwrap().txid, TxId::new(3));
     assert_eq!(bench.restore(3), image(&app));
-    assert_eq!(counters(&replicator).differences, 1);
+    assert_eq!(counters(&replicator).diff_syncs, 1);
 }

@@ -68,7 +68,7 @@ fn a_hard_link_is_warned_of_and_an_empty_file_left_alone() {
     fs::hard_link(&bench.path, bench.dir.path().join("other.db")).unwrap();
     assert!(replicator.open(TxId::NONE).unwrap());
     replicator.sync().unwrap();
-    assert_eq!(replicator.status().unwrap().page_size, Some(8192));
+    assert_eq!(replicator.status().unwrap().page_size.map(ltx::PageSize::get), Some(8192));
     let told = replicator.take_notices();
     assert!(told.iter().any(|text| text.contains("2 hard links")), "{told:?}");
 }

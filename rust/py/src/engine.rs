@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{CheckpointMode, IntegrityCheck, LocalFile, Options, check_integrity};
-use ltx::{Timestamp, TxId};
+use engine::{CheckpointMode, IntegrityCheck, Options, check_integrity};
+use ltx::TxId;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
+use crate::engine_results::{ChainComparison, Checkpoint, LocalFile, Status};
 use crate::errors::{OrRaise, detached};
 use crate::gil::detach;
+use crate::types;
 
-/// One live database. Every method lets go of the interpreter while it works.
+/// One live database. Every method that may wait for anything lets go of the interpreter.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
 pub(crate) struct Database {
     engine: Arc<engine::Database>,
@@ -95,9 +96,9 @@ impl Database {
         detach(py, || self.engine.abandon());
     }
 
-    fn sync(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+    fn sync<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let pos = self.call(py, engine::Database::sync)?;
-        Ok((pos.txid.get(), pos.post_apply_checksum.get()))
+        types::pos(py, pos)
     }
 
     fn follow(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
@@ -113,7 +114,11 @@ impl Database {
         self.engine.interrupt();
     }
 
-    fn checkpoint(&self, py: Python<'_>, mode: &str) -> PyResult<(bool, u32, u32)> {
+    fn cancel(&self) {
+        self.engine.cancel();
+    }
+
+    fn checkpoint(&self, py: Python<'_>, mode: &str) -> PyResult<Checkpoint> {
         let mode = match mode {
             "PASSIVE" => CheckpointMode::Passive,
             "FULL" => CheckpointMode::Full,
@@ -121,14 +126,13 @@ impl Database {
             "TRUNCATE" => CheckpointMode::Truncate,
             other => return Err(PyValueError::new_err(format!("unknown checkpoint mode: {other}"))),
         };
-        let done = self.call(py, |engine| engine.checkpoint(mode))?;
-        Ok((done.busy, done.wal_frames, done.checkpointed))
+        self.call(py, |engine| engine.checkpoint(mode)).map(Checkpoint::from)
     }
 
-    fn snapshot(&self, py: Python<'_>, path: PathBuf) -> PyResult<(u64, u32, u32, i64)> {
+    fn snapshot(&self, py: Python<'_>, path: PathBuf) -> PyResult<u64> {
         let out = detached(py, || create_private(&path))?;
         let header = self.call(py, |engine| engine.snapshot(BufWriter::new(out)))?;
-        Ok((header.max_txid.get(), header.page_size.get(), header.commit.get(), header.timestamp.millis()))
+        Ok(header.max_txid.get())
     }
 
     fn snapshot_stored(&self, py: Python<'_>, max_txid: u64) -> PyResult<()> {
@@ -151,9 +155,10 @@ impl Database {
         path: PathBuf,
         page_size: u32,
         txid: u64,
-    ) -> PyResult<Option<(u64, u64)>> {
+    ) -> PyResult<Option<ChainComparison>> {
         let page_size = ltx::PageSize::new(page_size).or_raise(py)?;
-        self.call(py, |engine| engine.compare_chain(&path, page_size, TxId::new(txid)))
+        let found = self.call(py, |engine| engine.compare_chain(&path, page_size, TxId::new(txid)))?;
+        Ok(found.map(ChainComparison::from))
     }
 
     fn take_notices(&self) -> Vec<String> {
@@ -164,10 +169,8 @@ impl Database {
         self.call(py, |engine| engine.enforce_l0_retention(TxId::new(uploaded_txid)))
     }
 
-    fn local_files(&self, py: Python<'_>) -> PyResult<Vec<(u64, u64, u64, i64)>> {
-        let row =
-            |file: LocalFile| (file.min_txid.get(), file.max_txid.get(), file.size, file.created_at.millis());
-        Ok(self.call(py, engine::Database::local_files)?.into_iter().map(row).collect())
+    fn local_files(&self, py: Python<'_>) -> PyResult<Vec<LocalFile>> {
+        Ok(self.call(py, engine::Database::local_files)?.into_iter().map(LocalFile::from).collect())
     }
 
     fn check_local(&self, py: Python<'_>, txid: u64) -> PyResult<bool> {
@@ -175,38 +178,26 @@ impl Database {
     }
 
     fn local_path(&self, py: Python<'_>, txid: u64) -> PyResult<PathBuf> {
-        self.call(py, |engine| engine.local_path(TxId::new(txid)))
+        self.engine.local_path(TxId::new(txid)).or_raise(py)
     }
 
     #[getter]
-    fn pos(&self, py: Python<'_>) -> (u64, u64) {
-        let pos = detach(py, || self.engine.pos());
-        (pos.txid.get(), pos.post_apply_checksum.get())
+    fn pos<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        types::pos(py, self.engine.pos())
     }
 
     #[getter]
-    fn page_size(&self, py: Python<'_>) -> Option<u32> {
-        detach(py, || self.engine.page_size()).map(ltx::PageSize::get)
+    fn page_size(&self) -> Option<u32> {
+        self.engine.page_size().map(ltx::PageSize::get)
     }
 
     #[getter]
-    fn snapshot_wanted(&self, py: Python<'_>) -> Option<u64> {
-        detach(py, || self.engine.snapshot_wanted()).map(TxId::get)
+    fn snapshot_wanted(&self) -> Option<u64> {
+        self.engine.snapshot_wanted().map(TxId::get)
     }
 
-    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let status = self.call(py, engine::Database::status)?;
-        let dict = PyDict::new(py);
-        dict.set_item("txid", status.pos.txid.get())?;
-        dict.set_item("wal_size", status.wal_size)?;
-        dict.set_item("last_sync_ms", status.last_sync.map(Timestamp::millis))?;
-        dict.set_item("reason", status.reason)?;
-        dict.set_item("incremental_syncs", status.counters.increments)?;
-        dict.set_item("diff_syncs", status.counters.differences)?;
-        dict.set_item("full_syncs", status.counters.full)?;
-        dict.set_item("restarts", status.counters.restarts)?;
-        dict.set_item("checkpoints", status.counters.checkpoints)?;
-        Ok(dict)
+    fn status(&self, py: Python<'_>) -> PyResult<Status> {
+        self.call(py, engine::Database::status).map(Status::from)
     }
 
     fn __repr__(&self) -> String {

@@ -6,6 +6,7 @@
 mod client;
 mod codec;
 mod engine;
+mod engine_results;
 mod errors;
 mod files;
 mod follow;
@@ -42,6 +43,8 @@ mod _ltxcore {
     use crate::codec::{Decoder, Encoder};
     #[pymodule_export]
     use crate::engine::{Database, integrity_check};
+    #[pymodule_export]
+    use crate::engine_results::{ChainComparison, Checkpoint, LocalFile, Scan, Status};
     #[pymodule_export]
     use crate::files::{apply, checksum_database, compact, encode_database, format_filename, parse_filename};
     #[pymodule_export]

@@ -19,7 +19,7 @@ impl IntoPython for E {
         let text = if let E::Sqlite { .. } = self { self.to_string() } else { message(&self) };
         let (full, busy) = (self.is_disk_full(), self.is_busy());
         match self {
-            E::NotOpen { path } => NotOpenError::new_err(py, text).on(py, &path),
+            E::NotOpen { path } | E::Cancelled { path } => NotOpenError::new_err(py, text).on(py, &path),
             E::NotReady { path } => NotReadyError::new_err(py, text).on(py, &path),
             E::NotWal { path, .. } => DatabaseError::new_err(py, text)
                 .on(py, &path)
