@@ -177,6 +177,9 @@ class Follower:
             NotOpenError: the thread has ended, or was told to.
             Exception: what ``work`` raises.
         """
+        if threading.current_thread() is self._thread:
+            # A handler of its log messages, for one.
+            return work()
         request = Request(work)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:

@@ -22,6 +22,7 @@ from ltxcore import (
     RestorePlan,
     RestorePoint,
     RestoreResult,
+    ScanProgress,
     Source,
     SyncStatus,
     config,
@@ -54,6 +55,7 @@ def replicate_in_process() -> None:
         assert_type(db.snapshot(), FileInfo)
         assert_type(db.compact(1), FileInfo | None)
         assert_type(db.status(), SyncStatus)
+        assert_type(db.status().scan, ScanProgress | None)
         assert_type(db.path, Path)
         assert_type(db.page_size, int)
     assert_type(ltxcore.replicate(Path("app.db"), "file:///b", monitor_interval=timedelta(seconds=1)), DB)

@@ -3,6 +3,7 @@
 The databases here are a terabyte of holes: reading them takes far longer than a test may, and no test waits for it.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -149,6 +150,24 @@ def test_closing_ends_a_pass_over_all_pages_and_whoever_waits_for_it(scanned: DB
     # As the fixture closes what is closed.
     scanned._running = None
     answer(scanned.open)
+
+
+def test_the_thread_that_follows_may_sync_itself(database: Path, tmp_path: Path) -> None:
+    """Here, in a handler of what it logs."""
+    synced: list[Pos] = []
+
+    class Syncing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "following" in record.getMessage() and not synced:
+                synced.append(db.sync())
+
+    logger = logging.Logger("test")
+    logger.addHandler(Syncing())
+    with DB(database, logger=logger) as db:
+        before = db.sync()
+        db.meta_path.rename(tmp_path / "aside")
+        eventually(lambda: bool(synced))
+    assert synced[0].txid == before.txid == 1
 
 
 def test_a_failing_open_leaves_no_pass_behind(huge: Path, tmp_path: Path) -> None:
