@@ -19,6 +19,9 @@ use crate::progress::Progress;
 const BATCH_BYTES: usize = 256 << 10;
 /// Batches that may wait for the consumer, for each worker.
 const QUEUE: usize = 2;
+/// What other threads get while a worker and one of them want the same core: about ten times as much.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 /// More workers than this only fight for memory bandwidth.
 const MAX_WORKERS: usize = 4;
 
@@ -97,7 +100,10 @@ pub(crate) fn scan(
             .map(|worker| {
                 let (sender, receiver) = sync_channel(QUEUE);
                 let mine = (worker..batches).step_by(workers as usize);
-                scope.spawn(move || work(view, form, wanted, mine, batch_pages, &sender));
+                scope.spawn(move || {
+                    give_way();
+                    work(view, form, wanted, mine, batch_pages, &sender);
+                });
                 receiver
             })
             .collect();
@@ -114,6 +120,13 @@ pub(crate) fn scan(
         }
         Ok(())
     })
+}
+
+/// Has the other threads run first: a pass takes every core for as long as it lasts, and the application should not notice.
+fn give_way() {
+    // Elsewhere that would be the whole process.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
 fn work(

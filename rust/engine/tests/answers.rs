@@ -1,5 +1,13 @@
 //! What is asked while a database is worked on is answered without waiting for that.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests may, on files of their own"
+)]
+
 mod common;
 
 use std::io::{self, Write};
