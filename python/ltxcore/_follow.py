@@ -224,7 +224,7 @@ class Follower:
             raise
         finally:
             self._report_notices()
-        self._report_repair(txid)
+        self._report_repair(pos.txid)
         self._presence.note()
         self._backoff.succeeded()
         self._notify()
