@@ -142,8 +142,13 @@ def test_the_command_gets_the_signal_and_its_word_counts(ltxcore, site, tmp_path
     assert restored(site.out) == site.rows()
 
 
-def test_a_final_sync_that_fails_is_exit_code_1(ltxcore, site):
-    process = ltxcore.start("replicate", site.db, site.url, "--exec", "sleep 60", "--shutdown-timeout", "1s")
+def test_a_final_sync_that_fails_is_exit_code_1(ltxcore, site, tmp_path):
+    ready = tmp_path / "ready"
+    code = f"import pathlib, time; pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
+    command = shlex.join([sys.executable, "-c", code])
+    process = ltxcore.start("replicate", site.db, site.url, "--exec", command, "--shutdown-timeout", "1s")
+    # It is started once the database is open: what fails before that is not the final sync.
+    until(ready.exists, what="the command")
     until(site.l0, what="a first upload")
     site.replica.rename(site.replica.with_name("gone"))
     site.replica.write_text("in the way")
