@@ -228,8 +228,9 @@ fn open_database(
     let (descriptor, flags) =
         open_or_read_only(request, path, |how| open_descriptor(path, how, choice.lock), |file| file.file())?;
     let metadata = descriptor.file().metadata().map_err(|error| Error::os(Code::IOERR_FSTAT, &error))?;
+    // Opened for reading alone. SQLite's own VFS finds that out when the header is read, which is in `sqlite3_open` as well.
     if metadata.is_dir() {
-        return Err(Error::os(Code::CANTOPEN, &io::Error::from_raw_os_error(libc::EISDIR)));
+        return Err(Error::os(Code::IOERR_READ, &io::Error::from_raw_os_error(libc::EISDIR)));
     }
     warn_of_names(request, path, &metadata, descriptor.id());
     let lock_mode =
