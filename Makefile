@@ -72,8 +72,9 @@ fmt: tools ## format Rust and Python
 fmt-check:
 	$(CARGO) fmt --all --check
 
-layers: $(BIN)/python ## who may import whom, in Rust and in Python; file sizes; ASCII
+layers: $(BIN)/python ## who may import whom, in Rust and in Python; circles of modules; file sizes; ASCII
 	$(BIN)/python scripts/check_layers.py
+	$(BIN)/python scripts/check_circles.py
 	$(BIN)/python scripts/check_files.py
 
 clippy: $(BIN)/python

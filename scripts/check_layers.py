@@ -16,15 +16,19 @@ ROOT = Path(__file__).parents[1]
 
 # crate: the crates of ours it may use
 CRATES: dict[str, set[str]] = {
+    "dbfile": set(),
+    "durable": set(),
     "ltx": set(),
     "vfs": set(),
-    "wal": {"ltx"},
-    "osvfs": {"vfs"},
-    "replica": {"vfs", "ltx"},
-    "engine": {"wal", "osvfs", "ltx"},
+    "wal": {"dbfile", "ltx"},
+    "osvfs": {"dbfile", "durable", "vfs"},
+    "replica": {"dbfile", "durable", "ltx"},
+    "engine": {"dbfile", "durable", "wal", "osvfs", "ltx"},
+    "mirror": {"dbfile", "durable", "ltx", "replica", "vfs"},
+    "readvfs": {"dbfile", "ltx", "replica", "vfs"},
     "legacy": {"wal", "replica", "ltx"},
     "ltxcore-ext": {"vfs", "osvfs"},
-    "ltxcore-py": {"ltx", "vfs", "wal", "osvfs", "replica", "engine", "legacy"},
+    "ltxcore-py": {"ltx", "vfs", "wal", "osvfs", "replica", "engine", "mirror", "readvfs", "legacy"},
 }
 # May use everything, and nothing but tests and benchmarks may use them.
 DEV_CRATES = {"testkit", "codec-bench"}
@@ -40,7 +44,8 @@ MODULES: dict[str, set[str]] = {
     "errors": set(),
     "ltx": {"errors"},
     "levels": {"errors", "ltx"},
-    "clients": {"errors", "ltx"},
+    "stores": {"errors"},
+    "clients": {"errors", "ltx", "stores"},
     "config": {"errors", "ltx", "levels", "clients"},
     "replica": {"errors", "ltx", "levels", "clients"},
     "restore": {"errors", "ltx", "levels", "clients", "replica"},
@@ -48,6 +53,7 @@ MODULES: dict[str, set[str]] = {
     "vfs": {"errors", "ltx", "levels", "clients"},
     "blob_store": {"errors", "vfs"},
     "db": {"errors", "ltx", "levels", "clients", "replica", "restore"},
+    "testing": {"errors", "ltx", "stores", "clients"},
     "store": {"errors", "ltx", "levels", "clients", "config", "replica", "restore", "db"},
 }
 TOP = {"__init__", "__main__", "cli"}

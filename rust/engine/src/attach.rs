@@ -11,14 +11,14 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use osvfs::sibling;
+use durable::sibling;
 
 use crate::connection::Conn;
 use crate::database::Database;
 use crate::door;
 use crate::error::{Context, Result};
 use crate::files::{Pooled, has_content};
-use crate::state::State;
+use crate::state::{State, Turn};
 use crate::watch::Woken;
 
 /// A file that nobody uses in WAL mode is opened after this time: an application that has just made it may be about to switch it.
@@ -35,7 +35,8 @@ impl Database {
         if self.page_size().is_some() {
             return true;
         }
-        self.turn_within(PATIENCE).is_some_and(|mut state| self.attach_in(&mut state))
+        Turn::within(PATIENCE, &self.state, &self.published)
+            .is_some_and(|mut state| self.attach_in(&mut state))
     }
 
     fn attach_in(&self, state: &mut State) -> bool {

@@ -14,12 +14,13 @@
 use std::time::{Duration, Instant};
 
 use osvfs::Stamp;
-use wal::{Salt, WalIndex};
+use wal::Salt;
 
 use crate::connection::Checkpointed;
 use crate::error::{Error, Result};
 use crate::files::{Name, Names};
 use crate::live::Live;
+use crate::observed::{Checkpoints, Doubt, Observed, Wal, has_moved_as_far};
 use crate::scan::Wanted;
 
 /// How often a wal-index that is being written is read again, and after which pause.
@@ -36,83 +37,6 @@ const PAGES_PER_FRAME: u64 = 8;
 const WRITTEN: &str = "the database file was written by something other than SQLite";
 const UNCLEAR: &str =
     "the database file was written by an unfinished checkpoint, or by something other than SQLite";
-
-/// What checkpoints leave in the wal-index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Checkpoints {
-    salt: Salt,
-    backfilled: u32,
-    attempted: u32,
-}
-
-impl Checkpoints {
-    pub(crate) fn of(index: &WalIndex) -> Self {
-        Self { salt: index.salt, backfilled: index.backfilled, attempted: index.backfill_attempted }
-    }
-}
-
-/// The database file as it was when it was looked at last, and the checkpoints that were known of before that.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Observed {
-    pub(crate) stamp: Stamp,
-    pub(crate) checkpoints: Option<Checkpoints>,
-    /// The turn that was ours then, if it keeps every checkpoint from writing.
-    quiet_turn: Option<u64>,
-    /// The WAL has no name any more: what is in it alone is in no database that anybody else could open.
-    wal_is_gone: bool,
-    /// Nor has the wal-index.
-    shm_is_gone: bool,
-    wal: Wal,
-}
-
-/// The WAL when it was looked at last.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wal {
-    stamp: Stamp,
-    /// Generation and newest frame, as the wal-index had them.
-    end: Option<(Salt, u32)>,
-    /// It was written since that was its end, and no frame was appended: it is somebody's copy, perhaps of the same content.
-    pub(crate) is_copy: bool,
-}
-
-impl Observed {
-    /// Before the first look.
-    pub(crate) fn nothing() -> Self {
-        Self {
-            stamp: Stamp::default(),
-            checkpoints: None,
-            quiet_turn: None,
-            wal_is_gone: false,
-            shm_is_gone: false,
-            wal: Wal::default(),
-        }
-    }
-}
-
-/// A change of the database file that a checkpoint of the application explains, but need not explain alone.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Doubt {
-    is_open: bool,
-    /// The end of the WAL when it was opened: who commits later uses the file, and has not replaced it.
-    end: Option<(Salt, u32)>,
-    /// When the pages of a database that is not small may be compared again.
-    not_before: Option<Instant>,
-    /// Frames read since the pages were compared last.
-    pub(crate) frames: u64,
-}
-
-impl Doubt {
-    pub(crate) fn is_open(&self) -> bool {
-        self.is_open
-    }
-}
-
-/// Whether both are known, and as much of the same WAL is in the database file.
-fn has_moved_as_far(found: Option<Checkpoints>, expected: Option<Checkpoints>) -> bool {
-    found.zip(expected).is_some_and(|(found, expected)| {
-        (found.salt, found.backfilled) == (expected.salt, expected.backfilled)
-    })
-}
 
 impl Live {
     /// Compares the database with the newest L0 file, if its file may hold what no checkpoint has written. To be called when

@@ -15,7 +15,7 @@ use crate::notices::Notices;
 use crate::options::Options;
 use crate::published::Published;
 use crate::seal::Sealed;
-use crate::state::State;
+use crate::state::{State, Turn};
 use crate::status::Status;
 use crate::watch::Watch;
 
@@ -285,7 +285,7 @@ impl Database {
             state.left = None;
             state.opened += 1;
             // What comes next may take long.
-            self.published.set(state.live.as_ref());
+            self.published.set(state.live.as_ref().map(Live::facts));
         }
         Ok(state.live.as_mut())
     }
@@ -313,6 +313,11 @@ impl Database {
             }
         }
         Err(Error::NotReady { path: self.options.path.clone() })
+    }
+
+    /// Waits for the right to work on the database, for as long as others have it.
+    pub(crate) fn state(&self) -> Turn<'_> {
+        Turn::wait(&self.state, &self.published)
     }
 }
 

@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use durable::sibling;
 use ltx::ReadAt;
-use osvfs::{LockBytes, LockedBy, RangeLocks, sibling};
+use osvfs::{LockBytes, LockedBy, RangeLocks};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use wal::WalIndex;
 

@@ -206,6 +206,15 @@ impl Live {
         }
         Ok(())
     }
+
+    /// Looks whether pages have checksums by now. Where that was switched on, all of them were written anew.
+    pub(crate) fn see_form(&mut self) -> Result<()> {
+        let mut page_1 = vec![0; self.page_size.bytes()];
+        if self.pending.read(Pgno::FIRST, &mut page_1).context("read kept pages of", &self.options.path)? {
+            self.form = PageForm::of(&page_1);
+        }
+        Ok(())
+    }
 }
 
 impl Job {

@@ -180,6 +180,11 @@ impl Error {
         }
     }
 
+    /// A file did not get its name.
+    pub(crate) fn not_committed(error: durable::NotCommitted) -> Self {
+        Self::Io { op: error.op, path: error.path, source: error.source }
+    }
+
     /// Whether the disk is full, or a quota reached.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {

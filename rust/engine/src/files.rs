@@ -6,12 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use durable::sibling;
 use ltx::{PageCount, PageSize, ReadAt};
-use osvfs::{FileId, HeldSwitch, LockBytes, LockedBy, PooledFile, RangeLocks, SharedLock, Stamp, sibling};
+use osvfs::{FileId, HeldSwitch, LockBytes, LockedBy, PooledFile, RangeLocks, SharedLock, Stamp};
 use wal::{Cursor, DbHeader, FrameHeader, WalHeader, WalIndex, WalReader, frame_offset, wal_size};
 
-use crate::continuity::Checkpoints;
 use crate::error::{Context, Error, Result};
+use crate::observed::Checkpoints;
 
 /// A database or `-shm` file, by a descriptor that is not closed behind SQLite's back.
 #[derive(Clone, Debug)]

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use durable::modified_millis;
 use ltx::{Header, Timestamp, TxId};
 use osvfs::Stamp;
 
@@ -67,8 +67,7 @@ impl Level0 {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 metadata => metadata.context("stat", &entry.path())?,
             };
-            let created_at =
-                Timestamp::from_millis(metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000);
+            let created_at = Timestamp::from_millis(modified_millis(&metadata));
             files.push(LocalFile { min_txid, max_txid, size: metadata.len(), created_at });
         }
         files.sort_unstable_by_key(|file| (file.min_txid, file.max_txid));

@@ -2,9 +2,9 @@
 //!
 //! [`Database`] is what its owner sees. Inside, [`turns`] holds the WAL so that nothing disappears unread, [`live`] reads what
 //! is committed, [`emit`] writes it as an L0 file, [`repair`] compares all pages where continuity cannot be proved, [`resume`]
-//! decides which of the two it is when a database is opened, and [`seal`] lets the WAL begin anew in time. [`attach`] keeps
-//! a database open before all that. Of all this one thread does one thing at a time, in turns ([`state`]); what others ask
-//! meanwhile is answered from what was [`published`].
+//! decides which of the two it is when a database is opened, and [`seal`] lets the WAL begin anew in time, as [`pace`] says.
+//! [`attach`] keeps a database open before all that. Of all this one thread does one thing at a time, in turns ([`state`]); what
+//! others ask meanwhile is answered from what was [`published`].
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,9 @@ mod level0;
 mod live;
 mod meta_dir;
 mod notices;
+mod observed;
 mod options;
+mod pace;
 mod page_form;
 mod page_sums;
 mod pending;
@@ -32,6 +34,7 @@ mod published;
 mod repair;
 mod replica_sums;
 mod resume;
+mod running;
 mod scan;
 mod seal;
 mod snapshot;

@@ -8,27 +8,24 @@ use ltx::{PageCount, PageSize, Pos, Timestamp, TxId};
 use wal::{Cursor, Salt, WalHeader, WalIndex, WalReader, wal_size};
 
 use crate::connection::Conn;
-use crate::continuity::{Doubt, Observed};
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, Name, WalFile};
 use crate::meta_dir::MetaDir;
 use crate::notices::Notices;
+use crate::observed::{Doubt, Observed};
 use crate::options::Options;
+use crate::pace::Pace;
 use crate::page_form::PageForm;
 use crate::page_sums::PageSums;
 use crate::pending::Pending;
-use crate::published::Published;
+use crate::published::{Facts, Published};
+use crate::running::Snapshots;
 use crate::scan::{Batch, View, Wanted, scan};
-use crate::seal::Pace;
-use crate::snapshot::Snapshots;
-use crate::status::Counters;
+use crate::status::{Counters, Reason, Status};
 use crate::turns::Turns;
 
 /// How long to wait before a wal-index that was being written is read again.
 const INDEX_WAIT: Duration = Duration::from_micros(50);
-
-/// Why the next L0 file cannot simply continue the last one.
-pub(crate) type Reason = &'static str;
 
 /// Where replication stands: the newest L0 file, and the place in the WAL up to which frames are in it or in `Pending`.
 pub(crate) struct Position {
@@ -99,6 +96,25 @@ impl Live {
         &self.options.path
     }
 
+    /// What is true now.
+    pub(crate) fn facts(&self) -> Facts {
+        let status = Status {
+            pos: self.pos(),
+            page_size: Some(self.page_size),
+            last_sync: self.last_timestamp,
+            reason: self.reason,
+            snapshot_wanted: self.snapshot_wanted,
+            counters: self.counters,
+            ..Status::default()
+        };
+        Facts {
+            status,
+            lost: self.position.lost,
+            wal: Some(self.files.wal.clone()),
+            level0: Some(self.meta.level0.clone()),
+        }
+    }
+
     /// A pass over every page, which others see, and may end. It takes long: what is true before it is published.
     pub(crate) fn scan(
         &self,
@@ -106,7 +122,7 @@ impl Live {
         wanted: Wanted<'_>,
         sink: impl FnMut(&Batch) -> Result<()>,
     ) -> Result<()> {
-        self.published.set(Some(self));
+        self.published.set(Some(self.facts()));
         scan(view, wanted, &self.published.progress, sink)
     }
 

@@ -4,15 +4,13 @@
 //! that keeps a second replicator away, the page checksums, and the note that a snapshot is wanted. Names of ours that end in `.tmp` are
 //! leftovers of a crash.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use durable::{Commit, Rights, create_dirs, create_or_empty, remove_stale, sibling};
 use ltx::TxId;
 use osvfs::{LockFile, Stamp};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
 use crate::level0::{Level0, LocalFile};
@@ -21,46 +19,14 @@ use crate::level0::{Level0, LocalFile};
 const OWN_STAGING: [&str; 4] =
     ["page-checksums.tmp", "snapshot-wanted.tmp", "chain-checksums.tmp", "chain-compared.tmp"];
 
-/// Who may read what we write: whoever may read the database.
-#[derive(Clone, Copy, Debug)]
-struct Ownership {
-    file_mode: u32,
-    dir_mode: u32,
-    uid: u32,
-    gid: u32,
-}
-
-impl Ownership {
-    fn of(database: &Path) -> io::Result<Self> {
-        let file = fs::metadata(database)?;
-        let dir_mode = match database.parent() {
-            Some(dir) => fs::metadata(dir)?.permissions().mode() & 0o777,
-            None => 0o700,
-        };
-        Ok(Self { file_mode: file.permissions().mode() & 0o666, dir_mode, uid: file.uid(), gid: file.gid() })
-    }
-
-    /// Gives a file or directory that we have made to owner and group of the database, as far as we may: only root gives files
-    /// away, and a group is set by those who are in it. Another group gets in no further than the others.
-    fn give(self, made: &File) -> io::Result<()> {
-        let _ = fchown(made, Some(self.uid), None);
-        let metadata = made.metadata()?;
-        if metadata.gid() != self.gid && fchown(made, None, Some(self.gid)).is_err() {
-            let mode = osvfs::mode_in_another_group(metadata.mode());
-            // Not allowed for a lock file that another user has made.
-            let _ = made.set_permissions(Permissions::from_mode(mode));
-        }
-        Ok(())
-    }
-}
-
 /// The meta directory of one database, locked against a second replicator.
 #[derive(Debug)]
 pub(crate) struct MetaDir {
     root: PathBuf,
     pub(crate) level0: Level0,
     own: PathBuf,
-    ownership: Ownership,
+    /// Who may read what we write: whoever may read the database.
+    rights: Rights,
     _lock: LockFile,
 }
 
@@ -78,21 +44,21 @@ impl MetaDir {
     /// # Errors
     /// [`Error::InUse`] when another process has it.
     pub(crate) fn open(database: &Path, root: PathBuf) -> Result<Self> {
-        let ownership = Ownership::of(database).context("stat", database)?;
-        let (level0, own) = (root.join("ltx").join("0"), root.join("ltxcore"));
+        let rights = Rights::of(database).context("stat", database)?;
+        let (level0, own) = (root.join(ltx::level_dir(ltx::L0)), root.join("ltxcore"));
         for dir in [&level0, &own] {
-            create_dirs(dir, ownership).context("create", dir)?;
+            create_dirs(dir, rights).context("create", dir)?;
         }
-        let lock = lock(&own.join("lock"), ownership).map_err(|error| match error.kind() {
+        let lock = lock(&own.join("lock"), rights).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Error::InUse { path: root.clone() },
             _ => Error::Io { op: "lock", path: own.join("lock"), source: error },
         })?;
-        remove_staging(&level0, |name| {
+        remove_stale(&level0, |name| {
             name.strip_suffix(".tmp").is_some_and(|name| ltx::parse_file_name(name).is_ok())
         })
         .context("clean", &level0)?;
-        remove_staging(&own, |name| OWN_STAGING.contains(&name)).context("clean", &own)?;
-        Ok(Self { root, level0: Level0::new(level0), own, ownership, _lock: lock })
+        remove_stale(&own, |name| OWN_STAGING.contains(&name)).context("clean", &own)?;
+        Ok(Self { root, level0: Level0::new(level0), own, rights, _lock: lock })
     }
 
     /// The meta directory itself.
@@ -123,12 +89,9 @@ impl MetaDir {
 
     /// Notes durably that no restore reaches `txid` without a snapshot.
     pub(crate) fn write_wanted_snapshot(&self, txid: TxId) -> Result<()> {
-        let (path, staging) = (self.wanted_path(), self.wanted_path().with_extension("tmp"));
-        let mut file = self.create_own(&staging)?;
-        file.write_all(format!("{txid}\n").as_bytes()).context("write", &staging)?;
-        file.sync_all().context("sync", &staging)?;
-        fs::rename(&staging, &path).context("name", &path)?;
-        sync_dir(&self.own).context("sync", &self.own)
+        let mut staged = self.stage_own(&self.wanted_path())?;
+        staged.write_all(format!("{txid}\n").as_bytes()).context("write", staged.staging())?;
+        staged.commit(Commit::Replace).map(drop).map_err(Error::not_committed)
     }
 
     /// A snapshot has reached it.
@@ -140,19 +103,20 @@ impl MetaDir {
         self.own.join("snapshot-wanted")
     }
 
-    /// A new file in [`MetaDir::own_dir`], as readable as the database is; one of that name is emptied.
-    pub(crate) fn create_own(&self, path: &Path) -> Result<File> {
-        create(path, self.ownership).context("create", path)
+    /// A new file in [`MetaDir::own_dir`] under its staging name, as readable as the database is.
+    pub(crate) fn stage_own(&self, path: &Path) -> Result<durable::Staged> {
+        self.stage(path.with_extension("tmp"), path)
+    }
+
+    fn stage(&self, staging: PathBuf, path: &Path) -> Result<durable::Staged> {
+        durable::Staged::at(staging.clone(), path, self.rights).context("create", &staging)
     }
 
     /// A new L0 file under its staging name.
     pub(crate) fn stage_l0(&self, txid: TxId) -> Result<Staged> {
         let path = self.level0.path(txid);
-        let mut staging = path.clone().into_os_string();
-        staging.push(".tmp");
-        let staging = PathBuf::from(staging);
-        let file = create(&staging, self.ownership).context("create", &staging)?;
-        Ok(Staged { out: BufWriter::with_capacity(256 << 10, file), txid, staging, path })
+        let staged = self.stage(sibling(&path, ".tmp"), &path)?;
+        Ok(Staged { out: BufWriter::with_capacity(256 << 10, staged), txid })
     }
 
     /// Makes a new L0 file durable, gives it its name, and makes the name durable.
@@ -160,18 +124,17 @@ impl MetaDir {
     /// # Errors
     /// [`Error::Changed`] when the name is taken: somebody else writes here too, and nothing of theirs is overwritten.
     pub(crate) fn publish(&self, mut staged: Staged) -> Result<()> {
-        staged.out.flush().context("write", &staged.staging)?;
-        staged.out.get_ref().sync_all().context("sync", &staged.staging)?;
-        match rename_new(&staged.staging, &staged.path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let what = "another program made the next L0 file";
-                return Err(Error::Changed { path: staged.path.clone(), what });
-            }
-            named => named.context("name", &staged.path)?,
-        }
-        let metadata = staged.out.get_ref().metadata().context("stat", &staged.path)?;
+        let path = self.level0.path(staged.txid);
+        staged.out.flush().context("write", staged.out.get_ref().staging())?;
+        let whole =
+            staged.out.into_inner().map_err(io::IntoInnerError::into_error).context("write", &path)?;
+        let file = whole.commit(Commit::IfAbsent).map_err(|error| match error.is_taken() {
+            true => Error::Changed { path: path.clone(), what: "another program made the next L0 file" },
+            false => Error::not_committed(error),
+        })?;
+        let metadata = file.metadata().context("stat", &path)?;
         self.level0.made().insert(staged.txid, Stamp::of(&metadata));
-        sync_dir(self.level0.dir()).context("sync", self.level0.dir())
+        Ok(())
     }
 
     /// Removes an L0 file; one that is gone already is fine.
@@ -196,10 +159,8 @@ impl MetaDir {
 
 /// A file that is being written. Dropped before [`MetaDir::publish`], it disappears.
 pub(crate) struct Staged {
-    out: BufWriter<File>,
+    out: BufWriter<durable::Staged>,
     txid: TxId,
-    staging: PathBuf,
-    path: PathBuf,
 }
 
 impl Write for Staged {
@@ -212,13 +173,6 @@ impl Write for Staged {
     }
 }
 
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // After publishing the name is gone, and this does nothing.
-        let _ = fs::remove_file(&self.staging);
-    }
-}
-
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", path),
@@ -226,62 +180,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Renames without replacing, also where the file system does not know how.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        done => done.map_err(io::Error::from),
-    }
-}
-
-fn create_dirs(dir: &Path, ownership: Ownership) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent() {
-        create_dirs(parent, ownership)?;
-    }
-    DirBuilder::new().mode(ownership.dir_mode).create(dir)?;
-    ownership.give(&open_dir(dir)?)
-}
-
-#[expect(clippy::disallowed_methods, reason = "files of the meta directory are never opened by SQLite")]
-fn create(path: &Path, ownership: Ownership) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(ownership.file_mode)
-        .open(path)?;
-    ownership.give(&file)?;
-    Ok(file)
-}
-
 /// The kernel lets go of the lock when the process ends, however it ends, and no child of it has the lock.
-fn lock(path: &Path, ownership: Ownership) -> io::Result<LockFile> {
-    LockFile::lock(|| create(path, ownership))
-}
-
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    open_dir(dir)?.sync_all()
-}
-
-#[expect(clippy::disallowed_methods, reason = "a directory, not a database")]
-fn open_dir(dir: &Path) -> io::Result<File> {
-    File::open(dir)
-}
-
-/// Removes what a crash left behind. The directory may hold files of others, so only those go whose name is `ours`.
-fn remove_staging(dir: &Path, ours: impl Fn(&str) -> bool) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(&ours) && entry.file_type()?.is_file() {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+fn lock(path: &Path, rights: Rights) -> io::Result<LockFile> {
+    LockFile::lock(|| create_or_empty(path, rights))
 }

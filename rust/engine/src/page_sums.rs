@@ -13,16 +13,17 @@
 //! their L0 file is durable, so whatever a crash leaves, repeating the L0 files after that transaction makes the entries whole:
 //! they hold values, not changes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use durable::Commit;
 use ltx::{Checksum, Decoder, FileHasher, PageCount, PageSize, Pgno, RollingChecksum, TxId};
 use osvfs::Stamp;
 
-use crate::error::{Context, Result};
-use crate::meta_dir::{MetaDir, sync_dir};
+use crate::error::{Context, Error, Result};
+use crate::meta_dir::MetaDir;
 
 const MAGIC: [u8; 8] = *b"LTXSUMS2";
 const HEADER_SIZE: usize = 40;
@@ -249,9 +250,7 @@ impl PageSums {
 
 /// A side file that is written from the first page to the last, beside the one in use.
 pub(crate) struct NewSums {
-    out: BufWriter<File>,
-    staging: PathBuf,
-    path: PathBuf,
+    out: BufWriter<durable::Staged>,
     page_size: PageSize,
     pages: u32,
     rolling: RollingChecksum,
@@ -260,43 +259,38 @@ pub(crate) struct NewSums {
 impl NewSums {
     /// Begins a file that will take the place of the one in use.
     pub(crate) fn create(meta: &MetaDir, page_size: PageSize) -> Result<Self> {
-        let path = meta.sums_path();
-        let staging = path.with_extension("tmp");
-        let file = meta.create_own(&staging)?;
-        let mut out = BufWriter::with_capacity(RUN * 8, file);
-        out.write_all(&[0; ENTRIES_OFFSET as usize]).context("write", &staging)?;
-        Ok(Self { out, staging, path, page_size, pages: 0, rolling: RollingChecksum::new() })
+        let out = BufWriter::with_capacity(RUN * 8, meta.stage_own(&meta.sums_path())?);
+        let mut sums = Self { out, page_size, pages: 0, rolling: RollingChecksum::new() };
+        sums.write(&[0; ENTRIES_OFFSET as usize])?;
+        Ok(sums)
     }
 
     /// Adds the checksum of the next page; `Checksum::NONE` for the lock page.
     pub(crate) fn push(&mut self, sum: Checksum) -> Result<()> {
         self.rolling.add(sum);
         self.pages += 1;
-        self.out.write_all(&sum.get().to_be_bytes()).context("write", &self.staging)
+        self.write(&sum.get().to_be_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).context("write", self.out.get_ref().staging())
     }
 
     /// Makes the file durable as the truth at `txid` and puts it in place.
     pub(crate) fn install(self, txid: TxId) -> Result<PageSums> {
-        let Self { out, staging, path, page_size, pages, rolling } = self;
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error).context("write", &staging)?;
+        let Self { out, page_size, pages, rolling } = self;
+        let staging = out.get_ref().staging().to_owned();
+        let staged = out.into_inner().map_err(io::IntoInnerError::into_error).context("write", &staging)?;
         let pages = PageCount::new(pages);
-        let mut sums = PageSums {
-            file,
-            path: staging.clone(),
-            page_size,
-            pages,
-            rolling,
-            durable: TxId::NONE,
-            slot: Slot { own: txid, ..Slot::default() },
-        };
-        sums.note(Place::default())?;
-        sums.flush(txid)?;
-        fs::rename(&staging, &path).context("name", &path)?;
-        if let Some(dir) = path.parent() {
-            sync_dir(dir).context("sync", dir)?;
-        }
-        sums.path = path;
-        Ok(sums)
+        let slot = Slot { own: txid, rolling: rolling.get(), place: Place::default() };
+        let header = header(page_size, pages, txid, rolling.get());
+        let file = staged.file();
+        // In any order: nobody sees the file before all of it is durable.
+        file.write_all_at(&slot.encode(), SLOT_OFFSET).context("write", &staging)?;
+        file.write_all_at(&header, 0).context("write", &staging)?;
+        let path = staged.path().to_owned();
+        let file = staged.commit(Commit::Replace).map_err(Error::not_committed)?;
+        Ok(PageSums { file, path, page_size, pages, rolling, durable: txid, slot })
     }
 }
 

@@ -10,10 +10,9 @@ use ltx::ReadAt;
 use crate::error::{Context, Result};
 use crate::files::WalFile;
 use crate::level0::Level0;
-use crate::live::{Live, Reason};
 use crate::options::Options;
 use crate::progress::Progress;
-use crate::status::{Scan, Status};
+use crate::status::{Reason, Scan, Status};
 
 /// Shared by a database, what it has open, and whoever asks.
 #[derive(Debug, Default)]
@@ -22,20 +21,20 @@ pub(crate) struct Published {
     pub(crate) progress: Progress,
 }
 
+/// What is true of an open database.
 #[derive(Clone, Debug, Default)]
-struct Facts {
-    status: Status,
+pub(crate) struct Facts {
+    pub(crate) status: Status,
     /// Why all pages are being compared, if they are.
-    lost: Option<Reason>,
-    wal: Option<WalFile>,
-    level0: Option<Level0>,
+    pub(crate) lost: Option<Reason>,
+    pub(crate) wal: Option<WalFile>,
+    pub(crate) level0: Option<Level0>,
 }
 
 impl Published {
     /// From here on this is true; of a database that is not open nothing is.
-    pub(crate) fn set(&self, live: Option<&Live>) {
-        let facts = live.map_or_else(Facts::default, Facts::of);
-        let before = std::mem::replace(&mut *self.facts(), facts);
+    pub(crate) fn set(&self, facts: Option<Facts>) {
+        let before = std::mem::replace(&mut *self.facts(), facts.unwrap_or_default());
         // Not under the lock: it may close a file.
         drop(before);
     }
@@ -64,25 +63,5 @@ impl Published {
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Facts {
-    fn of(live: &Live) -> Self {
-        let status = Status {
-            pos: live.pos(),
-            page_size: Some(live.page_size),
-            last_sync: live.last_timestamp,
-            reason: live.reason,
-            snapshot_wanted: live.snapshot_wanted,
-            counters: live.counters,
-            ..Status::default()
-        };
-        Self {
-            status,
-            lost: live.position.lost,
-            wal: Some(live.files.wal.clone()),
-            level0: Some(live.meta.level0.clone()),
-        }
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use ltx::{Header, PageCount, PageSize, TxId};
 use wal::{Cursor, PageMap, Salt, WalHeader, WalReader};
 
-use crate::continuity::{Doubt, Observed};
 use crate::door;
 use crate::error::{Context, Error, Result};
 use crate::files::{LiveFiles, Name};
@@ -15,13 +14,14 @@ use crate::level0::LocalFile;
 use crate::live::{Live, Position};
 use crate::meta_dir::MetaDir;
 use crate::notices::Notices;
+use crate::observed::{Doubt, Observed};
 use crate::options::Options;
+use crate::pace::Pace;
 use crate::page_form::PageForm;
 use crate::page_sums::PageSums;
 use crate::pending::Pending;
 use crate::published::Published;
-use crate::seal::Pace;
-use crate::snapshot::Snapshots;
+use crate::running::Snapshots;
 use crate::status::Counters;
 use crate::turns::Turns;
 

@@ -36,6 +36,20 @@ pub(crate) struct View {
     pub(crate) commit: PageCount,
 }
 
+impl View {
+    /// The form of the pages of this view.
+    pub(crate) fn form(&self) -> Result<PageForm> {
+        let path = self.files.path();
+        if self.commit.get() == 0 {
+            return Ok(PageForm::default());
+        }
+        let mut source =
+            PageSource::new(&self.files.db, &self.files.wal, self.overlay.as_ref(), self.page_size)
+                .context("read", path)?;
+        Ok(PageForm::of(source.page(Pgno::FIRST).context("read", path)?))
+    }
+}
+
 /// Which pages are wanted compressed.
 #[derive(Clone, Copy)]
 pub(crate) enum Wanted<'a> {

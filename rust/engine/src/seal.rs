@@ -7,145 +7,17 @@
 
 use std::time::{Duration, Instant};
 
-use wal::WalIndex;
-
 use crate::connection::{CheckpointMode, CheckpointResult};
 use crate::error::Result;
 use crate::live::Live;
-use crate::options::Options;
+use crate::pace::{FIRST_BACKOFF, INSIST};
 
-/// No new frame for this long: the writer pauses, and the mark may follow it.
-const PAUSE: Duration = Duration::from_millis(2);
-/// A writer that paused within this time will pause again: it need not be stopped by a lock.
-const PAUSES_AGAIN: Duration = Duration::from_millis(200);
-/// No new frame for this long: what is in the WAL is moved, so that the database file is complete by itself, and slot 0 taken.
-const REST: Duration = Duration::from_millis(100);
 /// A writer that rests often has its frames moved at most this often on that account.
 const REST_INTERVAL: Duration = Duration::from_secs(1);
-/// How much longer than usual a WAL may get before a writer that pauses is stopped all the same. One that begins its next
-/// transaction at once, and so never meets a WAL that is wholly moved, needs that now and then, and pays with a `SQLITE_BUSY`.
-const INSIST: u32 = 16;
 /// A WAL of that many times its usual length is cut when it is drained and the writer rests.
 const CUT: u32 = 4;
-/// How long the write lock is asked for without sleeping: the longer the WAL, in multiples of the length at which it should
-/// begin anew, the more insistently.
-const PATIENCE: [(u32, Duration); 3] =
-    [(4, Duration::from_millis(4)), (16, Duration::from_millis(50)), (u32::MAX, Duration::from_millis(250))];
 /// How long the application's own checkpoint is waited for, under the write lock.
 const RIVAL_PATIENCE: Duration = Duration::from_millis(40);
-/// The first wait after a seal that a reader of the application made useless; it doubles up to `LONGEST_BACKOFF`.
-const FIRST_BACKOFF: Duration = Duration::from_millis(4);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-
-/// What the wal-index said last, and since when.
-pub(crate) struct Pace {
-    seal_at: u32,
-    frames: u32,
-    backfilled: u32,
-    /// The newest frame that the held transaction sees.
-    mark: u32,
-    /// The held transaction may be on slot 0.
-    on_slot_0: bool,
-    /// It is: the whole WAL was in the database file before it began, and after.
-    surely_on_slot_0: bool,
-    changed_at: Instant,
-    paused_at: Option<Instant>,
-    checkpointed_at: Instant,
-    /// The newest frame when frames were moved last.
-    moved_at: u32,
-    /// The newest frame when the write lock was refused last.
-    refused_at: u32,
-    seal_not_before: Instant,
-    backoff: Duration,
-}
-
-impl Pace {
-    /// At the beginning nothing is known, so the worst is assumed.
-    pub(crate) fn new(options: &Options) -> Self {
-        let now = Instant::now();
-        Self {
-            // The application's own threshold is most often the same number: be done before it is reached.
-            seal_at: options.min_checkpoint_page_n / 10 * 6,
-            frames: 0,
-            backfilled: 0,
-            mark: 0,
-            on_slot_0: true,
-            surely_on_slot_0: false,
-            changed_at: now,
-            paused_at: None,
-            checkpointed_at: now,
-            moved_at: 0,
-            refused_at: 0,
-            seal_not_before: now,
-            backoff: FIRST_BACKOFF,
-        }
-    }
-
-    /// Takes note of the wal-index.
-    pub(crate) fn saw(&mut self, index: &WalIndex) {
-        if self.frames != index.mx_frame || self.backfilled != index.backfilled {
-            self.changed_at = Instant::now();
-        }
-        if index.mx_frame < self.frames {
-            self.mark = 0;
-            self.moved_at = 0;
-        }
-        (self.frames, self.backfilled) = (index.mx_frame, index.backfilled);
-    }
-
-    /// Another transaction is held now; it began between the two states of the wal-index.
-    pub(crate) fn leapt(&mut self, before: Option<&WalIndex>, after: Option<&WalIndex>) {
-        let moved_all =
-            |index: Option<&WalIndex>| index.is_none_or(|index| index.backfilled >= index.mx_frame);
-        self.on_slot_0 = moved_all(before) || moved_all(after);
-        self.surely_on_slot_0 = before.is_some() && moved_all(before) && before == after;
-        self.mark = before.map_or(0, |index| index.mx_frame);
-    }
-
-    /// Whether no checkpoint can write as long as the held transaction is.
-    pub(crate) fn is_surely_on_slot_0(&self) -> bool {
-        self.surely_on_slot_0
-    }
-
-    pub(crate) fn wal_is_drained(&self) -> bool {
-        self.backfilled >= self.frames
-    }
-
-    /// Whether the writer leaves time for other work.
-    pub(crate) fn pauses(&self, now: Instant) -> bool {
-        now.duration_since(self.changed_at) >= PAUSE
-    }
-
-    fn rests(&self, now: Instant) -> bool {
-        now.duration_since(self.changed_at) >= REST
-    }
-
-    /// Whether the writer leaves room for a checkpoint beside it, so that no lock is needed.
-    fn will_pause(&self, now: Instant) -> bool {
-        let paused = self.paused_at.is_some_and(|at| now.duration_since(at) < PAUSES_AGAIN);
-        paused && self.frames < self.seal_at.saturating_mul(INSIST)
-    }
-
-    /// A reader of the application pins the WAL: trying all the time would only stop the writer for nothing.
-    fn pinned(&mut self) {
-        self.seal_not_before = Instant::now() + self.backoff;
-        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
-    }
-
-    /// Somebody keeps the write lock. Between two commits it is asked for again soon; within one long transaction it is not.
-    fn refused(&mut self) {
-        if self.refused_at == self.frames {
-            self.pinned();
-        }
-        self.refused_at = self.frames;
-    }
-
-    fn patience(&self) -> Duration {
-        let lengths = self.frames / self.seal_at.max(1);
-        PATIENCE.iter().find(|(most, _)| lengths <= *most).map_or(Duration::ZERO, |(_, patience)| *patience)
-    }
-}
-
 /// What became of a WAL that was to begin anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sealed {

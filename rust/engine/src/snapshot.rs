@@ -1,8 +1,6 @@
 //! The whole database as one LTX file of level 9, while replication goes on.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ltx::{Checksum, Encoder, Header, TxId};
 
@@ -11,31 +9,8 @@ use crate::database::Database;
 use crate::error::{Context, Error, Result};
 use crate::live::Live;
 use crate::progress::Progress;
+use crate::running::Running;
 use crate::scan::{View, Wanted, scan};
-
-/// How many snapshots are being written.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshots(Arc<AtomicUsize>);
-
-impl Snapshots {
-    /// Whether one is.
-    pub(crate) fn is_any(&self) -> bool {
-        self.0.load(Ordering::Acquire) > 0
-    }
-
-    fn begin(&self) -> Running {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Running(Arc::clone(&self.0))
-    }
-}
-
-struct Running(Arc<AtomicUsize>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// A snapshot that is fixed but not written yet. It pins the WAL until it is dropped.
 pub(crate) struct Snapshot {

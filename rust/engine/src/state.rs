@@ -1,14 +1,13 @@
 //! What the methods of a database share, and whose turn it is to work on it.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ltx::TxId;
 
 use crate::connection::Conn;
-use crate::database::Database;
 use crate::emit::Written;
 use crate::error::{Error, Result};
 use crate::files::LiveFiles;
@@ -87,29 +86,32 @@ impl DerefMut for Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.published.set(self.state.live.as_ref());
+        self.published.set(self.state.live.as_ref().map(Live::facts));
     }
 }
 
-impl Database {
-    /// Waits for the right to work on the database, for as long as others have it.
-    pub(crate) fn state(&self) -> Turn<'_> {
+impl<'a> Turn<'a> {
+    /// Waits for it, for as long as others have it.
+    pub(crate) fn wait(state: &'a Mutex<State>, published: &'a Published) -> Self {
         // A panic in between leaves transactions that are only dropped, so the state is as good as any.
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Turn { state, published: &self.published }
+        Self { state: state.lock().unwrap_or_else(PoisonError::into_inner), published }
     }
 
     /// The same if that is possible within `patience`.
-    pub(crate) fn turn_within(&self, patience: Duration) -> Option<Turn<'_>> {
+    pub(crate) fn within(
+        patience: Duration,
+        state: &'a Mutex<State>,
+        published: &'a Published,
+    ) -> Option<Self> {
         let deadline = Instant::now() + patience;
         let state = loop {
-            match self.state.try_lock() {
+            match state.try_lock() {
                 Ok(state) => break state,
                 Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
                 Err(TryLockError::WouldBlock) => thread::sleep(POLL),
             }
         };
-        Some(Turn { state, published: &self.published })
+        Some(Self { state, published })
     }
 }

@@ -23,6 +23,9 @@ pub struct Counters {
     pub seals_pinned: u64,
 }
 
+/// Why the next L0 file cannot simply continue the last one.
+pub(crate) type Reason = &'static str;
+
 /// A pass over all pages that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan {

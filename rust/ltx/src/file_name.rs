@@ -3,7 +3,10 @@
 use crate::error::{Error, Result};
 use crate::types::TxId;
 
-/// The level of full snapshots.
+/// The level of files as they are written, one for each transaction or group of transactions. Those above it are merged.
+pub const L0: u8 = 0;
+
+/// The highest level: snapshots of the whole database.
 pub const SNAPSHOT_LEVEL: u8 = 9;
 
 const EXTENSION: &str = ".ltx";
@@ -69,7 +72,7 @@ mod tests {
 
     #[test]
     fn levels_have_decimal_directories() {
-        assert_eq!(level_dir(0), "ltx/0");
+        assert_eq!(level_dir(L0), "ltx/0");
         assert_eq!(level_dir(SNAPSHOT_LEVEL), "ltx/9");
     }
 }

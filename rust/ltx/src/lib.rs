@@ -71,7 +71,7 @@ pub use compactor::{CompactOptions, compact};
 pub use decoder::{Decoder, Frame};
 pub use encoder::Encoder;
 pub use error::{Error, Result};
-pub use file_name::{SNAPSHOT_LEVEL, format_file_name, level_dir, parse_file_name};
+pub use file_name::{L0, SNAPSHOT_LEVEL, format_file_name, level_dir, parse_file_name};
 pub use header::{Header, HeaderFlags};
 pub use index::{IndexTail, PageIndex, PageIndexElem, parse_page_index, read_page_index};
 pub use input::{Buffered, InMemory, Input};

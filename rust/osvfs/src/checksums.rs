@@ -1,7 +1,7 @@
 //! Page checksums: the last eight bytes of every page of a database file, verified when the page is read.
 //!
 //! The format is that of SQLite's checksum VFS (SQLite, "The Checksum VFS Shim"): a database has them if it reserves exactly
-//! eight bytes a page, which byte 20 of its header says. Four things differ:
+//! eight bytes a page, which its header says. Four things differ:
 //!
 //! * Checksums are made when a page is written to the database file, by a checkpoint as well, and never in the WAL. SQLite's shim
 //!   changes pages on their way into the WAL, after SQLite has computed the checksum of the frame over what they were: after a
@@ -21,7 +21,8 @@ use std::fs::File as StdFile;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use vfs::page_checksum::{MAGIC, has_checksums, is_absent, is_page, is_sound, page_size, remove, seal};
+use dbfile::header::{self, MAGIC, page_size};
+use dbfile::page_checksum::{has_checksums, is_absent, is_page, is_sound, remove, seal};
 use vfs::{Code, Error, Reply, Result};
 
 use new_database::NewDatabase;
@@ -35,7 +36,7 @@ mod sectors;
 mod write;
 
 /// Bytes of the header of a database.
-const HEADER: usize = 100;
+const HEADER: usize = header::SIZE;
 
 /// How the pages of a database look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

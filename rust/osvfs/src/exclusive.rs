@@ -15,19 +15,19 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use dbfile::PENDING_BYTE;
+use dbfile::header::{ROLLBACK_VERSIONS, VERSIONS, WAL_VERSION};
+use durable::sibling;
+
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::{Descriptor, FileId, OpenHow};
 use crate::lock::{find_held_dotfile, is_flock_held};
-use crate::path::sibling;
 
 /// PENDING, RESERVED and SHARED of the database, and the byte of whoever follows a replica with it.
-const DATABASE: Range = Range::new(0x4000_0000, 1025);
+const DATABASE: Range = Range::new(PENDING_BYTE, 1025);
 
 /// The eight slots of `-shm`, and the byte that every connection shares while it has the file open.
 const SHM: Range = Range::new(120, 9);
-
-/// Where a database says how it is written and read (SQLite file format, section 1.3.3); 2 means a WAL, 1 a rollback journal.
-const VERSIONS_AT: u64 = 18;
 
 /// All locks of a database, until it is dropped.
 #[derive(Debug)]
@@ -88,11 +88,11 @@ impl Drop for Exclusive {
         let file = self.database.descriptor.file();
         let mut versions = [0; 2];
         if self.has_lost_name()
-            && file.read_exact_at(&mut versions, VERSIONS_AT).is_ok()
-            && versions.contains(&2)
+            && file.read_exact_at(&mut versions, VERSIONS.start as u64).is_ok()
+            && versions.contains(&WAL_VERSION)
         {
             // A file that could only be read was in a directory that could be written: nothing more can be done for it.
-            let _ = file.write_all_at(&[1; 2], VERSIONS_AT);
+            let _ = file.write_all_at(&ROLLBACK_VERSIONS, VERSIONS.start as u64);
         }
     }
 }

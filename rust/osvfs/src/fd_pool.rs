@@ -16,10 +16,10 @@ mod parked;
 mod pooled_file;
 mod reserve;
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -27,40 +27,12 @@ use vfs::{UnsharedFile, open_unshared};
 
 use crate::atomic;
 use crate::fcntl::{self, Kind, Owner, Range};
-use crate::lock::Levels;
+pub use crate::file_id::FileId;
+use crate::levels::Levels;
+pub use crate::levels::LockedBy;
 use crate::per_process::lock;
 pub use parked::MAX_PARKED;
-pub use pooled_file::{LockBytes, LockedBy, PooledFile};
-
-/// Which file a path meant: device and inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    /// The file that `path` names now, by `stat`: no descriptor is opened.
-    ///
-    /// # Errors
-    /// What `stat` answers, `NotFound` above all.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        fs::metadata(path).map(|metadata| Self::from_metadata(&metadata))
-    }
-
-    /// The file that `metadata` is about.
-    #[must_use]
-    pub fn from_metadata(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
-
-impl std::fmt::Display for FileId {
-    /// Device and inode, as `PRAGMA ltx_file` answers them.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.device, self.inode)
-    }
-}
+pub use pooled_file::{LockBytes, PooledFile};
 
 /// How a live file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

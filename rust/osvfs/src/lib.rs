@@ -26,7 +26,9 @@ mod exclusive;
 mod fcntl;
 pub mod fd_pool;
 mod file;
+mod file_id;
 mod guard;
+mod levels;
 mod lock;
 mod lock_file;
 mod mmap;
@@ -41,10 +43,6 @@ mod shm;
 mod temp;
 mod vfs;
 
-/// For files that are made beside a database.
-pub use ::vfs::mode_in_another_group;
-/// The form of page checksums, which those need as well who handle pages.
-pub use ::vfs::page_checksum;
 pub use checksums::{WriteChecksumsError, write_checksums};
 pub use choice::{LockMode, SyncMode};
 pub use exclusive::{Exclusive, OtherLock};
@@ -54,7 +52,6 @@ pub use guard::Stamp;
 pub use lock::{break_lock, lock_path};
 pub use lock_file::LockFile;
 pub use named_file::NamedFile;
-pub use path::sibling;
 pub use range_locks::{HeldSwitch, RangeLocks, SharedLock};
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;

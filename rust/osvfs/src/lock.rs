@@ -15,25 +15,26 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use dbfile::PENDING_BYTE;
 use vfs::{Code, Error, LockLevel, Result};
 
 use crate::choice::LockMode;
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::fd_pool::Descriptor;
 
-pub(crate) use byte_ranges::{ByteRanges, Levels};
+pub(crate) use byte_ranges::ByteRanges;
 pub(crate) use dotfile::find_held as find_held_dotfile;
 pub use dotfile::{break_lock, lock_path};
 pub(crate) use flock::is_held as is_flock_held;
 
 /// The byte that a writer locks to keep new readers away.
-pub(crate) const PENDING: Range = Range::new(0x4000_0000, 1);
+pub(crate) const PENDING: Range = Range::new(PENDING_BYTE, 1);
 /// The byte of the one connection that intends to write.
-pub(crate) const RESERVED: Range = Range::new(0x4000_0001, 1);
+pub(crate) const RESERVED: Range = Range::new(PENDING_BYTE + 1, 1);
 /// PENDING and RESERVED.
-pub(crate) const PENDING_AND_RESERVED: Range = Range::new(0x4000_0000, 2);
+pub(crate) const PENDING_AND_RESERVED: Range = Range::new(PENDING_BYTE, 2);
 /// What readers share and a writer has alone.
-pub(crate) const SHARED: Range = Range::new(0x4000_0002, 510);
+pub(crate) const SHARED: Range = Range::new(PENDING_BYTE + 2, 510);
 
 /// How one kind of lock moves from level to level. The state machine calls only what the level allows; a step that fails leaves
 /// the level as it was.

@@ -31,13 +31,6 @@ pub(crate) fn full_pathname(name: &Path) -> Result<FullPath> {
     Ok(FullPath { path: walk.path, was_symlink: walk.links > 0 })
 }
 
-/// `<database><suffix>`: where its WAL is for `-wal`, its shared memory for `-shm`, its journal for `-journal`.
-pub fn sibling(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 struct Walk {
     path: PathBuf,
     links: usize,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use vfs::ProcessLocal;
 
-use crate::fd_pool::FileId;
+use crate::file_id::FileId;
 
 /// The shared things of one kind. A forked child shares nothing with its parent: locks are not inherited, or must not be used.
 pub(crate) struct PerProcess<T: Send + 'static, K: Send + 'static = FileId>(ProcessLocal<Mutex<Table<T, K>>>);

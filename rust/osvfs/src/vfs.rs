@@ -11,6 +11,7 @@ use std::sync::Arc;
 #[cfg(any(test, feature = "linked"))]
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use durable::sibling;
 use vfs::{
     AccessKind, Code, Error, FileKind, FullPath, OpenFlags, OpenRequest, Opened, RegisterError, Result,
     SqliteApi, Vfs,
@@ -24,7 +25,7 @@ use crate::fd_pool::{Descriptor, FileId, OpenHow, open_above_stderr};
 use crate::file::{Handle, OsFile};
 use crate::lock::Lock;
 use crate::mode::Permissions;
-use crate::path::{full_pathname, sibling};
+use crate::path::full_pathname;
 use crate::platform;
 use crate::shm::{Plan, Shm};
 use crate::temp::{TempDirectories, open_temp};

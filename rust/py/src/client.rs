@@ -11,7 +11,7 @@ use pyo3::exceptions::{
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBool, PyBytes, PyDict};
 use replica::{Error, FileInfo, FileKey, ForeignKind, ReplicaClient, Result};
 
 use crate::errors::detached;
@@ -92,8 +92,9 @@ fn foreign(error: PyErr) -> Error {
     Error::Foreign { kind, source: Raised::new(error).into() }
 }
 
-/// Libraries for storage raise what they like when a connection breaks, so only what is surely something else is not worth
-/// another try: refusals, mistakes in code, and what is no failure at all, such as Ctrl-C.
+/// An error that says itself whether another try makes sense is believed. Libraries for storage raise what they like when a
+/// connection breaks, so of other errors only what is surely something else is not worth another try: refusals, mistakes in
+/// code, and what is no failure at all, such as Ctrl-C.
 fn foreign_kind(py: Python<'_>, error: &PyErr) -> ForeignKind {
     let is_refusal = error.is_instance_of::<PyPermissionError>(py)
         || error.is_instance_of::<PyValueError>(py)
@@ -103,15 +104,22 @@ fn foreign_kind(py: Python<'_>, error: &PyErr) -> ForeignKind {
         || error.is_instance_of::<PyNameError>(py)
         || error.is_instance_of::<PyNotImplementedError>(py)
         || error.is_instance_of::<PyAssertionError>(py);
+    let said = says_transient(py, error);
     if !error.is_instance_of::<PyException>(py) {
         ForeignKind::Stop
-    } else if error.is_instance_of::<PyFileNotFoundError>(py) {
+    } else if said != Some(true) && error.is_instance_of::<PyFileNotFoundError>(py) {
         ForeignKind::NotFound
-    } else if is_refusal {
-        ForeignKind::Final
-    } else {
+    } else if said.unwrap_or(!is_refusal) {
         ForeignKind::Transient
+    } else {
+        ForeignKind::Final
     }
+}
+
+/// The attribute `transient` of an exception, if it has one that is a `bool`.
+fn says_transient(py: Python<'_>, error: &PyErr) -> Option<bool> {
+    let said = error.value(py).getattr_opt(intern!(py, "transient")).ok()??;
+    Some(said.cast::<PyBool>().ok()?.is_true())
 }
 
 fn file_info(file: &Bound<'_, PyAny>) -> PyResult<FileInfo> {

@@ -12,7 +12,7 @@ use crate::gil::{self, Raised};
 
 /// New files, merged and verified.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
-pub(crate) struct Step(replica::Step);
+pub(crate) struct Step(mirror::Step);
 
 #[pymethods]
 impl Step {
@@ -31,13 +31,13 @@ impl Step {
 
 /// The file of a database that follows a replica.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
-pub(crate) struct Followed(replica::Followed);
+pub(crate) struct Followed(mirror::Followed);
 
 #[pymethods]
 impl Followed {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        replica::Followed::open(&path).map(Self).or_raise(py)
+        mirror::Followed::open(&path).map(Self).or_raise(py)
     }
 
     /// The descriptor, for locks.

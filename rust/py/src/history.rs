@@ -7,6 +7,7 @@ use replica::{History, Obstacle, RestorePoint};
 
 use crate::client::{Client, Name, Row, info, key, name, row};
 use crate::errors::{IntoPython, detached};
+use crate::gil;
 use crate::restore::target;
 
 /// Which files a restore would use.
@@ -59,7 +60,7 @@ impl Reach {
 #[pyfunction]
 pub(crate) fn reach(py: Python<'_>, files: Vec<Row>, damaged: Vec<Name>) -> Reach {
     let damaged = damaged.into_iter().map(|name| key(name).key()).collect();
-    let found = py.detach(|| History::new(files.into_iter().map(info)).reach(&damaged));
+    let found = gil::detach(py, || History::new(files.into_iter().map(info)).reach(&damaged));
     let (damaged, missing) = match found.obstacle {
         None => (None, None),
         Some(Obstacle::Damaged(file)) => (Some(name(file)), None),
@@ -72,7 +73,7 @@ pub(crate) fn reach(py: Python<'_>, files: Vec<Row>, damaged: Vec<Name>) -> Reac
 /// Which transactions are in none of these files, but for snapshots.
 #[pyfunction]
 pub(crate) fn missing_txids(py: Python<'_>, files: Vec<Row>, txids: Vec<u64>) -> Vec<u64> {
-    py.detach(|| {
+    gil::detach(py, || {
         let txids: Vec<TxId> = txids.into_iter().map(TxId::new).collect();
         let missing = History::new(files.into_iter().map(info)).missing(&txids);
         missing.into_iter().map(TxId::get).collect()

@@ -13,7 +13,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use replica::{Readable, ReaderVfs};
+use readvfs::{Readable, ReaderVfs};
 use vfs::fork_generation;
 
 use crate::errors::{IntoPython, OrRaise, detached};
@@ -78,7 +78,7 @@ impl ReaderSource {
 
     /// Another source, of a copy in a file without a name.
     fn copy(&self, py: Python<'_>, directory: PathBuf) -> PyResult<Self> {
-        let copy = detached(py, || replica::copy_database(&*self.shared, &directory))?;
+        let copy = detached(py, || readvfs::copy_database(&*self.shared, &directory))?;
         Ok(Self::with(Box::new(copy), false))
     }
 

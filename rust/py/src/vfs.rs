@@ -7,7 +7,7 @@ use osvfs::probe::{Capabilities, probe};
 use osvfs::{LockMode, Refusal, WriteChecksumsError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use replica::ReaderVfs;
+use readvfs::ReaderVfs;
 use vfs::{RegisterError, SqliteApi};
 
 use crate::errors::{OrRaise, SQLiteNotFoundError, VFSError, VFSNameInUseError, detached, of_file};

@@ -3,17 +3,14 @@
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
-use ltx::PageSize;
+use ltx::{PageSize, SNAPSHOT_LEVEL};
 
-use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
+use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
-use crate::history::{Plan, Target, plan};
+use crate::history::{MOST_PLANS, Plan, Target, plan};
 use crate::place::FileKey;
 use crate::range::RangeReader;
 use crate::restore::RestoreOptions;
-
-/// How often something is planned in all, when files of the plans are merged, deleted or replaced meanwhile.
-pub(crate) const MOST_PLANS: usize = 5;
 
 /// Plans for `target` and carries the plan out with `work`, such as [`restore`](crate::restore()) with the same `options`.
 ///

@@ -1,16 +1,13 @@
 //! What a kind of storage has to offer to hold a replica.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 use ltx::{Timestamp, TxId};
 
 use crate::error::{Error, Result};
-use crate::place::{FileKey, Place};
-use crate::{file_client, history};
-
-/// The highest level: whole-database snapshots.
-pub const SNAPSHOT_LEVEL: u8 = 9;
+use crate::place::{FileKey, Place, after};
+use crate::source::open_source;
 
 /// One LTX file of a replica, as a listing shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +32,7 @@ impl FileInfo {
 
     /// Whether no transaction lies between `reached` and this file.
     pub fn continues(&self, reached: TxId) -> bool {
-        self.min_txid <= history::after(reached)
+        self.min_txid <= after(reached)
     }
 
     /// Whether it has transactions after `reached`.
@@ -123,7 +120,7 @@ pub trait ReplicaClient: Send + Sync {
     fn write_ltx_path(&self, level: u8, min_txid: TxId, max_txid: TxId, path: &Path) -> Result<FileInfo> {
         let key = FileKey { level, min_txid, max_txid };
         let place = || Place::file(self.client_type(), key).with_path(path);
-        let mut file = file_client::open_source(path).map_err(|source| Error::from_io(place(), source))?;
+        let mut file = open_source(path).map_err(|source| Error::from_io(place(), source))?;
         self.write_ltx_file(level, min_txid, max_txid, &mut file)
     }
 
@@ -138,21 +135,4 @@ pub trait ReplicaClient: Send + Sync {
     /// # Errors
     /// Whatever the storage reports.
     fn delete_all(&self) -> Result<()>;
-}
-
-/// Reads until `buf` is full or the end comes; returns how many bytes there were.
-///
-/// # Errors
-/// What the reader reports, with the bytes before it kept: the count comes with the error.
-pub(crate) fn read_full(reader: &mut dyn Read, buf: &mut [u8]) -> (usize, io::Result<()>) {
-    let mut filled = 0;
-    while filled < buf.len() {
-        match reader.read(&mut buf[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled = buf.len().min(filled + n),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (filled, Err(error)),
-        }
-    }
-    (filled, Ok(()))
 }

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::AtomicBool;
 
-use ltx::{PageSize, TxId};
+use ltx::{PageSize, SNAPSHOT_LEVEL, TxId};
 
-use crate::attempts::{MOST_PLANS, is_stale};
-use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
+use crate::attempts::is_stale;
+use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
-use crate::history::{Sources, after, before, can_be_planned, split, too_short};
+use crate::history::{MOST_PLANS, Sources, can_be_planned, split, too_short};
 use crate::merge::{MOST_INPUTS, Merge, mismatch};
-use crate::place::FileKey;
+use crate::place::{FileKey, after, before};
 use crate::range::{RangeReader, RetryPolicy};
 
 /// Merges the files of level `dst_level - 1` that `dst_level` does not have yet, and stores the result there.

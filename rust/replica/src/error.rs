@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ltx::{Checksum, PageCount, Pgno, Timestamp, TxId};
 
-use crate::history::RestorePoint;
-use crate::place::{FileKey, Place};
+use crate::place::{FileKey, Place, RestorePoint};
 use crate::utc::utc;
 
 /// Result with this crate's [`enum@Error`].
@@ -373,7 +372,7 @@ impl Error {
     }
 
     /// An operation on the restored database failed.
-    pub(crate) fn output(op: &'static str, path: &Path, source: io::Error) -> Self {
+    pub fn output(op: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Output { op, path: path.to_owned(), source }
     }
 }

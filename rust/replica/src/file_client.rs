@@ -1,26 +1,30 @@
 //! A replica in a directory: `<root>/ltx/<level>/<min>-<max>.ltx`.
 //!
 //! Files are staged under a name that no listing shows, made durable, and then appear whole under their own name
-//! with the time of their header. This is one of the two places in the crate that open files: LTX files are
-//! immutable and carry no SQLite locks, so opening and closing them harms nobody.
+//! with the time of their header (`durable`). LTX files may be opened and closed at will: they are immutable and carry
+//! no SQLite locks.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ltx::{Header, Timestamp, TxId};
+use durable::{Commit, Rights, Staged, create_dirs, modified_millis, parent, set_time, sync_dir};
+use ltx::{Header, SNAPSHOT_LEVEL, Timestamp, TxId};
 
-use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL, read_full};
+use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
 use crate::history::holes;
 use crate::place::{FileKey, Place};
-use crate::stage::Stage;
+use crate::source::{open_source, read_full};
 
 const CLIENT_TYPE: &str = "file";
 
-/// Access rights of directories that are created: the owner's only, as nothing is known about the database's.
-const DIR_MODE: u32 = 0o700;
+/// Who may use what is created: the owner alone, as nothing is known about the rights of the database.
+const RIGHTS: Rights = Rights::PRIVATE;
+
+/// How many bytes are copied at a time.
+const COPY_BLOCK: usize = 256 << 10;
 
 /// How often a directory is listed in all, when files seem to be missing from a level.
 const MOST_LISTINGS: usize = 5;
@@ -111,20 +115,19 @@ impl FileClient {
     }
 
     /// Stages `data` beside its final name and checks that it is the file it is said to be.
-    fn stage(&self, key: FileKey, data: &mut dyn Read) -> Result<(Stage, FileInfo)> {
+    fn stage(&self, key: FileKey, data: &mut dyn Read) -> Result<(Staged, FileInfo)> {
         let dir = self.level_dir(key.level);
-        ensure_dir(&dir).map_err(|source| Self::dir_error(&dir, Some(key.level), source))?;
+        create_dirs(&dir, RIGHTS).map_err(|source| Self::dir_error(&dir, Some(key.level), source))?;
         let fail = |source| self.file_error(key, source);
-        let mut stage =
-            Stage::create(&dir, &ltx::format_file_name(key.min_txid, key.max_txid)).map_err(fail)?;
+        let mut staged = Staged::new(&self.path(key), RIGHTS).map_err(fail)?;
         let mut start = [0; Header::SIZE];
         let (filled, read) = read_full(data, &mut start);
         read.map_err(fail)?;
         let header = check_header(key, &start[..filled])?;
-        let size = stage.fill(&start[..filled], data).map_err(fail)?;
-        stage.seal(header.timestamp).map_err(fail)?;
+        let size = fill(&mut staged, &start[..filled], data).map_err(fail)?;
+        set_time(staged.file(), header.timestamp.millis()).map_err(fail)?;
         let FileKey { level, min_txid, max_txid } = key;
-        Ok((stage, FileInfo { level, min_txid, max_txid, size, created_at: header.timestamp }))
+        Ok((staged, FileInfo { level, min_txid, max_txid, size, created_at: header.timestamp }))
     }
 
     /// Whether the file stored under `key` is byte for byte the one at `path`.
@@ -172,8 +175,8 @@ impl FileClient {
         let FileKey { level, min_txid, max_txid } = key;
         let info = FileInfo { level, min_txid, max_txid, size, created_at: header.timestamp };
         let dir = self.level_dir(level);
-        ensure_dir(&dir).map_err(|source| Self::dir_error(&dir, Some(level), source))?;
-        crate::stage::seal(&file, header.timestamp).map_err(fail)?;
+        create_dirs(&dir, RIGHTS).map_err(|source| Self::dir_error(&dir, Some(level), source))?;
+        set_time(&file, header.timestamp.millis()).and_then(|()| file.sync_all()).map_err(fail)?;
         match fs::hard_link(path, self.path(key)) {
             Ok(()) => sync_dir(&dir).map_err(fail).map(|()| Some(info)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.taken(info, path).map(Some),
@@ -247,16 +250,13 @@ impl ReplicaClient for FileClient {
         data: &mut dyn Read,
     ) -> Result<FileInfo> {
         let key = FileKey { level, min_txid, max_txid };
-        let (stage, info) = self.stage(key, data)?;
-        let path = self.path(key);
+        let (staged, info) = self.stage(key, data)?;
         // A snapshot of the same range differs in its timestamp only, so the later one may replace the earlier.
-        let published = if level == SNAPSHOT_LEVEL { stage.replace(&path) } else { stage.publish_new(&path) };
-        match published {
-            Ok(()) => Ok(info),
-            Err((stage, error)) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.taken(info, stage.path())
-            }
-            Err((_, error)) => Err(self.file_error(key, error)),
+        let how = if level == SNAPSHOT_LEVEL { Commit::Replace } else { Commit::IfAbsent };
+        match staged.commit(how) {
+            Ok(_) => Ok(info),
+            Err(refused) if refused.is_taken() => self.taken(info, refused.staged.staging()),
+            Err(failed) => Err(self.file_error(key, failed.source)),
         }
     }
 
@@ -311,6 +311,22 @@ impl Read for FileRange {
     }
 }
 
+/// Writes `start` and all of `data`; returns the size in bytes.
+fn fill(staged: &mut Staged, start: &[u8], data: &mut dyn Read) -> io::Result<u64> {
+    staged.write_all(start)?;
+    let mut size = start.len() as u64;
+    let mut block = vec![0; COPY_BLOCK];
+    loop {
+        let (n, read) = read_full(data, &mut block);
+        read?;
+        staged.write_all(&block[..n])?;
+        size += n as u64;
+        if n < block.len() {
+            return Ok(size);
+        }
+    }
+}
+
 /// TXIDs of a file name that this replica could have given.
 fn parse_own_name(name: &str) -> Option<(TxId, TxId)> {
     ltx::parse_file_name(name).ok().filter(|(min, max)| !min.is_none() && min <= max)
@@ -332,53 +348,11 @@ fn header_time(path: &Path) -> Option<Timestamp> {
 }
 
 fn modified_at(metadata: &fs::Metadata) -> Timestamp {
-    let millis = metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000);
-    Timestamp::from_millis(millis)
-}
-
-/// Creates `dir` and what is missing above it, each made durable in the directory above.
-pub(crate) fn ensure_dir(dir: &Path) -> io::Result<()> {
-    if dir.as_os_str().is_empty() || dir.is_dir() {
-        return Ok(());
-    }
-    ensure_dir(dir.parent().unwrap_or(Path::new("")))?;
-    match DirBuilder::new().mode(DIR_MODE).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_parent(dir),
-    }
-}
-
-/// Makes the names in `dir` durable.
-#[expect(clippy::disallowed_methods, reason = "a directory of a replica or of a restored database")]
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    Timestamp::from_millis(modified_millis(metadata))
 }
 
 /// Whether a directory is not there, or none that we write to.
 fn is_out_of_reach(error: &io::Error) -> bool {
     use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
     matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem)
-}
-
-/// Makes the name `path` durable.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    sync_dir(parent(path))
-}
-
-/// The directory that the name `path` is in.
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Opens an LTX file for reading.
-#[expect(clippy::disallowed_methods, reason = "LTX files are immutable and carry no SQLite locks")]
-pub(crate) fn open_source(path: &Path) -> io::Result<File> {
-    File::open(path)
-}
-
-/// Creates a file that must not exist yet.
-#[expect(clippy::disallowed_methods, reason = "a new file: nobody can hold a lock on it")]
-pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
 }

@@ -9,18 +9,20 @@ mod points;
 mod reach;
 mod sources;
 
-use ltx::TxId;
+use ltx::{SNAPSHOT_LEVEL, TxId};
 
-use crate::attempts::MOST_PLANS;
-use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
+use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
-use crate::restore::MIN_FILE;
+use crate::head::MIN_FILE;
 
 pub use following::following;
 pub use plan::{Plan, Target, plan};
-pub use points::{RestorePoint, restore_points};
+pub use points::restore_points;
 pub use reach::{Obstacle, Reach};
 pub(crate) use sources::Sources;
+
+/// How often something is planned in all, when files of the plans are merged, deleted or replaced meanwhile.
+pub(crate) const MOST_PLANS: usize = 5;
 
 /// All files of a replica, by level.
 ///
@@ -170,16 +172,6 @@ pub(crate) fn holes(files: &[FileInfo]) -> Vec<TxId> {
         end = end.max(file.max_txid);
     }
     holes
-}
-
-/// The next transaction; the last possible one has none.
-pub(crate) fn after(txid: TxId) -> TxId {
-    txid.next().unwrap_or(txid)
-}
-
-/// The transaction before.
-pub(crate) fn before(txid: TxId) -> TxId {
-    TxId::new(txid.get().saturating_sub(1))
 }
 
 #[cfg(test)]

@@ -5,12 +5,10 @@
 //!   the files of a plan are gone before they have been read.
 //! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all;
 //!   [`page_checksums`] does so for the checksums of its pages alone.
-//! * [`Followed`] keeps a restored database up to date while others read it.
 //! * [`compact_level`] merges the files of one level into the next, where they are.
 //!
 //! Levels are 0 (one file for each transaction), 1 to 8 (merged) and 9 (snapshots of the whole database). All calls
-//! block. The crate knows nothing of SQLite but the names of the files beside a database, and in `follow` its
-//! rollback journal.
+//! block. The crate knows nothing of SQLite but the names of the files beside a database and a few fields of its header.
 
 #![forbid(unsafe_code)]
 
@@ -19,29 +17,26 @@ mod client;
 mod compact;
 mod error;
 mod file_client;
-mod first_page;
-mod follow;
+mod head;
 mod history;
 mod merge;
 mod pipe;
 mod place;
 mod range;
-mod reader_vfs;
 mod restore;
 mod soundness;
-mod stage;
+mod source;
 mod utc;
 
 pub use attempts::with_plan;
-pub use client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
+pub use client::{FileInfo, ReplicaClient};
 pub use compact::{compact_level, compact_level_with};
 pub use error::{Error, ForeignKind, Result};
 pub use file_client::FileClient;
-pub use follow::{Followed, Step};
-pub use history::{History, Obstacle, Plan, Reach, RestorePoint, Target, following, plan, restore_points};
-pub use place::{FileKey, Place};
+pub use history::{History, Obstacle, Plan, Reach, Target, following, plan, restore_points};
+pub use merge::merge_into;
+pub use place::{FileKey, Place, RestorePoint};
 pub use range::RetryPolicy;
-pub use reader_vfs::{Readable, ReaderVfs, copy_database};
 pub use restore::{
     LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify, page_checksums, restore,
     set_aside_path,

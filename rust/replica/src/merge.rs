@@ -24,11 +24,12 @@ const LONGEST_READ: usize = 1 << 20;
 /// Inputs whose beginning is fetched at once.
 const PREFETCHERS: usize = 8;
 
-/// Merges `inputs`: one thread merges, this one lets `store` read what comes out, to its end.
+/// Merges `inputs`, each of which continues the one before: one thread merges, this one lets `store` read the LTX file that comes
+/// out, to its end, and returns what `store` returns. Every byte of the inputs is verified by then.
 ///
 /// # Errors
 /// [`Error::PageSizeMismatch`] if they do not all have one page size; as [`Merge::open`] and [`Merge::run`].
-pub(crate) fn merge_into<T>(
+pub fn merge_into<T>(
     client: &dyn ReplicaClient,
     inputs: &[FileInfo],
     retry: RetryPolicy,

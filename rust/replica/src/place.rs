@@ -1,9 +1,9 @@
-//! Names of files and places in a replica, for errors and messages.
+//! Names of files, places and states of a replica, for results, errors and messages.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use ltx::TxId;
+use ltx::{Timestamp, TxId};
 
 /// Names one LTX file of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,4 +68,23 @@ impl fmt::Display for Place {
             None => Ok(()),
         }
     }
+}
+
+/// A state that can be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestorePoint {
+    /// The transaction after which the database was in this state.
+    pub txid: TxId,
+    /// When it was made: the earliest time that a file ending with this transaction gives.
+    pub created_at: Timestamp,
+}
+
+/// The next transaction; the last possible one has none.
+pub(crate) fn after(txid: TxId) -> TxId {
+    txid.next().unwrap_or(txid)
+}
+
+/// The transaction before.
+pub(crate) fn before(txid: TxId) -> TxId {
+    TxId::new(txid.get().saturating_sub(1))
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use ltx::Header;
 
-use crate::client::{FileInfo, ReplicaClient, read_full};
+use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
+use crate::head::read_header;
 use crate::place::Place;
-use crate::restore::read_header;
+use crate::source::read_full;
 
 /// The pauses before a broken read is taken up again; as many repetitions as there are pauses.
 ///

@@ -31,10 +31,9 @@ use ltx::{Checksum, Header, Pos};
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
+use crate::head::{MIN_FILE, read_header};
 use crate::history::Plan;
 use crate::range::RangeReader;
-pub(crate) use file::read_header;
-pub(crate) use index::MIN_FILE;
 pub use options::{LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify};
 use output::{Content, Output};
 use publish::{Names, RealNames};

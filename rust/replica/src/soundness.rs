@@ -4,10 +4,10 @@ use std::io;
 
 use ltx::Header;
 
-use crate::client::read_full;
 use crate::error::Result;
-use crate::file_client::{FileClient, open_source};
+use crate::file_client::FileClient;
 use crate::place::FileKey;
+use crate::source::{open_source, read_full};
 
 impl FileClient {
     /// Those of `files` that do not begin with the header of their TXIDs, or do not end with the index of their pages. A file

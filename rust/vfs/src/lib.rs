@@ -26,9 +26,7 @@ mod fork;
 mod guard;
 mod io_methods;
 mod name;
-pub mod page_checksum;
 mod registry;
-mod rights;
 mod traits;
 
 pub use abi::Routines;
@@ -41,5 +39,4 @@ pub use fork::hold_linked_over_forks;
 pub use fork::{ProcessLocal, UnsharedFile, UnsharedMemory, fork_generation, is_forking, open_unshared};
 pub use name::FileName;
 pub use registry::{RegisterError, load_extension, register, registered, set_default};
-pub use rights::mode_in_another_group;
 pub use traits::{File, FullPath, Log, MappedRegion, OpenRequest, Opened, SharedMemory, Vfs};

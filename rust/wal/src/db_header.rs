@@ -1,11 +1,10 @@
 //! The fields of the database header that replication needs.
 
+use dbfile::header::{self, word};
 use ltx::{PageCount, PageSize, ReadAt};
 
 use crate::error::{Error, Result};
 use crate::window::read_up_to;
-
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// How a database gives free pages back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,33 +17,32 @@ pub enum AutoVacuum {
     Incremental,
 }
 
-/// Fields of the first 100 bytes of a database file (SQLite file format, section "The Database Header").
+/// What the first 100 bytes of a database file say; [`dbfile::header`] says where.
 ///
 /// In WAL mode the header in the file is that of the last checkpoint; page 1 of the WAL may be newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DbHeader {
-    /// Page size (offset 16; 65536 is stored as 1).
+    /// Page size.
     pub page_size: PageSize,
-    /// Version needed to write (offset 18); 2 means WAL mode.
+    /// Version needed to write; 2 means WAL mode.
     pub write_version: u8,
-    /// Version needed to read (offset 19); 2 means WAL mode.
+    /// Version needed to read; 2 means WAL mode.
     pub read_version: u8,
-    /// Bytes at the end of each page that SQLite leaves alone (offset 20).
+    /// Bytes at the end of each page that SQLite leaves alone.
     pub reserved_bytes: u8,
-    /// File change counter (offset 24); transactions in WAL mode need not count it.
+    /// File change counter; transactions in WAL mode need not count it.
     pub change_counter: u32,
-    /// Size of the database, if the header is up to date: offset 28 counts when it is not zero and the change
-    /// counter equals the one at offset 92.
+    /// Size of the database, if the header is up to date: the field counts when it is not zero and valid for this change counter.
     pub page_count: Option<PageCount>,
-    /// Schema cookie (offset 40).
+    /// Schema cookie.
     pub schema_cookie: u32,
-    /// What happens to free pages (offsets 52 and 64).
+    /// What happens to free pages.
     pub auto_vacuum: AutoVacuum,
 }
 
 impl DbHeader {
     /// Length of the header in bytes.
-    pub const SIZE: usize = 100;
+    pub const SIZE: usize = header::SIZE;
 
     /// Parses a database header.
     ///
@@ -52,20 +50,24 @@ impl DbHeader {
     ///
     /// [`Error::NotDatabase`] and [`Error::InvalidPageSize`].
     pub fn parse(bytes: &[u8; DbHeader::SIZE]) -> Result<DbHeader> {
-        if bytes.first_chunk() != Some(MAGIC) {
+        if bytes.first_chunk() != Some(header::MAGIC) {
             return Err(Error::NotDatabase);
         }
-        let change_counter = word(bytes, 24);
-        let is_current = word(bytes, 92) == change_counter && word(bytes, 28) != 0;
+        // Every field is inside the header; elsewhere the word would be 0.
+        let word = |field| word(bytes, field).unwrap_or(0);
+        let (change_counter, pages) = (word(header::CHANGE_COUNTER), word(header::PAGE_COUNT));
+        let is_current = word(header::VERSION_VALID_FOR) == change_counter && pages != 0;
+        let [write_version, read_version] =
+            [header::VERSIONS.start, header::VERSIONS.start + 1].map(|at| bytes[at]);
         Ok(DbHeader {
-            page_size: page_size(u16::from_be_bytes([bytes[16], bytes[17]]))?,
-            write_version: bytes[18],
-            read_version: bytes[19],
-            reserved_bytes: bytes[20],
+            page_size: page_size(header::stored_page_size(bytes).unwrap_or(0))?,
+            write_version,
+            read_version,
+            reserved_bytes: bytes[header::RESERVED_BYTES],
             change_counter,
-            page_count: is_current.then(|| PageCount::new(word(bytes, 28))),
-            schema_cookie: word(bytes, 40),
-            auto_vacuum: match (word(bytes, 52), word(bytes, 64)) {
+            page_count: is_current.then(|| PageCount::new(pages)),
+            schema_cookie: word(header::SCHEMA_COOKIE),
+            auto_vacuum: match (word(header::LARGEST_ROOT), word(header::INCREMENTAL_VACUUM)) {
                 (0, _) => AutoVacuum::None,
                 (_, 0) => AutoVacuum::Full,
                 _ => AutoVacuum::Incremental,
@@ -91,18 +93,12 @@ impl DbHeader {
     /// Whether the database is in WAL mode.
     #[must_use]
     pub fn is_wal(&self) -> bool {
-        self.write_version == 2 && self.read_version == 2
+        [self.write_version, self.read_version] == [header::WAL_VERSION; 2]
     }
 }
 
-fn page_size(stored: u16) -> Result<PageSize> {
-    let bytes = if stored == 1 { 65536 } else { u32::from(stored) };
+fn page_size(bytes: u32) -> Result<PageSize> {
     PageSize::new(bytes).map_err(|_| Error::InvalidPageSize { actual: bytes })
-}
-
-/// Every caller's offset is a constant inside the header; elsewhere the word would be 0.
-fn word(bytes: &[u8; DbHeader::SIZE], offset: usize) -> u32 {
-    bytes.get(offset..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_be_bytes(*word))
 }
 
 #[cfg(test)]
@@ -111,7 +107,7 @@ mod tests {
 
     fn sample() -> [u8; 100] {
         let mut bytes = [0; 100];
-        bytes[..16].copy_from_slice(MAGIC);
+        bytes[..16].copy_from_slice(header::MAGIC);
         bytes[16..20].copy_from_slice(&[0x10, 0, 2, 2]);
         bytes[20] = 12;
         bytes[24..32].copy_from_slice(&[0, 0, 0, 7, 0, 0, 1, 3]);
@@ -130,6 +126,11 @@ mod tests {
         assert_eq!(header.page_count.map(PageCount::get), Some(259));
         assert_eq!(header.schema_cookie, 5);
         assert_eq!(header.auto_vacuum, AutoVacuum::None);
+    }
+
+    #[test]
+    fn both_crates_mean_the_same_lock_byte() {
+        assert_eq!(u64::from(ltx::PENDING_BYTE), dbfile::PENDING_BYTE);
     }
 
     #[test]

@@ -3,14 +3,15 @@
 //! SQLite takes the number of reserved bytes of a new database from a header that it finds, so it is shown one. With that it
 //! believes the page size and `auto_vacuum` to be settled: while nothing is written, setting them shows it another database.
 
+use dbfile::header::{self, MAGIC};
+use dbfile::page_checksum::SIZE;
+use dbfile::{LARGEST_PAGE, SMALLEST_PAGE};
 use vfs::Reply;
-use vfs::page_checksum::{MAGIC, SIZE, SMALLEST_PAGE};
 
 use super::Form;
 
 /// SQLite's own default.
 const PAGE_SIZE: usize = 4096;
-const LARGEST_PAGE: usize = 65536;
 
 /// A database in which nothing was made yet.
 pub(super) struct NewDatabase {
@@ -98,21 +99,25 @@ impl NewDatabase {
         let mut put = |at: usize, bytes: &[u8]| page[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, MAGIC);
         // 1 stands for 65536.
-        put(16, &u16::try_from(self.page_size).unwrap_or(1).to_be_bytes());
-        // Rollback journal; reserved bytes; the three fractions that never differ.
-        put(18, &[1, 1, SIZE as u8, 64, 32, 32]);
+        put(header::PAGE_SIZE.start, &u16::try_from(self.page_size).unwrap_or(1).to_be_bytes());
+        put(header::VERSIONS.start, &header::ROLLBACK_VERSIONS);
+        put(header::RESERVED_BYTES, &[SIZE as u8]);
+        put(header::FRACTIONS.start, &header::FRACTION_VALUES);
         // The change counter, and for which of its values the next number is right: one page.
-        put(24, &self.changes.to_be_bytes());
-        put(28, &1u32.to_be_bytes());
-        put(92, &self.changes.to_be_bytes());
+        put(header::CHANGE_COUNTER.start, &self.changes.to_be_bytes());
+        put(header::PAGE_COUNT.start, &1u32.to_be_bytes());
+        put(header::VERSION_VALID_FOR.start, &self.changes.to_be_bytes());
         if self.auto_vacuum != AutoVacuum::None {
             // The largest root page so far; then whether it is incremental.
-            put(52, &1u32.to_be_bytes());
-            put(64, &u32::from(self.auto_vacuum == AutoVacuum::Incremental).to_be_bytes());
+            put(header::LARGEST_ROOT.start, &1u32.to_be_bytes());
+            put(
+                header::INCREMENTAL_VACUUM.start,
+                &u32::from(self.auto_vacuum == AutoVacuum::Incremental).to_be_bytes(),
+            );
         }
         // A leaf of a table without cells, whose content would end before the checksum.
-        put(100, &[13]);
-        put(105, &u16::try_from(self.page_size - SIZE).unwrap_or(0).to_be_bytes());
+        put(header::SIZE, &[13]);
+        put(header::SIZE + 5, &u16::try_from(self.page_size - SIZE).unwrap_or(0).to_be_bytes());
         page
     }
 }

@@ -10,11 +10,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use durable::sibling;
 use vfs::Result;
 
 use super::{Form, HEADER, read_failed};
 use crate::fd_pool::open_above_stderr;
-use crate::path::sibling;
 use crate::shm::{Frame, Shm};
 
 /// Bytes before the first frame, and before the page in each frame.

@@ -1,6 +1,6 @@
 //! Which parts of a file were written.
 
-use vfs::page_checksum::SMALLEST_PAGE;
+use dbfile::SMALLEST_PAGE;
 
 const SECTOR: u64 = SMALLEST_PAGE as u64;
 const BITS: u64 = u64::BITS as u64;

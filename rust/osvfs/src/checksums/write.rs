@@ -5,18 +5,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use vfs::page_checksum::{is_sound, seal};
+use dbfile::page_checksum::{is_sound, seal};
+use dbfile::{JOURNAL_MAGIC, PENDING_BYTE};
+use durable::sibling;
 
 use super::Form;
 use super::newest_form::is_other_in_wal;
 use crate::exclusive::Exclusive;
-use crate::path::sibling;
-
-/// What a rollback journal begins with that has to be played back (SQLite, "Database File Format", section 3).
-const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-
-/// Where the page begins that holds the lock bytes, and no content (SQLite, "Database File Format", section 1.4).
-const LOCK_BYTES: u64 = 0x4000_0000;
 
 /// Why checksums were not written. Nothing was changed, unless it is [`WriteChecksumsError::Io`].
 #[derive(Debug)]
@@ -115,7 +110,7 @@ fn mend(file: &File, form: Form) -> io::Result<u64> {
 
 /// Where the pages begin of a file of `len` bytes, without the one that SQLite never uses.
 fn offsets(len: u64, page_size: u64) -> impl Iterator<Item = u64> {
-    (0..len / page_size).map(move |index| index * page_size).filter(|offset| *offset != LOCK_BYTES)
+    (0..len / page_size).map(move |index| index * page_size).filter(|offset| *offset != PENDING_BYTE)
 }
 
 /// Whether a transaction was cut short. What the header says may not be true of each page then.
@@ -142,8 +137,8 @@ mod tests {
     fn the_page_of_the_lock_bytes_is_left_alone() {
         for size in [512, 4096, 65536] {
             let mut pages =
-                offsets(LOCK_BYTES + 3 * size, size).skip_while(|offset| offset + size < LOCK_BYTES);
-            let around = [LOCK_BYTES - size, LOCK_BYTES + size, LOCK_BYTES + 2 * size].map(Some);
+                offsets(PENDING_BYTE + 3 * size, size).skip_while(|offset| offset + size < PENDING_BYTE);
+            let around = [PENDING_BYTE - size, PENDING_BYTE + size, PENDING_BYTE + 2 * size].map(Some);
             assert_eq!([pages.next(), pages.next(), pages.next()], around);
             assert_eq!(pages.next(), None);
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Descriptor, FileId, OpenHow};
+use super::{Descriptor, FileId, LockedBy, OpenHow};
 use crate::fcntl::{self, Kind, Owner, Range};
 use crate::per_process::lock;
 
@@ -132,13 +132,4 @@ impl LockBytes {
             Self::Checkpoint => Range::new(121, 1),
         }
     }
-}
-
-/// Who holds a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockedBy {
-    /// One or more that share it.
-    Readers,
-    /// One that has it alone.
-    Writer,
 }

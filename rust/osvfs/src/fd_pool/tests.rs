@@ -1,5 +1,6 @@
 //! What is closed at once, parked, and used again.
 
+use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};

@@ -17,39 +17,14 @@ use super::{
     share_again, take,
 };
 use crate::fcntl::{self, Kind, Owner, Range};
-use crate::fd_pool::{Descriptor, FileId, LockedBy};
+use crate::fd_pool::{Descriptor, FileId};
+use crate::levels::Levels;
 use crate::per_process::{PerProcess, lock};
 
 /// How long a writer waits for the PENDING byte. Only a reader on its way in can have it, for microseconds. The wait has an end
 /// because nothing detects a deadlock between these locks, and a signal could not interrupt it.
 const PENDING_WAIT: Duration = Duration::from_millis(10);
 const PENDING_STEP: Duration = Duration::from_micros(100);
-
-/// What connections hold together.
-#[derive(Debug)]
-pub(crate) struct Levels {
-    /// The highest level of any of them.
-    highest: LockLevel,
-    /// How many of them hold SHARED or more.
-    holders: usize,
-}
-
-impl Levels {
-    /// Who of them has SHARED.
-    pub(crate) fn locked_by(&self) -> Option<LockedBy> {
-        match self.highest {
-            LockLevel::None => None,
-            LockLevel::Exclusive => Some(LockedBy::Writer),
-            _ => Some(LockedBy::Readers),
-        }
-    }
-}
-
-impl Default for Levels {
-    fn default() -> Self {
-        Self { highest: LockLevel::None, holders: 0 }
-    }
-}
 
 static PROCESS: PerProcess<Levels> = PerProcess::new();
 

@@ -19,12 +19,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use durable::{rename_no_replace, sibling};
 use rustix::fs::{CWD, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 use vfs::{Code, Error, Result};
 
-use crate::path::{full_pathname, sibling};
-use crate::platform;
+use crate::path::full_pathname;
 use owner::Owner;
 
 /// The file in the directory: this, and the word for the owner.
@@ -111,7 +111,7 @@ impl LockDirectory {
             _ => {}
         }
         let made = fs::write(prepared.join(self.owner_file()), b"")
-            .and_then(|()| platform::rename_without_replacing(&prepared, &self.path));
+            .and_then(|()| rename_no_replace(&prepared, &self.path));
         let Err(error) = made else { return Ok(()) };
         let _ = fs::remove_dir_all(&prepared);
         if is_in_use(&error) { Err(error) } else { self.make_in_place() }
@@ -156,7 +156,7 @@ impl LockDirectory {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return self.remove_in_place(),
             // Between looking and moving somebody put another lock there, which goes back, unless a third one came.
             Ok(()) if !is_ours => {
-                let _ = platform::rename_without_replacing(&aside, &self.path)
+                let _ = rename_no_replace(&aside, &self.path)
                     .or_else(|_| fs::create_dir(&self.path).and_then(|()| fs::rename(&aside, &self.path)));
             }
             _ => {}

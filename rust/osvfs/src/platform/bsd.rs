@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
 
 use super::{OfdCommands, Strength};
 use crate::choice::LockMode;
@@ -25,9 +24,4 @@ pub(crate) fn sync(fd: BorrowedFd<'_>, _strength: Strength) -> io::Result<()> {
 /// There is no call that reserves blocks inside a file on all of them.
 pub(crate) fn preallocate(_fd: BorrowedFd<'_>, from: u64, to: u64) -> io::Result<bool> {
     Ok(from >= to)
-}
-
-/// There is no such call.
-pub(crate) fn rename_without_replacing(_from: &Path, _to: &Path) -> io::Result<()> {
-    Err(io::Error::from_raw_os_error(libc::EINVAL))
 }

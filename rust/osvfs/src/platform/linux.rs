@@ -2,9 +2,8 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
 
-use rustix::fs::{CWD, FallocateFlags, RenameFlags};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::{OfdCommands, Strength};
@@ -38,9 +37,4 @@ pub(crate) fn preallocate(fd: BorrowedFd<'_>, from: u64, to: u64) -> io::Result<
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Renames, unless something has the new name. Not every file system can (`EINVAL`).
-pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
-    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }

@@ -2,9 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::Path;
-
-use rustix::fs::{CWD, RenameFlags};
 
 use super::{OfdCommands, Strength};
 use crate::choice::LockMode;
@@ -44,9 +41,4 @@ pub(crate) fn sync(fd: BorrowedFd<'_>, strength: Strength) -> io::Result<()> {
 /// There is no call that reserves blocks inside a file.
 pub(crate) fn preallocate(_fd: BorrowedFd<'_>, from: u64, to: u64) -> io::Result<bool> {
     Ok(from >= to)
-}
-
-/// Renames, unless something has the new name. Not every file system can (`ENOTSUP`).
-pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
-    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }

@@ -5,10 +5,11 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use durable::sibling;
+
 use super::*;
 use crate::fcntl::{self, Kind, Range};
 use crate::fd_pool::{Descriptor, OpenHow};
-use crate::path::sibling;
 
 /// A process that holds record locks on bytes of a file, as SQLite's `unix` VFS would: `shared 3 1`, `alone 3 2`, `free 3 2`.
 struct Stock {

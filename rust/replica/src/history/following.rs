@@ -1,8 +1,8 @@
 //! What leads on from a transaction, for a database that stands there.
 
-use ltx::TxId;
+use ltx::{SNAPSHOT_LEVEL, TxId};
 
-use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
+use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
 
 /// The files that continue a database at `txid`, each continuing the one before; none if there is nothing new.

@@ -1,12 +1,13 @@
 //! Which files rebuild a database: the newest snapshot that fits, then the longest steps forward.
 
-use ltx::{Timestamp, TxId};
+use ltx::{SNAPSHOT_LEVEL, Timestamp, TxId};
 
-use super::points::{self, RestorePoint};
-use super::{History, after, too_short};
-use crate::client::{FileInfo, ReplicaClient, SNAPSHOT_LEVEL};
+use super::points;
+use super::{History, too_short};
+use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
-use crate::restore::MIN_FILE;
+use crate::head::MIN_FILE;
+use crate::place::{RestorePoint, after};
 
 /// What a restore should reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,19 +1,11 @@
 //! Every state that a replica can restore.
 
-use ltx::{Timestamp, TxId};
+use ltx::TxId;
 
 use super::{History, can_be_planned};
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::Result;
-
-/// A state that can be restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RestorePoint {
-    /// The transaction after which the database was in this state.
-    pub txid: TxId,
-    /// When it was made: the earliest time that a file ending with this transaction gives.
-    pub created_at: Timestamp,
-}
+use crate::place::RestorePoint;
 
 /// Lists every transaction that [`plan`](crate::plan()) can restore, in ascending order.
 ///

@@ -7,9 +7,8 @@ use ltx::{Checksum, Error as LtxError, FileHasher, Header, RollingChecksum};
 
 use crate::client::FileInfo;
 use crate::error::{Error, Result};
-use crate::restore::index::{
-    Entry, IndexCursor, IndexError, MIN_FILE, ReadFn, TAIL, TERMINATOR, check_file_checksum,
-};
+use crate::head::{ReadFn, read_header};
+use crate::restore::index::{Entry, IndexCursor, IndexError, TAIL, TERMINATOR, check_file_checksum};
 
 /// Compressed bytes that one unit has at most, one frame aside; also the size up to which a file is read whole.
 pub(crate) const UNIT: usize = 1 << 20;
@@ -169,24 +168,6 @@ impl Units {
         let (crc, len) = self.cursor.hash();
         self.ended.then(|| Verdict { units: self.sequence, trailer: self.cursor.trailer(), crc, len })
     }
-}
-
-/// Reads and checks a header: the file must hold what its name says. The second value is the header's CRC.
-pub(crate) fn read_header(info: &FileInfo, read: &mut ReadFn<'_>) -> Result<(Header, u64)> {
-    let file = info.key();
-    if info.size < MIN_FILE {
-        return Err(Error::FileTooShort { file, size: info.size, minimum: MIN_FILE });
-    }
-    let mut bytes = [0; Header::SIZE];
-    read(0, &mut bytes)?;
-    let header = Header::parse(&bytes).map_err(|source| Error::Format { file, source })?;
-    let (min, max) = (header.min_txid, header.max_txid);
-    if (min, max) != (file.min_txid, file.max_txid) {
-        return Err(Error::WrongTransactions { file, min, max });
-    }
-    let mut hasher = FileHasher::new();
-    hasher.update(&bytes);
-    Ok((header, hasher.finish()))
 }
 
 /// What a file with checksums says about the database before and after it.

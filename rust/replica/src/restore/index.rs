@@ -6,6 +6,8 @@
 
 use ltx::{Checksum, Error as LtxError, FileHasher, Header, PAGE_HEADER_SIZE, PageSize, Pgno, Trailer};
 
+use crate::head::ReadFn;
+
 /// How many index bytes are read at a time.
 const BLOCK: usize = 256 << 10;
 
@@ -14,9 +16,6 @@ const MAX_ENTRY: usize = 30;
 
 /// Bytes behind the index entries: their length, then the trailer.
 pub(crate) const TAIL: usize = 8 + Trailer::SIZE;
-
-/// Header, empty page block, empty index, index length and trailer: no file is smaller.
-pub(crate) const MIN_FILE: u64 = (Header::SIZE + PAGE_HEADER_SIZE + 1 + TAIL) as u64;
 
 /// Length in bytes of the end mark behind the last frame.
 pub(crate) const TERMINATOR: usize = PAGE_HEADER_SIZE;
@@ -27,9 +26,6 @@ pub(crate) struct Entry {
     pub(crate) pgno: Pgno,
     pub(crate) size: u32,
 }
-
-/// Fills a buffer from an offset of the file.
-pub(crate) type ReadFn<'a> = dyn FnMut(u64, &mut [u8]) -> crate::error::Result<()> + 'a;
 
 /// Position in a page index.
 pub(crate) struct IndexCursor {

@@ -1,18 +1,17 @@
 //! What is being made: a database, or the checksums of its pages, in a new file beside its final place.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use dbfile::{header, page_checksum};
+use durable::{Rights, Staged, create_dirs, create_nameless, give_rights_of, sibling};
 use ltx::{PageCount, PageSize, Pgno};
 
 use crate::error::{Error, Result};
-use crate::file_client::ensure_dir;
-use crate::first_page;
-use crate::stage::{create_unique, give_rights_of};
 
 /// Access rights of a new database before the umask, as SQLite and Litestream have them.
 const MODE: u32 = 0o666;
@@ -23,16 +22,6 @@ const WRITEBACK: u64 = 64 << 20;
 /// Only writes of so many bytes count towards [`WRITEBACK`]. Single pages are better left until their neighbours
 /// have come: written early, they cost the disk one request and the file system one extent each.
 const BULK: usize = 64 << 10;
-
-/// The version of a database in WAL mode (SQLite file format, section 1.3.3).
-const WAL: u8 = 2;
-
-/// Appends to the last component of a path.
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
 
 /// What of each page goes into the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,24 +52,12 @@ impl Content {
 
 /// The file that will get the output's name; removed when dropped before that.
 pub(crate) struct Output {
-    file: File,
-    path: PathBuf,
+    staged: Staged,
     content: Content,
     page_size: PageSize,
     written: AtomicU64,
     closing: AtomicBool,
     wake: (Mutex<()>, Condvar),
-    /// Another number now means that the parent of this process is still writing it.
-    forks: u64,
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        // After the file got its final name there is nothing to remove, and before that nothing depends on it.
-        if self.forks == vfs::fork_generation() {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 impl Output {
@@ -93,43 +70,55 @@ impl Output {
         replaced: Option<&Metadata>,
     ) -> Result<Self> {
         if let Some(parent) = output.parent() {
-            ensure_dir(parent).map_err(|source| Error::output("create", parent, source))?;
+            create_dirs(parent, Rights::PRIVATE).map_err(|source| Error::output("create", parent, source))?;
         }
         // Nobody gets hold of it before it has its rights, and reads later what is written then.
         let mode = if replaced.is_some() { 0o600 } else { MODE };
-        let (file, path) = create_unique(mode, |suffix| with_suffix(output, &format!(".tmp-{suffix}")))
+        let rights = Rights::PRIVATE.with_file_mode(mode);
+        let staged = Staged::with_name(output, rights, |unique| sibling(output, &format!(".tmp-{unique}")))
             .map_err(|source| Error::output("create", output, source))?;
         let wake = (Mutex::new(()), Condvar::new());
         let (written, closing) = (AtomicU64::new(0), AtomicBool::new(false));
-        let forks = vfs::fork_generation();
-        let made = Self { file, path, content, page_size, written, closing, wake, forks };
+        let made = Self { staged, content, page_size, written, closing, wake };
         replaced
-            .map_or(Ok(()), |old| give_rights_of(old, &made.file))
+            .map_or(Ok(()), |old| give_rights_of(old, made.file()))
             .map_err(|source| made.error(source))?;
         Ok(made)
     }
 
+    /// Where it is before it gets the output's name.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.staged.staging()
+    }
+
+    fn file(&self) -> &File {
+        self.staged.file()
     }
 
     /// Makes room for a database of `commit` pages; new space reads as zeros.
     pub(crate) fn set_size(&self, commit: PageCount) -> Result<()> {
-        self.file.set_len(self.content.len(commit, self.page_size)).map_err(|source| self.error(source))
+        self.file().set_len(self.content.len(commit, self.page_size)).map_err(|source| self.error(source))
     }
 
     /// Makes the database one with a rollback journal, if it is one with a WAL.
     pub(crate) fn use_rollback_journal(&self) -> Result<()> {
         let mut versions = [0; 2];
-        match self.file.read_exact_at(&mut versions, first_page::VERSIONS_AT as u64) {
-            Ok(()) if versions.contains(&WAL) => {
-                first_page::edit(&self.file, self.page_size, first_page::use_rollback_journal)
+        match self.file().read_exact_at(&mut versions, header::VERSIONS.start as u64) {
+            Ok(()) if versions.contains(&header::WAL_VERSION) => {
+                self.edit_page_1(header::use_rollback_journal)
             }
             // A database without a page has no mode.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
             read => read,
         }
         .map_err(|source| self.error(source))
+    }
+
+    fn edit_page_1(&self, edit: impl FnOnce(&mut [u8])) -> io::Result<()> {
+        let mut page = vec![0; self.page_size.bytes()];
+        self.file().read_exact_at(&mut page, 0)?;
+        page_checksum::edit_page_1(&mut page, edit);
+        self.file().write_all_at(&page, 0)
     }
 
     /// Takes in whole pages that lie at `offset` (bytes) in the database.
@@ -144,7 +133,7 @@ impl Output {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)?;
+        self.file().write_all_at(bytes, offset)?;
         if bytes.len() < BULK {
             return Ok(());
         }
@@ -156,7 +145,7 @@ impl Output {
     }
 
     pub(crate) fn error(&self, source: io::Error) -> Error {
-        Error::output("write", &self.path, source)
+        Error::output("write", self.path(), source)
     }
 
     /// Keeps the disk busy while pages are still being decoded, until [`Output::close_writeback`].
@@ -173,7 +162,7 @@ impl Output {
                 continue;
             }
             drop(guard);
-            self.file.sync_data().map_err(|source| self.error(source))?;
+            self.file().sync_data().map_err(|source| self.error(source))?;
             done = written;
             guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
         }
@@ -189,14 +178,12 @@ impl Output {
 
     /// Makes everything durable.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.file.sync_all().map_err(|source| self.error(source))
+        self.file().sync_all().map_err(|source| self.error(source))
     }
 
     /// A file for intermediate results: without a name, so that nothing is left whatever happens.
     pub(crate) fn create_scratch(&self) -> io::Result<File> {
-        let (file, path) = create_unique(0o600, |suffix| with_suffix(&self.path, &format!(".map-{suffix}")))?;
-        fs::remove_file(path)?;
-        Ok(file)
+        create_nameless(self.path(), "map")
     }
 }
 

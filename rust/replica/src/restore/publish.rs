@@ -28,11 +28,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use durable::{parent, rename_new, sibling, sync_dir};
+
 use crate::error::{Error, Result};
-use crate::file_client::sync_dir;
 use crate::restore::options::LockDatabase;
-use crate::restore::output::with_suffix;
-use crate::stage::rename_new;
 
 const SET_ASIDE: &str = ".ltxcore-replaced";
 
@@ -124,7 +123,7 @@ impl<'a> Place<'a> {
     }
 
     fn check_free(&self) -> Result<()> {
-        let sidecars = SIDECARS.map(|suffix| with_suffix(&self.output, suffix));
+        let sidecars = SIDECARS.map(|suffix| sibling(&self.output, suffix));
         match std::iter::once(self.output.clone()).chain(sidecars).find(|path| exists(path)) {
             Some(path) => Err(Error::OutputExists { path }),
             None => Ok(()),
@@ -229,8 +228,7 @@ impl<'a> Place<'a> {
     }
 
     fn sync(&self) -> Result<()> {
-        let parent = self.output.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let dir = parent.unwrap_or(Path::new("."));
+        let dir = parent(&self.output);
         self.step("sync", dir, |names| names.sync(dir))
     }
 
@@ -244,17 +242,17 @@ impl<'a> Place<'a> {
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
-        with_suffix(&self.output, suffix)
+        sibling(&self.output, suffix)
     }
 
     fn aside(&self, suffix: &str) -> PathBuf {
-        with_suffix(&set_aside_path(&self.output), suffix)
+        sibling(&set_aside_path(&self.output), suffix)
     }
 }
 
 /// Where the old database waits between steps 2 and 4.
 pub(crate) fn set_aside_path(output: &Path) -> PathBuf {
-    with_suffix(output, SET_ASIDE)
+    sibling(output, SET_ASIDE)
 }
 
 fn exists(path: &Path) -> bool {

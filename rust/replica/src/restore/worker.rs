@@ -294,7 +294,7 @@ fn next_unit(
     file: &OpenFile,
     units: &mut Units,
     page_size: PageSize,
-    read: &mut crate::restore::index::ReadFn<'_>,
+    read: &mut crate::head::ReadFn<'_>,
 ) -> Result<Option<Unit>> {
     let unit = units.next(page_size.bytes(), read)?;
     if let Some(verdict) = units.verdict() {

@@ -9,12 +9,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use dbfile::JOURNAL_MAGIC;
+use durable::{create_new, give_rights_of, sibling};
 use ltx::{PageCount, PageSize, Pgno, ReadAt};
 
-use crate::file_client::create_new;
-use crate::stage::give_rights_of;
-
-const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 const SECTOR: u32 = 512;
 /// Every so many bytes of a page, counted from its end, are in its checksum.
 const STRIDE: usize = 200;
@@ -22,9 +20,7 @@ const BLOCK: usize = 256 << 10;
 
 /// The journal of the database at `database`.
 pub(super) fn path(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-journal");
-    PathBuf::from(name)
+    sibling(database, "-journal")
 }
 
 /// What a journal says, but for the pages themselves.
@@ -66,7 +62,7 @@ impl Journal {
     fn header(&self) -> Vec<u8> {
         let records = u32::try_from(self.saved.len()).unwrap_or(u32::MAX);
         let words = [records, self.nonce, self.pages.get(), SECTOR, self.page_size.get()];
-        let mut header = MAGIC.to_vec();
+        let mut header = JOURNAL_MAGIC.to_vec();
         header.extend(words.iter().flat_map(|word| word.to_be_bytes()));
         header.resize(SECTOR as usize, 0);
         header

@@ -15,6 +15,8 @@
 //! counter readers would keep what they have cached. It is also put into rollback mode: a reader in WAL mode keeps its
 //! lock for as long as its connection is open.
 
+#![forbid(unsafe_code)]
+
 mod compare;
 mod journal;
 mod live_file;
@@ -23,22 +25,16 @@ use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use ltx::{Decoder, Header, PageCount, PageIndex, PageSize, Pgno, ReadAt, TxId};
+use dbfile::{header, page_checksum};
+use durable::{create_nameless, sync_parent};
+use ltx::{Decoder, Header, PageCount, PageIndex, PageSize, Pgno, ReadAt, TxId, WriteAt};
+use replica::{Error, FileInfo, ReplicaClient, Result, RetryPolicy, merge_into};
 
-use crate::client::{FileInfo, ReplicaClient};
-use crate::error::{Error, Result};
-use crate::file_client::sync_parent;
-use crate::first_page;
-use crate::merge::merge_into;
-use crate::range::RetryPolicy;
-use crate::stage::create_unique;
 use journal::Journal;
 use live_file::LiveFile;
 
-/// Offset of the change counter, four bytes.
-const COUNTER_AT: usize = 24;
 /// What is read of a database header: all up to the change counter.
-const HEAD: usize = 28;
+const HEAD: usize = header::CHANGE_COUNTER.end;
 
 /// The file of a database that follows a replica. It stays open while the process lives.
 #[derive(Clone, Debug)]
@@ -97,7 +93,8 @@ impl Followed {
     /// # Errors
     /// [`Error::Format`] for a damaged file, [`Error::Output`], and what the client reports.
     pub fn merge(&self, client: &dyn ReplicaClient, files: &[FileInfo]) -> Result<Step> {
-        let mut merged = self.scratch().map_err(|source| self.error("create", source))?;
+        let mut merged =
+            create_nameless(&self.path, "merge").map_err(|source| self.error("create", source))?;
         merge_into(client, files, RetryPolicy::default(), &mut |input| {
             io::copy(input, &mut merged).map(drop).map_err(|source| self.error("write", source))
         })?;
@@ -143,13 +140,12 @@ impl Followed {
         pages.map_err(|error| self.format(error))?;
         if step.header.commit.get() > 0 {
             let own = |page: &mut [u8]| {
-                first_page::use_rollback_journal(page);
-                if let Some(field) = page.get_mut(COUNTER_AT..HEAD) {
+                header::use_rollback_journal(page);
+                if let Some(field) = page.get_mut(header::CHANGE_COUNTER) {
                     field.copy_from_slice(&counter.to_be_bytes());
                 }
             };
-            first_page::edit(&self.file, step.header.page_size, own)
-                .map_err(|source| self.error("write", source))?;
+            self.edit_page_1(step.header.page_size, own).map_err(|source| self.error("write", source))?;
         }
         self.file.sync_all().map_err(|source| self.error("sync", source))
     }
@@ -163,6 +159,13 @@ impl Followed {
         self.sync_names()
     }
 
+    fn edit_page_1(&self, page_size: PageSize, edit: impl FnOnce(&mut [u8])) -> io::Result<()> {
+        let mut page = vec![0; page_size.bytes()];
+        self.file.read_exact_at(&mut page, 0)?;
+        page_checksum::edit_page_1(&mut page, edit);
+        self.file.write_all_at(&page, 0)
+    }
+
     /// An empty database takes any page size, `otherwise` so.
     fn shape(&self, otherwise: PageSize) -> Result<Shape> {
         let len = ReadAt::len(&*self.file).map_err(|source| self.error("read", source))?;
@@ -171,24 +174,11 @@ impl Followed {
         }
         let mut head = [0; HEAD];
         self.file.read_exact_at(&mut head, 0).map_err(|source| self.error("read", source))?;
-        let page_size = match u16::from_be_bytes([head[16], head[17]]) {
-            1 => Ok(PageSize::MAX),
-            size => PageSize::new(size.into()).map_err(|error| self.format(error)),
-        }?;
+        let page_size = header::stored_page_size(&head).unwrap_or(0);
+        let page_size = PageSize::new(page_size).map_err(|error| self.format(error))?;
         let pages = u32::try_from(len / u64::from(page_size.get())).unwrap_or(u32::MAX);
-        let counter = u32::from_be_bytes([head[24], head[25], head[26], head[27]]);
+        let counter = header::word(&head, header::CHANGE_COUNTER).unwrap_or(0);
         Ok(Shape { page_size, pages: PageCount::new(pages), counter })
-    }
-
-    fn scratch(&self) -> io::Result<File> {
-        let name = |suffix: &str| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(format!(".merge-{suffix}"));
-            PathBuf::from(name)
-        };
-        let (file, path) = create_unique(0o600, name)?;
-        fs::remove_file(path)?;
-        Ok(file)
     }
 
     fn sync_names(&self) -> Result<()> {

@@ -1,13 +1,12 @@
 //! Page checksums: the last eight bytes of every page of a database file (SQLite, "The Checksum VFS Shim").
 //!
-//! A database has them if it reserves exactly eight bytes a page, which byte 20 of its header says.
+//! A database has them if it reserves exactly eight bytes a page, which its header says.
+
+use crate::SMALLEST_PAGE;
+use crate::header::{MAGIC, RESERVED_BYTES};
 
 /// Bytes of a checksum.
 pub const SIZE: usize = 8;
-/// What every database begins with.
-pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Bytes of the smallest page that SQLite allows.
-pub const SMALLEST_PAGE: usize = 512;
 
 /// Whether the first page of a database, as it is in the file, says that its pages have checksums, and has one itself. Others may
 /// reserve eight bytes a page as well.
@@ -19,18 +18,7 @@ pub fn has_page_checksums(page_1: &[u8]) -> bool {
 /// Whether a header, 100 bytes or more, says that the pages have checksums.
 #[must_use]
 pub fn has_checksums(header: &[u8]) -> bool {
-    header.get(20).copied().map(usize::from) == Some(SIZE)
-}
-
-/// The page size that a header, 100 bytes or more, names; `None` if SQLite allows no such size.
-#[must_use]
-pub fn page_size(header: &[u8]) -> Option<usize> {
-    let size = match header.get(16..18)? {
-        // It has no room for 65536.
-        [0, 1] => 65536,
-        bytes => usize::from(bytes[0]) << 8 | usize::from(bytes[1]),
-    };
-    (size.is_power_of_two() && size >= SMALLEST_PAGE).then_some(size)
+    header.get(RESERVED_BYTES).copied().map(usize::from) == Some(SIZE)
 }
 
 /// Whether these bytes can be a whole page.
@@ -67,6 +55,16 @@ pub fn seal(page: &mut [u8]) {
     checksum.copy_from_slice(&checksum_of(content));
 }
 
+/// Changes fields of the first page of a database. If its pages have checksums, the page gets a new one: else nobody who verifies
+/// them could open the database.
+pub fn edit_page_1(page_1: &mut [u8], edit: impl FnOnce(&mut [u8])) {
+    let has_checksums = has_page_checksums(page_1);
+    edit(page_1);
+    if has_checksums {
+        seal(page_1);
+    }
+}
+
 /// Two running sums over pairs of little-endian words.
 fn checksum_of(content: &[u8]) -> [u8; SIZE] {
     let (mut s1, mut s2) = (0u32, 0u32);
@@ -79,4 +77,36 @@ fn checksum_of(content: &[u8]) -> [u8; SIZE] {
     checksum[..4].copy_from_slice(&s1.to_le_bytes());
     checksum[4..].copy_from_slice(&s2.to_le_bytes());
     checksum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::{VERSIONS, WAL_VERSION, is_wal, use_rollback_journal};
+
+    fn page_1(reserved: u8) -> Vec<u8> {
+        let mut page = vec![7; SMALLEST_PAGE];
+        page[..MAGIC.len()].copy_from_slice(MAGIC);
+        page[VERSIONS].fill(WAL_VERSION);
+        page[RESERVED_BYTES] = reserved;
+        page
+    }
+
+    #[test]
+    fn a_page_that_had_a_checksum_has_the_right_one_after_it_was_changed() {
+        let mut page = page_1(8);
+        seal(&mut page);
+        edit_page_1(&mut page, use_rollback_journal);
+        assert!(has_page_checksums(&page) && !is_wal(&page));
+    }
+
+    #[test]
+    fn a_page_that_had_none_gets_none() {
+        for reserved in [0, 8] {
+            let mut page = page_1(reserved);
+            edit_page_1(&mut page, use_rollback_journal);
+            assert_eq!(page[SMALLEST_PAGE - SIZE..], [7; SIZE], "{reserved}");
+            assert!(!is_wal(&page));
+        }
+    }
 }

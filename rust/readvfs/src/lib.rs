@@ -5,6 +5,8 @@
 //! had one, is not here. Every other file that such a connection uses is left to the library's own VFS: what it attaches, what
 //! `VACUUM INTO` writes, temporary files.
 
+#![forbid(unsafe_code)]
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File as TemporaryFile;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use dbfile::header::{ROLLBACK_VERSIONS, VERSIONS, WAL_VERSION};
 use ltx::{ReadAt, WriteAt};
 use vfs::{
     AccessKind, Code, DeviceCharacteristics, Error, File, FileKind, FullPath, LockLevel, OpenRequest, Opened,
@@ -147,10 +150,6 @@ pub struct ReaderFile {
     size: u64,
 }
 
-/// Where the header says how the file is written and read: 1 for a rollback journal, 2 for a WAL (SQLite, "Database File Format",
-/// section 1.3.3).
-const VERSIONS: std::ops::Range<u64> = 18..20;
-
 /// Hands an error over to whom it belongs, since SQLite can only be given a code.
 fn failed(database: &dyn Readable, code: Code, error: io::Error) -> Error {
     let told = Error::os(code, &error);
@@ -227,12 +226,12 @@ impl File for ReaderFile {
 }
 
 fn show_without_wal(buf: &mut [u8], offset: u64) {
-    for place in VERSIONS {
-        let at = place.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
+    for (place, without_wal) in VERSIONS.zip(ROLLBACK_VERSIONS) {
+        let at = (place as u64).checked_sub(offset).and_then(|at| usize::try_from(at).ok());
         if let Some(version) = at.and_then(|at| buf.get_mut(at))
-            && *version == 2
+            && *version == WAL_VERSION
         {
-            *version = 1;
+            *version = without_wal;
         }
     }
 }

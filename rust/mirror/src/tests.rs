@@ -3,7 +3,7 @@ use std::os::fd::AsRawFd;
 use ltx::{Checksum, Encoder, Timestamp};
 
 use super::*;
-use crate::FileClient;
+use replica::FileClient;
 
 const SIZE: PageSize = PageSize::MIN;
 

@@ -1,19 +1,18 @@
 //! Whether a followed database is what its replica holds, page by page: the proof where nothing shorter proves it.
 
 use std::io::Read;
+use std::ops::Range;
 
+use dbfile::header::{CHANGE_COUNTER, SQLITE_VERSION, VERSION_VALID_FOR, VERSIONS};
+use dbfile::page_checksum;
 use ltx::{Decoder, Header, Pgno, ReadAt};
-use vfs::page_checksum;
+use replica::{FileInfo, ReplicaClient, Result, RetryPolicy, merge_into};
 
-use super::{Followed, Step};
-use crate::client::{FileInfo, ReplicaClient};
-use crate::error::Result;
-use crate::merge::merge_into;
-use crate::range::RetryPolicy;
+use crate::{Followed, Step};
 
-/// Bytes of page 1 that are not the replica's, as `(offset, length)`: the file format versions, the change counter, and what
-/// SQLite writes together with the counter.
-const OWN: [(usize, usize); 3] = [(18, 2), (24, 4), (92, 8)];
+/// Bytes of page 1 that are not the replica's: the file format versions, the change counter, and what SQLite writes together with
+/// the counter.
+const OWN: [Range<usize>; 4] = [VERSIONS, CHANGE_COUNTER, VERSION_VALID_FOR, SQLITE_VERSION];
 
 /// Pages between two calls of the watcher.
 const WATCH_EVERY: u32 = 256;
@@ -75,11 +74,9 @@ impl Followed {
 
 /// Makes pages 1 alike in what is not compared. A checksum of the page, which covers that, is computed anew.
 fn blank(page: &mut [u8]) {
-    let has_checksums = page_checksum::has_page_checksums(page);
-    for (start, len) in OWN {
-        page.iter_mut().skip(start).take(len).for_each(|byte| *byte = 0);
-    }
-    if has_checksums {
-        page_checksum::seal(page);
-    }
+    page_checksum::edit_page_1(page, |page| {
+        for own in OWN {
+            page.iter_mut().take(own.end).skip(own.start).for_each(|byte| *byte = 0);
+        }
+    });
 }
