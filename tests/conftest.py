@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # `tests.helpers` also runs as `python -m`, so it has one name everywhere
     sys.path.insert(0, str(ROOT))
 
-pytest.register_assert_rewrite("tests.helpers")
+pytest.register_assert_rewrite("tests.helpers", "ltxcore.testing")
 
 from tests.helpers import litestream, profiles  # noqa: E402  (needs the path above)
 from tests.helpers.site import Site  # noqa: E402

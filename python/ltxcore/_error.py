@@ -17,9 +17,13 @@ class Error(Exception):
     * ``path``: the file or database concerned.
     * ``level``, ``min_txid``, ``max_txid``: the LTX file concerned.
     * ``hint``: what can be done about it. It is shown below the traceback as a note.
+    * ``transient``: whether the same request may succeed when it is made again. ``None``: not known; the class decides.
     """
 
     __module__ = "ltxcore.errors"
+
+    #: A subclass may set it for all of its errors.
+    transient: bool | None = None
 
     def __init__(
         self,
@@ -31,6 +35,7 @@ class Error(Exception):
         min_txid: TXID | None = None,
         max_txid: TXID | None = None,
         hint: str | None = None,
+        transient: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.op = op
@@ -39,5 +44,7 @@ class Error(Exception):
         self.min_txid = min_txid
         self.max_txid = max_txid
         self.hint = hint
+        if transient is not None:
+            self.transient = transient
         if hint is not None:
             self.add_note(f"hint: {hint}")

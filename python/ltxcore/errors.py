@@ -13,6 +13,8 @@
     |-- ReplicaError(OSError)
     |   |-- LTXFileNotFoundError(FileNotFoundError)
     |   |-- LTXFileExistsError(FileExistsError)
+    |   |-- ObjectNotFoundError(FileNotFoundError)
+    |   |-- ObjectExistsError(FileExistsError)
     |   |-- ReplicaPermissionError(PermissionError)
     |   `-- ReplicaTimeoutError(TimeoutError)
     |-- RestoreError
@@ -97,6 +99,8 @@ __all__ = [
     "NotLTXError",
     "NotOpenError",
     "NotReadyError",
+    "ObjectExistsError",
+    "ObjectNotFoundError",
     "OptionMismatchError",
     "OutputExistsError",
     "OutputInUseError",
@@ -182,6 +186,18 @@ class LTXFileNotFoundError(ReplicaError, FileNotFoundError):
 
 class LTXFileExistsError(ReplicaError, FileExistsError):
     """The replica holds another LTX file under this TXID: someone else is writing to the same destination."""
+
+
+class ObjectNotFoundError(ReplicaError, FileNotFoundError):
+    """The object store holds no object ``key``."""
+
+    key: str | None = None
+
+
+class ObjectExistsError(ReplicaError, FileExistsError):
+    """The object store holds an object ``key`` already, and replacing it was not asked for."""
+
+    key: str | None = None
 
 
 class ReplicaPermissionError(ReplicaError, PermissionError):

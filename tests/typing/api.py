@@ -2,6 +2,7 @@
 
 import io
 import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,7 +44,46 @@ from ltxcore.blob_store import (
     TagValue,
     Usage,
 )
+from ltxcore.clients.objects import ObjectReplicaClient
+from ltxcore.errors import ObjectNotFoundError
+from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore, SignedURL
+from ltxcore.testing import ObjectStoreContract
 from ltxcore.vfs import probe
+
+
+class OwnStore(ObjectStore):
+    type = "own"
+    capabilities = Capabilities(creates_if_absent=True)
+
+    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+        yield ObjectInfo(prefix + start, 0, datetime.now(UTC))
+
+    def read(self, key: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        raise ObjectNotFoundError(f"no such object: {key}", transient=False)
+
+    def write(
+        self, key: str, data: BinaryIO, *, if_absent: bool = False, time: datetime | None = None
+    ) -> ObjectInfo:
+        return ObjectInfo(key, len(data.read()), time or datetime.now(UTC))
+
+    def delete(self, keys: Iterable[str]) -> dict[str, Exception]:
+        return {}
+
+
+class TestOwnStore(ObjectStoreContract):
+    def make(self, tmp_path: Path) -> ObjectStore:
+        return OwnStore()
+
+
+def bring_your_own_storage() -> None:
+    with OwnStore() as store:
+        assert_type(store, OwnStore)
+        assert_type(store.read_many([("a", 0, 10)]), Sequence[bytes])
+        assert_type(store.open("a"), BinaryIO)
+        assert_type(store.locate("a"), Path | SignedURL | None)
+        client = ObjectReplicaClient(store, prefix="backups/app")
+        DB("app.db", replica=client)
+        ltxcore.restore(client, "restored.db")
 
 
 def replicate_in_process() -> None:

@@ -60,3 +60,14 @@ def test_attributes_are_there_and_survive_pickling(cls: type[errors.Error]) -> N
 def test_the_hint_is_shown_below_the_traceback() -> None:
     assert errors.Error("no", hint="do this").__notes__ == ["hint: do this"]
     assert not hasattr(errors.Error("no"), "__notes__")
+
+
+def test_an_error_says_whether_another_try_makes_sense() -> None:
+    class Busy(errors.ReplicaError):
+        transient = True
+
+    assert errors.ReplicaError("x").transient is None
+    assert (Busy("x").transient, Busy("x", transient=False).transient) == (True, False)
+    for said in (None, True, False):
+        error = errors.ObjectNotFoundError("x", transient=said)
+        assert pickle.loads(pickle.dumps(error)).transient is said

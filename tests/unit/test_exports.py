@@ -17,7 +17,7 @@ from ltxcore import _ltxcore
 
 PACKAGE = Path(ltxcore.__file__).parent
 # Each may import from those before it, and from the private ones.
-ORDER = ["errors", "ltx", "clients", "replica", "restore", "follow", "db"]
+ORDER = ["errors", "ltx", "stores", "clients", "replica", "restore", "follow", "db"]
 
 
 def exporting() -> list[ModuleType]:

@@ -1,8 +1,9 @@
 """Replica clients: the code that talks to one kind of storage.
 
-A backend is a subclass of :class:`ReplicaClient` with five methods. One that is installed beside ltxcore makes
-itself known by an entry point in the group ``ltxcore.replica_clients``, named like its URL scheme, whose object is
-called with the URL and the options and returns the client.
+A backend is a subclass of :class:`ReplicaClient` with five methods, or an :class:`~ltxcore.stores.ObjectStore`, which has four
+and knows nothing of LTX. A client that is installed beside ltxcore makes itself known by an entry point in the group
+``ltxcore.replica_clients``, named like its URL scheme, whose object is called with the URL and the options and returns the
+client.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from ltxcore.errors import ConfigError
 from ltxcore.ltx import TXID, FileInfo
+from ltxcore.stores import Capabilities, ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -32,11 +34,17 @@ class ReplicaClient(ABC):
 
     The methods may be called from several threads at once. They raise what suits them: an exception leaves restore,
     compaction or upload as it was raised. A file that is not there is an
-    :class:`~ltxcore.errors.LTXFileNotFoundError`.
+    :class:`~ltxcore.errors.LTXFileNotFoundError`. An exception with the attribute ``transient`` is believed: a restore reads
+    once more if it is true, and does not if it is false.
+
+    ``ltxcore.testing.ReplicaClientContract`` tests whether a client keeps the promises below.
     """
 
     #: The kind of storage, one short word. Messages show it.
     type: ClassVar[str] = "custom"
+
+    #: What the storage can do. Whoever uses a client asks this, never for its class.
+    capabilities: Capabilities = Capabilities()
 
     @abstractmethod
     def ltx_files(
@@ -123,8 +131,9 @@ class ReplicaClient(ABC):
         self.close()
 
 
-#: A replica: its client, its URL, or the path of its directory. A ``str`` with ``://`` is a URL, any other one is a path.
-Source: TypeAlias = ReplicaClient | str | os.PathLike[str]
+#: A replica: its client, the object store that it is in, its URL, or the path of its directory. A ``str`` with ``://`` is a
+#: URL, any other one is a path.
+Source: TypeAlias = ReplicaClient | ObjectStore | str | os.PathLike[str]
 
 
 def client_from_url(url: str, **options: Any) -> ReplicaClient:  # noqa: ANN401 - each client has its own
@@ -151,7 +160,7 @@ def client_from_url(url: str, **options: Any) -> ReplicaClient:  # noqa: ANN401 
 
 
 def as_client(source: Source) -> ReplicaClient:
-    """The client meant by a client, a URL or the path of a directory.
+    """The client meant by a client, an object store, a URL or the path of a directory.
 
     Raises:
         ConfigError: see :func:`client_from_url`; or the path is empty, or a URL that has lost a slash.
@@ -160,7 +169,11 @@ def as_client(source: Source) -> ReplicaClient:
         return source
     if isinstance(source, str) and "://" in source:
         return client_from_url(source)
-    from ltxcore.clients.file import FileClient  # the module there needs the class above
+    if isinstance(source, ObjectStore):
+        from ltxcore.clients.objects import ObjectReplicaClient  # the module there needs the class above
+
+        return ObjectReplicaClient(source)
+    from ltxcore.clients.file import FileClient  # as for that one
 
     return FileClient(source)
 

@@ -14,6 +14,7 @@ from ltxcore._time import from_millis
 from ltxcore.clients import ReplicaClient, url_parameters
 from ltxcore.errors import ConfigError, LTXFileNotFoundError, ReplicaError, ReplicaPermissionError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, format_filename
+from ltxcore.stores import Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +33,8 @@ class FileClient(ReplicaClient):
     """
 
     type: ClassVar[str] = "file"
+    # Times are kept, too, but a directory may have been copied without them.
+    capabilities = Capabilities(creates_if_absent=True, is_local=True)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         # As it is now: the process may change its directory later.

@@ -1,0 +1,276 @@
+"""A replica in an object store of any kind."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import re
+from typing import TYPE_CHECKING, BinaryIO
+
+from ltxcore._time import argument_error
+from ltxcore.clients import ReplicaClient
+from ltxcore.clients._transfer import (
+    PAUSES,
+    Name,
+    Reader,
+    Upload,
+    again,
+    found,
+    is_transient,
+    pause,
+    seekable,
+)
+from ltxcore.errors import (
+    FormatError,
+    LTXFileExistsError,
+    LTXFileNotFoundError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    ReplicaError,
+)
+from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, FileInfo, Header, format_filename, parse_filename
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore
+
+__all__ = ["ObjectReplicaClient"]
+
+#: How many headers are asked for at once.
+_HEADERS = 64
+#: How many objects are deleted at once.
+_DELETIONS = 1000
+#: The least that is asked of a store's reader at once, in bytes.
+_BUFFER_SIZE = 1 << 16
+
+#: Parts that end with a slash each, as keys have them.
+_PREFIX = re.compile(r"(?:(?!\.{1,2}/)[^/\x00-\x1f\x7f\ud800-\udfff]+/)*")
+
+
+class ObjectReplicaClient(ReplicaClient):
+    """LTX files in an object store, ``<prefix>ltx/<level>/<first>-<last>.ltx``.
+
+    Litestream has the same layout in directories, and in every storage but S3 and OSS. A request whose error says that it is
+    ``transient`` is made again, up to three times.
+
+    Args:
+        store: where the files are.
+        prefix: what the keys of this replica begin with, such as ``"backups/app/"``; the ``/`` at the end may be left out. Each
+            replica in a store needs a prefix of its own.
+
+    Raises:
+        ConfigError: no key can begin with ``prefix``.
+    """
+
+    def __init__(self, store: ObjectStore, prefix: str = "") -> None:
+        if prefix and not prefix.endswith("/"):
+            prefix += "/"
+        if _PREFIX.fullmatch(prefix) is None:
+            raise argument_error(
+                "prefix", f"not a prefix of a replica: {prefix!r}", "write it like backups/app/"
+            )
+        self.store = store
+        self.prefix = prefix
+        # Of the store, not of this class.
+        self.type = store.type  # type: ignore[misc]
+        self._root = f"{prefix}ltx/"
+
+    def __repr__(self) -> str:
+        return f"ObjectReplicaClient({self.store!r}, {self.prefix!r})"
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]  # the store may find out while it connects
+        """What the store can do."""
+        return self.store.capabilities
+
+    def ltx_files(
+        self, level: int, *, seek: TXID = TXID(0), use_metadata: bool = False
+    ) -> Iterator[FileInfo]:
+        """See :meth:`ReplicaClient.ltx_files`. Headers are read only if the store does not keep times."""
+        listed = self._listed(level, TXID(seek))
+        if use_metadata and not self.capabilities.keeps_time:
+            return self._with_times(listed)
+        return listed
+
+    def open_ltx_file(
+        self, level: int, min_txid: TXID, max_txid: TXID, *, offset: int = 0, size: int | None = None
+    ) -> BinaryIO:
+        """See :meth:`ReplicaClient.open_ltx_file`. Memory does not grow with the file, if it does not in the store."""
+        return self._open(Name(level, min_txid, max_txid), offset, size)
+
+    def read_ltx_file(
+        self, level: int, min_txid: TXID, max_txid: TXID, *, offset: int = 0, size: int | None = None
+    ) -> bytes:
+        """See :meth:`ReplicaClient.read_ltx_file`."""
+        name = Name(level, min_txid, max_txid)
+        with found(self.store, name):
+            return again(lambda: self.store.read(self._key(name), offset=offset, size=size))
+
+    def write_ltx_file(self, level: int, min_txid: TXID, max_txid: TXID, data: BinaryIO) -> FileInfo:
+        """See :meth:`ReplicaClient.write_ltx_file`. A snapshot may be replaced; below level 9 no file is.
+
+        Data that cannot be seeked goes through a temporary file.
+
+        Raises:
+            FormatError: ``data`` is no LTX file of these TXIDs.
+            LTXFileExistsError: there is another file of these TXIDs.
+            ReplicaError: the store has another number of bytes than ``data``.
+        """
+        name = Name(level, min_txid, max_txid)
+        with seekable(data) as source:
+            upload = Upload(source, name)
+            self._publish(name, upload)
+        return FileInfo(level, min_txid, max_txid, upload.size, upload.time)
+
+    def delete_ltx_files(self, files: Iterable[FileInfo]) -> None:
+        """See :meth:`ReplicaClient.delete_ltx_files`."""
+        keys = (self._key(Name(file.level, file.min_txid, file.max_txid)) for file in files)
+        while batch := list(itertools.islice(keys, _DELETIONS)):
+            self._delete(batch)
+
+    def delete_all(self) -> None:
+        """Delete everything below ``<prefix>ltx/``."""
+        last = ""
+        while True:
+            # Listed anew from there, so that no store has to list and to delete at the same time.
+            listed = (info.key for info in self._list(self._root, last) if info.key != last)
+            keys = list(itertools.islice(listed, _DELETIONS))
+            if not keys:
+                return
+            self._delete(keys)
+            last = keys[-1]
+
+    def init(self) -> None:
+        """Connect to the store and check access."""
+        again(self.store.init)
+
+    def change_token(self) -> object | None:
+        """See :meth:`ReplicaClient.change_token`: the token of the store."""
+        return again(self.store.change_token)
+
+    def close(self) -> None:
+        """Let go of the store's connections."""
+        self.store.close()
+
+    def _key(self, name: Name) -> str:
+        return f"{self._root}{name.level}/{format_filename(name.min_txid, name.max_txid)}"
+
+    def _open(self, name: Name, offset: int = 0, size: int | None = None) -> BinaryIO:
+        raw = Reader(self.store, self._key(name), name, offset, size)
+        return io.BufferedReader(raw, _BUFFER_SIZE)
+
+    def _list(self, prefix: str, start: str) -> Iterator[ObjectInfo]:
+        """A listing that goes on where it failed for the moment."""
+        pauses, last = iter(PAUSES), None
+        while True:
+            try:
+                for info in self.store.list(prefix, start=start):
+                    if info.key != last:
+                        start = last = info.key
+                        pauses = iter(PAUSES)
+                        yield info
+                return
+            except Exception as error:
+                if not pause(error, pauses):
+                    raise
+
+    def _listed(self, level: int, seek: TXID) -> Iterator[FileInfo]:
+        folder = f"{self._root}{level}/"
+        for info in self._list(folder, f"{folder}{seek}"):
+            try:
+                low, high = parse_filename(info.key.removeprefix(folder))
+            except FormatError:
+                continue
+            if 0 < low <= high:
+                yield FileInfo(level, low, high, info.size, info.modified)
+
+    def _with_times(self, files: Iterator[FileInfo]) -> Iterator[FileInfo]:
+        """The same files with the times of their headers; those that are gone by now are left out."""
+        while batch := list(itertools.islice(files, _HEADERS)):
+            for file, start in zip(batch, self._starts(batch), strict=True):
+                if start is None:
+                    continue
+                try:
+                    created_at = Header.parse(start).timestamp
+                except FormatError:
+                    # It is there all the same, and whoever reads it will see.
+                    created_at = file.created_at
+                yield FileInfo(file.level, file.min_txid, file.max_txid, file.size, created_at)
+
+    def _starts(self, files: list[FileInfo]) -> Sequence[bytes | None]:
+        """The first bytes of each file, ``None`` for those that are gone."""
+        keys = [self._key(Name(file.level, file.min_txid, file.max_txid)) for file in files]
+        try:
+            return self.store.read_many([(key, 0, HEADER_SIZE) for key in keys])
+        except Exception as error:
+            if not isinstance(error, ObjectNotFoundError) and not is_transient(error):
+                raise
+        # One of many has failed, so each is asked for by itself.
+        return [self._start(key) for key in keys]
+
+    def _start(self, key: str) -> bytes | None:
+        with contextlib.suppress(ObjectNotFoundError):
+            return again(lambda: self.store.read(key, size=HEADER_SIZE))
+        return None
+
+    def _publish(self, name: Name, upload: Upload) -> None:
+        """Store a file, or find that it is stored."""
+        is_claim = name.level < SNAPSHOT_LEVEL
+        is_atomic = self.capabilities.creates_if_absent
+        if is_claim and not is_atomic and self._has(name, upload):
+            return
+        try:
+            stored = self._write(name, upload, if_absent=is_claim and is_atomic)
+        except ObjectExistsError as error:
+            if self._has(name, upload):
+                return
+            message = "a file was in the way, which is gone now"
+            raise name.error(ReplicaError, message, self.store, transient=True) from error
+        if stored.size != upload.size:
+            message = f"the store has {stored.size} of {upload.size} bytes"
+            raise name.error(ReplicaError, message, self.store)
+
+    def _write(self, name: Name, upload: Upload, *, if_absent: bool) -> ObjectInfo:
+        def write() -> ObjectInfo:
+            upload.rewind()
+            return self.store.write(self._key(name), upload.data, if_absent=if_absent, time=upload.time)
+
+        return again(write)
+
+    def _has(self, name: Name, upload: Upload) -> bool:
+        """Whether the store has the file already.
+
+        Raises:
+            LTXFileExistsError: it has another one of these TXIDs.
+        """
+        key = self._key(name)
+        info = next(self._list(key, key), None)
+        if info is None or info.key != key:
+            return False
+        try:
+            if info.size == upload.size:
+                with self._open(name) as stored:
+                    if upload.is_same(stored):
+                        return True
+        except LTXFileNotFoundError:
+            return False
+        hint = "only one process may replicate to a destination"
+        message = "another writer stored a different file"
+        raise name.error(LTXFileExistsError, message, self.store, hint=hint)
+
+    def _delete(self, keys: list[str]) -> None:
+        pauses = iter(PAUSES)
+        while keys:
+            try:
+                failed = self.store.delete(keys)
+            except Exception as error:
+                if not pause(error, pauses):
+                    raise
+                continue
+            keys = list(failed)
+            # The first that does not go away by itself, if there is one.
+            errors = sorted(failed.values(), key=is_transient)
+            if errors and not pause(errors[0], pauses):
+                raise errors[0]

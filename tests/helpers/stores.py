@@ -1,0 +1,175 @@
+"""Object stores of the test suite's own: in memory, in a directory, and one that fails every second time."""
+
+import contextlib
+import errno
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, ClassVar
+
+from ltxcore.errors import ObjectExistsError, ObjectNotFoundError, ReplicaError
+from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class MemoryStore(ObjectStore):
+    type: ClassVar[str] = "memory"
+
+    def __init__(self, capabilities: Capabilities = Capabilities(True, True, True)) -> None:  # noqa: B008
+        self.capabilities = capabilities
+        self.objects: dict[str, tuple[bytes, datetime]] = {}
+        self._lock = threading.Lock()
+
+    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+        with self._lock:
+            found = sorted(item for item in self.objects.items() if item[0].startswith(prefix))
+        return (ObjectInfo(key, len(data), time) for key, (data, time) in found if key >= start)
+
+    def read(self, key: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        if key not in self.objects:
+            raise ObjectNotFoundError(f"no such object: {key}")
+        return self.objects[key][0][offset : None if size is None else offset + size]
+
+    def write(
+        self, key: str, data: BinaryIO, *, if_absent: bool = False, time: datetime | None = None
+    ) -> ObjectInfo:
+        content, now = data.read(), datetime.now(UTC)
+        with self._lock:
+            if if_absent and key in self.objects:
+                raise ObjectExistsError(f"there is such an object: {key}")
+            self.objects[key] = content, time if time and self.capabilities.keeps_time else now
+            return ObjectInfo(key, len(content), self.objects[key][1])
+
+    def delete(self, keys: Iterable[str]) -> dict[str, Exception]:
+        for key in keys:
+            self.objects.pop(key, None)
+        return {}
+
+
+class FlakyStore(ObjectStore):
+    """Another store whose every second request of a thread fails for the moment, before or after it was carried out."""
+
+    type: ClassVar[str] = "flaky"
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self.capabilities = store.capabilities
+        self.failed = 0
+        self._of_thread = threading.local()
+
+    def _fails(self) -> bool:
+        fails = self._of_thread.fails = not getattr(self._of_thread, "fails", False)
+        self.failed += fails
+        return fails
+
+    def _error(self) -> ReplicaError:
+        return ReplicaError("the connection was reset", transient=True)
+
+    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+        fails = self._fails()
+        for number, info in enumerate(self.store.list(prefix, start=start)):
+            if fails and number == 2:
+                break
+            yield info
+        if fails:
+            raise self._error()
+
+    def read(self, key: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        if self._fails():
+            raise self._error()
+        return self.store.read(key, offset=offset, size=size)
+
+    def write(
+        self, key: str, data: BinaryIO, *, if_absent: bool = False, time: datetime | None = None
+    ) -> ObjectInfo:
+        fails = self._fails()
+        if fails and self.failed % 2:
+            data.read(100)
+            raise self._error()
+        stored = self.store.write(key, data, if_absent=if_absent, time=time)
+        if fails:
+            raise self._error()
+        return stored
+
+    def delete(self, keys: Iterable[str]) -> dict[str, Exception]:
+        keys = [*keys]
+        if not self._fails():
+            return self.store.delete(keys)
+        return self.store.delete(keys[::2]) | {key: self._error() for key in keys[1::2] or keys}
+
+    def init(self) -> None:
+        if self._fails():
+            raise self._error()
+
+
+class DirectoryStore(ObjectStore):
+    """Objects as files: for what a user could write, not for what is in the product."""
+
+    type: ClassVar[str] = "directory"
+    capabilities = Capabilities(creates_if_absent=True, keeps_time=True, is_local=True)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+        found = [path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file()]
+        for key in sorted(key for key in found if key.startswith(prefix) and key >= start):
+            if not key.endswith(".staged"):
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    yield self._info(key)
+
+    def read(self, key: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        try:
+            with open(self.path / key, "rb") as file:
+                file.seek(offset)
+                return file.read(-1 if size is None else size)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise ObjectNotFoundError(f"no such object: {key}") from error
+
+    def write(
+        self, key: str, data: BinaryIO, *, if_absent: bool = False, time: datetime | None = None
+    ) -> ObjectInfo:
+        path = self.path / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".staged", delete=False) as staged:
+            try:
+                while block := data.read(1 << 16):
+                    staged.write(block)
+                staged.flush()
+                if time is not None:
+                    os.utime(staged.name, ns=(0, (time - EPOCH) // timedelta(milliseconds=1) * 1_000_000))
+                self._publish(staged.name, path, if_absent=if_absent)
+            finally:
+                Path(staged.name).unlink(missing_ok=True)
+        return self._info(key)
+
+    def _publish(self, staged: str, path: Path, *, if_absent: bool) -> None:
+        if not if_absent:
+            os.rename(staged, path)
+            return
+        try:
+            os.link(staged, path)
+        except FileExistsError as error:
+            raise ObjectExistsError(f"there is such an object: {path}") from error
+
+    def delete(self, keys: Iterable[str]) -> dict[str, Exception]:
+        failed: dict[str, Exception] = {}
+        for key in keys:
+            try:
+                (self.path / key).unlink(missing_ok=True)
+            except OSError as error:
+                if error.errno != errno.ENOTDIR:
+                    failed[key] = error
+        return failed
+
+    def locate(self, key: str) -> Path:
+        return self.path / key
+
+    def _info(self, key: str) -> ObjectInfo:
+        found = (self.path / key).stat()
+        modified = EPOCH + timedelta(milliseconds=found.st_mtime_ns // 1_000_000)
+        return ObjectInfo(key, found.st_size, modified)
