@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ltxcore.clients.file import FileClient
 from ltxcore.errors import ConfigError
 from ltxcore.ltx import SNAPSHOT_LEVEL
 
 if TYPE_CHECKING:
-    from ltxcore.clients import ReplicaClient
+    from collections.abc import Hashable
 
-#: What tells a replica from others in this process: its directory, or the client.
-Place: TypeAlias = str | int
+    from ltxcore.clients import ReplicaClient
 
 _lock = threading.Lock()
 #: Which database has a place, as long as it is open.
-_taken: dict[Place, Path] = {}
+_taken: dict[Hashable, Path] = {}
 
 
 def _after_fork_in_child() -> None:
@@ -50,13 +49,13 @@ def check_apart(client: ReplicaClient, meta_path: Path) -> None:
             )
 
 
-def take(client: ReplicaClient, database: Path) -> Place | None:
+def take(client: ReplicaClient, database: Path) -> Hashable | None:
     """Note that a database is replicated there from now on; what to give back when that is over.
 
     Raises:
         ConfigError: another database of this process is replicated there.
     """
-    place: Place = os.path.realpath(client.path) if isinstance(client, FileClient) else id(client)
+    place = client.identity
     with _lock:
         holder = _taken.get(place)
         if holder is None:
@@ -71,7 +70,7 @@ def take(client: ReplicaClient, database: Path) -> Place | None:
         )
 
 
-def give_back(place: Place | None) -> None:
+def give_back(place: Hashable | None) -> None:
     """The reverse of :func:`take`."""
     if place is not None:
         with _lock:

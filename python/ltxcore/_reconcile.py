@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ltxcore._inventory import Inventory, Key
 from ltxcore._ledger import Ledger
 from ltxcore._soundness import LONG_REST, damaged_of, is_whole, is_whole_there, newest_sound
-from ltxcore.clients.file import FileClient
 from ltxcore.errors import (
     BehindReplicaError,
     Error,
@@ -116,7 +115,7 @@ class Reconciler:
         if ahead is not None and files.sound_reach() > above:
             raise self._behind(ahead, local)
         self._find_damaged(mine)
-        if isinstance(self._survey.client, FileClient):
+        if self._survey.client.capabilities.is_local:
             self._look_into_chain()
         self._refuse_other_content(mine)
         why = self._compare_unknown(mine, compare) or snapshot_first
@@ -208,7 +207,7 @@ class Reconciler:
         """
         files, client = self._survey.files, self._survey.client
         keys = {(0, txid, txid) for txid in mine} & files.sizes.keys() - files.damaged
-        if keys and (self._survey.expected or not isinstance(client, FileClient)):
+        if keys and (self._survey.expected or not client.capabilities.is_local):
             keys = {max(keys)}
         for key in sorted(keys):
             txid, size = TXID(key[2]), files.sizes[key]
@@ -263,7 +262,7 @@ class Reconciler:
         return None
 
     def _note_known(self, chain: dict[Key, int], unknown: list[Key]) -> None:
-        if isinstance(self._survey.client, FileClient):
+        if self._survey.client.capabilities.is_local:
             self._ledger.settle(chain, unknown)
 
     def _note_adopted(self, chain: dict[Key, int]) -> None:
@@ -283,7 +282,7 @@ class Reconciler:
         Only if a restore would read nothing but sound files. Those of level 0 that are here as well were compared.
         """
         files, expected = self._survey.files, self._survey.expected
-        if not isinstance(self._survey.client, FileClient) or len(chain) < len(files.chain()):
+        if not self._survey.client.capabilities.is_local or len(chain) < len(files.chain()):
             return [], set()
         new = {key: chain[key] for key in chain if key not in expected and (key[0] > 0 or key[2] not in mine)}
         known, replaced = self._ledger.check(new)

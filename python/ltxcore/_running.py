@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ltxcore import _ltxcore, _runtime
 from ltxcore._follow import Follower
 from ltxcore._log import Log
-from ltxcore._places import Place, check_apart, give_back, take
+from ltxcore._places import check_apart, give_back, take
 from ltxcore._presence import Presence
 from ltxcore._status import ScanProgress, SyncStatus
 from ltxcore._time import from_millis
@@ -19,6 +19,7 @@ from ltxcore.ltx import TXID, Checksum, Pos
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Hashable
     from datetime import datetime
     from pathlib import Path
 
@@ -54,7 +55,7 @@ class Running:
         self._presence = Presence(path, Log(logger))
         self._meta_path = meta_path
         self._is_over = False
-        self._place: Place | None = None
+        self._place: Hashable | None = None
         self.uploader: Uploader | None = None
         if replica is not None:
             self.uploader = Uploader(self.engine, replica, path, meta_path, self._presence, logger)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from ltxcore._backoff import Backoff, as_exception, keep_going
 from ltxcore._copier import Copier
 from ltxcore._wakeup import Wakeup
-from ltxcore.clients.file import FileClient
 from ltxcore.errors import InternalError, NotOpenError, ReplicaTimeoutError
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Uploader:
         self.replica = replica
         self._path = path
         self._presence = presence
-        self._is_local = isinstance(replica.client, FileClient)
+        self._is_local = replica.client.capabilities.is_local
         self._backoff = Backoff("upload", path, replica.sync_interval, logger, is_local=self._is_local)
         self._wakeup = Wakeup()
         self._copier = Copier(

@@ -144,6 +144,37 @@ def test_every_second_request_has_failed(
     assert store.failed > 20
 
 
+def test_two_databases_do_not_share_a_prefix(database: Path, store: ObjectStore, tmp_path: Path) -> None:
+    with DB(database, replica=ObjectReplicaClient(store, "a/b")):
+        for prefix in ("a/b", "a/b/"):
+            with pytest.raises(ltxcore.errors.ConfigError, match="another database"):
+                DB(tmp_path / "other.db", replica=ObjectReplicaClient(store, prefix)).open()
+        with DB(tmp_path / "other.db", replica=ObjectReplicaClient(store, "a")):
+            pass
+
+
+def test_a_replica_that_was_replaced_by_another_is_noticed(database: Path, tmp_path: Path) -> None:
+    """As in a directory, where requests cost nothing."""
+    client = ObjectReplicaClient(MemoryStore())
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.executemany("INSERT INTO t VALUES (?)", [(value,) for value in range(3000)])
+        connection.commit()
+    foreign = ObjectReplicaClient(MemoryStore())
+    with DB(other, replica=foreign) as db:
+        db.wait(timeout=20)
+        db.snapshot()
+    with DB(database, replica=client) as db:
+        insert(database, 1)
+        db.wait(timeout=20)
+    client.store.objects = foreign.store.objects  # type: ignore[attr-defined]
+    refused = (LTXFileExistsError, BehindReplicaError)
+    with pytest.raises(refused), DB(database, replica=client) as db:
+        insert(database, 2)
+        db.wait(timeout=5)
+
+
 def test_a_file_of_another_writer_stays(database: Path, client: ObjectReplicaClient) -> None:
     """It has taken the TXID that is next here: the upload ends with an error, and replaces nothing."""
     db = DB(database, replica=Replica(client, sync_interval=0.05), monitor_interval=0.05).open()

@@ -19,7 +19,7 @@ from ltxcore.ltx import TXID, FileInfo
 from ltxcore.stores import Capabilities, ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
 __all__ = ["ENTRY_POINT_GROUP", "ReplicaClient", "Source", "as_client", "client_from_url", "url_parameters"]
 
@@ -89,6 +89,11 @@ class ReplicaClient(ABC):
     @abstractmethod
     def delete_all(self) -> None:
         """Delete everything under the client's place in the storage."""
+
+    @property
+    def identity(self) -> Hashable:
+        """What clients of the same replica in this process have in common: two databases must not replicate to it."""
+        return id(self)
 
     def init(self) -> None:  # noqa: B027 - an optional step, not a forgotten one
         """Connect and check access. May be called often; does nothing the second time."""

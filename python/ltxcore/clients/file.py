@@ -49,6 +49,11 @@ class FileClient(ReplicaClient):
     def __repr__(self) -> str:
         return f"FileClient({os.fspath(self.path)!r})"
 
+    @property
+    def identity(self) -> str:
+        """See :attr:`ReplicaClient.identity`: the directory, without links."""
+        return os.path.realpath(self.path)
+
     def ltx_files(
         self, level: int, *, seek: TXID = TXID(0), use_metadata: bool = False
     ) -> Iterator[FileInfo]:

@@ -81,6 +81,11 @@ class ObjectReplicaClient(ReplicaClient):
         return f"ObjectReplicaClient({self.store!r}, {self.prefix!r})"
 
     @property
+    def identity(self) -> tuple[int, str]:
+        """See :attr:`ReplicaClient.identity`: the store and the prefix."""
+        return id(self.store), self.prefix
+
+    @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]  # the store may find out while it connects
         """What the store can do."""
         return self.store.capabilities
