@@ -26,7 +26,7 @@ export CARGO_TERM_PROGRESS_WHEN := never
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest newest dist docs \
-        docs-update interop soak memcheck conformance bench wheel clean
+        docs-update site interop soak memcheck conformance bench wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,11 @@ $(BIN)/python:
 .venv/.built-$(PROFILE): pyproject.toml $(RUST_SOURCES) | .venv/.builder
 	$(BIN)/maturin develop --profile $(PROFILE) --quiet
 	@rm -f .venv/.built-* && touch $@
+
+.venv/.site: pyproject.toml scripts/requirements.py | .venv/.tools
+	$(BIN)/python scripts/requirements.py site > .venv/site.txt
+	$(BIN)/pip install --requirement .venv/site.txt
+	@touch $@
 
 build: .venv/.built-$(PROFILE) ## the native module and the command, in .venv
 tools: .venv/.tools ## the development tools, in .venv
@@ -87,8 +92,9 @@ lint: tools
 	$(BIN)/ruff check $(PY_SOURCES)
 	$(BIN)/ruff format --check $(PY_SOURCES)
 
-stubs: tools build ## types: mypy strict, and the stub against the binary
-	$(BIN)/mypy python scripts examples benches $(wildcard tests/typing/*.py)
+stubs: tools build ## types: mypy strict, also of the code in documents, and the stub against the binary
+	$(BIN)/python -m tests.helpers.documents extract target/documents
+	$(BIN)/mypy python scripts examples benches $(wildcard tests/typing/*.py) target/documents
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest ltxcore._ltxcore --concise
 
 docs: tools build ## generated documents are what the code says; fails on a difference
@@ -96,6 +102,11 @@ docs: tools build ## generated documents are what the code says; fails on a diff
 
 docs-update: build ## write the generated documents
 	$(BIN)/python scripts/cli_docs.py
+
+site: tools build .venv/.site ## the documentation as a site, in target/site; its examples as pyright sees them
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	$(BIN)/python -m tests.helpers.documents extract target/documents
+	$(BIN)/pyright --pythonpath $(BIN)/python target/documents examples tests/typing
 
 pytest: tools build
 	$(BIN)/pytest -m "not network and not slow" $(PYTEST_ARGS) $(TEST_DIRS)

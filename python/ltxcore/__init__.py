@@ -5,7 +5,7 @@ Replicate a database, and get it back::
     import ltxcore
 
     with ltxcore.replicate("app.db", "file:///var/backups/app"):
-        ...  # whatever other processes commit is in the backup a moment later
+        ...  # whatever other processes commit is in the replica a moment later
 
     ltxcore.restore("file:///var/backups/app", "restored.db")
 

@@ -60,8 +60,15 @@ def is_inherited(opened_in: int) -> bool:
     return opened_in != _state.generation
 
 
-def check(opened_in: int) -> None:
+def check(
+    opened_in: int,
+    hint: str = "open it in the child after the parent has closed it, or start children with the spawn method",
+) -> None:
     """Refuse an object that was opened before a fork.
+
+    Args:
+        opened_in: the :func:`generation` in which it was opened.
+        hint: what to do in the child.
 
     Raises:
         ForkedError: this process is a child of the one that opened it.
@@ -69,7 +76,7 @@ def check(opened_in: int) -> None:
     if is_inherited(opened_in):
         raise ForkedError(
             "opened by the parent process, and cannot be used after a fork",
-            hint="open a DB of its own in the child, or start children with the spawn method",
+            hint=hint,
         )
 
 

@@ -277,7 +277,12 @@ class DB:
         return await asyncio.to_thread(self.compact, level)
 
     def status(self) -> SyncStatus:
-        """How replication is going. Neither the database is read for that nor the replica listed, and nothing waited for."""
+        """The present state of replication. Answers at once: it neither reads the database nor lists the replica.
+
+        Raises:
+            NotOpenError: the database is not open.
+            ForkedError: the object comes from the parent process.
+        """
         return self._require().status()
 
     def _require(self) -> Running:

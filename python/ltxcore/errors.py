@@ -354,7 +354,10 @@ class BlobTooLargeError(BlobStoreError, ValueError):
 
 
 class BlobChangedError(BlobStoreError):
-    """The blob was replaced, deleted or evicted while it was open. Only a journal mode other than WAL allows that."""
+    """The blob was replaced, deleted or evicted while it was open.
+
+    In WAL mode this happens only to a blob that is open for writing.
+    """
 
 
 class SizeMismatchError(BlobStoreError, ValueError):

@@ -1,8 +1,7 @@
 """LTX files: their values, and reading and writing single files.
 
 An LTX file is a header, pages of one or more transactions in ascending order, an index of these pages and a
-trailer with checksums. See ``docs/format.md`` for the tables. What is defined here in Python is what users print,
-compare and catch; the codec itself is native.
+trailer with checksums. What is defined here in Python is what users print, compare and catch; the codec itself is native.
 """
 
 from __future__ import annotations

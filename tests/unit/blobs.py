@@ -87,8 +87,8 @@ def refused(uses):
     for place, use in enumerate(uses):
         try:
             found.append((place, use()))
-        except ForkedError:
-            pass
+        except ForkedError as error:
+            assert error.hint == "open a new store in the child"
         except BaseException as error:
             found.append((place, repr(error)))
     return found

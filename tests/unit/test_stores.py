@@ -40,7 +40,7 @@ class TestStoreOfTheDocumentation(ObjectStoreContract):
     def make(self, tmp_path: Path) -> ObjectStore:
         text = (Path(__file__).parents[2] / "docs/python.md").read_text("ascii")
         section = text.partition("## Bring your own storage")[2]
-        example = section.partition("```python\n")[2].partition("\nclient = ")[0]
+        example = section.partition("```python\n")[2].partition("\nstore = ")[0]
         names: dict[str, Any] = {}
         exec(compile(example, "docs/python.md", "exec"), names)
         store: ObjectStore = names["DictStore"]()

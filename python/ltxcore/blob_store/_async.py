@@ -52,7 +52,7 @@ class AsyncBlobStore:
 
     async def _run(self, action: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
         # An executor in a forked child waits for threads that do not exist there.
-        _runtime.check(self._born_in)
+        _runtime.check(self._born_in, "open a new store in the child")
         if self._is_closed:
             raise StoreClosedError("the store is closed")
         loop = asyncio.get_running_loop()

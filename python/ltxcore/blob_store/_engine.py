@@ -153,7 +153,7 @@ class Engine:
             ForkedError: the parent process does.
         """
         if self._born_in != _runtime.generation():
-            _runtime.check(self._born_in)
+            _runtime.check(self._born_in, forks.NEW_STORE)
         if self._writer is None:
             raise StoreReadOnlyError("the store was opened to be read only")
         return self._writer

@@ -113,7 +113,7 @@ def apply(files: tuple[Path, ...], db: Path, as_json: bool) -> None:
 @option(
     "--checksums",
     is_flag=True,
-    help="Record the database's checksum; Litestream up to 0.5.17 cannot restore such a file.",
+    help="Record the database's checksum. Litestream up to 0.5.17 cannot restore such a file; 0.5.18 cannot compact it.",
 )
 @json_option
 def encode(db: Path, output: Path, checksums: bool, as_json: bool) -> None:

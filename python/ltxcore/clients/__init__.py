@@ -1,9 +1,9 @@
 """Replica clients: the code that talks to one kind of storage.
 
-A backend is a subclass of :class:`ReplicaClient` with five methods, or an :class:`~ltxcore.stores.ObjectStore`, which has four
-and knows nothing of LTX. A client that is installed beside ltxcore makes itself known by an entry point in the group
-``ltxcore.replica_clients``, named like its URL scheme, whose object is called with the URL and the options and returns the
-client.
+A replica client is a subclass of :class:`ReplicaClient` with five methods. An :class:`~ltxcore.stores.ObjectStore` has four
+methods and knows nothing of LTX; most storages need no more. An installed package announces its client with an entry point in
+the group ``ltxcore.replica_clients``, named after the URL scheme. The object of the entry point is called with the URL and the
+options, and returns the client.
 """
 
 from __future__ import annotations

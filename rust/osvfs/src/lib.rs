@@ -14,7 +14,7 @@
 //! * [`LockFile`] keeps other processes away from what is no database.
 //! * [`probe`] finds out what a directory can do.
 //!
-//! Unsafe code is in `fcntl`, `mmap`, `shm` and `atomic`.
+//! Unsafe code is in `fcntl`, `mmap`, `shm`, `atomic` and `platform::macos`.
 
 #![deny(unsafe_code)]
 

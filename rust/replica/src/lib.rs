@@ -7,8 +7,8 @@
 //!   [`page_checksums`] does so for the checksums of its pages alone.
 //! * [`compact_level`] merges the files of one level into the next, where they are.
 //!
-//! Levels are 0 (one file for each transaction), 1 to 8 (merged) and 9 (snapshots of the whole database). All calls
-//! block. The crate knows nothing of SQLite but the names of the files beside a database and a few fields of its header.
+//! Levels are 0 (one file for all commits of one sync), 1 to 8 (merged) and 9 (snapshots). All calls block. The crate knows
+//! nothing of SQLite but the names of the files beside a database and a few fields of its header.
 
 #![forbid(unsafe_code)]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ltxcore.blob_store._process import forks
 from ltxcore.blob_store._process.connections import Pool, end_reading, reading, snapshot, take
-from ltxcore.blob_store._process.forks import FORKED, WeakObjects
+from ltxcore.blob_store._process.forks import FORKED, NEW_STORE, WeakObjects
 from ltxcore.blob_store._sql import queries
 from ltxcore.blob_store._sql.queries import GET, Part, open_chunk, read_at
 from ltxcore.blob_store._sql.sqlite import translated
@@ -360,7 +360,7 @@ class Reader(io.RawIOBase):
 
     def _check(self) -> None:
         if self._is_forked:
-            raise ForkedError(FORKED)
+            raise ForkedError(FORKED, hint=NEW_STORE)
         if self._is_invalid:
             raise StoreClosedError("the store is closed")
         self._check_open()

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ltxcore.blob_store._process import forks
-from ltxcore.blob_store._process.forks import FORKED, AutoResetEvent
+from ltxcore.blob_store._process.forks import FORKED, NEW_STORE, AutoResetEvent
 from ltxcore.blob_store._process.identity import FileIdentity
 from ltxcore.blob_store._sql.sqlite import set_connection, translated
 from ltxcore.blob_store._values import Options
@@ -320,7 +320,7 @@ class FilePool:
         """See :class:`Pool`."""
         deadline = time.monotonic() + self._options.busy_timeout
         if self._is_forked:
-            raise ForkedError(FORKED)
+            raise ForkedError(FORKED, hint=NEW_STORE)
         while True:
             if self._is_closed:
                 raise StoreClosedError("the store is closed")
@@ -444,7 +444,7 @@ class OnePool:
     def take(self) -> sqlite3.Cursor:
         """See :class:`Pool`."""
         if self._is_forked:
-            raise ForkedError(FORKED)
+            raise ForkedError(FORKED, hint=NEW_STORE)
         try:
             self._lock.acquire()
             if self._is_closed:

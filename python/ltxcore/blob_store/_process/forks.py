@@ -26,6 +26,7 @@ from ltxcore.errors import Error, ForkedError
 #: Seconds for which a fork waits at most.
 PATIENCE = 0.5
 FORKED = "the store was opened by the parent process, and cannot be used after a fork"
+NEW_STORE = "open a new store in the child"
 _HINT = "start children with the spawn method, or before the parent opens the file"
 T = TypeVar("T")
 

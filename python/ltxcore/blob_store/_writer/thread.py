@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ltxcore.blob_store._process import forks
-from ltxcore.blob_store._process.forks import FORKED, AutoResetEvent
+from ltxcore.blob_store._process.forks import FORKED, NEW_STORE, AutoResetEvent
 from ltxcore.blob_store._process.identity import FileIdentity
 from ltxcore.blob_store._sql.sqlite import translated
 from ltxcore.blob_store._sql.transaction import Transaction
@@ -148,7 +148,7 @@ class Writer:
 
     def _enqueue(self, request: Request[Any]) -> None:
         if self._is_forked:
-            raise ForkedError(FORKED)
+            raise ForkedError(FORKED, hint=NEW_STORE)
         if not isinstance(request, FutureRequest):
             self._refuse_nesting()
         with self._queue_lock:
@@ -164,7 +164,7 @@ class Writer:
     def connection(self) -> Iterator[sqlite3.Connection]:
         """The connection between two transactions, for what cannot be in one."""
         if self._is_forked:
-            raise ForkedError(FORKED)
+            raise ForkedError(FORKED, hint=NEW_STORE)
         self._refuse_nesting()
         with self._lead:
             self._leader = _thread.get_ident()
