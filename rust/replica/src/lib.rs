@@ -1,6 +1,8 @@
 //! Replicas: where LTX files are kept, which of them rebuild a database, and how they do.
 //!
-//! * [`ReplicaClient`] is what a kind of storage has to offer; [`FileClient`] is the one for directories.
+//! * [`ObjectStore`] is what a kind of storage has to offer: bytes under keys. [`Directory`] is one.
+//! * [`LtxLayout`] turns names of LTX files into keys, as Litestream does: it is a [`ReplicaClient`], as all below know it.
+//!   [`FileClient`] is the one over a directory.
 //! * [`plan()`] picks the files for a [`Target`]; [`restore_points`] lists all targets there are; [`with_plan`] plans anew when
 //!   the files of a plan are gone before they have been read.
 //! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all;
@@ -15,26 +17,29 @@
 mod attempts;
 mod client;
 mod compact;
+mod directory;
 mod error;
-mod file_client;
 mod head;
 mod history;
+mod ltx_layout;
 mod merge;
+mod object_store;
 mod pipe;
 mod place;
 mod range;
 mod restore;
-mod soundness;
 mod source;
 mod utc;
 
 pub use attempts::with_plan;
 pub use client::{FileInfo, ReplicaClient};
 pub use compact::{compact_level, compact_level_with};
+pub use directory::Directory;
 pub use error::{Error, ForeignKind, Result};
-pub use file_client::FileClient;
 pub use history::{History, Obstacle, Plan, Reach, Target, following, plan, restore_points};
+pub use ltx_layout::{FileClient, LtxLayout};
 pub use merge::merge_into;
+pub use object_store::{Capabilities, IfTaken, Location, Object, ObjectStore, Span};
 pub use place::{FileKey, Place, RestorePoint};
 pub use range::RetryPolicy;
 pub use restore::{
