@@ -118,7 +118,8 @@ impl Database {
             look => look?,
         };
         if let Some(job) = job {
-            let writing = thread::Builder::new().name("ltxcore-l0".into()).spawn(move || job.write());
+            let writer = thread::Builder::new().name("ltxcore-l0".into());
+            let writing = osvfs::between_forks(|| writer.spawn(move || job.write()));
             if writing.is_err()
                 && let Some(live) = &mut state.live
             {

@@ -114,9 +114,11 @@ pub(crate) fn scan(
             .map(|worker| {
                 let (sender, receiver) = sync_channel(QUEUE);
                 let mine = (worker..batches).step_by(workers as usize);
-                scope.spawn(move || {
-                    give_way();
-                    work(view, form, wanted, mine, batch_pages, &sender);
+                osvfs::between_forks(|| {
+                    scope.spawn(move || {
+                        give_way();
+                        work(view, form, wanted, mine, batch_pages, &sender);
+                    })
                 });
                 receiver
             })

@@ -13,6 +13,7 @@ mod files;
 mod local;
 mod memory;
 mod mutexes;
+mod starts;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +23,7 @@ pub use local::ProcessLocal;
 pub use memory::UnsharedMemory;
 #[cfg(feature = "linked")]
 pub use mutexes::hold_linked_over_forks;
+pub use starts::between_forks;
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
@@ -59,6 +61,7 @@ extern "C" fn before() {
     DEPTH.set(DEPTH.get() + 1);
     if DEPTH.get() == 1 {
         BEGUN.fetch_add(1, Ordering::SeqCst);
+        starts::wait();
         mutexes::enter();
     }
 }
@@ -73,6 +76,7 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     if is_outermost() {
         FORKS.fetch_add(1, Ordering::Relaxed);
+        starts::forget();
         files::give_up();
         memory::give_up();
         mutexes::leave();

@@ -36,7 +36,9 @@ pub use control::{Control, Reply};
 pub use flags::{AccessKind, DeviceCharacteristics, FileKind, LockLevel, OpenFlags, ShmLock, SyncFlags};
 #[cfg(feature = "linked")]
 pub use fork::hold_linked_over_forks;
-pub use fork::{ProcessLocal, UnsharedFile, UnsharedMemory, fork_generation, is_forking, open_unshared};
+pub use fork::{
+    ProcessLocal, UnsharedFile, UnsharedMemory, between_forks, fork_generation, is_forking, open_unshared,
+};
 pub use name::FileName;
 pub use registry::{RegisterError, load_extension, register, registered, set_default};
 pub use traits::{File, FullPath, Log, MappedRegion, OpenRequest, Opened, SharedMemory, Vfs};

@@ -11,14 +11,16 @@ use std::ffi::{CStr, c_int, c_void};
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use common::disk::locked;
 use common::forked::{alone, first_wrong, in_child};
 use common::panics::{be_quiet, explode};
 use common::{CFile, CVfs, Db, Mock, Name, call, registered};
 use libsqlite3_sys as ffi;
-use vfs::{LockLevel, fork_generation};
+use vfs::{LockLevel, between_forks, fork_generation};
 
 const MAIN: c_int = ffi::SQLITE_OPEN_MAIN_DB | ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE;
 const IOERR: c_int = ffi::SQLITE_IOERR;
@@ -214,4 +216,28 @@ fn a_connection_carried_across_a_fork_fails_and_the_parents_works() {
         assert_eq!(db.one("SELECT count(*) FROM t"), "2", "{mode}");
         assert_eq!(db.one("PRAGMA integrity_check"), "ok", "{mode}");
     }
+}
+
+/// glibc frees the thread-local memory of an old thread when it starts a new one on its stack; a child of that moment did so again.
+#[test]
+fn a_fork_waits_for_a_thread_that_is_being_started() {
+    let _alone = alone();
+    let (is_starting, has_started) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            between_forks(|| {
+                is_starting.store(true, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(100));
+                has_started.store(true, Ordering::SeqCst);
+            });
+        });
+        while !is_starting.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        let started = in_child(|| c_int::from(has_started.load(Ordering::SeqCst)));
+        assert_eq!(started, 1);
+    });
+    // In a child, too, and afterwards.
+    assert_eq!(in_child(|| between_forks(|| 7)), 7);
+    assert_eq!(between_forks(|| 8), 8);
 }
