@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from ltxcore import _ltxcore
 from ltxcore._arguments import local_path
 from ltxcore._time import from_millis
-from ltxcore.clients import ReplicaClient, url_parameters
+from ltxcore.clients._client import ReplicaClient
+from ltxcore.clients._urls import url_parameters
 from ltxcore.errors import ConfigError, LTXFileNotFoundError, ReplicaError, ReplicaPermissionError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, format_filename
 from ltxcore.stores import Capabilities

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, BinaryIO
 
 from ltxcore._time import argument_error
-from ltxcore.clients import ReplicaClient
+from ltxcore.clients._client import ReplicaClient
 from ltxcore.clients._transfer import (
     PAUSES,
     Name,
