@@ -23,14 +23,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore, errors, ltx
-from ltxcore.clients import ReplicaClient, Source, client_from_url
-from ltxcore.clients.file import FileClient
-from ltxcore.db import DB, CheckpointMode, CheckpointResult, ScanProgress, SyncStatus, replicate
-from ltxcore.errors import Error
-from ltxcore.follow import FollowedDatabase, follow, follow_async
-from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
-from ltxcore.replica import Replica
-from ltxcore.restore import (
+from ltxcore._restore.follow import follow, follow_async
+from ltxcore._restore.followed import FollowedDatabase
+from ltxcore._restore.restore import (
     RestorePlan,
     RestorePoint,
     RestoreProgress,
@@ -40,6 +35,12 @@ from ltxcore.restore import (
     restore_plan,
     restore_points,
 )
+from ltxcore.clients import ReplicaClient, Source, client_from_url
+from ltxcore.clients.file import FileClient
+from ltxcore.db import DB, CheckpointMode, CheckpointResult, ScanProgress, SyncStatus, replicate
+from ltxcore.errors import Error
+from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
+from ltxcore.replica import Replica
 from ltxcore.vfs import OSVFS, ReaderVFS, SQLiteLibrary, sqlite_library
 
 if TYPE_CHECKING:

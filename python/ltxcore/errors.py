@@ -57,17 +57,18 @@
     `-- InternalError(RuntimeError)
 
 The bases in brackets are the exceptions, built-in or those of ``sqlite3``, that a caller would catch anyway. This module
-imports nothing but their base, so that every other module, and the native one, may import it.
+imports none of ours, so that every other module, and the native one, may import it.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ltxcore._error import Error
-
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from ltxcore.ltx import TXID, Checksum, Pos
@@ -127,6 +128,46 @@ __all__ = [
     "VFSNameInUseError",
     "VFSParameterError",
 ]
+
+
+class Error(Exception):
+    """Base of everything that ltxcore raises on its own account.
+
+    Attributes, each ``None`` where it does not apply:
+
+    * ``op``: what was being done, one word (``"open"``, ``"write"``, ``"restore"``).
+    * ``path``: the file or database concerned.
+    * ``level``, ``min_txid``, ``max_txid``: the LTX file concerned.
+    * ``hint``: what can be done about it. It is shown below the traceback as a note.
+    * ``transient``: whether the same request may succeed when it is made again. ``None``: not known; the class decides.
+    """
+
+    #: A subclass may set it for all of its errors.
+    transient: bool | None = None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        op: str | None = None,
+        path: str | None = None,
+        level: int | None = None,
+        min_txid: TXID | None = None,
+        max_txid: TXID | None = None,
+        hint: str | None = None,
+        transient: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.op = op
+        self.path = path
+        self.level = level
+        self.min_txid = min_txid
+        self.max_txid = max_txid
+        self.hint = hint
+        if transient is not None:
+            self.transient = transient
+        if hint is not None:
+            self.add_note(f"hint: {hint}")
 
 
 class ConfigError(Error, ValueError):
@@ -403,3 +444,15 @@ class StoreClosedError(BlobStoreError, ValueError):
 
 class InternalError(Error, RuntimeError):
     """A broken promise inside ltxcore. Always a bug of ours; please report it."""
+
+
+@contextmanager
+def about(file: object) -> Iterator[None]:
+    """Errors in the content of a file say which file that is, if it was given by its path."""
+    try:
+        yield
+    except (FormatError, NotReadyError) as error:
+        if error.path is None and isinstance(file, str | os.PathLike):
+            error.path = os.fsdecode(file)
+            error.args = (f"{error.path}: {error}",)
+        raise

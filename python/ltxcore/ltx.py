@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from ltxcore import _ltxcore
-from ltxcore._about import about
 from ltxcore._ltxcore import (
     HEADER_SIZE,
     MAGIC,
@@ -28,7 +27,7 @@ from ltxcore._ltxcore import (
     PageIndexElem,
     Trailer,
 )
-from ltxcore.errors import FormatError
+from ltxcore.errors import FormatError, about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import ltxcore
-from ltxcore import _runtime, ltx
+from ltxcore import ltx
+from ltxcore._process import runtime
 from ltxcore.clients.file import FileClient
 
 from tests.helpers.readers import ROWS, SIZE, Slow, connect, content, count
@@ -140,7 +141,7 @@ class WakesLate:
 
 def blocked() -> None:
     """A read that takes longer than the exit waits, and comes back while the interpreter ends."""
-    _runtime.CALLS_TIMEOUT = 0.05
+    runtime.CALLS_TIMEOUT = 0.05
     read, write = os.pipe()
     reader = ltxcore.ReaderVFS(Blocked(content(), read))
     # Kept by a module, so that it goes when modules go.
@@ -173,10 +174,10 @@ def handlers() -> None:
         worker.join()
         print(count(connection), refused)
 
-    atexit.unregister(_runtime._close_all)
+    atexit.unregister(runtime._close_all)
     # The last one that is registered runs first.
     atexit.register(handler)
-    atexit.register(_runtime._close_all)
+    atexit.register(runtime._close_all)
 
 
 def unclosed() -> None:
@@ -207,7 +208,7 @@ def forked() -> int:
 
     pages = decode(Forks(encoded))
     if Forks.child == 0:
-        _runtime.CALLS_TIMEOUT = 1000.0
+        runtime.CALLS_TIMEOUT = 1000.0
         sys.exit(0 if pages > ROWS * SIZE // 4096 else 1)
     return os.waitpid(Forks.child, 0)[1]
 

@@ -25,8 +25,8 @@ HUMBLE = f"""
 import codecs, os, sys
 from pathlib import Path
 # All of it now: the interpreter may be where only root can read.
-import ltxcore, ltxcore.follow, ltxcore.db
-from ltxcore._followed_file import FollowedFile
+import ltxcore
+from ltxcore._restore.followed_file import FollowedFile
 codecs.lookup("ascii")
 os.setgroups([])
 os.setgid({OTHER_GROUP})

@@ -13,7 +13,7 @@ import pytest
 
 import ltxcore
 from ltxcore import DB, TXID, FollowedDatabase, Pos, Replica, errors
-from ltxcore._awaiting import in_thread
+from ltxcore._process.awaiting import in_thread
 
 from tests.helpers.replicas import Source
 from tests.unit.memory import filled_client

@@ -10,7 +10,7 @@ import pytest
 
 import ltxcore
 from ltxcore import DB, FileClient, ltx
-from ltxcore._soundness import damaged_of
+from ltxcore.db._soundness import damaged_of
 
 from tests.unit.databases import forget_local_files, insert, ltx_path, restored
 from tests.unit.memory import EPOCH

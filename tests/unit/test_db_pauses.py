@@ -12,7 +12,7 @@ import pytest
 
 import ltxcore
 from ltxcore import TXID
-from ltxcore._backoff import Backoff
+from ltxcore._process.backoff import Backoff
 
 
 def test_a_database_written_over_is_let_go_while_nothing_works(

@@ -56,8 +56,8 @@ def test_a_last_upload_that_fails_at_exit_is_heard_of(tmp_path: Path) -> None:
         tmp_path,
         """
         import shutil
-        from ltxcore import _runtime
-        _runtime.EXIT_TIMEOUT = 0.5
+        from ltxcore._process import runtime
+        runtime.EXIT_TIMEOUT = 0.5
         shutil.rmtree(replica)
         replica.write_text("in the way")
         """,

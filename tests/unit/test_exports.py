@@ -17,7 +17,7 @@ from ltxcore import _ltxcore
 
 PACKAGE = Path(ltxcore.__file__).parent
 # Each may import from those before it, and from the private ones.
-ORDER = ["errors", "ltx", "stores", "clients", "replica", "restore", "follow", "db"]
+ORDER = ["errors", "ltx", "stores", "clients", "replica", "_restore", "db"]
 
 
 def exporting() -> list[ModuleType]:
@@ -50,9 +50,27 @@ def test_exported_objects_say_where_they_live() -> None:
 
 def test_modules_build_on_those_below() -> None:
     for at, name in enumerate(ORDER):
-        path = PACKAGE / name / "__init__.py" if (PACKAGE / name).is_dir() else PACKAGE / f"{name}.py"
-        for wanted in imported(path) & set(ORDER):
-            assert ORDER.index(wanted) <= at, f"{name} must not import {wanted}"
+        paths = [*PACKAGE.glob(f"{name}.py"), *PACKAGE.glob(f"{name}/**/*.py")]
+        assert paths
+        for path in paths:
+            for wanted in imported(path) & set(ORDER):
+                assert ORDER.index(wanted) <= at, f"{path} must not import {wanted}"
+
+
+def test_restore_and_follow_are_functions_and_nothing_else() -> None:
+    """A module of the name of an exported function hides it from whoever imports that module, or is hidden."""
+    code = """
+import importlib, pkgutil, ltxcore
+
+shelf = {info.name for info in pkgutil.iter_modules(ltxcore.__path__)}
+functions = {name for name in ltxcore.__all__ if type(getattr(ltxcore, name)) is type(ltxcore.restore)}
+assert {"follow", "replicate", "restore"} <= functions
+assert not shelf & functions, shelf & functions
+for module in ("ltxcore._restore.restore", "ltxcore._restore.follow", "ltxcore.db._db"):
+    importlib.import_module(module)
+assert all(callable(getattr(ltxcore, name)) for name in functions)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=30)
 
 
 def imported(path: Path) -> set[str]:

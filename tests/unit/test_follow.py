@@ -354,7 +354,7 @@ def test_arguments(source: Source, output: Path) -> None:
 def test_slow_readers_are_reported(
     source: Source, output: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ltxcore._followed.SLOW_READER", 0.3)
+    monkeypatch.setattr("ltxcore._restore.followed.SLOW_READER", 0.3)
     caplog.set_level(logging.WARNING)
     with (
         follow(source.client, output, interval=QUICK) as running,

@@ -159,7 +159,7 @@ def test_litestream_died_while_it_applied_many_files(
     source: Source, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It writes its position when it has applied all: pages of files that are far ahead are no other history."""
-    monkeypatch.setattr("ltxcore._history.BATCH", 2)
+    monkeypatch.setattr("ltxcore._restore.history.BATCH", 2)
     begun(source, output)
     Path(f"{output}-ltxcore").unlink()
     for n in range(5):

@@ -129,7 +129,7 @@ def test_a_reader_in_wal_mode_at_the_start(source: Source, output: Path) -> None
 def test_a_long_read_is_an_error_as_long_as_it_lasts(
     source: Source, output: Path, followed: FollowedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ltxcore._followed.SLOW_READER", 0.3)
+    monkeypatch.setattr("ltxcore._restore.followed.SLOW_READER", 0.3)
     with closing(sqlite3.connect(output, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM account").fetchone()

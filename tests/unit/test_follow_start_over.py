@@ -16,7 +16,7 @@ from tests.unit.followers import QUICK, another_history, begun, update
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltxcore._followed.SETTLING", 0.3)
+    monkeypatch.setattr("ltxcore._restore.followed.SETTLING", 0.3)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_replica_that_is_being_deleted(
     source: Source, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """File by file it gets shorter: to restore what is left would throw newer data away, to keep older."""
-    monkeypatch.setattr("ltxcore._followed.SETTLING", 60.0)
+    monkeypatch.setattr("ltxcore._restore.followed.SETTLING", 60.0)
     with follow(source.client, output, interval=QUICK, on_divergence="restore") as running:
         before = content(output)
         source.file(0, 4, 4).unlink()

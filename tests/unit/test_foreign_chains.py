@@ -10,7 +10,8 @@ from typing import NoReturn
 import pytest
 
 import ltxcore
-from ltxcore import DB, TXID, FileClient, _copier, _reconcile, ltx
+from ltxcore import DB, TXID, FileClient, ltx
+from ltxcore.db import _copier, _reconcile
 from ltxcore.errors import LTXFileExistsError
 
 from tests.unit.databases import CREATE, forget_local_files, insert, ltx_path

@@ -75,6 +75,15 @@ def test_a_room_has_to_be_in_the_table(layers: ModuleType, tmp_path: Path) -> No
     assert [*layers.room_faults()] == ["room _new of pack is not in the table"]
 
 
+def test_each_row_of_a_table_names_rows_above_it(layers: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the table of the script
+    for table in (layers.CRATES, layers.MODULES, *layers.ROOMS.values()):
+        above: set[str] = set()
+        for row, allowed in table.items():
+            assert allowed <= above, f"{row} is above {sorted(allowed - above)}"
+            above.add(row)
+
+
 def test_modules_of_one_room_must_not_import_one_another_in_a_circle(
     layers: ModuleType, tmp_path: Path
 ) -> None:
@@ -84,4 +93,17 @@ def test_modules_of_one_room_must_not_import_one_another_in_a_circle(
     write(tmp_path, "_low/four.py", "from ltxcore.pack._low.two import thing")
     assert [*layers.room_faults()] == []
     circle = [f"ltxcore.pack._low.{name} imports itself by way of others" for name in ("one", "three", "two")]
+    assert [*layers.circle_faults()] == circle
+
+
+def test_a_circle_is_found_in_any_package(layers: ModuleType, tmp_path: Path) -> None:
+    write(tmp_path, "../__init__.py", "from ltxcore.flat import thing")
+    write(tmp_path, "../flat/__init__.py", "from ltxcore.flat._one import thing")
+    write(tmp_path, "../flat/_one.py", "from ltxcore import _ltxcore")
+    assert [*layers.circle_faults()] == []  # the native module is not the package that it is in
+    write(tmp_path, "../flat/_one.py", "def late():\n    from ltxcore.flat import _two")
+    write(tmp_path, "../flat/_two.py", "from ltxcore.flat import thing")
+    circle = [
+        f"ltxcore.{name} imports itself by way of others" for name in ("flat", "flat._one", "flat._two")
+    ]
     assert [*layers.circle_faults()] == circle

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import ltxcore
-from ltxcore import DB, TXID, FileClient, _copier, _reconcile
-from ltxcore._ledger import Ledger
+from ltxcore import DB, TXID, FileClient
+from ltxcore.db import _copier, _reconcile
+from ltxcore.db._ledger import Ledger
 from ltxcore.errors import Error
 
 from tests.unit.databases import eventually, forget_local_files, insert, ltx_path, restored
@@ -165,7 +166,7 @@ def test_lines_that_a_crash_left_and_others_of_a_file_count_as_they_should(
 def test_a_ledger_does_not_grow_for_ever(
     database: Path, replica: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ltxcore._ledger._SPARE_LINES", 0)
+    monkeypatch.setattr("ltxcore.db._ledger._SPARE_LINES", 0)
     db = replicate(database, replica)
     ledger = Ledger(FileClient(replica), db.meta_path)
     newest = {(0, COUNT, COUNT): ltx_path(replica, 0, COUNT).stat().st_size}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltxcore import TXID, Checksum, FileInfo, Pos, ltx
-from ltxcore._time import from_millis, millis_bound, parse_time, seconds, to_millis
+from ltxcore._process.times import from_millis, millis_bound, parse_time, seconds, to_millis
 from ltxcore.errors import ConfigError, FormatError
 
 U64 = st.integers(0, (1 << 64) - 1)

@@ -268,7 +268,7 @@ def test_no_name_is_used_again_when_the_package_is_imported_again(database: Path
         for name in modules:
             del sys.modules[name]
         other = importlib.import_module("ltxcore").ReaderVFS(b"")
-        atexit.unregister(sys.modules["ltxcore._runtime"]._close_all)
+        atexit.unregister(sys.modules["ltxcore._process.runtime"]._close_all)
     finally:
         sys.modules.update(modules)
     names |= {other.uri, ReaderVFS(b"").uri}

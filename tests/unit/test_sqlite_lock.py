@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ltxcore import _sqlite_lock
-from ltxcore._followed_file import FollowedFile
-from ltxcore._sqlite_lock import (
+from ltxcore._restore import sqlite_lock
+from ltxcore._restore.followed_file import FollowedFile
+from ltxcore._restore.sqlite_lock import (
     FOLLOWER_BYTE,
     PENDING_BYTE,
     SHARED_FIRST,
@@ -27,7 +27,7 @@ from ltxcore._sqlite_lock import (
 )
 
 pytestmark = pytest.mark.skipif(
-    _sqlite_lock._OFD_SETLK is None, reason="locks of a process do not exclude itself"
+    sqlite_lock._OFD_SETLK is None, reason="locks of a process do not exclude itself"
 )
 
 
@@ -57,8 +57,8 @@ def other(path: Path) -> Iterator[int]:
 def is_free(other: int) -> bool:
     """Whether nobody but this descriptor has any of the bytes."""
     length = FOLLOWER_BYTE + 1 - PENDING_BYTE
-    free = _sqlite_lock.try_lock(other, PENDING_BYTE, length)
-    _sqlite_lock.unlock(other, PENDING_BYTE, length)
+    free = sqlite_lock.try_lock(other, PENDING_BYTE, length)
+    sqlite_lock.unlock(other, PENDING_BYTE, length)
     return free
 
 
@@ -74,7 +74,7 @@ def take_now(fd: int) -> None:
 
 def failing(monkeypatch: pytest.MonkeyPatch, start: int, error: BaseException, *, is_locked: bool) -> None:
     """Locking at a byte raises: before it is locked, or right after that, as a signal may."""
-    original: Callable[..., None] = _sqlite_lock._set
+    original: Callable[..., None] = sqlite_lock._set
 
     def fail(fd: int, kind: int, operation: int, at: int, length: int) -> None:
         is_hit = at == start and kind != fcntl.F_UNLCK
@@ -83,7 +83,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, start: int, error: BaseException, *
         if is_hit:
             raise error
 
-    monkeypatch.setattr(_sqlite_lock, "_set", fail)
+    monkeypatch.setattr(sqlite_lock, "_set", fail)
 
 
 NO_LOCKS = OSError(errno.ENOLCK, "No locks available")
@@ -115,12 +115,12 @@ def test_a_lock_that_fails_leaves_none(
 def test_ctrl_c_while_it_waits_for_a_reader_leaves_none(
     fd: int, other: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _sqlite_lock._set(other, fcntl.F_RDLCK, fcntl.LOCK_SH, SHARED_FIRST, SHARED_SIZE)
+    sqlite_lock._set(other, fcntl.F_RDLCK, fcntl.LOCK_SH, SHARED_FIRST, SHARED_SIZE)
 
     def interrupt(_seconds: float) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ltxcore._sqlite_lock.time.sleep", interrupt)
+    monkeypatch.setattr("ltxcore._restore.sqlite_lock.time.sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         take(fd)
     assert is_free(other)

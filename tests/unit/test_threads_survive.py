@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import ltxcore
-from ltxcore import DB, FileClient, _running, _watchdog
-from ltxcore._backoff import MAX_LOCAL_DELAY, Backoff
+from ltxcore import DB, FileClient
+from ltxcore._process import watchdog
+from ltxcore._process.backoff import MAX_LOCAL_DELAY, Backoff
 from ltxcore.errors import DatabaseError, Error, InternalError, ReplicaTimeoutError
 
 from tests.unit.databases import eventually, insert, restored
@@ -176,8 +177,8 @@ def hanging(client: MemoryClient) -> Iterator[threading.Event]:
 
 def end_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a clock that is bent does it: `time.sleep` fails."""
-    with monkeypatch.context() as patched, _watchdog.WatchedCall("", logging.getLogger("tests.quiet")):
-        patched.setattr(_watchdog, "_INTERVAL", -1.0)
+    with monkeypatch.context() as patched, watchdog.WatchedCall("", logging.getLogger("tests.quiet")):
+        patched.setattr(watchdog, "_INTERVAL", -1.0)
         eventually(lambda: not any(each.name == "ltxcore-watchdog" for each in threading.enumerate()))
 
 
@@ -192,9 +193,9 @@ def test_an_upload_that_does_not_return_is_reported(
     was_ended: bool,
 ) -> None:
     """A store that takes an upload and never answers: nothing was logged for 45 s, and there was no error anywhere."""
-    monkeypatch.setattr(_watchdog, "REPORT_AFTER", 0.3)
-    monkeypatch.setattr(_watchdog, "_INTERVAL", 0.1)
-    time.sleep(_watchdog._INTERVAL)
+    monkeypatch.setattr(watchdog, "REPORT_AFTER", 0.3)
+    monkeypatch.setattr(watchdog, "_INTERVAL", 0.1)
+    time.sleep(watchdog._INTERVAL)
     if was_ended:
         end_watchdog(monkeypatch)
     db = DB(database, replica=client).open()
@@ -224,7 +225,7 @@ def test_a_listing_that_does_not_return_keeps_nobody(
     fails_first: bool,
 ) -> None:
     """Whoever waits, or closes, leaves the listing to the thread, also while that pauses after a failure."""
-    monkeypatch.setattr(_running, "_FIRST_ATTEMPT", 0.2)
+    monkeypatch.setattr("ltxcore.db._running._FIRST_ATTEMPT", 0.2)
 
     def hang(_level: int) -> None:
         hanging.wait(20)
@@ -294,7 +295,7 @@ def test_after_an_outage_a_commit_is_uploaded_soon(
             return super().write_ltx_path(*arguments)  # type: ignore[arg-type]  # handed through
 
     directory = Directory(tmp_path / "replica")
-    monkeypatch.setattr("ltxcore._upload._NEWS_DELAY", 1.0)
+    monkeypatch.setattr("ltxcore.db._uploader._NEWS_DELAY", 1.0)
     replica = ltxcore.Replica(directory if kind == "directory" else client, sync_interval=0.05)
     with DB(database, replica=replica, monitor_interval=0.05) as db:
         db.wait(timeout=10)
@@ -322,7 +323,7 @@ def test_a_commit_during_an_attempt_that_fails_shortens_its_pause(
     database: Path, client: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one right after it; the pause was a minute, and what was said before it began was forgotten."""
-    monkeypatch.setattr("ltxcore._upload._NEWS_DELAY", 0.2)
+    monkeypatch.setattr("ltxcore.db._uploader._NEWS_DELAY", 0.2)
     replica = ltxcore.Replica(client, sync_interval=0.05)
     with DB(database, replica=replica, monitor_interval=0.05) as db:
         db.wait(timeout=10)

@@ -4,7 +4,7 @@ import click
 import pytest
 
 from ltxcore import config
-from ltxcore._units import parse_duration, parse_size
+from ltxcore._process.units import parse_duration, parse_size
 from ltxcore.cli._types import DURATION, SIZE
 
 DURATIONS = {

@@ -14,8 +14,8 @@ import pytest
 
 import ltxcore
 from ltxcore import OSVFS, sqlite_library, vfs
-from ltxcore._sqlite import known_bugs
 from ltxcore.errors import SQLiteNotFoundError, VFSError, VFSNameInUseError
+from ltxcore.vfs._sqlite import known_bugs
 
 MODES = ["auto", "ofd", "posix", "flock", "dotfile", "excl"]
 

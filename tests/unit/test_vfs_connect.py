@@ -159,8 +159,8 @@ SWAPPED = """
 import sys, pysqlite3
 sys.modules["sqlite3"] = pysqlite3
 from ltxcore import OSVFS
-import ltxcore.vfs
-assert ltxcore.vfs.sqlite3 is pysqlite3
+from ltxcore.vfs import _os_vfs
+assert _os_vfs.sqlite3 is pysqlite3
 for module in (None, pysqlite3):
     connection = OSVFS().register(module).connect(sys.argv[1])
     assert isinstance(connection, pysqlite3.Connection)

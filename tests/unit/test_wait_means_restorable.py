@@ -14,8 +14,9 @@ from typing import BinaryIO
 import pytest
 
 import ltxcore
-from ltxcore import DB, TXID, FileClient, _upload
-from ltxcore._survey import Survey
+from ltxcore import DB, TXID, FileClient
+from ltxcore.db import _uploader
+from ltxcore.db._survey import Survey
 from ltxcore.errors import Error, ReplicaError, ReplicaPermissionError
 
 from tests.unit.databases import eventually, forget_local_files, insert, ltx_path, restored
@@ -273,7 +274,7 @@ def test_what_was_cut_in_place_is_found_while_nobody_asks(
     live: DB, replica: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The times of a directory do not tell of it: `is_current` said yes as long as nobody waited."""
-    monkeypatch.setattr(_upload, "_IDLE_INTERVAL", 0.2)
+    monkeypatch.setattr(_uploader, "_IDLE_INTERVAL", 0.2)
     live.wait(timeout=10)
     os.truncate(ltx_path(replica, 0, 2), 0)
     path = ltx_path(replica, 0, 2)

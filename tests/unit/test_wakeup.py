@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ltxcore._wakeup import Wakeup
+from ltxcore._process.wakeup import Wakeup
 
 
 class Watched(Wakeup):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 
-from ltxcore import _runtime
+from ltxcore._process import runtime
 from ltxcore.blob_store._store import BlobStore
 from ltxcore.blob_store._values import BlobStat, Options, Report, Stats, Tags, Usage
 from ltxcore.errors import StoreClosedError
@@ -41,7 +41,7 @@ class AsyncBlobStore:
         options: Options | None = None,
     ) -> None:
         self._is_closed = False
-        self._born_in = _runtime.generation()
+        self._born_in = runtime.generation()
         self._owns = not isinstance(path, BlobStore)
         self.store = (
             path if isinstance(path, BlobStore) else BlobStore(path, capacity=capacity, options=options)
@@ -52,7 +52,7 @@ class AsyncBlobStore:
 
     async def _run(self, action: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
         # An executor in a forked child waits for threads that do not exist there.
-        _runtime.check(self._born_in, "open a new store in the child")
+        runtime.check(self._born_in, "open a new store in the child")
         if self._is_closed:
             raise StoreClosedError("the store is closed")
         loop = asyncio.get_running_loop()
@@ -164,7 +164,7 @@ class AsyncBlobStore:
 
     async def close(self) -> None:
         """Let go of the threads, and of the store if it was opened here."""
-        if self._is_closed or self._born_in != _runtime.generation():
+        if self._is_closed or self._born_in != runtime.generation():
             return
         if self._owns:
             await self._run(self.store.close)

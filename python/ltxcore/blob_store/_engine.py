@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import SupportsIndex
 
-from ltxcore import _runtime
+from ltxcore._process import runtime
 from ltxcore.blob_store._files.reading import Reader
 from ltxcore.blob_store._process import forks
 from ltxcore.blob_store._process.connections import FilePool, OnePool
@@ -60,7 +60,7 @@ class Engine:
         self.options = options
         self.stats = Stats()
         self.owner = Owner.this_process()
-        self._born_in = _runtime.generation()
+        self._born_in = runtime.generation()
         self._source: Path | str = path if path is not None else uri or ":memory:"
         self._is_shared = path is not None or uri is not None
         self._creates = create and not readonly
@@ -91,7 +91,7 @@ class Engine:
                 self._connection, self.options, self.stats, self.pool.guard, on_evict, self._file
             )
         forks.watch(self)
-        _runtime.register(self)
+        runtime.register(self)
 
     def _connect(self, *, create: bool = False) -> sqlite3.Connection:
         return sqlite.open_connection(
@@ -152,8 +152,8 @@ class Engine:
             StoreReadOnlyError: nobody does.
             ForkedError: the parent process does.
         """
-        if self._born_in != _runtime.generation():
-            _runtime.check(self._born_in, forks.NEW_STORE)
+        if self._born_in != runtime.generation():
+            runtime.check(self._born_in, forks.NEW_STORE)
         if self._writer is None:
             raise StoreReadOnlyError("the store was opened to be read only")
         return self._writer
@@ -213,7 +213,7 @@ class Engine:
         Raises:
             StoreBusyError: that takes longer than ``timeout`` seconds. It goes on in the background.
         """
-        if self._born_in != _runtime.generation():
+        if self._born_in != runtime.generation():
             return
         if timeout is not None and timeout > threading.TIMEOUT_MAX:
             timeout = None
@@ -229,7 +229,7 @@ class Engine:
                     self._last(self._connection)
         finally:
             self._closing.release()
-        _runtime.unregister(self)
+        runtime.unregister(self)
 
     @staticmethod
     def _not_closed(timeout: float | None) -> StoreBusyError:

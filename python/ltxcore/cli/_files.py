@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ltxcore._position import sync_dir
+from ltxcore._restore.position import sync_dir
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ltxcore._sqlite import KNOWN_BUGS, known_bugs
 from ltxcore.cli._options import SETTINGS, Command, json_option
 from ltxcore.cli._output import counted, print_facts, print_json
+from ltxcore.vfs._sqlite import KNOWN_BUGS, known_bugs
 
 #: Facts whose names say too little, as people read them.
 NAMES = {

@@ -131,10 +131,10 @@ def restore_first(origin: Replica, db: Path) -> None:
 def make_database(path: Path, destination: Replica, options: dict[str, Any]) -> DB:
     """The database with its settings, not open yet."""
     import ltxcore
-    from ltxcore import _runtime
+    from ltxcore._process import runtime
 
     # Nothing else in this process opens the database.
-    _runtime.be_alone()
+    runtime.be_alone()
     return ltxcore.DB(path, replica=destination, **options)
 
 

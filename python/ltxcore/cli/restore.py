@@ -20,7 +20,7 @@ from ltxcore.cli._types import DURATION, PARALLELISM, PLACE, TIMESTAMP, TXID, Fu
 
 if TYPE_CHECKING:
     from ltxcore import Replica, RestoreProgress, RestoreResult
-    from ltxcore._followed import OnDivergence
+    from ltxcore._restore.followed import OnDivergence
     from ltxcore.ltx import FileInfo
 
 IntegrityCheck = Literal["none", "quick", "full"]

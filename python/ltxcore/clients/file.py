@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from ltxcore import _ltxcore
-from ltxcore._arguments import local_path
-from ltxcore._time import from_millis
+from ltxcore._process.arguments import local_path
+from ltxcore._process.times import from_millis
 from ltxcore.clients._client import ReplicaClient
 from ltxcore.clients._urls import url_parameters
 from ltxcore.errors import ConfigError, LTXFileNotFoundError, ReplicaError, ReplicaPermissionError

@@ -8,7 +8,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING, BinaryIO
 
-from ltxcore._time import argument_error
+from ltxcore._process.times import argument_error
 from ltxcore.clients._client import ReplicaClient
 from ltxcore.clients._transfer import (
     PAUSES,

@@ -17,7 +17,7 @@ import msgspec
 import yaml
 
 from ltxcore import _ltxcore
-from ltxcore._units import parse_duration
+from ltxcore._process.units import parse_duration
 from ltxcore.config._check import check, check_keys
 from ltxcore.config._model import (
     AgeConfig,

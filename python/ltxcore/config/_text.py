@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ltxcore._units import parse_duration, parse_size
+from ltxcore._process.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -60,7 +60,7 @@ pub(crate) fn file_of(api: &SqliteApi) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
 }
 
-/// The entry point by which a module's SQLite is found (`by_extension` in `_sqlite.py`): it registers nothing. No Python is touched.
+/// The entry point by which a module's SQLite is found (`by_extension` in `vfs/_sqlite.py`): it registers nothing. No Python is touched.
 ///
 /// # Safety
 /// As [`sqlite3_ltxcore_init`].

@@ -26,8 +26,8 @@ impl Lazy {
 static TXID: Lazy = Lazy::new("ltxcore.ltx", "TXID");
 static CHECKSUM: Lazy = Lazy::new("ltxcore.ltx", "Checksum");
 static POS: Lazy = Lazy::new("ltxcore.ltx", "Pos");
-static TO_MILLIS: Lazy = Lazy::new("ltxcore._time", "to_millis");
-static FROM_MILLIS: Lazy = Lazy::new("ltxcore._time", "from_millis");
+static TO_MILLIS: Lazy = Lazy::new("ltxcore._process.times", "to_millis");
+static FROM_MILLIS: Lazy = Lazy::new("ltxcore._process.times", "from_millis");
 
 /// `ltxcore.ltx.TXID`
 pub(crate) fn txid(py: Python<'_>, value: TxId) -> PyResult<Bound<'_, PyAny>> {

@@ -20,7 +20,7 @@ import weakref
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from ltxcore import _runtime
+from ltxcore._process import runtime
 from ltxcore.errors import Error, ForkedError
 
 #: Seconds for which a fork waits at most.
@@ -192,7 +192,7 @@ def vfs_for(path: Path, vfs: str | None) -> str | None:
     Raises:
         ForkedError: it has this file open, and it cannot be opened here.
     """
-    if not _runtime.generation() or not is_of_sqlite(vfs):
+    if not runtime.generation() or not is_of_sqlite(vfs):
         return vfs
     is_inherited = device_and_inode(path) in inherited_files
     if vfs is not None:

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from ltxcore.ltx import TXID, Pos
 
-__all__ = ["CheckpointMode", "CheckpointResult", "ScanProgress", "SyncStatus"]
-
 #: SQLite's checkpoint modes.
 CheckpointMode: TypeAlias = Literal["PASSIVE", "FULL", "RESTART", "TRUNCATE"]
 

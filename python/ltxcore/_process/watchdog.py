@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from ltxcore._log import Log
+    from ltxcore._process.log import Log
 
 #: A call is reported when it has lasted for so many seconds, and again whenever it has lasted twice as long.
 REPORT_AFTER = 20.0

@@ -1,16 +1,4 @@
-"""Local files for SQLite with locks that nobody else in the process can take away, and the SQLite libraries they are for.
-
-::
-
-    import sqlite3
-    from ltxcore import OSVFS
-
-    vfs = OSVFS().register()
-    con = vfs.connect("app.db")  # an ordinary sqlite3.Connection
-
-Registering makes a name available to one SQLite library; connections that do not ask for it stay as they are. It is for
-the life of the process: SQLite has no safe way of taking a VFS back.
-"""
+"""The VFS for local files, the SQLite libraries that it is for, and what can be asked of a directory."""
 
 from __future__ import annotations
 
@@ -23,28 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from urllib.parse import quote
 
 from ltxcore import _ltxcore
-from ltxcore._reader import ReaderVFS
-from ltxcore._sqlite import KNOWN_BUGS, Driver, known_bugs, locate, require_standard
 from ltxcore.errors import FileLocksUnsupportedError, VFSNameInUseError, VFSParameterError
+from ltxcore.vfs._sqlite import Driver, known_bugs, locate, require_standard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
-
-__all__ = [
-    "KNOWN_BUGS",
-    "OSVFS",
-    "Capabilities",
-    "LockMode",
-    "ReaderVFS",
-    "SQLiteLibrary",
-    "break_lock",
-    "probe",
-    "sqlite_library",
-    "supports_file_locking",
-    "supports_shared_memory",
-    "write_checksums",
-]
 
 LockMode = Literal["auto", "ofd", "posix", "flock", "dotfile", "excl", "none"]
 URIValue = str | int | os.PathLike[str]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ltxcore._inventory import end_checksum
-from ltxcore._position import Mark
+from ltxcore._restore.position import Mark
 from ltxcore.errors import LTXFileNotFoundError
 from ltxcore.ltx import SNAPSHOT_LEVEL, FileInfo
+from ltxcore.replica._inventory import end_checksum
 
 if TYPE_CHECKING:
     from ltxcore.clients import ReplicaClient

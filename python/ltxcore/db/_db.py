@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
-from ltxcore import _runtime
-from ltxcore._arguments import local_path
-from ltxcore._places import check_apart
-from ltxcore._running import Running
-from ltxcore._status import CheckpointMode, CheckpointResult, ScanProgress, SyncStatus
-from ltxcore._time import seconds
+from ltxcore._process import runtime
+from ltxcore._process.arguments import local_path
+from ltxcore._process.times import seconds
+from ltxcore.db._places import check_apart
+from ltxcore.db._running import Running
+from ltxcore.db._status import CheckpointMode, CheckpointResult, SyncStatus
 from ltxcore.errors import ConfigError, NotOpenError, NotReadyError
 from ltxcore.ltx import TXID, FileInfo, Pos
 from ltxcore.replica import Replica
@@ -22,10 +22,8 @@ from ltxcore.replica import Replica
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from ltxcore._upload import Uploader
     from ltxcore.clients import Source
-
-__all__ = ["DB", "CheckpointMode", "CheckpointResult", "ScanProgress", "SyncStatus", "replicate"]
+    from ltxcore.db._uploader import Uploader
 
 
 class DB:
@@ -85,7 +83,7 @@ class DB:
         }
         self._logger = logger or logging.getLogger("ltxcore")
         self._lock = threading.Lock()
-        self._generation = _runtime.generation()
+        self._generation = runtime.generation()
         self._running: Running | None = None
         #: A close has begun, and may have been interrupted.
         self._is_closing = False
@@ -98,7 +96,7 @@ class DB:
 
     def __exit__(self, *exc_info: object) -> None:
         # A child that was forked inside the block leaves it too, and has nothing to close.
-        if not _runtime.is_inherited(self._generation):
+        if not runtime.is_inherited(self._generation):
             self.close()
 
     def open(self) -> Self:
@@ -116,7 +114,7 @@ class DB:
             DatabaseError: the database cannot be read, or not be switched to WAL mode.
             ForkedError: the object comes from the parent process.
         """
-        _runtime.check(self._generation)
+        runtime.check(self._generation)
         with self._lock:
             if self._running is not None and not self._is_closing:
                 return self
@@ -124,7 +122,7 @@ class DB:
                 # A close that was interrupted; what it could not upload is in local files.
                 self._running.abort()
                 self._running = None
-            if _runtime.shutting_down():
+            if runtime.shutting_down():
                 raise NotOpenError("the interpreter is shutting down", op="open", path=os.fspath(self.path))
             running = Running(self.path, self.meta_path, self._options, self.replica, self._logger)
             try:
@@ -133,7 +131,7 @@ class DB:
                 running.abort()
                 raise
             self._running, self._is_closing = running, False
-            _runtime.register(self)
+            runtime.register(self)
         return self
 
     def close(self, *, timeout: float | None = 30.0) -> None:
@@ -149,7 +147,7 @@ class DB:
             Error: the last sync or upload failed. Everything is released nevertheless, and what could not be
                 uploaded is in local LTX files, from where the next ``open`` sends it.
         """
-        _runtime.check(self._generation)
+        runtime.check(self._generation)
         with self._lock:
             if self._running is None:
                 return
@@ -286,7 +284,7 @@ class DB:
         return self._require().status()
 
     def _require(self) -> Running:
-        _runtime.check(self._generation)
+        runtime.check(self._generation)
         running = self._running
         if running is None or self._is_closing:
             raise NotOpenError(f"not open: {self.path}", path=os.fspath(self.path))
@@ -299,7 +297,7 @@ class DB:
         if self._running is not None:
             self._running.leave()
         self._running = None
-        _runtime.unregister(self)
+        runtime.unregister(self)
 
     def _uploader(self) -> Uploader:
         uploader = self._require().uploader

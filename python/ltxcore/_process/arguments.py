@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from ltxcore._time import argument_error
+from ltxcore._process.times import argument_error
 
 #: How many files or parts of files a restore reads at once, at most; ``MOST_WORKERS`` in Rust.
 MAX_PARALLELISM = 12

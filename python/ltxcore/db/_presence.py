@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ltxcore.errors import NotReadyError
 
 if TYPE_CHECKING:
-    from ltxcore._log import Log
+    from ltxcore._process.log import Log
 
 
 class Presence:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ltxcore._presence import has_content
+from ltxcore.db._presence import has_content
 from ltxcore.ltx import TXID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ltxcore import _ltxcore
-    from ltxcore._log import Log
-    from ltxcore._presence import Presence
+    from ltxcore._process.log import Log
+    from ltxcore.db._presence import Presence
 
 #: How long the engine waits for a file in one go, in seconds. It returns earlier when it is interrupted.
 _WAIT_SECONDS = 5.0

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ltxcore import _ltxcore
-from ltxcore._log import Log
-from ltxcore._mark import Seen, look_for, mark, mark_at_end
-from ltxcore._position import Mark, Position, Shape
-from ltxcore._time import to_millis
+from ltxcore._process.log import Log
+from ltxcore._process.times import to_millis
+from ltxcore._restore.mark import Seen, look_for, mark, mark_at_end
+from ltxcore._restore.position import Mark, Position, Shape
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import (
     DivergedError,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
-    from ltxcore._followed_file import FollowedFile
+    from ltxcore._restore.followed_file import FollowedFile
     from ltxcore.clients import ReplicaClient
 
     Watch = Callable[[int, int], None]

@@ -6,14 +6,15 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ltxcore import _ltxcore, _runtime
-from ltxcore._follow import Follower
-from ltxcore._log import Log
-from ltxcore._places import check_apart, give_back, take
-from ltxcore._presence import Presence
-from ltxcore._status import ScanProgress, SyncStatus
-from ltxcore._time import from_millis
-from ltxcore._upload import LEAST_ATTEMPT, Uploader
+from ltxcore import _ltxcore
+from ltxcore._process import runtime
+from ltxcore._process.log import Log
+from ltxcore._process.times import from_millis
+from ltxcore.db._follower import Follower
+from ltxcore.db._places import check_apart, give_back, take
+from ltxcore.db._presence import Presence
+from ltxcore.db._status import ScanProgress, SyncStatus
+from ltxcore.db._uploader import LEAST_ATTEMPT, Uploader
 from ltxcore.errors import DatabaseBusyError, DatabaseError
 from ltxcore.ltx import TXID, Checksum, Pos
 
@@ -48,7 +49,7 @@ class Running:
         self.engine = _ltxcore.Database(
             os.fspath(path),
             meta_path=os.fspath(meta_path),
-            shares_process=not _runtime.is_alone(),
+            shares_process=not runtime.is_alone(),
             **options,
         )
         self._path = path

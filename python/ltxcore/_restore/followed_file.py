@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from ltxcore import _ltxcore
-from ltxcore._position import Position, Shape
-from ltxcore._sqlite_lock import FOLLOWER_BYTE, exclusive_now, try_lock, unlock
+from ltxcore._restore.position import Position, Shape
+from ltxcore._restore.sqlite_lock import FOLLOWER_BYTE, exclusive_now, try_lock, unlock
 from ltxcore.errors import DatabaseError, RestoreError
 
 #: Files that are followed by this process, by device and inode: the lock below is one for the whole process.

@@ -9,24 +9,24 @@ import time
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
-from ltxcore._inventory import Key, file_of
-from ltxcore._ledger import Ledger
-from ltxcore._log import Log
-from ltxcore._reconcile import Reconciler
-from ltxcore._snapshot import Snapshots
-from ltxcore._soundness import position
-from ltxcore._survey import Survey
-from ltxcore._watchdog import WatchedCall
+from ltxcore._process.log import Log
+from ltxcore._process.watchdog import WatchedCall
 from ltxcore.clients.file import native
+from ltxcore.db._ledger import Ledger
+from ltxcore.db._reconcile import Reconciler
+from ltxcore.db._snapshot import Snapshots
+from ltxcore.db._soundness import position
+from ltxcore.db._survey import Survey
 from ltxcore.errors import DatabaseError, Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
+from ltxcore.replica._inventory import Key, file_of
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ltxcore._presence import Presence
+    from ltxcore.db._presence import Presence
     from ltxcore.replica import Replica
 
 

@@ -6,20 +6,18 @@ import threading
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
-from ltxcore._inventory import Inventory
-from ltxcore._time import argument_error, seconds
+from ltxcore._process.times import argument_error, seconds
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import NoSnapshotError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
+from ltxcore.replica._inventory import Inventory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime, timedelta
 
     from ltxcore.clients import Source
-
-__all__ = ["Replica"]
 
 
 class Replica:

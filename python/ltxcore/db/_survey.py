@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ltxcore._inventory import Inventory, Key, key_of
 from ltxcore.ltx import TXID, FileInfo
+from ltxcore.replica._inventory import Inventory, Key, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

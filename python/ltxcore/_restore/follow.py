@@ -9,25 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ltxcore import _ltxcore
-from ltxcore._arguments import check_parallelism
-from ltxcore._awaiting import awaitable, cancellation
-from ltxcore._followed import FollowedDatabase, OnDivergence
-from ltxcore._history import listed_again
-from ltxcore._mark import mark_at_end
-from ltxcore._position import Position, Shape, Sidecars
-from ltxcore._time import argument_error, seconds
+from ltxcore._process.arguments import check_parallelism
+from ltxcore._process.awaiting import awaitable, cancellation
+from ltxcore._process.times import argument_error, seconds
+from ltxcore._restore.followed import FollowedDatabase, OnDivergence
+from ltxcore._restore.history import listed_again
+from ltxcore._restore.mark import mark_at_end
+from ltxcore._restore.position import Position, Shape, Sidecars
+from ltxcore._restore.restore import RestoreProgress, RestoreResult, output_path, restore_prepared
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import OutputExistsError
-from ltxcore.restore import RestoreProgress, RestoreResult, output_path, restore_prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
     from ltxcore.clients import ReplicaClient, Source
-
-__all__ = ["FollowedDatabase", "follow", "follow_async"]
 
 
 def follow(

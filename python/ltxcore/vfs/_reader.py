@@ -10,12 +10,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from ltxcore import _ltxcore, _runtime
-from ltxcore._about import about
-from ltxcore._shared_connection import SharedConnection
-from ltxcore._sqlite import Driver, locate
-from ltxcore.errors import ForkedError, VFSError
+from ltxcore import _ltxcore
+from ltxcore._process import runtime
+from ltxcore.errors import ForkedError, VFSError, about
 from ltxcore.ltx import MAGIC
+from ltxcore.vfs._shared_connection import SharedConnection
+from ltxcore.vfs._sqlite import Driver, locate
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -67,7 +67,7 @@ class ReaderVFS:
         # Reentrant: the file object and signal handlers run while the copy is made, and may connect, too.
         self._copying = threading.RLock()
         self._is_closed = False
-        self._made_in = _runtime.generation()
+        self._made_in = runtime.generation()
 
     @property
     def uri(self) -> str:
@@ -170,7 +170,7 @@ class ReaderVFS:
 
 
 def _check(made_in: int) -> None:
-    if _runtime.is_inherited(made_in):
+    if runtime.is_inherited(made_in):
         raise ForkedError(
             "a file object of the parent process cannot be read after a fork: its position is shared",
             hint="make a ReaderVFS in the child, or make it of bytes",
@@ -189,7 +189,7 @@ class _Positional:
         self._file = file
         self._lock = threading.RLock()
         self._turns = 0
-        self._made_in = _runtime.generation()
+        self._made_in = runtime.generation()
         try:
             self.size = file.seek(0, io.SEEK_END)
         except AttributeError as error:

@@ -7,13 +7,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Literal, Self
 
-from ltxcore import _runtime
-from ltxcore._backoff import Backoff, keep_going
-from ltxcore._followed_file import FollowedFile
-from ltxcore._history import History, Ready
-from ltxcore._log import Log
-from ltxcore._position import Position, Sidecars
-from ltxcore._sqlite_lock import StoppedError, exclusive
+from ltxcore._process import runtime
+from ltxcore._process.backoff import Backoff, keep_going
+from ltxcore._process.log import Log
+from ltxcore._restore.followed_file import FollowedFile
+from ltxcore._restore.history import History, Ready
+from ltxcore._restore.position import Position, Sidecars
+from ltxcore._restore.sqlite_lock import StoppedError, exclusive
 from ltxcore.errors import DatabaseError, DivergedError, NoSnapshotError, NotOpenError, ReplicaTimeoutError
 from ltxcore.ltx import TXID, Pos
 from ltxcore.replica import Replica
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ltxcore._restore.restore import RestoreResult
     from ltxcore.clients import ReplicaClient
-    from ltxcore.restore import RestoreResult
 
 #: What to do when the replica does not continue the database.
 OnDivergence = Literal["error", "restore"]
@@ -86,7 +86,7 @@ class FollowedDatabase:
         self._moved = threading.Condition()
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._generation = _runtime.generation()
+        self._generation = runtime.generation()
         self._thread = threading.Thread(target=self._run, name=f"ltxcore-apply {path.name}", daemon=True)
         self._local.claim()
 
@@ -98,7 +98,7 @@ class FollowedDatabase:
 
     def __exit__(self, *exc_info: object) -> None:
         # A child that was forked inside the block leaves it too, and has nothing to close.
-        if not _runtime.is_inherited(self._generation):
+        if not runtime.is_inherited(self._generation):
             self.close()
 
     @property
@@ -126,7 +126,7 @@ class FollowedDatabase:
             NotOpenError: it is closed.
             DatabaseError: the thread that follows has ended.
         """
-        _runtime.check(self._generation)
+        runtime.check(self._generation)
         wanted = Replica(self._client).newest_txid() if txid is None else TXID(txid)
         deadline = None if timeout is None else time.monotonic() + timeout
         self._wake.set()
@@ -163,7 +163,7 @@ class FollowedDatabase:
         Raises:
             DatabaseError: the thread that follows had ended before.
         """
-        _runtime.check(self._generation)
+        runtime.check(self._generation)
         is_first = not self._stop.is_set()
         self._stop.set()
         self._wake.set()
@@ -171,7 +171,7 @@ class FollowedDatabase:
             self._moved.notify_all()
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        _runtime.unregister(self)
+        runtime.unregister(self)
         if not self._thread.is_alive():
             self._local.release()
         if is_first and self._ended is not None:
@@ -191,7 +191,7 @@ class FollowedDatabase:
         # Raised here, not in the background: a history that is not there will hardly come back.
         self._look_after_file()
         self._ready = self._next_step(watch, thorough=True)
-        _runtime.register(self)
+        runtime.register(self)
         self._thread.start()
 
     def _run(self) -> None:

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from ltxcore import _ltxcore, ltx
-from ltxcore._inventory import Inventory, Key
 from ltxcore.clients.file import native
 from ltxcore.errors import FormatError, LTXFileNotFoundError
 from ltxcore.ltx import HEADER_SIZE, TXID
+from ltxcore.replica._inventory import Inventory, Key
 
 if TYPE_CHECKING:
     from ltxcore.clients import ReplicaClient

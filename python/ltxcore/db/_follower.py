@@ -8,12 +8,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from ltxcore._backoff import Backoff, as_exception, keep_going
-from ltxcore._log import Log
-from ltxcore._opening import Opening
-from ltxcore._requests import Request, Requests
-from ltxcore._status import CheckpointResult
-from ltxcore._wakeup import Wakeup
+from ltxcore._process.backoff import Backoff, as_exception, keep_going
+from ltxcore._process.log import Log
+from ltxcore._process.wakeup import Wakeup
+from ltxcore.db._opening import Opening
+from ltxcore.db._requests import Request, Requests
+from ltxcore.db._status import CheckpointResult
 from ltxcore.errors import (
     Error,
     InternalError,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ltxcore import _ltxcore
-    from ltxcore._presence import Presence
-    from ltxcore._status import CheckpointMode
+    from ltxcore.db._presence import Presence
+    from ltxcore.db._status import CheckpointMode
     from ltxcore.ltx import Pos
 
 _T = TypeVar("_T")

@@ -10,15 +10,15 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from ltxcore._inventory import end_checksum
 from ltxcore.errors import LTXFileNotFoundError
+from ltxcore.replica._inventory import end_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from ltxcore._inventory import Key
     from ltxcore.clients import ReplicaClient
+    from ltxcore.replica._inventory import Key
 
 _NAME = "replica-files"
 #: The checksum at the end of an LTX file, over all before it, in bytes.

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ltxcore import _ltxcore
-from ltxcore._arguments import check_parallelism, local_path
-from ltxcore._awaiting import awaitable, cancellation
-from ltxcore._time import argument_error, from_millis, millis_bound, parse_time
+from ltxcore._process.arguments import check_parallelism, local_path
+from ltxcore._process.awaiting import awaitable, cancellation
+from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import FormatError, IntegrityCheckError
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ltxcore.clients import ReplicaClient, Source
-
-__all__ = [
-    "RestorePlan",
-    "RestorePoint",
-    "RestoreProgress",
-    "RestoreResult",
-    "restore",
-    "restore_async",
-    "restore_plan",
-    "restore_points",
-]
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ltxcore._backoff import Backoff, as_exception, keep_going
-from ltxcore._copier import Copier
-from ltxcore._wakeup import Wakeup
+from ltxcore._process.backoff import Backoff, as_exception, keep_going
+from ltxcore._process.wakeup import Wakeup
+from ltxcore.db._copier import Copier
 from ltxcore.errors import InternalError, NotOpenError, ReplicaTimeoutError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ltxcore import _ltxcore
-    from ltxcore._presence import Presence
+    from ltxcore.db._presence import Presence
     from ltxcore.ltx import TXID, FileInfo
     from ltxcore.replica import Replica
 

@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from ltxcore._log import Log
+from ltxcore._process.log import Log
 from ltxcore.errors import Error
 
 if TYPE_CHECKING:

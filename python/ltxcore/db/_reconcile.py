@@ -7,9 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from ltxcore._inventory import Inventory, Key
-from ltxcore._ledger import Ledger
-from ltxcore._soundness import LONG_REST, damaged_of, is_whole, is_whole_there, newest_sound
+from ltxcore.db._ledger import Ledger
+from ltxcore.db._soundness import LONG_REST, damaged_of, is_whole, is_whole_there, newest_sound
 from ltxcore.errors import (
     BehindReplicaError,
     Error,
@@ -19,15 +18,16 @@ from ltxcore.errors import (
     RestoreError,
 )
 from ltxcore.ltx import SNAPSHOT_LEVEL, TRAILER_SIZE, TXID, format_filename
+from ltxcore.replica._inventory import Inventory, Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from ltxcore import _ltxcore
-    from ltxcore._log import Log
-    from ltxcore._presence import Presence
-    from ltxcore._survey import Survey
+    from ltxcore._process.log import Log
+    from ltxcore.db._presence import Presence
+    from ltxcore.db._survey import Survey
 
 #: After a loss the replica has to stay the same for so long, in seconds.
 _REST = 0.2

@@ -1,0 +1,1 @@
+"""What belongs to the process, and what everything uses: threads that try again, times, sizes, arguments, the log."""

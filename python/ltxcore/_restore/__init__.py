@@ -1,0 +1,1 @@
+"""Databases from replicas: restored once, or followed."""

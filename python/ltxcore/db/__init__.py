@@ -1,0 +1,6 @@
+"""One database, its position, and its way into a replica."""
+
+from ltxcore.db._db import DB, replicate
+from ltxcore.db._status import CheckpointMode, CheckpointResult, ScanProgress, SyncStatus
+
+__all__ = ["DB", "CheckpointMode", "CheckpointResult", "ScanProgress", "SyncStatus", "replicate"]

@@ -1,0 +1,5 @@
+"""The LTX files of one database in one storage."""
+
+from ltxcore.replica._replica import Replica
+
+__all__ = ["Replica"]
