@@ -37,8 +37,11 @@ __all__ = [
     "LocalFile",
     "PageIndex",
     "PageIndexElem",
+    "Plan",
+    "Probed",
     "Reach",
     "ReaderSource",
+    "Restored",
     "SQLiteHandle",
     "Scan",
     "Status",
@@ -548,10 +551,20 @@ class FileClient:
     def delete_all(self) -> None:
         """Delete all LTX files."""
 
-def restore_plan(
-    client: _Client, txid: int | None = None, timestamp_ms: int | None = None
-) -> tuple[list[_Row], bool]:
-    """The files that a restore would use, in order; and whether the time asked for is later than all there is.
+@final
+class Plan:
+    """Which files a restore would use."""
+
+    @property
+    def files(self) -> list[_Row]:
+        """The files, in order."""
+
+    @property
+    def clamped(self) -> bool:
+        """Whether the time asked for is later than all there is."""
+
+def restore_plan(client: _Client, txid: int | None = None, timestamp_ms: int | None = None) -> Plan:
+    """The files that a restore would use.
 
     Raises:
         NoSnapshotError: there is nothing to start from.
@@ -611,6 +624,46 @@ def reach(files: list[_Row], damaged: list[_Key]) -> Reach:
 def missing_txids(files: list[_Row], txids: list[int]) -> list[int]:
     """Which of ``txids``, ascending, are in none of these files below level 9: a snapshot lacks the states before its last."""
 
+@final
+class Restored:
+    """A database that was rebuilt."""
+
+    @property
+    def txid(self) -> int:
+        """The transaction that it is at."""
+
+    @property
+    def checksum(self) -> int:
+        """Its checksum; 0 if the files have none."""
+
+    @property
+    def page_size(self) -> int:
+        """Its page size, in bytes."""
+
+    @property
+    def page_count(self) -> int:
+        """How many pages it has."""
+
+    @property
+    def files(self) -> list[_Row]:
+        """The files that it was made from, in order."""
+
+    @property
+    def bytes_read(self) -> int:
+        """Their size together, in bytes."""
+
+    @property
+    def clamped(self) -> bool:
+        """Whether the time asked for is later than all there is."""
+
+    @property
+    def created_ms(self) -> int:
+        """The time of its last transaction, in milliseconds."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether no further transactions may be from before the time asked for."""
+
 def restore(
     client: _Client,
     output: _Path,
@@ -623,15 +676,13 @@ def restore(
     progress: Callable[[int, int, int, int], None] | None = None,
     verify: Callable[[pathlib.Path], None] | None = None,
     prepare: Callable[[pathlib.Path], None] | None = None,
-) -> tuple[int, int, int, int, list[_Row], int, bool, int, bool]:
+) -> Restored:
     """Rebuild a database; see ``ltxcore.restore``.
 
     ``verify`` gets the path of the new database while it has a temporary name, and ``prepare`` when only its name is left to be
     given; an exception from either calls the restore off. ``rollback_journal`` takes a database out of WAL mode.
 
-    ``progress`` gets bytes done, bytes in all, files done, files in all. The result is TXID, checksum, page size,
-    pages, files, bytes read, whether the time asked for is later than all there is, the time of the last transaction in
-    milliseconds, and whether no further transactions may be from before the time asked for.
+    ``progress`` gets bytes done, bytes in all, files done, files in all.
     """
 
 def chain_checksums(client: _Client, path: _Path, *, txid: int) -> tuple[int, int]:
@@ -945,9 +996,32 @@ class SQLiteHandle:
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
-def probe_directory(directory: _Path) -> tuple[list[str], bool, bool, str | None, str | None]:
-    """Try out what a directory can do: lock modes that work, best first; whether memory can be shared; whether writes can
-    be batched; the kind of file system; what is known against it.
+@final
+class Probed:
+    """What a directory can do."""
+
+    @property
+    def lock_modes(self) -> list[str]:
+        """Lock modes that work there, best first."""
+
+    @property
+    def shared_memory(self) -> bool:
+        """Whether WAL works between processes."""
+
+    @property
+    def atomic_batches(self) -> bool:
+        """Whether several writes can be made one."""
+
+    @property
+    def file_system(self) -> str | None:
+        """The kind of file system, where it is well known."""
+
+    @property
+    def warning(self) -> str | None:
+        """What is known against it."""
+
+def probe_directory(directory: _Path) -> Probed:
+    """Try out what a directory can do.
 
     Raises:
         OSError: no file can be made there.

@@ -151,7 +151,7 @@ def _restore_once(
     progress: Callable[[RestoreProgress], None] | None,
 ) -> tuple[RestoreResult, Position]:
     """The sidecars are there before the database; those of an old database are gone before it is."""
-    files, _ = _ltxcore.restore_plan(native(client))
+    files = _ltxcore.restore_plan(native(client)).files
     last = file_info(files[-1])
     # Before anything is read: should the replica be replaced meanwhile, this is not the mark of what it has then.
     position = Position(last.max_txid, mark_at_end(client, last))

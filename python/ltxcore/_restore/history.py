@@ -114,7 +114,7 @@ class History:
         return listed_again(self._whole)
 
     def _whole(self) -> Ready:
-        rows, _ = _ltxcore.restore_plan(self._native)
+        rows = _ltxcore.restore_plan(self._native).files
         found = mark_at_end(self._client, file_info(rows[-1]))
         step = self._file.native.merge(self._native, rows)
         return Ready(step, found, self._file.shape())
@@ -211,7 +211,7 @@ class History:
 
     def _plan(self, position: Position, txid: TXID) -> list[Row]:
         try:
-            rows, _ = _ltxcore.restore_plan(self._native, txid)
+            rows = _ltxcore.restore_plan(self._native, txid).files
         except TXIDNotAvailableError:
             raise
         except RestoreError as error:

@@ -185,7 +185,7 @@ def restore_prepared(
     if (check := cancellation()) is not None:
         progress, prepare = _cancellable(check, progress), _cancellable(check, prepare)
 
-    txid_, checksum, page_size, page_count, files, bytes_read, clamped, created_ms, exact = _ltxcore.restore(
+    restored = _ltxcore.restore(
         native(client),
         os.fspath(path),
         txid=txid,
@@ -199,14 +199,14 @@ def restore_prepared(
     )
     return RestoreResult(
         path=path,
-        pos=Pos(TXID(txid_), Checksum(checksum)),
-        page_size=page_size,
-        page_count=page_count,
-        files=tuple(map(file_info, files)),
-        bytes_read=bytes_read,
-        clamped=clamped,
-        created_at=from_millis(created_ms),
-        exact=exact,
+        pos=Pos(TXID(restored.txid), Checksum(restored.checksum)),
+        page_size=restored.page_size,
+        page_count=restored.page_count,
+        files=tuple(map(file_info, restored.files)),
+        bytes_read=restored.bytes_read,
+        clamped=restored.clamped,
+        created_at=from_millis(restored.created_ms),
+        exact=restored.exact,
     )
 
 
@@ -249,8 +249,8 @@ def restore_plan(
     """
     number = _txid(txid)
     before = _before(number, timestamp)
-    files, clamped = _ltxcore.restore_plan(native(as_client(source)), number, before)
-    return RestorePlan(tuple(map(file_info, files)), clamped)
+    plan = _ltxcore.restore_plan(native(as_client(source)), number, before)
+    return RestorePlan(tuple(map(file_info, plan.files)), plan.clamped)
 
 
 def restore_points(source: Source) -> list[RestorePoint]:

@@ -253,8 +253,14 @@ def probe(directory: str | os.PathLike[str]) -> Capabilities:
     Raises:
         OSError: no file can be made there.
     """
-    lock_modes, memory, batches, kind, warning = _ltxcore.probe_directory(os.fspath(directory))
-    return Capabilities(tuple(lock_modes), memory, batches, kind, warning)
+    found = _ltxcore.probe_directory(os.fspath(directory))
+    return Capabilities(
+        lock_modes=tuple(found.lock_modes),
+        shared_memory=found.shared_memory,
+        atomic_batches=found.atomic_batches,
+        file_system=found.file_system,
+        warning=found.warning,
+    )
 
 
 def supports_file_locking(directory: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -11,6 +11,13 @@ use crate::gil;
 use crate::restore::target;
 
 /// Which files a restore would use.
+#[pyclass(frozen, get_all, module = "ltxcore._ltxcore")]
+pub(crate) struct Plan {
+    files: Vec<Row>,
+    clamped: bool,
+}
+
+/// Which files a restore would use.
 #[pyfunction]
 #[pyo3(signature = (client, txid=None, timestamp_ms=None))]
 pub(crate) fn restore_plan(
@@ -18,10 +25,10 @@ pub(crate) fn restore_plan(
     client: Client,
     txid: Option<u64>,
     timestamp_ms: Option<i64>,
-) -> PyResult<(Vec<Row>, bool)> {
+) -> PyResult<Plan> {
     let target = target(txid, timestamp_ms)?;
     let plan = detached(py, || replica::plan(client.as_dyn(), &target))?;
-    Ok((plan.files.iter().map(row).collect(), plan.clamped))
+    Ok(Plan { files: plan.files.iter().map(row).collect(), clamped: plan.clamped })
 }
 
 /// Every state that can be restored.

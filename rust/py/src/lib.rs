@@ -54,7 +54,7 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::header::{Header, Trailer};
     #[pymodule_export]
-    use crate::history::{Reach, following, missing_txids, reach, restore_plan, restore_points};
+    use crate::history::{Plan, Reach, following, missing_txids, reach, restore_plan, restore_points};
     #[pymodule_export]
     use crate::index::{PageIndex, PageIndexElem, read_page_index};
     #[pymodule_export]
@@ -62,9 +62,9 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::reader::ReaderSource;
     #[pymodule_export]
-    use crate::restore::{chain_checksums, compact_level, restore};
+    use crate::restore::{Restored, chain_checksums, compact_level, restore};
     #[pymodule_export]
-    use crate::vfs::{SQLiteHandle, break_lock, probe_directory, take_refusal, write_checksums};
+    use crate::vfs::{Probed, SQLiteHandle, break_lock, probe_directory, take_refusal, write_checksums};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python expects")]

@@ -31,7 +31,19 @@ pub(crate) fn compact_level(py: Python<'_>, client: Client, level: u8) -> PyResu
     Ok(written.as_ref().map(row))
 }
 
-type Outcome = (u64, u64, u32, u32, Vec<Row>, u64, bool, i64, bool);
+/// A database that was rebuilt.
+#[pyclass(frozen, get_all, module = "ltxcore._ltxcore")]
+pub(crate) struct Restored {
+    txid: u64,
+    checksum: u64,
+    page_size: u32,
+    page_count: u32,
+    files: Vec<Row>,
+    bytes_read: u64,
+    clamped: bool,
+    created_ms: i64,
+    exact: bool,
+}
 
 /// Rebuilds a database.
 #[pyfunction]
@@ -49,7 +61,7 @@ pub(crate) fn restore(
     progress: Option<Py<PyAny>>,
     verify: Option<Py<PyAny>>,
     prepare: Option<Py<PyAny>>,
-) -> PyResult<Outcome> {
+) -> PyResult<Restored> {
     let target = target(txid, timestamp_ms)?;
     let watcher = Watcher { progress, verify, prepare, ..Watcher::default() };
     let done = detached(py, || {
@@ -73,17 +85,17 @@ pub(crate) fn restore(
         })
     });
     let (plan, restored) = watcher.outcome(done)?;
-    Ok((
-        restored.pos.txid.get(),
-        restored.pos.post_apply_checksum.get(),
-        restored.page_size.get(),
-        restored.commit.get(),
-        plan.files.iter().map(row).collect(),
-        restored.bytes,
-        plan.clamped,
-        restored.created_at.millis(),
-        plan.exact,
-    ))
+    Ok(Restored {
+        txid: restored.pos.txid.get(),
+        checksum: restored.pos.post_apply_checksum.get(),
+        page_size: restored.page_size.get(),
+        page_count: restored.commit.get(),
+        files: plan.files.iter().map(row).collect(),
+        bytes_read: restored.bytes,
+        clamped: plan.clamped,
+        created_ms: restored.created_at.millis(),
+        exact: plan.exact,
+    })
 }
 
 /// All locks of a database that is to be replaced.

@@ -104,16 +104,28 @@ fn refused(py: Python<'_>, name: &str, error: &RegisterError) -> PyErr {
     }
 }
 
-/// Lock modes that work in a directory, best first; shared memory; atomic batches; kind of file system; warning.
-type Probed = (Vec<&'static str>, bool, bool, Option<&'static str>, Option<&'static str>);
+/// What a directory can do.
+#[pyclass(frozen, get_all, module = "ltxcore._ltxcore")]
+pub(crate) struct Probed {
+    lock_modes: Vec<&'static str>,
+    shared_memory: bool,
+    atomic_batches: bool,
+    file_system: Option<&'static str>,
+    warning: Option<&'static str>,
+}
 
 /// Tries out what a directory can do.
 #[pyfunction]
 pub(crate) fn probe_directory(py: Python<'_>, directory: PathBuf) -> PyResult<Probed> {
     let Capabilities { lock_modes, has_shared_memory, has_batches, file_system, warning } =
         detached(py, || probe(&directory).map_err(of_file(&directory)))?;
-    let lock_modes = lock_modes.into_iter().map(LockMode::name).collect();
-    Ok((lock_modes, has_shared_memory, has_batches, file_system, warning))
+    Ok(Probed {
+        lock_modes: lock_modes.into_iter().map(LockMode::name).collect(),
+        shared_memory: has_shared_memory,
+        atomic_batches: has_batches,
+        file_system,
+        warning,
+    })
 }
 
 /// Writes the checksum of each page that has a wrong one, in a database that nobody has open.
