@@ -70,7 +70,7 @@ class Sidecars:
             RestoreError: the sidecar says something else than a TXID.
         """
         try:
-            text = self.txid.read_text("ascii", errors="replace")
+            text = self.txid.read_text("utf-8", errors="replace")
         except FileNotFoundError:
             return None
         with contextlib.suppress(FormatError):
@@ -102,7 +102,7 @@ class Sidecars:
 
     def _recorded(self, txid: TXID) -> Position | None:
         try:
-            position = _position(json.loads(self.record.read_text("ascii")))
+            position = _position(json.loads(self.record.read_text("utf-8")))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return position if position.txid == txid else None
@@ -149,7 +149,7 @@ def _staged(path: Path) -> Path:
 
 
 def _write_durably(path: Path, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

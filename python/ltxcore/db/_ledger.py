@@ -90,7 +90,7 @@ class Ledger:
     def _append(self, marks: dict[Key, _Mark]) -> None:
         if marks:
             fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            with open(fd, "a", encoding="ascii") as file:
+            with open(fd, "a", encoding="utf-8") as file:
                 if file.tell() == 0:
                     self._give(fd)
                 file.write(_text(marks))
@@ -108,7 +108,7 @@ class Ledger:
     def _read(self) -> dict[Key, _Mark]:
         """The last line about a file counts; what a crash has left of a line does not."""
         try:
-            text = self._path.read_text("ascii", errors="replace")
+            text = self._path.read_text("utf-8", errors="replace")
         except OSError:
             return {}
         marks: dict[Key, _Mark] = {}
