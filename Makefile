@@ -12,7 +12,7 @@ BIN := .venv/bin
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 PY_SOURCES := $(wildcard python tests scripts examples benches)
 # The crates with unsafe code of their own, and what runs their tests: any error or lost block of ours ends it with 1.
-MEMCHECK_CRATES := vfs osvfs
+MEMCHECK_CRATES := forks vfs osvfs
 MEMCHECK := valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=definite \
         --errors-for-leak-kinds=definite --num-callers=30
 TEST_DIRS := $(wildcard tests/unit tests/cli tests/integration tests/property tests/process tests/interop)

@@ -18,17 +18,18 @@ ROOT = Path(__file__).parents[1]
 CRATES: dict[str, set[str]] = {
     "dbfile": set(),
     "durable": set(),
+    "forks": set(),
     "ltx": set(),
-    "vfs": set(),
+    "vfs": {"forks"},
     "wal": {"dbfile", "ltx"},
-    "osvfs": {"dbfile", "durable", "vfs"},
-    "replica": {"dbfile", "durable", "ltx"},
-    "engine": {"dbfile", "durable", "wal", "osvfs", "ltx"},
-    "mirror": {"dbfile", "durable", "ltx", "replica", "vfs"},
-    "readvfs": {"dbfile", "ltx", "replica", "vfs"},
+    "osvfs": {"dbfile", "durable", "forks", "vfs"},
+    "replica": {"dbfile", "durable", "forks", "ltx"},
+    "engine": {"dbfile", "durable", "forks", "wal", "osvfs", "ltx"},
+    "mirror": {"dbfile", "durable", "forks", "ltx", "replica"},
+    "readvfs": {"dbfile", "forks", "ltx", "replica", "vfs"},
     "legacy": {"wal", "replica", "ltx"},
     "ltxcore-ext": {"vfs", "osvfs"},
-    "ltxcore-py": {"ltx", "vfs", "wal", "osvfs", "replica", "engine", "mirror", "readvfs", "legacy"},
+    "ltxcore-py": {"forks", "ltx", "vfs", "wal", "osvfs", "replica", "engine", "mirror", "readvfs", "legacy"},
 }
 # May use everything, and nothing but tests and benchmarks may use them.
 DEV_CRATES = {"testkit", "codec-bench"}

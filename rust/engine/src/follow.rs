@@ -119,7 +119,7 @@ impl Database {
         };
         if let Some(job) = job {
             let writer = thread::Builder::new().name("ltxcore-l0".into());
-            let writing = osvfs::between_forks(|| writer.spawn(move || job.write()));
+            let writing = forks::between_forks(|| writer.spawn(move || job.write()));
             if writing.is_err()
                 && let Some(live) = &mut state.live
             {

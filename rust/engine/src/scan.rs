@@ -114,7 +114,7 @@ pub(crate) fn scan(
             .map(|worker| {
                 let (sender, receiver) = sync_channel(QUEUE);
                 let mine = (worker..batches).step_by(workers as usize);
-                osvfs::between_forks(|| {
+                forks::between_forks(|| {
                     scope.spawn(move || {
                         give_way();
                         work(view, form, wanted, mine, batch_pages, &sender);

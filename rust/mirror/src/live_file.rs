@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vfs::{ProcessLocal, UnsharedFile, open_unshared};
+use forks::{ProcessLocal, UnsharedFile, open_unshared};
 
 type Files = HashMap<(u64, u64), LiveFile>;
 

@@ -8,7 +8,7 @@
 //! Connections of one file share a descriptor: the kernel walks every lock that a file has at each call, and what connections of
 //! one process do to each other it need not know.
 //!
-//! A forked child keeps none of these descriptors ([`vfs::UnsharedFile`]), so that no lock outlives its owner. One that was opened while
+//! A forked child keeps none of these descriptors ([`forks::UnsharedFile`]), so that no lock outlives its owner. One that was opened while
 //! another thread forked may be shared with the child all the same. No lock is ever taken through it: it is let go at once.
 
 mod closing;
@@ -23,7 +23,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use vfs::{UnsharedFile, open_unshared};
+use forks::{UnsharedFile, open_unshared};
 
 use crate::atomic;
 use crate::fcntl::{self, Kind, Owner, Range};

@@ -43,7 +43,6 @@ mod shm;
 mod temp;
 mod vfs;
 
-pub use ::vfs::between_forks;
 pub use checksums::{WriteChecksumsError, write_checksums};
 pub use choice::{LockMode, SyncMode};
 pub use exclusive::{Exclusive, OtherLock};

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 
+use forks::{UnsharedFile, open_unshared};
 use rustix::fs::{FlockOperation, flock};
-use vfs::{UnsharedFile, open_unshared};
 
 /// A file of no content that is locked as a whole (`flock`). The lock ends when this is dropped or when the process ends,
 /// whatever children it has forked.

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
+use forks::UnsharedMemory;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
-use vfs::UnsharedMemory;
 
 /// Memory that stays where it is until this is dropped.
 #[derive(Debug)]

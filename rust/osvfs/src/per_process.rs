@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use vfs::ProcessLocal;
+use forks::ProcessLocal;
 
 use crate::file_id::FileId;
 

@@ -114,7 +114,7 @@ pub fn register_linked() -> io::Result<&'static CStr> {
     if !IS_DONE.load(Ordering::Acquire) {
         let api = SqliteApi::linked().map_err(io::Error::other)?;
         register(&api, NAME, None, false).map_err(io::Error::other)?;
-        vfs::hold_linked_over_forks();
+        forks::hold_linked_over_forks();
         IS_DONE.store(true, Ordering::Release);
     }
     Ok(NAME)

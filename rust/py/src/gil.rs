@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, io, ptr, thread};
 
+use forks::ProcessLocal;
 use pyo3::PyTypeInfo;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
-use vfs::ProcessLocal;
 
 static SHUTTING_DOWN: AtomicBool = AtomicBool::new(false);
 

@@ -7,6 +7,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
+use forks::fork_generation;
 use ltx::{ReadAt, SnapshotView};
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
@@ -14,7 +15,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use readvfs::{Readable, ReaderVfs};
-use vfs::fork_generation;
 
 use crate::errors::{IntoPython, OrRaise, detached};
 use crate::gil::{self, Owned};

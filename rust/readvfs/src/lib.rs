@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dbfile::header::{ROLLBACK_VERSIONS, VERSIONS, WAL_VERSION};
+use forks::ProcessLocal;
 use ltx::{ReadAt, WriteAt};
 use vfs::{
     AccessKind, Code, DeviceCharacteristics, Error, File, FileKind, FullPath, LockLevel, OpenRequest, Opened,
-    ProcessLocal, Result, SyncFlags, Vfs,
+    Result, SyncFlags, Vfs,
 };
 
 /// Something to read from, and what becomes of its errors, which SQLite cannot carry. Its length never changes.

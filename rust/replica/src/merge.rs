@@ -113,7 +113,7 @@ impl<'a> Merge<'a> {
         let (writer, mut output) = pipe();
         let failed = Mutex::new(None);
         let stored = thread::scope(|scope| {
-            scope.spawn(|| {
+            let merge = || {
                 // Dropped unfinished after an error, the pipe makes the reading end fail instead of end.
                 let mut writer = writer;
                 let files: Vec<FileInfo> = inputs.iter().map(|input| input.info).collect();
@@ -122,7 +122,8 @@ impl<'a> Merge<'a> {
                     .map_err(|error| name_input(client, &files, error))
                     .and_then(|_| writer.finish().map_err(|_| Error::Cancelled));
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = done.err();
-            });
+            };
+            forks::between_forks(|| scope.spawn(merge));
             let stored = store(&mut output);
             abandon(output, stop);
             stored
@@ -215,16 +216,17 @@ fn prefetch(inputs: Vec<Input<'_>>) -> Result<Vec<Input<'_>>> {
     let slots: Vec<Mutex<Input<'_>>> = inputs.into_iter().map(Mutex::new).collect();
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     thread::scope(|scope| {
-        for _ in 0..PREFETCHERS.min(slots.len()) {
-            scope.spawn(|| {
-                while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let filled = slot.lock().unwrap_or_else(PoisonError::into_inner).fill();
-                    if let Err(error) = filled {
-                        next.store(slots.len(), Ordering::Relaxed);
-                        failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    }
+        let fetch = || {
+            while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let filled = slot.lock().unwrap_or_else(PoisonError::into_inner).fill();
+                if let Err(error) = filled {
+                    next.store(slots.len(), Ordering::Relaxed);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
-            });
+            }
+        };
+        for _ in 0..PREFETCHERS.min(slots.len()) {
+            forks::between_forks(|| scope.spawn(fetch));
         }
     });
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {

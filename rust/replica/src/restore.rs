@@ -187,13 +187,14 @@ fn run(
 ) -> Result<()> {
     thread::scope(|scope| {
         for _ in 0..workers {
-            scope.spawn(|| Worker::new(shared).run());
+            forks::between_forks(|| scope.spawn(|| Worker::new(shared).run()));
         }
-        scope.spawn(|| {
+        let write_back = || {
             if let Err(error) = shared.output.run_writeback() {
                 shared.queue.fail(error);
             }
-        });
+        };
+        forks::between_forks(|| scope.spawn(write_back));
         while !shared.queue.wait_idle(TICK) {
             report(&shared.counters, plan, options, false);
             if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {

@@ -15,12 +15,12 @@ use crate::abi::{RawFile, RawVfs, Symbol};
 use crate::code::{Code, Error, Result};
 use crate::control::write;
 use crate::flags::{AccessKind, OpenFlags};
-use crate::fork::fork_generation;
 use crate::guard::{Handle, State, code, last_errno, on_vfs};
 use crate::io_methods::Tables;
 use crate::name::FileName;
 use crate::registry::Registered;
 use crate::traits::{File, Log, OpenRequest, Opened, Vfs};
+use forks::fork_generation;
 
 /// Has the library's own VFS answer, with these arguments, if the file is left to it.
 macro_rules! leave {

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use crate::abi::{RawFile, RawVfs};
 use crate::code::{Code, Error, Result};
-use crate::fork::fork_generation;
 use crate::registry::Registered;
 use crate::traits::{REFUSED, Vfs};
+use forks::fork_generation;
 
 /// `sqlite3_file` as we lay it out: SQLite's part, then where our part is.
 #[repr(C)]

@@ -12,9 +12,9 @@ use crate::abi::{RawVfs, Routines};
 use crate::api::SqliteApi;
 use crate::callbacks;
 use crate::code::Code;
-use crate::fork::{ProcessLocal, fork_generation};
 use crate::guard::Handle;
 use crate::traits::Vfs;
+use forks::{ProcessLocal, fork_generation};
 
 /// What a registered VFS points to. Never freed: SQLite may hold the pointer as long as the process lives.
 pub(crate) struct Registered<V: Vfs> {

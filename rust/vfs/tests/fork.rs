@@ -11,16 +11,14 @@ use std::ffi::{CStr, c_int, c_void};
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::disk::locked;
 use common::forked::{alone, first_wrong, in_child};
 use common::panics::{be_quiet, explode};
 use common::{CFile, CVfs, Db, Mock, Name, call, registered};
 use libsqlite3_sys as ffi;
-use vfs::{LockLevel, between_forks, fork_generation};
+use vfs::LockLevel;
 
 const MAIN: c_int = ffi::SQLITE_OPEN_MAIN_DB | ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE;
 const IOERR: c_int = ffi::SQLITE_IOERR;
@@ -137,19 +135,6 @@ fn what_panicked_before_the_fork_is_abandoned_after_it() {
 }
 
 #[test]
-fn every_fork_counts_and_only_in_the_child() {
-    let _alone = alone();
-    let parent = fork_generation();
-    let grandchild = |first: bool| c_int::from(!(first && fork_generation() == parent + 2));
-    let child = || {
-        let is_next = fork_generation() == parent + 1;
-        in_child(|| grandchild(is_next))
-    };
-    assert_eq!(in_child(child), 0);
-    assert_eq!(fork_generation(), parent);
-}
-
-#[test]
 fn a_file_that_the_child_opens_is_its_own() {
     let _alone = alone();
     let name = Name::new(b"app.db");
@@ -216,28 +201,4 @@ fn a_connection_carried_across_a_fork_fails_and_the_parents_works() {
         assert_eq!(db.one("SELECT count(*) FROM t"), "2", "{mode}");
         assert_eq!(db.one("PRAGMA integrity_check"), "ok", "{mode}");
     }
-}
-
-/// glibc frees the thread-local memory of an old thread when it starts a new one on its stack; a child of that moment did so again.
-#[test]
-fn a_fork_waits_for_a_thread_that_is_being_started() {
-    let _alone = alone();
-    let (is_starting, has_started) = (AtomicBool::new(false), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            between_forks(|| {
-                is_starting.store(true, Ordering::SeqCst);
-                thread::sleep(Duration::from_millis(100));
-                has_started.store(true, Ordering::SeqCst);
-            });
-        });
-        while !is_starting.load(Ordering::SeqCst) {
-            thread::yield_now();
-        }
-        let started = in_child(|| c_int::from(has_started.load(Ordering::SeqCst)));
-        assert_eq!(started, 1);
-    });
-    // In a child, too, and afterwards.
-    assert_eq!(in_child(|| between_forks(|| 7)), 7);
-    assert_eq!(between_forks(|| 8), 8);
 }

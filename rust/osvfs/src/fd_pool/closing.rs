@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use vfs::UnsharedFile;
+use forks::UnsharedFile;
 
 use super::{FileId, OpenFile, open_above_stderr};
 use crate::fcntl::{self, Kind, Owner, Range};
@@ -43,7 +43,7 @@ pub(super) fn prepare(files: &[Arc<OpenFile>], need: Need) -> Closing {
     let refused = Closing::Refused(None);
     let Some(last) = files.last() else { return refused };
     // A lease or a lock would stay with a child until it first runs, and others would have to wait for that.
-    if need == Need::Tidy && vfs::is_forking() {
+    if need == Need::Tidy && forks::is_forking() {
         return refused;
     }
     if files.len() == 1 && !last.file.is_shared() && fcntl::lease(last.file.as_fd()).is_ok() {

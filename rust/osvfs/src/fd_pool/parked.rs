@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
-use vfs::ProcessLocal;
+use forks::ProcessLocal;
 
 use super::closing::{Closing, Need, is_all_of_this_process, prepare};
 use super::{Descriptor, FileId, OpenFile, OpenHow, reserve};

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, unused_macros, reason = "every test binary uses its own part of this")]
 
 pub mod disk;
+#[path = "../../../forks/tests/common/mod.rs"]
 pub mod forked;
 pub mod logged;
 pub mod mock;

@@ -3,6 +3,9 @@
 //! The child of a process with threads may call little more than the methods under test, so it asserts nothing itself: it ends
 //! with the number of the first thing that was wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a failed test")]
+#![allow(dead_code, reason = "every test binary uses its own part of this")]
+
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -8,18 +8,14 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+
+use super::Patience;
 
 /// The static mutexes (SQLite, "Mutex Types"), outer ones first, as SQLite nests them: PRNG, OPEN, VFS1 to VFS3, MAIN, LRU, PMEM,
 /// MEM.
 #[cfg(feature = "linked")]
 const KINDS: [c_int; COUNT] = [5, 4, 11, 12, 13, 2, 6, 7, 3];
 const COUNT: usize = 9;
-
-/// How long a fork waits for them at most: a signal handler that forks may have interrupted the thread that holds one.
-const PATIENCE: Duration = Duration::from_secs(1);
-const STEP: Duration = Duration::from_micros(20);
 
 /// What a fork holds. Functions as well as mutexes, so that a binary without a SQLite of its own needs no such functions.
 struct Held {
@@ -61,17 +57,9 @@ fn held() -> Option<&'static Held> {
 
 pub(super) fn enter() {
     let Some(held) = held() else { return };
-    let mut deadline = None;
-    let mut can_enter = |mutex| {
-        // SAFETY: mutex and function are those of one library.
-        while unsafe { (held.try_enter)(mutex) } != 0 {
-            if Instant::now() >= *deadline.get_or_insert_with(|| Instant::now() + PATIENCE) {
-                return false;
-            }
-            thread::sleep(STEP);
-        }
-        true
-    };
+    let mut patience = Patience::default();
+    // SAFETY: mutex and function are those of one library.
+    let mut can_enter = |mutex| patience.until(|| unsafe { (held.try_enter)(mutex) } == 0);
     ENTERED.set(held.mutexes.iter().take_while(|mutex| can_enter(**mutex)).count());
 }
 

@@ -10,9 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::forked::in_child;
+use common::in_child;
+use forks::hold_linked_over_forks;
 use libsqlite3_sys as ffi;
-use vfs::hold_linked_over_forks;
 
 /// What its allocator takes for every piece of memory.
 fn memory_mutex() -> *mut ffi::sqlite3_mutex {

@@ -8,10 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use super::{ProcessLocal, Quiet, fork_generation};
+use super::{Patience, ProcessLocal, Quiet, fork_generation, is_forking, starts};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use libc::{fstat, stat};
@@ -130,13 +128,9 @@ fn forget(fd: c_int, entry: u64) {
     }
 }
 
-/// How long [`open_unshared`] goes on while other threads fork.
-const PATIENCE: Duration = Duration::from_secs(1);
-const STEP: Duration = Duration::from_micros(100);
-
 /// Opens a file when no other thread forks. `aside` gets what was opened in vain, because one began to meanwhile.
 ///
-/// A process that forks all the time gets a file that is shared after a second: better that than none.
+/// Forks wait for whoever was disturbed. If that takes more than a second, it gets a file that is shared: better that than none.
 ///
 /// # Errors
 /// As [`UnsharedFile::open`].
@@ -144,14 +138,19 @@ pub fn open_unshared(
     mut open: impl FnMut() -> io::Result<File>,
     mut aside: impl FnMut(UnsharedFile),
 ) -> io::Result<UnsharedFile> {
-    let mut deadline = None;
-    loop {
-        let mut is_over = || Instant::now() >= *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
-        while Quiet::now().is_none() && !is_over() {
-            thread::sleep(STEP);
-        }
+    if !is_forking() {
         let file = UnsharedFile::open(&mut open)?;
-        if !file.is_shared() || is_over() {
+        if !file.is_shared() {
+            return Ok(file);
+        }
+        aside(file);
+    }
+    let _waiting = starts::waiting();
+    let mut patience = Patience::default();
+    loop {
+        patience.until(|| Quiet::now().is_some());
+        let file = UnsharedFile::open(&mut open)?;
+        if !file.is_shared() || patience.is_over() {
             return Ok(file);
         }
         aside(file);
@@ -311,6 +310,7 @@ impl EndOfFile {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::thread;
 
     use super::*;
 

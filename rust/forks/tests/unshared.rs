@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::forked::{Sleeper, alone, first_wrong, in_child};
-use vfs::{ProcessLocal, UnsharedFile, UnsharedMemory, fork_generation, open_unshared};
+use common::{Sleeper, alone, first_wrong, in_child};
+use forks::{ProcessLocal, UnsharedFile, UnsharedMemory, fork_generation, open_unshared};
 
 struct Scratch(PathBuf);
 

@@ -1,5 +1,10 @@
 //! What a fork means to us: it is counted, and nothing through which the parent holds a lock stays with the child.
 //!
+//! * [`fork_generation`] is the count, and [`ProcessLocal`] a value that every process has for itself.
+//! * [`UnsharedFile`] and [`UnsharedMemory`] are what a forked child does not get from its parent.
+//! * [`between_forks`] starts threads, while no other thread forks.
+//! * `hold_linked_over_forks` (feature `linked`) keeps the mutexes of the linked SQLite from staying locked in a child.
+//!
 //! A forked child shares the open file descriptions of its parent, and with them the locks that belong to those (`flock(2)`;
 //! `fcntl(2)`, "Open file description locks"). Such a lock ends with the last descriptor or mapping of its description, so
 //! it would outlive a parent that is killed, for as long as any child of its lives. Therefore the child gives up its copies before
@@ -8,6 +13,8 @@
 //!
 //! A handler in the child may do little more than system calls. Any mutex, the allocator's too, may have been held by a thread
 //! that does not exist there. So whatever the handlers look at is made of atomics that are never freed.
+//!
+//! Unsafe code is in all modules but `starts`.
 
 mod files;
 mod local;
@@ -17,6 +24,8 @@ mod starts;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub use files::{UnsharedFile, open_unshared};
 pub use local::ProcessLocal;
@@ -60,6 +69,7 @@ static ENDED: AtomicU64 = AtomicU64::new(0);
 extern "C" fn before() {
     DEPTH.set(DEPTH.get() + 1);
     if DEPTH.get() == 1 {
+        starts::give_way();
         BEGUN.fetch_add(1, Ordering::SeqCst);
         starts::wait();
         mutexes::enter();
@@ -113,5 +123,32 @@ impl Quiet {
     /// Whether no fork has begun since.
     fn lasts(&self) -> bool {
         BEGUN.load(Ordering::SeqCst) == self.0
+    }
+}
+
+/// For how long one thread waits for another: a signal handler that forks may have interrupted the very thread that is waited for.
+#[derive(Default)]
+struct Patience {
+    end: Option<Instant>,
+}
+
+impl Patience {
+    const LONGEST: Duration = Duration::from_secs(1);
+    const STEP: Duration = Duration::from_micros(20);
+
+    /// Asks again and again, with pauses; false if the answer was no until the end.
+    fn until(&mut self, mut is_so: impl FnMut() -> bool) -> bool {
+        while !is_so() {
+            if self.is_over() {
+                return false;
+            }
+            thread::sleep(Self::STEP);
+        }
+        true
+    }
+
+    /// Whether it has come to its end, which is counted from the first question.
+    fn is_over(&mut self) -> bool {
+        Instant::now() >= *self.end.get_or_insert_with(|| Instant::now() + Self::LONGEST)
     }
 }
