@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self
 
 from ltxcore.ltx import TXID, FileInfo
@@ -11,6 +13,8 @@ from ltxcore.stores import Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
+
+    from ltxcore.stores import SignedURL
 
 
 class ReplicaClient(ABC):
@@ -109,6 +113,27 @@ class ReplicaClient(ABC):
         """Store the local file ``path`` as one LTX file; see :meth:`write_ltx_file`."""
         with open(path, "rb") as data:
             return self.write_ltx_file(level, min_txid, max_txid, data)
+
+    def locate(self, level: int, min_txid: TXID, max_txid: TXID) -> Path | SignedURL | None:
+        """Where one LTX file can be read without the client: a file of this machine, or a URL; ``None`` if nowhere.
+
+        Nothing is asked: whether the file is there, its reader will find out.
+        """
+        return None
+
+    def copy_ltx_file(self, file: FileInfo, source: ReplicaClient) -> FileInfo:
+        """Store a file of another replica under the same level and TXIDs; see :meth:`write_ltx_file`.
+
+        Raises:
+            LTXFileNotFoundError: the other replica has no such file.
+        """
+        name = file.level, file.min_txid, file.max_txid
+        place = source.locate(*name)
+        if isinstance(place, Path):
+            with contextlib.suppress(FileNotFoundError):
+                return self.write_ltx_path(*name, place)
+        with source.open_ltx_file(*name) as data:
+            return self.write_ltx_file(*name, data)
 
     def close(self) -> None:  # noqa: B027 - as for init
         """Let go of connections. The client may be used again, and connects again then."""

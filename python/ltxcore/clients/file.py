@@ -67,7 +67,7 @@ class FileClient(ReplicaClient):
         """See :meth:`ReplicaClient.open_ltx_file`. A reader of limited ``size`` is held in memory."""
         if size is not None:
             return io.BytesIO(self.read_ltx_file(level, min_txid, max_txid, offset=offset, size=size))
-        path = self.path / "ltx" / str(level) / format_filename(min_txid, max_txid)
+        path = self._path(level, min_txid, max_txid)
         try:
             file = open(path, "rb")  # noqa: SIM115 - handed to the caller
         except FileNotFoundError as error:
@@ -97,6 +97,13 @@ class FileClient(ReplicaClient):
     ) -> FileInfo:
         """See :meth:`ReplicaClient.write_ltx_path`. Nothing is read through Python."""
         return file_info(self._native.write_ltx_path(level, min_txid, max_txid, os.fspath(path)))
+
+    def locate(self, level: int, min_txid: TXID, max_txid: TXID) -> Path:
+        """See :meth:`ReplicaClient.locate`."""
+        return self._path(level, min_txid, max_txid)
+
+    def _path(self, level: int, min_txid: TXID, max_txid: TXID) -> Path:
+        return self.path / "ltx" / str(level) / format_filename(min_txid, max_txid)
 
     def delete_ltx_files(self, files: Iterable[FileInfo]) -> None:
         """See :meth:`ReplicaClient.delete_ltx_files`."""

@@ -33,8 +33,9 @@ from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, FileInfo, Header, for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
-    from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore
+    from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore, SignedURL
 
 __all__ = ["ObjectReplicaClient"]
 
@@ -128,6 +129,10 @@ class ObjectReplicaClient(ReplicaClient):
             upload = Upload(source, name)
             self._publish(name, upload)
         return FileInfo(level, min_txid, max_txid, upload.size, upload.time)
+
+    def locate(self, level: int, min_txid: TXID, max_txid: TXID) -> Path | SignedURL | None:
+        """See :meth:`ReplicaClient.locate`."""
+        return self.store.locate(self._key(Name(level, min_txid, max_txid)))
 
     def delete_ltx_files(self, files: Iterable[FileInfo]) -> None:
         """See :meth:`ReplicaClient.delete_ltx_files`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ltxcore import _ltxcore
 from ltxcore._process.log import Log
 from ltxcore._process.watchdog import WatchedCall
-from ltxcore.clients.file import native
+from ltxcore.clients.file import FileClient, native
 from ltxcore.db._ledger import Ledger
 from ltxcore.db._reconcile import Reconciler
 from ltxcore.db._snapshot import Snapshots
@@ -68,6 +68,8 @@ class Copier:
         self._meta_path = meta_path
         self._presence = presence
         self._advanced = advanced
+        # The local files are a replica like any other.
+        self._local = FileClient(meta_path)
         self._snapshots = Snapshots(engine, meta_path)
         self._ledger = Ledger(replica.client, meta_path)
         self._reconciler = Reconciler(engine, self.survey, path, presence, self._ledger, self._log)
@@ -147,9 +149,7 @@ class Copier:
 
     def snapshot(self) -> FileInfo:
         """Upload the whole database as one file of level 9."""
-        stored = self._make_snapshot(
-            lambda txid, path: self._replica.client.write_ltx_path(SNAPSHOT_LEVEL, TXID(1), txid, path)
-        )
+        stored = self._make_snapshot(self._write_snapshot)
         self.survey.note(stored)
         return stored
 
@@ -244,7 +244,7 @@ class Copier:
         """Upload the local L0 file of one TXID, in place of a damaged one; false if it is gone, or damaged itself."""
         if self.is_abandoned:
             raise ReplicaTimeoutError("not all was uploaded when the time was over", op="close")
-        key, files = (0, txid, txid), self.survey.files
+        key, files, client = (0, txid, txid), self.survey.files, self._replica.client
         # Not while the local history is taken from the replica: it could go on from below this TXID, with another file.
         with self._uploading:
             if not self._engine.check_local(txid):
@@ -254,15 +254,19 @@ class Copier:
                 self._log.warning(
                     "replica of %s has a damaged %s, replacing it", self._path, file_of(key, 0).name
                 )
-                self._replica.client.delete_ltx_files([file_of(key, files.sizes[key])])
-            self._store(key, self._engine.local_path(txid))
+                client.delete_ltx_files([file_of(key, files.sizes[key])])
+            self._store(key, self._local.locate(*key), lambda file: client.copy_ltx_file(file, self._local))
         self.survey.extend(txid)
         self._progress()
         return True
 
     def _heal(self, why: str) -> None:
         self._log.warning("replica of %s gets a snapshot: %s", self._path, why)
-        self._make_snapshot(lambda txid, path: self._store((SNAPSHOT_LEVEL, 1, txid), path))
+        self._make_snapshot(
+            lambda txid, path: self._store(
+                (SNAPSHOT_LEVEL, 1, txid), path, lambda _: self._write_snapshot(txid, path)
+            )
+        )
         self._limit_survey()
         self._progress()
 
@@ -284,12 +288,15 @@ class Copier:
 
         return self._snapshots.make(store_if_current)
 
-    def _store(self, key: Key, path: str | os.PathLike[str]) -> FileInfo:
-        """Upload one file; what the client answers has to be the whole of it."""
+    def _write_snapshot(self, txid: TXID, path: Path) -> FileInfo:
+        return self._replica.client.write_ltx_path(SNAPSHOT_LEVEL, TXID(1), txid, path)
+
+    def _store(self, key: Key, path: Path, write: Callable[[FileInfo], FileInfo]) -> FileInfo:
+        """Upload one file, which is at ``path``; what the client answers has to be the whole of it."""
         level, min_txid, max_txid = key
         size = os.stat(path).st_size
         with self.survey.storing(key, size):
-            stored = self._replica.client.write_ltx_path(level, TXID(min_txid), TXID(max_txid), path)
+            stored = write(file_of(key, size))
             if stored.size != size:
                 raise ReplicaError(
                     f"the replica of {self._path} stored {stored.size} of {size} bytes of {stored.name}",

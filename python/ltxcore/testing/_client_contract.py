@@ -7,6 +7,7 @@ import time as clock
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
+from ltxcore.clients.file import FileClient
 from ltxcore.errors import LTXFileExistsError, LTXFileNotFoundError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, format_filename
 from ltxcore.testing._tools import (
@@ -149,6 +150,23 @@ class ReplicaClientContract:
             with raises(FileNotFoundError):
                 client.write_ltx_path(9, _ONE, TXID(8), tmp_path / "missing")
             assert _ranges(client, 9) == [(1, 7)]
+
+    def test_a_file_is_copied_from_another_replica(self, tmp_path: Path) -> None:
+        class Elsewhere(FileClient):
+            def locate(self, *_: object) -> None:  # type: ignore[override]  # as if it were far away
+                return None
+
+        source = FileClient(tmp_path / "source")
+        place = tmp_path / "place"
+        place.mkdir()
+        with self.make(place) as client:
+            for level, other in ((0, source), (9, Elsewhere(source.path))):
+                file = _put(other, level, 1)
+                assert client.copy_ltx_file(file, other) == file
+                assert client.read_ltx_file(level, _ONE, _ONE) == ltx_file(1)
+                other.delete_all()
+                with raises(LTXFileNotFoundError):
+                    client.copy_ltx_file(file, other)
 
     def test_data_that_fails_stores_nothing(self, tmp_path: Path) -> None:
         with self.make(tmp_path) as client:

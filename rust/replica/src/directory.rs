@@ -24,14 +24,12 @@ const COPY_BLOCK: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub struct Directory {
     root: PathBuf,
-    link: bool,
 }
 
 impl Directory {
-    /// The directory `root`, which need not exist yet. With `link`, local files become objects by a hard link where the file system
-    /// can, but only under keys whose objects are kept: one damaged disk block then damages both.
-    pub fn new(root: impl Into<PathBuf>, link: bool) -> Self {
-        Self { root: root.into(), link }
+    /// The directory `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
     }
 
     /// The directory.
@@ -39,32 +37,37 @@ impl Directory {
         &self.root
     }
 
-    pub(crate) fn set_link(&mut self, link: bool) {
-        self.link = link;
-    }
-
     fn path(&self, key: &str) -> PathBuf {
         self.root.join(key)
     }
 
     /// The directory of an object, made if it is missing.
-    fn make_folder(&self, key: &str) -> io::Result<PathBuf> {
-        let folder = parent(&self.path(key)).to_owned();
-        create_dirs(&folder, RIGHTS)?;
-        Ok(folder)
+    fn make_folder(&self, key: &str) -> io::Result<()> {
+        create_dirs(parent(&self.path(key)), RIGHTS)
     }
 
-    /// Makes `path` itself an object; `None` where that is impossible.
-    fn try_link(&self, key: &str, path: &Path, file: &File, time: Timestamp) -> io::Result<Option<u64>> {
-        let folder = self.make_folder(key)?;
-        let size = file.metadata()?.len();
-        set_time(file, time.millis()).and_then(|()| file.sync_all())?;
-        match fs::hard_link(path, self.path(key)) {
-            Ok(()) => sync_dir(&folder).map(|()| Some(size)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.taken(key, path, error).map(|()| Some(size))
+    /// Stores what `fill` writes, whole or not at all, and durably; the size in bytes.
+    fn publish(
+        &self,
+        key: &str,
+        taken: IfTaken,
+        time: Timestamp,
+        fill: impl FnOnce(&mut Staged) -> io::Result<u64>,
+    ) -> io::Result<u64> {
+        self.make_folder(key)?;
+        let mut staged = Staged::new(&self.path(key), RIGHTS)?;
+        let size = fill(&mut staged)?;
+        set_time(staged.file(), time.millis())?;
+        let how = match taken {
+            IfTaken::Replace => Commit::Replace,
+            IfTaken::Keep => Commit::IfAbsent,
+        };
+        match staged.commit(how) {
+            Ok(_) => Ok(size),
+            Err(refused) if refused.is_taken() => {
+                self.taken(key, refused.staged.staging(), refused.source).map(|()| size)
             }
-            Err(_) => Ok(None),
+            Err(failed) => Err(failed.source),
         }
     }
 
@@ -135,38 +138,12 @@ impl ObjectStore for Directory {
     }
 
     fn write(&self, key: &str, data: &mut dyn Read, taken: IfTaken, time: Timestamp) -> io::Result<u64> {
-        self.make_folder(key)?;
-        let mut staged = Staged::new(&self.path(key), RIGHTS)?;
-        let size = fill(&mut staged, data)?;
-        set_time(staged.file(), time.millis())?;
-        let how = match taken {
-            IfTaken::Replace => Commit::Replace,
-            IfTaken::Keep => Commit::IfAbsent,
-        };
-        match staged.commit(how) {
-            Ok(_) => Ok(size),
-            Err(refused) if refused.is_taken() => {
-                self.taken(key, refused.staged.staging(), refused.source).map(|()| size)
-            }
-            Err(failed) => Err(failed.source),
-        }
+        self.publish(key, taken, time, |staged| fill(staged, data))
     }
 
-    fn write_path(
-        &self,
-        key: &str,
-        path: &Path,
-        file: &mut File,
-        taken: IfTaken,
-        time: Timestamp,
-    ) -> io::Result<u64> {
-        if self.link
-            && taken == IfTaken::Keep
-            && let Some(size) = self.try_link(key, path, file, time)?
-        {
-            return Ok(size);
-        }
-        self.write(key, file, taken, time)
+    fn write_file(&self, key: &str, file: &mut File, taken: IfTaken, time: Timestamp) -> io::Result<u64> {
+        // From file to file, which the kernel does by itself: a file system that can share blocks until one of both is changed does.
+        self.publish(key, taken, time, |staged| io::copy(file, &mut staged.file()))
     }
 
     fn delete(&self, keys: &[String]) -> Vec<(String, io::Error)> {

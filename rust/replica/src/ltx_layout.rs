@@ -29,16 +29,7 @@ pub type FileClient = LtxLayout<Directory>;
 impl FileClient {
     /// A replica below the directory `root`, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self::over(Directory::new(root, false))
-    }
-
-    /// Lets [`ReplicaClient::write_ltx_path`] make hard links instead of copies where the file system can.
-    ///
-    /// Costs nothing, but one damaged disk block then damages the source and the replica.
-    #[must_use]
-    pub fn with_link(mut self, link: bool) -> Self {
-        self.store.set_link(link);
-        self
+        Self::over(Directory::new(root))
     }
 
     /// The directory of the replica.
@@ -220,7 +211,7 @@ impl<S: ObjectStore> ReplicaClient for LtxLayout<S> {
         let mut data = open_source(path).map_err(|source| self.file_error(file, source))?;
         let (_, header) = read_start(file, &mut data).map_err(|error| self.in_file(file, error))?;
         io::Seek::rewind(&mut data).map_err(|source| self.file_error(file, source))?;
-        let size = self.store.write_path(&key(file), path, &mut data, if_taken(level), header.timestamp);
+        let size = self.store.write_file(&key(file), &mut data, if_taken(level), header.timestamp);
         self.stored(file, &header, size)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ltx::Timestamp;
 
@@ -111,19 +111,11 @@ pub trait ObjectStore: Send + Sync {
     /// `AlreadyExists` if other bytes have the key and are to be kept; whatever the storage or `data` reports.
     fn write(&self, key: &str, data: &mut dyn Read, taken: IfTaken, time: Timestamp) -> io::Result<u64>;
 
-    /// Stores the local file `path`, which is open as `file`; see [`ObjectStore::write`].
+    /// Stores the rest of a local file; see [`ObjectStore::write`].
     ///
     /// # Errors
     /// As [`ObjectStore::write`].
-    fn write_path(
-        &self,
-        key: &str,
-        path: &Path,
-        file: &mut File,
-        taken: IfTaken,
-        time: Timestamp,
-    ) -> io::Result<u64> {
-        let _ = path;
+    fn write_file(&self, key: &str, file: &mut File, taken: IfTaken, time: Timestamp) -> io::Result<u64> {
         self.write(key, file, taken, time)
     }
 

@@ -233,23 +233,24 @@ fn the_name_must_be_the_headers() {
 }
 
 #[test]
-fn paths_are_copied_or_linked() {
+fn paths_are_copied() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
-    fs::write(&source, snapshot(512, 2, 3, 0).encode()).unwrap();
-    for link in [false, true] {
-        let client = FileClient::new(dir.path().join(format!("replica-{link}"))).with_link(link);
-        let stored = client.write_ltx_path(0, txid(1), txid(3), &source).unwrap();
-        assert_eq!(client.write_ltx_path(0, txid(1), txid(3), &source).unwrap(), stored);
-        assert_eq!(client.ltx_files(0, TxId::NONE, false).unwrap(), [stored]);
-        let path = client.root().join("ltx/0/0000000000000001-0000000000000003.ltx");
-        assert_eq!(fs::metadata(path).unwrap().ino() == fs::metadata(&source).unwrap().ino(), link);
-        fs::write(dir.path().join("other"), snapshot(512, 2, 3, 1).encode()).unwrap();
-        let taken = client.write_ltx_path(0, txid(1), txid(3), &dir.path().join("other"));
-        assert!(matches!(taken, Err(Error::Conflict { .. })), "{taken:?}");
-        let absent = client.write_ltx_path(0, txid(1), txid(3), &dir.path().join("absent"));
-        assert!(matches!(absent, Err(Error::NotFound { .. })), "{absent:?}");
-    }
+    let bytes = snapshot(512, 2, 3, 0).encode();
+    fs::write(&source, &bytes).unwrap();
+    let client = FileClient::new(dir.path().join("replica"));
+    let stored = client.write_ltx_path(0, txid(1), txid(3), &source).unwrap();
+    assert_eq!(client.write_ltx_path(0, txid(1), txid(3), &source).unwrap(), stored);
+    assert_eq!(client.ltx_files(0, TxId::NONE, false).unwrap(), [stored]);
+    fs::write(dir.path().join("other"), snapshot(512, 2, 3, 1).encode()).unwrap();
+    let taken = client.write_ltx_path(0, txid(1), txid(3), &dir.path().join("other"));
+    assert!(matches!(taken, Err(Error::Conflict { .. })), "{taken:?}");
+    let absent = client.write_ltx_path(0, txid(1), txid(3), &dir.path().join("absent"));
+    assert!(matches!(absent, Err(Error::NotFound { .. })), "{absent:?}");
+    // What happens to the source does not happen to the replica.
+    fs::OpenOptions::new().write(true).open(&source).unwrap().set_len(100).unwrap();
+    assert_eq!(fs::read(client.root().join("ltx/0/0000000000000001-0000000000000003.ltx")).unwrap(), bytes);
+    fs::write(&source, &bytes).unwrap();
     let memory = MemoryClient::default();
     memory.write_ltx_path(0, txid(1), txid(3), &source).unwrap();
     assert_eq!(ranges(&memory, 0, 0), [(1, 3)]);
