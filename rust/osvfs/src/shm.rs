@@ -168,14 +168,14 @@ fn wait_for<T>(timeout: Duration, mut attempt: impl FnMut() -> Result<T>) -> Res
 }
 
 /// The slots of a mask, as runs of neighbours.
-fn runs(mask: u8) -> impl Iterator<Item = (u8, u8)> {
-    let is_set = move |slot: u8| slot < ShmLock::SLOTS && mask & (1 << slot) != 0;
-    (0..ShmLock::SLOTS).filter(move |&slot| is_set(slot) && (slot == 0 || !is_set(slot - 1))).map(
-        move |first| {
-            let count = (first..ShmLock::SLOTS).take_while(|&slot| is_set(slot)).count();
-            (first, u8::try_from(count).unwrap_or(ShmLock::SLOTS))
-        },
-    )
+fn runs(mut mask: u8) -> impl Iterator<Item = (u8, u8)> {
+    std::iter::from_fn(move || {
+        mask.checked_sub(1)?;
+        let first = mask.trailing_zeros();
+        let count = (mask >> first).trailing_ones();
+        mask &= u8::MAX.checked_shl(first + count).unwrap_or(0);
+        Some((first as u8, count as u8))
+    })
 }
 
 #[cfg(test)]

@@ -93,8 +93,13 @@ impl Counts {
     }
 }
 
-fn slots(mask: u8) -> impl Iterator<Item = usize> {
-    (0..usize::from(ShmLock::SLOTS)).filter(move |slot| mask & (1 << slot) != 0)
+/// The numbers of the slots in `mask`. Nearly always there is one: no step for each that is not there.
+fn slots(mut mask: u8) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let slot = mask.trailing_zeros() as usize;
+        mask &= mask.checked_sub(1)?;
+        Some(slot)
+    })
 }
 
 #[cfg(test)]
