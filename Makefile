@@ -25,7 +25,7 @@ export CARGO_TERM_PROGRESS_WHEN := never
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest newest dist docs \
+.PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest newest both dist docs \
         docs-update site interop soak memcheck conformance bench wheel clean
 
 help: ## this list
@@ -64,7 +64,7 @@ tools: .venv/.tools ## the development tools, in .venv
 demo: build ## replicate a live database, restore it to a time and to the end, compare
 	$(BIN)/python examples/demo.py
 
-test: fmt-check layers clippy rust-test lint stubs docs pytest newest ## the gate: everything that must pass
+test: fmt-check layers clippy rust-test lint stubs docs both ## the gate: everything that must pass
 	@echo "gate passed"
 
 # --- its steps ---------------------------------------------------------------------------------------------------
@@ -110,6 +110,12 @@ site: tools build .venv/.site ## the documentation as a site, in target/site; it
 
 pytest: tools build
 	$(BIN)/pytest -m "not network and not slow" $(PYTEST_ARGS) $(TEST_DIRS)
+
+# One core each. The log of the shorter one is shown if it fails.
+both: tools build
+	@$(MAKE) --no-print-directory newest > target/newest.log 2>&1 & newest=$$!; \
+	$(MAKE) --no-print-directory pytest; failed=$$?; \
+	wait $$newest || { failed=1; cat target/newest.log; }; exit $$failed
 
 newest: dist ## the quick ones with the newest Python that we support: what it changes is an error
 	$(BIN)/python scripts/check_wheel.py --newest dist $(filter tests/unit tests/cli tests/integration,$(TEST_DIRS))
