@@ -72,6 +72,8 @@ def test_the_end_of_a_thread_is_an_event():
         failure = ValueError("no")
         events.start(lambda: (_ for _ in ()).throw(failure))
         assert events.next() == Finished(error=failure)
+        events.start(lambda: 6, "the second")
+        assert events.next() == Finished(6, what="the second")
 
 
 def test_a_signal_wakes_the_waiting_thread():

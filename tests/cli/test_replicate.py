@@ -23,6 +23,7 @@ class FakeDB:
         self.close_error, self.closing = None, threading.Event()
         self.closing.set()
         self.scans = []
+        self.ended = threading.Event()
 
     def status(self):
         return SimpleNamespace(scan=self.scans.pop(0) if self.scans else None)
@@ -32,7 +33,11 @@ class FakeDB:
             raise AttributeError(name)
         return lambda: self.steps.append(name) or self
 
+    def join(self):
+        self.ended.wait(10)
+
     def close(self, *, timeout=30.0):
+        self.ended.set()
         self.timeout = timeout
         self.steps.append("close")
         self.closing.wait(10)
@@ -137,6 +142,30 @@ def test_the_command_is_run_then_all_is_synced(run, fake, code):
     done = run("replicate", "app.db", "u", "--exec", exec_line(f"raise SystemExit({code})"))
     assert done.exit_code == code
     assert fake.steps == ["open", "close"]
+
+
+def end_by_itself(db):
+    """As after a conflict with another writer."""
+    db.close_error = errors.LTXFileExistsError("a file of another history", hint="stop the other one")
+    db.ended.set()
+
+
+def test_it_ends_when_the_replication_does(run, fake):
+    fake.before = end_by_itself
+    done = run("replicate", "app.db", "u")
+    assert done.exit_code == 1
+    assert fake.steps == ["open", "close"]
+    assert done.stderr.endswith("Error: a file of another history\nHint: stop the other one\n")
+
+
+@pytest.mark.process
+def test_the_command_is_ended_when_the_replication_has(run, fake):
+    fake.before = end_by_itself
+    done = run("replicate", "app.db", "u", "--exec", exec_line("import time; time.sleep(60)"))
+    assert done.exit_code == 1
+    assert fake.steps == ["open", "close"]
+    assert "replication has ended: the command gets a SIGTERM" in done.stderr
+    assert "Error: a file of another history" in done.stderr
 
 
 @pytest.mark.process

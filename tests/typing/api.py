@@ -96,6 +96,7 @@ def replicate_in_process() -> None:
         assert_type(db.compact(1), FileInfo | None)
         assert_type(db.status(), SyncStatus)
         assert_type(db.status().scan, ScanProgress | None)
+        assert_type(db.status().has_ended, bool)
         assert_type(db.path, Path)
         assert_type(db.page_size, int)
     assert_type(ltxcore.replicate(Path("app.db"), "file:///b", monitor_interval=timedelta(seconds=1)), DB)

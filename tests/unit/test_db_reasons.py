@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ltxcore import DB
-from ltxcore.db._follower import _repair
+from ltxcore.db._reports import _repair
 
 WAIT = 10.0
 

@@ -29,10 +29,11 @@ class Signalled:
 
 @dataclass(frozen=True)
 class Finished:
-    """What ran beside the main thread is done."""
+    """What ran beside the main thread is done; ``what`` names it, where there is more than one."""
 
     result: Any = None
     error: BaseException | None = None
+    what: str = ""
 
 
 class Events:
@@ -78,15 +79,15 @@ class Events:
                 if ready:
                     os.read(self._reader, 4096)
 
-    def start(self, work: Callable[[], Any]) -> None:
-        """Run `work` in a thread of its own; its end is an event."""
-        threading.Thread(target=self._run, args=(work,), daemon=True).start()
+    def start(self, work: Callable[[], Any], what: str = "") -> None:
+        """Run `work` in a thread of its own; its end is an event, which `what` names."""
+        threading.Thread(target=self._run, args=(work, what), daemon=True).start()
 
-    def _run(self, work: Callable[[], Any]) -> None:
+    def _run(self, work: Callable[[], Any], what: str) -> None:
         try:
-            self._queue.put(Finished(work()))
+            self._queue.put(Finished(work(), what=what))
         except BaseException as error:  # whoever takes the event raises it
-            self._queue.put(Finished(error=error))
+            self._queue.put(Finished(error=error, what=what))
         # A full pipe wakes the reader just as well.
         with contextlib.suppress(BlockingIOError):
             os.write(self._writer, b"\0")

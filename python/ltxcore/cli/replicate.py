@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from ltxcore.cli._types import DURATION, PLACE, FullPath
 
 if TYPE_CHECKING:
     from ltxcore import DB, Replica
+
+#: What runs beside the main thread.
+REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
 
 
 @click.command("replicate", cls=Command, context_settings=SETTINGS)
@@ -83,6 +87,9 @@ def command(
 
     The end is orderly: what is committed is uploaded first, and if that fails the exit code is 1. A second
     signal ends at once. With --exec, signals go to the command, and its exit code becomes ours if it is not 0.
+
+    If another process has continued the database in the same replica, replication ends with exit code 1, and the
+    command of --exec gets a SIGTERM.
     """
     arguments = exec_arguments(exec_line, once)
     if force_snapshot and not once:
@@ -154,12 +161,13 @@ def serve(database: DB, url: str, arguments: list[str] | None, shutdown_timeout:
         database.open()
         start = Start(database, url)
         start.check()
+        events.start(database.join, REPLICATION)
         code, asked = 0, False
         try:
             if arguments:
                 code, asked = look_after(events, Child(arguments), start)
             else:
-                asked = wait_for_signal(events, start)
+                asked = isinstance(events.next(start.check), Signalled)
         finally:
             close(database, shutdown_timeout, events, asked)
     return code
@@ -195,31 +203,33 @@ class Start:
             note(message)
 
 
-def wait_for_signal(events: Events, start: Start) -> bool:
-    """Wait until somebody asks for an end; true."""
-    while not isinstance(events.next(start.check), Signalled):
-        pass
-    return True
-
-
 def look_after(events: Events, child: Child, start: Start) -> tuple[int, bool]:
-    """Wait for the command; its exit code, and whether a signal asked for an end."""
+    """Wait for the command; its exit code, and whether a signal asked for an end.
+
+    If replication ends by itself the command has to end as well: nothing that it writes would be in the replica.
+    """
     asked = False
-    events.start(child.wait)
+    events.start(child.wait, COMMAND)
     while True:
         event = events.next(start.check)
-        if isinstance(event, Finished):
+        if isinstance(event, Signalled):
+            asked = True
+            child.forward(event.number)
+        elif event.what == COMMAND:
             return int(event.result), asked
-        asked = True
-        child.forward(event.number)
+        else:
+            note("replication has ended: the command gets a SIGTERM")
+            child.forward(signal.SIGTERM)
 
 
 def close(database: DB, timeout: float, events: Events, asked: bool) -> None:
     """The final sync, beside the main thread, which so remains free for the signal that cuts it short."""
-    events.start(lambda: database.close(timeout=timeout))
+    events.start(lambda: database.close(timeout=timeout), CLOSING)
     while True:
         event = events.next()
         if isinstance(event, Finished):
+            if event.what != CLOSING:
+                continue
             if event.error is not None:
                 note("what was committed last may be missing from the replica")
                 raise event.error

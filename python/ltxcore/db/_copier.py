@@ -86,6 +86,11 @@ class Copier:
         """For how many seconds the file that is being uploaded has been; ``None`` while nothing is."""
         return self._under_way.seconds
 
+    @property
+    def conflict(self) -> Error | None:
+        """What no retry can end: another writer has continued the same history in the replica."""
+        return self._reconciler.conflict
+
     def remote_txid(self) -> TXID:
         """The TXID after which the local history has to continue, as the replica is now."""
         with WatchedCall(f"listing of the replica of {self._path} has not ended for", self._log):

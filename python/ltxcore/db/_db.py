@@ -109,7 +109,8 @@ class DB:
         is. What fails after that is ``status().last_error``, and raised by :meth:`sync` and :meth:`wait`.
 
         Raises:
-            ConfigError: the replica is that of another database, or where the local files are.
+            ConfigError: the replica is in use for another database of this process, or where the local files are.
+            LTXFileExistsError: the replica has files of another history.
             ReplicaError: the replica cannot be listed or written.
             DatabaseError: the database cannot be read, or not be switched to WAL mode.
             ForkedError: the object comes from the parent process.
@@ -159,6 +160,19 @@ class DB:
                 raise
             self._let_go()
 
+    def join(self) -> None:
+        """Wait until replication has ended: by :meth:`close`, or by itself, and then ``status().has_ended`` is true.
+
+        Returns at once if the database is not open.
+
+        Raises:
+            ForkedError: the object comes from the parent process.
+        """
+        runtime.check(self._generation)
+        running = self._running
+        if running is not None:
+            running.join()
+
     @property
     def pos(self) -> Pos:
         """The newest position that is in a local LTX file; zeros if there is none yet."""
@@ -206,6 +220,8 @@ class DB:
         Raises:
             ReplicaTimeoutError: it was not durable in time; the cause is what the last attempt failed with.
             ConfigError: there is no replica.
+            LTXFileExistsError, BehindReplicaError: another writer has continued the history in the replica. That is final
+                if ``status().has_ended`` is true, and is then raised at once, whatever the timeout.
             Error: as for :meth:`sync`, whatever an upload failed with, or what keeps the replica from being restored.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -244,6 +260,7 @@ class DB:
             ConfigError: there is no replica.
             DatabaseError: the database cannot be read.
             ReplicaError: the upload failed.
+            LTXFileExistsError, BehindReplicaError: a conflict with another writer has ended the replication.
         """
         # What takes long here can be interrupted.
         self._require().follower.sync()
@@ -265,6 +282,7 @@ class DB:
             ConfigError: there is no replica.
             FormatError: a file in the replica is damaged.
             ReplicaError: the storage failed.
+            LTXFileExistsError, BehindReplicaError: a conflict with another writer has ended the replication.
         """
         return self._uploader().compact(level)
 

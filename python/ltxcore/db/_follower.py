@@ -12,6 +12,7 @@ from ltxcore._process.backoff import Backoff, as_exception, keep_going
 from ltxcore._process.log import Log
 from ltxcore._process.wakeup import Wakeup
 from ltxcore.db._opening import Opening
+from ltxcore.db._reports import Reports
 from ltxcore.db._requests import Request, Requests
 from ltxcore.db._status import CheckpointResult
 from ltxcore.errors import (
@@ -22,7 +23,6 @@ from ltxcore.errors import (
     PreviousIOError,
     ReplicaTimeoutError,
 )
-from ltxcore.ltx import TXID
 
 if TYPE_CHECKING:
     import logging
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ltxcore import _ltxcore
     from ltxcore.db._presence import Presence
     from ltxcore.db._status import CheckpointMode
-    from ltxcore.ltx import Pos
+    from ltxcore.ltx import TXID, Pos
 
 _T = TypeVar("_T")
 
@@ -61,6 +61,7 @@ class Follower:
         remote_txid: asks where the replica ends, when the database is about to be opened.
         notify: called when there are new local L0 files.
         adopt: called with a TXID of the replica when nothing is known of the pages there: gives their checksums to the engine.
+        ended: called when the thread ends.
         interval: the first pause after a failure, in seconds.
         logger: where failures go, and what the engine has to say.
     """
@@ -74,6 +75,7 @@ class Follower:
         remote_txid: Callable[[], TXID],
         notify: Callable[[], None],
         adopt: Callable[[TXID], None],
+        ended: Callable[[], None],
         interval: float,
         logger: logging.Logger,
     ) -> None:
@@ -81,13 +83,13 @@ class Follower:
         self._path = os.fspath(path)
         self._presence = presence
         self._notify = notify
+        self._on_end = ended
         self._log = Log(logger)
         self._backoff = Backoff("following", path, interval, logger, is_local=True)
         self._requests = Requests()
         self._opening = Opening(engine, self._path, presence, remote_txid, adopt, self._log)
-        self._seen = self._reported = 0
-        #: L0 files with every page, with the pages that differed, and with what the WAL added.
-        self._counted = (0, 0, 0)
+        self._reports = Reports(engine, self._path, self._log)
+        self._seen = 0
         self._death: BaseException | None = None
         #: What the last sync failed with, see :meth:`finish`.
         self.failure: Exception | None = None
@@ -111,6 +113,11 @@ class Follower:
     def is_open(self) -> bool:
         """Whether the engine was given the database to follow. Never waits."""
         return self._opening.is_open
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the thread has ended."""
+        return self._has_ended
 
     @property
     def death(self) -> BaseException | None:
@@ -223,8 +230,8 @@ class Follower:
                 raise self._presence.error("sync") from error
             raise
         finally:
-            self._report_notices()
-        self._report_repair(pos.txid)
+            self._reports.notices()
+        self._reports.repair(pos.txid)
         self._presence.note()
         self._backoff.succeeded()
         self._notify()
@@ -293,6 +300,7 @@ class Follower:
         finally:
             self._has_ended = True
             self._progress.notify()
+            self._on_end()
             if self._is_late:
                 self._engine.abandon()
 
@@ -327,7 +335,7 @@ class Follower:
             self._backoff.succeeded()
         except BaseException as error:
             self._fail(as_exception(error))
-        self._report_notices()
+        self._reports.notices()
         if self.is_ready:
             self._presence.note()
         self._presence.report()
@@ -367,7 +375,7 @@ class Follower:
             with contextlib.suppress(Error):
                 self._engine.verify()
             self._engine.attach()
-            self._report_notices()
+            self._reports.notices()
         self._call_seen = self._call.version
 
     def _step(self) -> None:
@@ -381,37 +389,8 @@ class Follower:
         txid = self._engine.pos.txid
         if new or txid != self._seen:
             self._seen = txid
-            self._report_repair(txid)
+            self._reports.repair(txid)
             self._notify()
 
     def _ensure_open(self) -> bool:
         return self._opening.ensure(lambda: self._is_stopping)
-
-    def _report_repair(self, txid: int) -> None:
-        """Say why a file does not simply hold what the WAL added."""
-        if txid == self._reported:
-            return
-        self._reported = txid
-        with contextlib.suppress(Error):
-            facts = self._engine.status()
-            now = facts.full_syncs, facts.diff_syncs, facts.incremental_syncs
-            what = _repair(self._counted, now)
-            self._counted = now
-            # That the first file of all is whole needs no reason.
-            if what is not None and txid > 1 and facts.reason is not None:
-                message = "%s: the file for TXID %s holds %s: %s"
-                self._log.info(message, self._path, TXID(txid), what, facts.reason)
-
-    def _report_notices(self) -> None:
-        for notice in self._engine.take_notices():
-            self._log.warning("%s", notice)
-
-
-def _repair(before: tuple[int, int, int], now: tuple[int, int, int]) -> str | None:
-    """What the newest file holds if it is no ordinary one, by the counts of full, differing and ordinary files."""
-    # What was opened again counts from 0.
-    if now == before or any(new < old for new, old in zip(now, before, strict=True)):
-        before = (0, 0, 0)
-    if now[0] > before[0]:
-        return "every page"
-    return "the pages that differ" if now[1] > before[1] else None

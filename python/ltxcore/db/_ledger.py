@@ -27,7 +27,7 @@ _CHECKSUM_SIZE = 8
 _SPARE_LINES = 1000
 
 
-class _Mark(NamedTuple):
+class Mark(NamedTuple):
     """What tells a file from every other one of its name."""
 
     size: int
@@ -51,13 +51,13 @@ class Ledger:
         with contextlib.suppress(OSError), open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(size - _CHECKSUM_SIZE)
-            self._append({key: _Mark(size, int.from_bytes(file.read(), "big"))})
+            self._append({key: Mark(size, int.from_bytes(file.read(), "big"))})
 
     def check(self, sizes: dict[Key, int]) -> tuple[set[Key], set[Key]]:
         """Those of these files that are the ones which are known, and those that are others."""
         if not sizes:
             return set(), set()
-        marks = self._read()
+        marks = self.marks()
         known = {key for key, size in sizes.items() if key in marks and marks[key] == self._mark(key, size)}
         return known, marks.keys() & sizes.keys() - known
 
@@ -69,8 +69,8 @@ class Ledger:
             found: those that were not known so far, or by another content.
         """
         with contextlib.suppress(OSError):
-            marks = self._read()
-            new: dict[Key, _Mark] = {}
+            marks = self.marks()
+            new: dict[Key, Mark] = {}
             for key, size in sizes.items():
                 if key in found or key not in marks:
                     mark = self._mark(key, size)
@@ -80,14 +80,14 @@ class Ledger:
             if len(marks) > 2 * len(sizes) + _SPARE_LINES:
                 self._rewrite({key: mark for key, mark in (marks | new).items() if key in sizes})
 
-    def _mark(self, key: Key, size: int) -> _Mark | None:
+    def _mark(self, key: Key, size: int) -> Mark | None:
         try:
             checksum = end_checksum(self._client, key, size)
         except LTXFileNotFoundError:
             return None
-        return None if checksum is None else _Mark(size, checksum)
+        return None if checksum is None else Mark(size, checksum)
 
-    def _append(self, marks: dict[Key, _Mark]) -> None:
+    def _append(self, marks: dict[Key, Mark]) -> None:
         if marks:
             fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             with open(fd, "a", encoding="utf-8") as file:
@@ -101,27 +101,27 @@ class Ledger:
             owner = self._path.parent.stat()
             os.fchown(fd, owner.st_uid, owner.st_gid)
 
-    def _rewrite(self, marks: dict[Key, _Mark]) -> None:
+    def _rewrite(self, marks: dict[Key, Mark]) -> None:
         self._path.unlink()
         self._append(marks)
 
-    def _read(self) -> dict[Key, _Mark]:
-        """The last line about a file counts; what a crash has left of a line does not."""
+    def marks(self) -> dict[Key, Mark]:
+        """What is known. The last line about a file counts; what a crash has left of a line does not."""
         try:
             text = self._path.read_text("utf-8", errors="replace")
         except OSError:
             return {}
-        marks: dict[Key, _Mark] = {}
+        marks: dict[Key, Mark] = {}
         for line in text.splitlines():
             with contextlib.suppress(ValueError):
                 level, low, high, size, checksum = line.split(" ")
                 if len(checksum) == 2 * _CHECKSUM_SIZE:
                     key = (int(level), int(low, 16), int(high, 16))
-                    marks[key] = _Mark(int(size), int(checksum, 16))
+                    marks[key] = Mark(int(size), int(checksum, 16))
         return marks
 
 
-def _text(marks: dict[Key, _Mark]) -> str:
+def _text(marks: dict[Key, Mark]) -> str:
     return "".join(
         f"{level} {low:016x} {high:016x} {mark.size} {mark.checksum:016x}\n"
         for (level, low, high), mark in marks.items()

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from typing import TYPE_CHECKING
 
+from ltxcore.db._conflict import Conflicts, end_here, end_there
 from ltxcore.db._ledger import Ledger
 from ltxcore.db._soundness import LONG_REST, damaged_of, is_whole, is_whole_there, newest_sound
-from ltxcore.errors import (
-    BehindReplicaError,
-    Error,
-    FormatError,
-    LTXFileExistsError,
-    ReplicaError,
-    RestoreError,
-)
-from ltxcore.ltx import SNAPSHOT_LEVEL, TRAILER_SIZE, TXID, format_filename
+from ltxcore.errors import Error, FormatError, ReplicaError, RestoreError
+from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, format_filename
 from ltxcore.replica._inventory import Inventory, Key
 
 if TYPE_CHECKING:
@@ -64,11 +57,17 @@ class Reconciler:
         self._presence = presence
         self._ledger = ledger
         self._log = log
+        self._conflicts = Conflicts(engine, survey, path, ledger)
         # Files that were found to be of another database, with their sizes, and what was known of the database then.
         self._foreign: tuple[dict[Key, int], object] = ({}, None)
         # Files that the local history goes on from as they are, with their sizes.
         self._agreed: dict[Key, int] = {}
         self._adopted = TXID(0)
+
+    @property
+    def conflict(self) -> Error | None:
+        """What no retry can end: another writer has continued the same history in the replica."""
+        return self._conflicts.final
 
     def adopt(self, txid: TXID) -> None:
         """What the replica holds at ``txid``, where it ends, has been read, and the local history goes on from that."""
@@ -111,9 +110,10 @@ class Reconciler:
         # Whatever the listing shows of ours was made before: the position may have moved on since it was read.
         above = max(self._engine.pos.txid, baseline)
         mine = {file.max_txid: file.size for file in self._engine.local_files() if file.max_txid <= local}
+        self._conflicts.note_position(above, local, sent)
         ahead = newest_sound(self._survey.client, files, above)
         if ahead is not None and files.sound_reach() > above:
-            raise self._behind(ahead, local)
+            raise self._conflicts.continued(ahead, local, above, mine)
         self._find_damaged(mine)
         if self._survey.client.capabilities.is_local:
             self._look_into_chain()
@@ -125,7 +125,9 @@ class Reconciler:
         reach, obstacle = files.reach()
         if reach < local and files.would_reach(local):
             heal(f"its files lead to {reach} only: {obstacle or 'nothing else is there'}")
-        self._survey.settle(self._behind(ahead, local) if ahead is not None else self._in_the_way(files))
+        self._survey.settle(
+            self._in_the_way(files) if ahead is None else self._conflicts.behind(ahead, local)
+        )
         return True
 
     def _look(self, is_abandoned: Callable[[], bool]) -> bool:
@@ -149,17 +151,6 @@ class Reconciler:
             if time.monotonic() >= deadline:
                 raise ReplicaError(f"the files in the replica of {self._path} keep changing", op="list")
         return True
-
-    def _behind(self, ahead: Key, local: TXID) -> BehindReplicaError:
-        return BehindReplicaError(
-            f"the replica of {self._path} holds {format_filename(*ahead[1:])}, but the local history ends at {local}",
-            op="upload",
-            path=os.fspath(self._path),
-            level=ahead[0],
-            min_txid=TXID(ahead[1]),
-            max_txid=TXID(ahead[2]),
-            hint="another process may be writing to the same destination",
-        )
 
     def _in_the_way(self, files: Inventory) -> Error | None:
         """A file that is damaged keeps every restore from the newest state also where it only lies beyond a hole."""
@@ -188,11 +179,13 @@ class Reconciler:
             if size == expected or key in files.damaged:
                 continue
             if is_mine:
-                self._settle_difference(key)
+                self._settle_difference(key, mine)
             elif not is_whole_there(self._survey.client, key):
                 files.damaged.add(key)
+            elif level == 0:
+                raise self._conflicts.forked(key, mine)
             elif level < SNAPSHOT_LEVEL:
-                raise self._other_file(key)
+                raise self._conflicts.other_file(key)
 
     def _look_into_chain(self) -> None:
         """What the size of a new file should be nobody knows that did not make it: does it begin and end as it should?"""
@@ -210,12 +203,8 @@ class Reconciler:
         if keys and (self._survey.expected or not client.capabilities.is_local):
             keys = {max(keys)}
         for key in sorted(keys):
-            txid, size = TXID(key[2]), files.sizes[key]
-            theirs = client.read_ltx_file(
-                0, txid, txid, offset=max(size - TRAILER_SIZE, 0), size=TRAILER_SIZE
-            )
-            if _end(self._engine.local_path(txid)) != theirs:
-                self._settle_difference(key)
+            if end_here(self._engine, key[2]) != end_there(self._survey, key):
+                self._settle_difference(key, mine)
 
     def _compare_unknown(
         self, mine: dict[int, int], compare: Callable[[TXID], _ltxcore.ChainComparison | None]
@@ -241,7 +230,7 @@ class Reconciler:
         status = self._engine.status()
         verdict = (chain, (status.full_syncs, status.diff_syncs))
         if verdict == self._foreign:
-            raise self._other_file(unknown[0])
+            raise self._conflicts.other_file(unknown[0])
         is_too_large = sum(chain.values()) > _MOST_BYTES
         try:
             found = None if is_too_large else compare(TXID(max(key[2] for key in chain)))
@@ -254,7 +243,7 @@ class Reconciler:
             return None if is_trusted else "nothing proves that its files are of this database"
         if found.differing * 2 > found.compared:
             self._foreign = verdict
-            raise self._other_file(unknown[0])
+            raise self._conflicts.other_file(unknown[0])
         if found.differing:
             return f"{found.differing} of {found.compared} pages there are not those of the database"
         self._agreed = {} if is_joined else chain
@@ -270,6 +259,10 @@ class Reconciler:
         adopted, self._adopted = self._adopted, TXID(0)
         if chain and adopted == max(key[2] for key in chain):
             self._agreed = chain
+            if not self._survey.client.capabilities.is_local:
+                # One request, so that a later conflict can be proved although nothing was uploaded from here yet.
+                newest = max(chain, key=lambda key: key[2])
+                self._ledger.settle({newest: chain[newest]}, [newest])
 
     def _has_common(self, mine: dict[int, int]) -> bool:
         """Whether a local file is in the replica, where it was found to be the same."""
@@ -294,25 +287,13 @@ class Reconciler:
         is_known = all(expected.get(key) == size for key, size in chain.items())
         return is_known and max(key[2] for key in chain) == max(key[2] for key in expected)
 
-    def _settle_difference(self, key: Key) -> None:
+    def _settle_difference(self, key: Key, mine: dict[int, int]) -> None:
         """A file is not the local one of its name: which of them is a whole LTX file?"""
         if not self._is_whole_here(key[2]):
             return
         if is_whole_there(self._survey.client, key):
-            raise self._other_file(key)
+            raise self._conflicts.forked(key, mine)
         self._survey.files.damaged.add(key)
-
-    def _other_file(self, key: Key) -> LTXFileExistsError:
-        level, low, high = key
-        return LTXFileExistsError(
-            f"the replica of {self._path} has a file of another history: level {level}, {format_filename(low, high)}",
-            op="upload",
-            path=os.fspath(self._path),
-            level=level,
-            min_txid=TXID(low),
-            max_txid=TXID(high),
-            hint=f"use an empty destination, or delete ltx/{level}/{format_filename(low, high)} if it does not belong there",
-        )
 
     def _send_missing(self, mine: dict[int, int], sent: TXID, send: Callable[[TXID], bool]) -> None:
         """Send the local files that the replica does not have, and say so if it has had them."""
@@ -341,9 +322,3 @@ class Reconciler:
                 return is_whole(file, txid, txid)
         except FileNotFoundError:
             return False
-
-
-def _end(path: str | os.PathLike[str]) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(max(os.fstat(file.fileno()).st_size - TRAILER_SIZE, 0))
-        return file.read()

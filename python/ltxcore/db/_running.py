@@ -10,6 +10,7 @@ from ltxcore import _ltxcore
 from ltxcore._process import runtime
 from ltxcore._process.log import Log
 from ltxcore._process.times import from_millis
+from ltxcore._process.wakeup import Wakeup
 from ltxcore.db._follower import Follower
 from ltxcore.db._places import check_apart, give_back, take
 from ltxcore.db._presence import Presence
@@ -56,10 +57,20 @@ class Running:
         self._presence = Presence(path, Log(logger))
         self._meta_path = meta_path
         self._is_over = False
+        # One of the threads has ended.
+        self._ended = Wakeup()
         self._place: Hashable | None = None
         self.uploader: Uploader | None = None
         if replica is not None:
-            self.uploader = Uploader(self.engine, replica, path, meta_path, self._presence, logger)
+            self.uploader = Uploader(
+                self.engine,
+                replica,
+                path,
+                meta_path,
+                self._presence,
+                ended=self._ended.notify,
+                logger=logger,
+            )
         self.follower = Follower(
             self.engine,
             path,
@@ -67,6 +78,7 @@ class Running:
             remote_txid=self.uploader.remote_txid if self.uploader else TXID,
             notify=self.uploader.notify if self.uploader else _nothing,
             adopt=self.uploader.adopt_chain if self.uploader else _nothing,
+            ended=self._ended.notify,
             interval=options["monitor_interval"],
             logger=logger,
         )
@@ -118,6 +130,14 @@ class Running:
                 raise failure
         self.engine.close()
 
+    def join(self) -> None:
+        """Wait until one of the threads has ended."""
+        while True:
+            version = self._ended.version
+            if self.follower.has_ended or (self.uploader is not None and self.uploader.has_ended):
+                return
+            self._ended.wait(version, float("inf"))
+
     def leave(self) -> None:
         """Let another database have the replica."""
         place, self._place = self._place, None
@@ -146,6 +166,7 @@ class Running:
             checkpoints=facts.checkpoints,
             scan=_scan_or_none(facts.scan),
             uploading_for=None if uploader is None else uploader.busy_for,
+            has_ended=(follower.death or (uploader and uploader.death)) is not None,
         )
 
     def _is_reading_much(self) -> bool:

@@ -60,6 +60,8 @@ class SyncStatus:
     * ``scan``: how far the pass over all pages is that is under way; ``None`` while none is. Until the first one is over, the
       replica does not have the database.
     * ``uploading_for``: for how many seconds the file that is being uploaded has been; ``None`` while nothing is.
+    * ``has_ended``: replication has ended by itself, and retries nothing: ``last_error`` says why. ``close`` and ``open`` begin
+      again.
     """
 
     pos: Pos
@@ -78,3 +80,4 @@ class SyncStatus:
     checkpoints: int
     scan: ScanProgress | None
     uploading_for: float | None
+    has_ended: bool

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ltxcore._process.backoff import Backoff, as_exception, keep_going
+from ltxcore._process.log import Log
 from ltxcore._process.wakeup import Wakeup
 from ltxcore.db._copier import Copier
 from ltxcore.errors import InternalError, NotOpenError, ReplicaTimeoutError
@@ -46,6 +47,7 @@ class Uploader:
         path: the database file.
         meta_path: the directory of the local files.
         presence: whether the database file is there.
+        ended: called when the thread ends.
         logger: where failures, and what was lost, are reported.
     """
 
@@ -56,11 +58,15 @@ class Uploader:
         path: Path,
         meta_path: Path,
         presence: Presence,
+        *,
+        ended: Callable[[], None],
         logger: logging.Logger,
     ) -> None:
         self.replica = replica
         self._path = path
         self._presence = presence
+        self._on_end = ended
+        self._log = Log(logger)
         self._is_local = replica.client.capabilities.is_local
         self._backoff = Backoff("upload", path, replica.sync_interval, logger, is_local=self._is_local)
         self._wakeup = Wakeup()
@@ -83,9 +89,19 @@ class Uploader:
         self._thread = threading.Thread(target=self._main, name=f"ltxcore-upload {path.name}", daemon=True)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the thread has ended."""
+        return self._ended
+
+    @property
+    def death(self) -> BaseException | None:
+        """What has ended the uploads for good: a fault of ours, or a conflict that no retry can end."""
+        return self._death or self._copier.conflict
+
+    @property
     def failure(self) -> BaseException | None:
-        """What the latest pass failed with, or what has ended the thread; ``None`` if neither did."""
-        return self._death or self._backoff.error
+        """What the latest pass failed with, or what has ended the uploads; ``None`` if neither did."""
+        return self.death or self._backoff.error
 
     @property
     def error(self) -> BaseException | None:
@@ -188,6 +204,7 @@ class Uploader:
 
     def snapshot(self) -> FileInfo:
         """Upload the whole database as one file of level 9."""
+        self._refuse_conflict()
         try:
             return self._copier.snapshot()
         finally:
@@ -195,10 +212,16 @@ class Uploader:
 
     def compact(self, level: int) -> FileInfo | None:
         """Merge new files of the level below into one of ``level``."""
+        self._refuse_conflict()
         try:
             return self._copier.compact(level)
         finally:
             self.notify()
+
+    def _refuse_conflict(self) -> None:
+        """Nothing is written into a replica that another writer has continued."""
+        if self._copier.conflict is not None:
+            raise self._copier.conflict
 
     def _holds(self, txid: TXID, is_confirmed: Callable[[], bool]) -> bool:
         """Whether a restore contains ``txid``, and that is confirmed; if only that is not, the thread has to find out."""
@@ -220,10 +243,12 @@ class Uploader:
 
     def _check_wait(self, txid: TXID, passes: int, deadline: float | None) -> None:
         """Raise what ends a wait, if anything does."""
-        if self._death is None and not self._ended and not self._thread.is_alive():
+        # Read first: the reason for an end is there before the end is.
+        has_ended = self._ended
+        if self.death is None and not self._ended and not self._thread.is_alive():
             self._death = InternalError(f"the upload thread of {self._path} is not running", op="wait")
-        if self._death is not None:
-            raise self._death
+        if self.death is not None:
+            raise self.death
         if self._presence.is_gone():
             raise self._presence.error("wait")
         error = self.error
@@ -231,7 +256,7 @@ class Uploader:
             raise error
         if deadline is not None and time.monotonic() >= deadline:
             raise self._late(txid, error) from error
-        if self._ended:
+        if has_ended:
             raise NotOpenError(
                 f"{self._path} was closed before transaction {txid} was in the replica",
                 op="wait",
@@ -260,6 +285,7 @@ class Uploader:
         finally:
             self._ended = True
             self._wakeup.notify()
+            self._on_end()
 
     def _turn(self) -> bool:
         """Wait for the next pass and run it; false when it is time to end."""
@@ -271,6 +297,9 @@ class Uploader:
             self._backoff.succeeded()
         except BaseException as error:
             self._survey.forget()
+            if self._copier.conflict is not None:
+                self._log.error("upload of %s has ended: %s", self._path, self._copier.conflict)
+                return False
             delay = self._backoff.failed(as_exception(error))
         self._end_pass(delay, has_stored=has_stored)
         return True
@@ -328,7 +357,7 @@ class Uploader:
         return self._last_pass + _IDLE_INTERVAL if self._is_local and self._passes else float("inf")
 
     def _is_finished(self) -> bool:
-        if self._copier.is_abandoned:
+        if self._copier.is_abandoned or self._copier.conflict is not None:
             return True
         if self._finish_by is None or self._passes == self._finish_from:
             return False
