@@ -14,12 +14,15 @@ HEAD = """# Command line
 
 Generated from the parser by `make docs-update`; `make docs` fails when the two differ.
 
-Exit codes: 0 done, 1 failed, 2 misused. Results go to stdout, everything else to stderr. Every long option may be
-written with one dash as well, as in Litestream (`-txid`, `-if-db-not-exists`, `-json=false`). A replica is named by
-its URL (`file:///backups/app`) or by the path of its directory. Durations are seconds or texts such as `250ms`,
-`1h30m`, `7d`. Sizes are bytes or texts such as `512MiB`, `1.5GB`; `512M` is `512MB`, 512 million bytes, as in a
-configuration file. Every command takes `-h` or `--help`; `ltxcore --version` is `ltxcore version`. A path or a URL that
-is empty is misuse: it would mean the current directory.
+* **Exit codes**: 0 done, 1 failed, 2 wrong arguments or settings.
+* **Output**: results go to stdout, messages to stderr.
+* **Options**: a long option may have one dash, as in Litestream (`-txid`, `-if-db-not-exists`, `-json=false`). Every
+  command takes `-h` and `--help`.
+* **Replicas**: a URL (`file:///backups/app`) or the path of a directory. An empty path or URL is an error.
+* **Durations**: seconds, or texts such as `250ms`, `1h30m`, `7d`.
+* **Sizes**: bytes, or texts such as `512MiB`, `1.5GB`. `512M` is `512MB`, 512 million bytes, as in a configuration file.
+
+A default in brackets, such as `[stdout]`, is used if the option is not given.
 """
 
 

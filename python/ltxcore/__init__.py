@@ -5,14 +5,14 @@ Replicate a database, and get it back::
     import ltxcore
 
     with ltxcore.replicate("app.db", "file:///var/backups/app"):
-        ...  # whatever other processes commit is in the replica a moment later
+        ...  # commits of this and of other processes are in the replica a moment later
 
     ltxcore.restore("file:///var/backups/app", "restored.db")
 
-Everything here is synchronous, as SQLite is; what waits has an ``_async`` twin for coroutines. Errors are the classes of
-:mod:`ltxcore.errors`; single LTX files are the business of :mod:`ltxcore.ltx`. :class:`BlobStore` and
-:class:`AsyncBlobStore`, named bytes in one SQLite file, are imported when they are first used:
-:mod:`ltxcore.blob_store` would make this package take twice as long to import.
+The calls are synchronous, as SQLite is. Calls that wait for a replica have an ``_async`` twin for coroutines. Errors are the
+classes of :mod:`ltxcore.errors`. :mod:`ltxcore.ltx` reads and writes single LTX files. :class:`BlobStore` and
+:class:`AsyncBlobStore` store named bytes in one SQLite file. They are imported when you first use them, because
+:mod:`ltxcore.blob_store` would double the time of ``import ltxcore``.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@
     |   `-- ReplicaTimeoutError(TimeoutError)
     |-- RestoreError
     |   |-- NoSnapshotError
+    |   |-- DivergedError
     |   |-- TXIDNotAvailableError
     |   |-- OutputExistsError(FileExistsError)
     |   |-- OutputInUseError
@@ -87,6 +88,7 @@ __all__ = [
     "DatabaseBusyError",
     "DatabaseError",
     "DiskFullError",
+    "DivergedError",
     "Error",
     "FileLocksUnsupportedError",
     "ForkedError",
@@ -131,15 +133,15 @@ __all__ = [
 
 
 class Error(Exception):
-    """Base of everything that ltxcore raises on its own account.
+    """Base of all exceptions of ltxcore.
 
     Attributes, each ``None`` where it does not apply:
 
-    * ``op``: what was being done, one word (``"open"``, ``"write"``, ``"restore"``).
-    * ``path``: the file or database concerned.
-    * ``level``, ``min_txid``, ``max_txid``: the LTX file concerned.
-    * ``hint``: what can be done about it. It is shown below the traceback as a note.
-    * ``transient``: whether the same request may succeed when it is made again. ``None``: not known; the class decides.
+    * ``op``: the operation, one word (``"open"``, ``"write"``, ``"restore"``).
+    * ``path``: the file or database.
+    * ``level``, ``min_txid``, ``max_txid``: the LTX file.
+    * ``hint``: what to do. A traceback shows it as a note.
+    * ``transient``: whether a retry may succeed. ``None``: not known; the class decides.
     """
 
     #: A subclass may set it for all of its errors.
@@ -171,7 +173,7 @@ class Error(Exception):
 
 
 class ConfigError(Error, ValueError):
-    """A setting, a URL or an option that cannot work.
+    """A setting, a URL or an argument has an impossible value.
 
     ``key`` names it; ``line`` is its line in the configuration file, from 1 on. Each is ``None`` where it does not apply.
     """
@@ -181,9 +183,9 @@ class ConfigError(Error, ValueError):
 
 
 class FormatError(Error, ValueError):
-    """Bytes or text that break the LTX or SQLite file format.
+    """Bytes or text do not follow the LTX or SQLite file format.
 
-    ``offset`` is the position in the file, in bytes, where that was noticed, or ``None``.
+    ``offset`` is the position of the error in the file, in bytes, or ``None``.
     """
 
     offset: int | None = None
@@ -194,22 +196,22 @@ class NotLTXError(FormatError):
 
 
 class UnsupportedVersionError(FormatError):
-    """An LTX file of a format generation that is not 3, or a SQLite file of an unknown version."""
+    """The LTX file has a format version other than 3, or the SQLite file has an unknown version."""
 
 
 class TruncatedError(FormatError, EOFError):
-    """The file ends before its format says that it does."""
+    """The file is shorter than its content says."""
 
 
 class ChecksumMismatchError(FormatError):
-    """A checksum that was computed differs from the one that was recorded: ``actual`` and ``expected``."""
+    """A checksum is wrong: ``actual`` was computed, ``expected`` is stored in the file."""
 
     expected: Checksum | None = None
     actual: Checksum | None = None
 
 
 class PositionError(Error):
-    """An LTX file does not continue the database: it is at ``pos``, ``expected`` is where the file starts."""
+    """An LTX file does not continue the database. The database is at ``pos``, the file starts at ``expected``."""
 
     pos: Pos | None = None
     expected: Pos | None = None
@@ -222,41 +224,41 @@ class ReplicaError(Error, OSError):
 
 
 class LTXFileNotFoundError(ReplicaError, FileNotFoundError):
-    """The LTX file asked for is not in the replica."""
+    """The replica does not have this LTX file."""
 
 
 class LTXFileExistsError(ReplicaError, FileExistsError):
-    """The replica holds another LTX file under this TXID: someone else is writing to the same destination."""
+    """The replica has another LTX file with this TXID: another replicator writes to the same replica."""
 
 
 class ObjectNotFoundError(ReplicaError, FileNotFoundError):
-    """The object store holds no object ``key``."""
+    """The object store has no object ``key``."""
 
     key: str | None = None
 
 
 class ObjectExistsError(ReplicaError, FileExistsError):
-    """The object store holds an object ``key`` already, and replacing it was not asked for."""
+    """The object store already has an object ``key``, and replacing it was not requested."""
 
     key: str | None = None
 
 
 class ReplicaPermissionError(ReplicaError, PermissionError):
-    """The replica's storage refused access."""
+    """The storage of the replica refused access."""
 
 
 class ReplicaTimeoutError(ReplicaError, TimeoutError):
-    """What should be in the replica was not there in time."""
+    """A transaction was not in the replica, or in the followed database, in time."""
 
 
 class RestoreError(Error):
-    """A restore could not be planned or carried out."""
+    """A restore is not possible, or it failed."""
 
 
 class NoSnapshotError(RestoreError):
-    """The replica holds nothing from which a database could be rebuilt, at the time asked for or at all.
+    """The replica does not exist, is empty, or has no state from before the requested time.
 
-    If only the time asked for is too early, ``earliest_txid`` and ``earliest_time`` say what the earliest state is.
+    If the requested time is too early, ``earliest_txid`` and ``earliest_time`` are the earliest state.
     """
 
     earliest_txid: TXID | None = None
@@ -264,40 +266,40 @@ class NoSnapshotError(RestoreError):
 
 
 class DivergedError(RestoreError):
-    """The replica does not continue the database that follows it: only another restore can help."""
+    """The replica does not continue the followed database. Restore the database again."""
 
 
 class TXIDNotAvailableError(RestoreError):
-    """No chain of LTX files ends at ``txid``; ``available`` is the highest TXID below it that can be restored."""
+    """The state at ``txid`` cannot be restored; ``available`` is the newest TXID before it that can."""
 
     txid: TXID | None = None
     available: TXID | None = None
 
 
 class OutputExistsError(RestoreError, FileExistsError):
-    """The output path exists and overwriting it was not asked for, or it is not a file."""
+    """The output exists and overwriting was not requested, or it is not a file."""
 
 
 class OutputInUseError(RestoreError):
-    """A program has the database open that should be replaced. Nothing was changed."""
+    """A program has the database open that would be replaced. Nothing was changed."""
 
 
 class PageSizeChangedError(RestoreError):
-    """The page size changed between two LTX files, and no snapshot from after the change leads past it."""
+    """The page size changed between two LTX files, and no snapshot from after the change exists."""
 
 
 class IntegrityCheckError(RestoreError):
-    """The restored database does not pass SQLite's own check; ``report`` is what SQLite said about it."""
+    """The restored database did not pass the check of SQLite; ``report`` is the text of SQLite."""
 
     report: str | None = None
 
 
 class RestoreCancelledError(RestoreError):
-    """The restore was called off before it was done. Nothing was left at the output path."""
+    """The restore was cancelled. Nothing was written to the output path."""
 
 
 class DatabaseError(Error):
-    """The database being replicated could not be read, or is not fit for replication."""
+    """The database cannot be read or replicated."""
 
 
 class NotOpenError(DatabaseError):
@@ -305,11 +307,11 @@ class NotOpenError(DatabaseError):
 
 
 class NotReadyError(DatabaseError):
-    """The database file does not exist yet, or holds no page."""
+    """The database file does not exist yet, or is empty."""
 
 
 class BehindReplicaError(DatabaseError):
-    """The replica holds transactions that the local history does not know."""
+    """The replica has transactions that are not in the local history."""
 
 
 class DiskFullError(DatabaseError, OSError):
@@ -317,55 +319,55 @@ class DiskFullError(DatabaseError, OSError):
 
 
 class DatabaseBusyError(DatabaseError):
-    """A connection of an application holds a lock on the database, or has it open where nobody may.
+    """A connection of an application has a lock on the database, or has it open although no connection may.
 
-    Replication begins, or goes on, when the lock is released.
+    Replication starts or continues when the lock is released.
     """
 
 
 class PreviousIOError(DatabaseError):
-    """An earlier input/output error made the state unsure; it has to be opened again."""
+    """An earlier I/O error made the state uncertain. Open the database again."""
 
 
 class VFSError(Error):
-    """Something about a process's use of SQLite's file layer."""
+    """A SQLite VFS could not be found, registered or used."""
 
 
 class SQLiteNotFoundError(VFSError):
-    """The SQLite library of a module cannot be reached.
+    """The SQLite library of a module could not be found.
 
-    ``tried`` says what was tried, and what came of it.
+    ``tried`` lists the attempts and their results.
     """
 
     tried: tuple[str, ...] = ()
 
 
 class VFSNameInUseError(VFSError):
-    """A VFS of this name is registered already, and it is another one."""
+    """Another VFS is registered under this name."""
 
 
 class FileLocksUnsupportedError(VFSError, sqlite3.OperationalError):
-    """The file system of a database has no locks of the kind that was asked for."""
+    """The file system of the database does not have the requested kind of locks."""
 
 
 class VFSParameterError(VFSError, ValueError, sqlite3.OperationalError):
-    """A parameter in the URI of a database has a value that the VFS does not know, or that another parameter forbids."""
+    """A URI parameter of a database is unknown, has an invalid value, or contradicts another parameter."""
 
 
 class ForkedError(VFSError):
-    """The object belongs to the parent process; a forked child has to open one of its own."""
+    """The object belongs to the parent process. Open another one in the child."""
 
 
 class BlobStoreError(Error):
-    """A blob store could not do what it was asked for."""
+    """An operation of a blob store failed."""
 
 
 class NotABlobStoreError(BlobStoreError):
-    """The file is a database of something else, or a store of a later version."""
+    """The file is not a blob store, or a blob store of a later version."""
 
 
 class OptionMismatchError(BlobStoreError):
-    """SQLite, or the file as it was made, has ``actual`` where ``requested`` was asked for as ``name``."""
+    """The setting ``name`` is ``actual`` in SQLite or in the file, not ``requested``."""
 
     name: str | None = None
     requested: object = None
@@ -373,11 +375,11 @@ class OptionMismatchError(BlobStoreError):
 
 
 class BlobNameError(BlobStoreError, ValueError):
-    """No blob can have this name, or a chunk's name does not say its offset."""
+    """A blob cannot have this name, or the name of a chunk does not end with an offset."""
 
 
 class BlobNotFoundError(BlobStoreError, KeyError, FileNotFoundError):
-    """The store has no blob ``name``: it never had, it was deleted, or it was evicted."""
+    """The store has no blob ``name``: it was never stored, deleted, or evicted."""
 
     name: str | None = None
 
@@ -387,11 +389,11 @@ class BlobNotFoundError(BlobStoreError, KeyError, FileNotFoundError):
 
 
 class BlobExistsError(BlobStoreError, FileExistsError):
-    """The store has a blob of this name, and overwriting it was not asked for."""
+    """A blob of this name exists, and overwriting was not requested."""
 
 
 class BlobTooLargeError(BlobStoreError, ValueError):
-    """The blob would not fit if the store were empty. Nothing was evicted for it."""
+    """The blob has more bytes than the capacity. Nothing was evicted for it."""
 
 
 class BlobChangedError(BlobStoreError):
@@ -402,9 +404,9 @@ class BlobChangedError(BlobStoreError):
 
 
 class SizeMismatchError(BlobStoreError, ValueError):
-    """A source or a blob has ``actual`` bytes where ``expected`` were promised. Nothing was stored.
+    """A source or a blob has ``actual`` bytes instead of ``expected``. Nothing was stored.
 
-    Where a source is longer than that, ``actual`` is one byte more than ``expected``.
+    If a source is longer, ``actual`` is one byte more than ``expected``.
     """
 
     expected: int | None = None
@@ -412,7 +414,7 @@ class SizeMismatchError(BlobStoreError, ValueError):
 
 
 class ChunkGapError(BlobStoreError):
-    """Chunks do not follow one another: one is at ``offset``, or none, where one has to be at ``expected``, in bytes."""
+    """Chunks have a gap or an overlap: the next one must be at ``expected``, but is at ``offset`` or missing (bytes)."""
 
     offset: int | None = None
     expected: int | None = None
@@ -423,7 +425,7 @@ class StoreBusyError(BlobStoreError, TimeoutError):
 
 
 class StoreFullError(BlobStoreError, OSError):
-    """The device is full, the file has ``max_page_count`` pages, or the policy is to evict nothing."""
+    """The disk is full, the file has ``max_page_count`` pages, or the policy is ``"none"``."""
 
 
 class StoreMovedError(BlobStoreError):
@@ -435,7 +437,7 @@ class StoreCorruptError(BlobStoreError):
 
 
 class StoreReadOnlyError(BlobStoreError, PermissionError):
-    """The store was opened to be read only."""
+    """The store was opened read-only."""
 
 
 class StoreClosedError(BlobStoreError, ValueError):
@@ -443,7 +445,7 @@ class StoreClosedError(BlobStoreError, ValueError):
 
 
 class InternalError(Error, RuntimeError):
-    """A broken promise inside ltxcore. Always a bug of ours; please report it."""
+    """A defect of ltxcore. Please report it."""
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def test_put_a_file_with_tags(blob, store, tmp_path):
 
 
 def test_put_exclusive(blob, store):
-    assert "there is a blob 'b'" in blob("put", store, "b", "--exclusive", data=b"x", code=1).stderr
+    assert "blob 'b' already exists" in blob("put", store, "b", "--exclusive", data=b"x", code=1).stderr
     blob("put", store, "c", "--exclusive", data=b"x")
     assert content(store)["b"] == b""
     assert content(store)["c"] == b"x"

@@ -90,8 +90,10 @@ def test_vacuum(blob, tmp_path):
     before = path.stat().st_size
     found = json.loads(blob("vacuum", path, "--json").stdout)
     assert found["pages"] * 1024 == found["bytes"] == before - path.stat().st_size > MIB
-    assert blob("vacuum", path).stdout == "0 pages of 1024 bytes given back\n"
-    assert blob("vacuum", path, "--pages", "5").stdout == "0 pages of 1024 bytes given back\n"
+    assert blob("vacuum", path).stdout == "0 pages of 1024 bytes returned to the file system\n"
+    assert (
+        blob("vacuum", path, "--pages", "5").stdout == "0 pages of 1024 bytes returned to the file system\n"
+    )
     blob("vacuum", path, "--pages", "-5", code=2)
 
 

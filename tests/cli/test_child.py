@@ -8,6 +8,7 @@ import time
 import pytest
 
 from ltxcore.cli._child import Child, Events, Finished, Signalled
+from ltxcore.errors import Error
 
 pytestmark = pytest.mark.process
 
@@ -52,8 +53,9 @@ def test_a_signal_to_a_child_that_is_gone():
 
 
 def test_a_program_that_is_not_there():
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Error, match="cannot start ltxcore-has-no-such-program") as caught:
         Child(["ltxcore-has-no-such-program"])
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
 def test_signals_become_events_and_handlers_come_back():

@@ -56,7 +56,7 @@ def test_nothing_to_do(run, source, tmp_path):
 def test_a_signal_ends_it(ltxcore, source, tmp_path, number):
     output = tmp_path / "out.db"
     arguments = ("restore", "--follow", "--follow-interval", "20ms", "-o", output, source.replica, "--json")
-    for verb in ("restored", "going on with"):
+    for verb in ("restored", "resuming"):
         process = ltxcore.start(*arguments)
         until(lambda: Path(f"{output}-txid").exists(), what="the first restore")
         source.move()

@@ -60,7 +60,7 @@ def test_a_database_that_is_not_there_is_said_to_be_waited_for(ltxcore, tmp_path
     eventually(lambda: any((tmp_path / "out").glob("ltx/0/*.ltx")))
     assert said.end() == 0
     waiting, replicating = said.lines[:2]
-    assert waiting == f"waiting for {tmp_path}/later.db: there is no such file yet"
+    assert waiting == f"waiting for {tmp_path}/later.db: the file does not exist yet"
     assert replicating == f"replicating {tmp_path}/later.db to out"
 
 

@@ -31,6 +31,16 @@ def test_the_docstring_draws_exactly_the_exported_classes() -> None:
     assert sorted(tree()) == sorted(errors.__all__)
 
 
+def test_every_class_of_the_module_is_exported() -> None:
+    """One was missing from the list and from the tree, and so from the reference."""
+    found = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.Error)
+    }
+    assert found == set(errors.__all__)
+
+
 @pytest.mark.parametrize("name", errors.__all__)
 def test_every_class_has_the_bases_that_are_drawn(name: str) -> None:
     parent, builtins = tree()[name]

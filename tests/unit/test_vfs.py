@@ -81,7 +81,7 @@ def test_a_name_is_taken_once() -> None:
         OSVFS(name="test-once", lock="flock").register()
     with pytest.raises(VFSNameInUseError):
         OSVFS(name="unix").register()
-    with pytest.raises(ValueError, match="no lock mode"):
+    with pytest.raises(ValueError, match="lock must be one of auto, ofd"):
         OSVFS(lock="maybe")  # type: ignore[arg-type]  # the point of the test
 
 

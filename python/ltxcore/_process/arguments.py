@@ -32,13 +32,15 @@ def local_path(path: str | os.PathLike[str], what: str, key: str) -> Path:
             key, f"the path of the {what} is empty", "if a variable stands there, it is not set"
         )
     if "://" in text:
-        raise argument_error(key, f"the path of the {what} is a URL: {text}", "write the path alone")
+        raise argument_error(
+            key, f"the path of the {what} is a URL: {text}", "write the path without a scheme"
+        )
     cut = _CUT_URL.match(text)
     if cut is not None:
         raise argument_error(
             key,
             f"the path of the {what} looks like a URL without its second slash: {text}",
-            f"a URL is written {cut[0]}/..., and is a str in Python; a path that begins like this must be absolute",
+            f"write {cut[0]}/... for a URL, in Python as a str; write an absolute path for a directory of that name",
         )
     return Path(path)
 

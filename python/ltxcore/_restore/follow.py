@@ -40,33 +40,37 @@ def follow(
     progress: Callable[[RestoreProgress], None] | None = None,
     logger: logging.Logger | None = None,
 ) -> FollowedDatabase:
-    """Restore a database, or continue one that was restored this way, and keep it up with its replica.
+    """Restore a database, or resume a followed one, and keep it up to date with its replica.
 
-    The position is kept in ``<output>-txid``, as Litestream keeps it: either program continues what the other began.
-    Litestream up to 0.5.17 refuses to, once the replica has a snapshot from before the position. A process that dies
-    leaves the database at a transaction, or one that SQLite takes back to it.
+    The position is stored in ``<output>-txid``, as Litestream stores it, so either program can resume what the other began.
+    Litestream up to 0.5.17 refuses to resume once the replica has a snapshot from before the position. If the process is
+    killed, readers still see whole transactions only.
 
-    Before anything is applied, the replica has to prove that it continues the database: by the file that ends where the
-    database is, which ``<output>-ltxcore`` remembers, or else by a comparison of every page, which reads as much as a restore.
+    Before anything is applied, the replica must prove that it continues the database. The file that ends at the position is
+    compared with the one that ``<output>-ltxcore`` names. If that file is gone, every page is compared, which reads as much as
+    a restore.
 
     Args:
-        source: the replica: its client, its URL, or the path of its directory.
-        output: where the database goes, or is.
-        interval: how often to look for new files, in seconds.
-        parallelism: see :func:`ltxcore.restore`; so are ``integrity_check`` and ``progress``.
-        overwrite: restore anew, over whatever is there.
-        integrity_check: let SQLite check what is restored.
-        on_divergence: what to do when the replica has begun another history, has lost what continues the database, or
-            somebody has written to the database: ``"error"`` leaves it alone, ``"restore"`` replaces its content, in one
-            transaction, by what is newest in the replica.
-        progress: called while it is restored, or compared; an exception from it calls that off.
-        logger: where to report trouble; the logger ``ltxcore``, if left out.
+        source: the replica: a client, a URL, or the path of a directory.
+        output: the path of the database. If it exists, it must be a followed database.
+        interval: the time between two looks for new files, in seconds or as a ``timedelta``.
+        parallelism: as for :func:`ltxcore.restore`.
+        overwrite: restore again, over an existing database.
+        integrity_check: as for :func:`ltxcore.restore`.
+        on_divergence: what to do if the replica has another history, has lost the files that continue the database, or if
+            another program wrote to the database. ``"error"`` raises. ``"restore"`` replaces the content with the newest
+            state of the replica, in one transaction.
+        progress: a function that is called during a restore or a comparison. Raise an exception in it to stop.
+        logger: the logger for warnings and errors; the default is the logger ``ltxcore``.
+
+    Returns:
+        The followed database. Close it, or use it in a ``with`` block.
 
     Raises:
         OutputExistsError: ``output`` exists without a ``-txid`` file.
         RestoreError: the replica does not continue the database.
-        DatabaseError: it is being followed already, or a reader has switched it to WAL mode.
-        ConfigError: arguments that make no sense.
+        DatabaseError: the database is being followed already, or a reader has switched it to WAL mode.
+        ConfigError: an argument has an impossible value.
         Error: as for :func:`ltxcore.restore`.
     """
     client = as_client(source)
@@ -120,10 +124,10 @@ def _saved(path: Path) -> Position:
     position = Sidecars(path).read()
     if position is None:
         raise OutputExistsError(
-            f"{path} exists, but {path}-txid does not: it cannot be continued",
+            f"{path} exists, but {path}-txid does not: the database was not restored by following",
             op="follow",
             path=os.fspath(path),
-            hint="restore to another path, or over it with overwrite=True (--force)",
+            hint="choose another path, or replace the database with overwrite=True (--force)",
         )
     return position
 

@@ -103,28 +103,28 @@ class FollowedDatabase:
 
     @property
     def txid(self) -> TXID:
-        """The transaction that the database is at."""
+        """The newest transaction in the database."""
         return self._txid
 
     @property
     def error(self) -> BaseException | None:
-        """What the latest attempt failed with, or what keeps it waiting; otherwise ``None``. Attempts are repeated for ever."""
+        """The error of the last attempt, or what the follower waits for; ``None`` if all is well. Attempts never stop."""
         return self._ended or self._backoff.error or self._kept_waiting
 
     def wait(self, txid: int | None = None, timeout: float | None = None) -> Pos:
-        """Wait until the database is at a transaction or beyond.
+        """Wait until the database has a transaction. A closed one returns if it has the transaction already.
 
         Args:
-            txid: what to wait for; by default, the newest transaction in the replica now.
-            timeout: how long, in seconds; ``None`` for ever.
+            txid: the transaction to wait for; the default is the newest one in the replica now.
+            timeout: the longest time in seconds; ``None`` waits for ever.
 
         Returns:
             The position of the database.
 
         Raises:
-            ReplicaTimeoutError: it was not in time; the cause is what the last attempt failed with.
-            NotOpenError: it is closed.
-            DatabaseError: the thread that follows has ended.
+            ReplicaTimeoutError: the time is over; the cause is the error of the last attempt.
+            NotOpenError: the object is closed.
+            DatabaseError: following has ended with an error.
         """
         runtime.check(self._generation)
         wanted = Replica(self._client).newest_txid() if txid is None else TXID(txid)
@@ -133,7 +133,11 @@ class FollowedDatabase:
         with self._moved:
             while self._txid < wanted:
                 if self._stop.is_set():
-                    raise NotOpenError(f"not followed any more: {self.path}", path=os.fspath(self.path))
+                    raise NotOpenError(
+                        f"no longer followed: {self.path}",
+                        path=os.fspath(self.path),
+                        hint="call follow() again; it resumes where it stopped",
+                    )
                 if self._ended is not None:
                     raise self._thread_ended() from self._ended
                 left = None if deadline is None else deadline - time.monotonic()
@@ -145,23 +149,23 @@ class FollowedDatabase:
         return Pos(self._txid)
 
     async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
-        """:meth:`wait`, without blocking the event loop. Cancelling it does not end the thread that waits."""
+        """:meth:`wait` without blocking the event loop. Cancelling ends the waiting, not the work."""
         import asyncio
 
         return await asyncio.to_thread(self.wait, txid, timeout)
 
     def join(self) -> None:
-        """Wait until nothing follows with the database any more: it was closed, or its thread has ended with :attr:`error`."""
+        """Wait until following has ended: the object was closed, or :attr:`error` says why."""
         self._thread.join()
 
     def close(self, *, timeout: float | None = 30.0) -> None:
-        """Stop following. The database stays where it is, and can be continued later. Does nothing the second time.
+        """Stop following. The database stays, and :func:`follow` can resume it. Does nothing if it was called before.
 
         Args:
-            timeout: how long to wait for a step that is under way, in seconds; ``None`` for ever.
+            timeout: the longest time to wait for a running step, in seconds; ``None`` waits for ever.
 
         Raises:
-            DatabaseError: the thread that follows had ended before.
+            DatabaseError: following had ended with an error before.
         """
         runtime.check(self._generation)
         is_first = not self._stop.is_set()
@@ -178,11 +182,11 @@ class FollowedDatabase:
             raise self._thread_ended() from self._ended
 
     def check_place(self) -> None:
-        """Fail if :attr:`path` does not name the database that is, or was, followed.
+        """Check that :attr:`path` still names the database that is, or was, followed.
 
         Raises:
-            DatabaseError: another file has its name.
-            RestoreError: no file has it.
+            DatabaseError: another file has this name.
+            RestoreError: no file has this name.
         """
         self._local.check_place()
 
@@ -271,7 +275,7 @@ class FollowedDatabase:
         except NoSnapshotError as error:
             raise diverged from error
         self._start_over_from = time.monotonic() + START_OVER_INTERVAL
-        self._log.warning("restoring %s where it is: %s", self.path, diverged)
+        self._log.warning("replacing the content of %s: %s", self.path, diverged)
         return ready
 
     def _apply(self, ready: Ready) -> None:

@@ -12,7 +12,7 @@ from ltxcore._process.arguments import check_parallelism, local_path
 from ltxcore._process.awaiting import awaitable, cancellation
 from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
 from ltxcore.clients import as_client
-from ltxcore.clients.file import file_info, native
+from ltxcore.clients.file import FileClient, file_info, native
 from ltxcore.errors import FormatError, IntegrityCheckError
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RestoreProgress:
-    """How far a restore is: ``done`` of ``total`` bytes of LTX files, and how many files have proved sound."""
+    """The progress of a restore: ``done`` of ``total`` bytes of LTX files, and the number of files that were verified."""
 
     done: int
     total: int
@@ -37,14 +37,16 @@ class RestoreProgress:
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What a restore made.
+    """The result of a restore.
 
-    ``page_count`` pages of ``page_size`` bytes are at ``path``, the database as it was at ``pos``, from ``files``
-    of ``bytes_read`` bytes together. Its last transaction was committed at ``created_at``.
-
-    ``clamped`` is true if the time asked for is later than all that the replica holds, so that the newest state was
-    restored. ``exact`` is false if further transactions are, or may be, from before the time asked for: they have been
-    merged with later ones, so that the states between can no longer be restored.
+    * ``path``: the restored database.
+    * ``pos``: the position that was restored.
+    * ``page_size``, ``page_count``: size of a page in bytes, and number of pages.
+    * ``files``, ``bytes_read``: the LTX files that were read, and their size together in bytes.
+    * ``clamped``: the requested time is after the newest transaction, so the newest state was restored.
+    * ``created_at``: the time of the last transaction that was restored.
+    * ``exact``: false if later transactions are, or may be, from before the requested time. They were merged with later ones,
+      so the states between can no longer be restored.
     """
 
     path: Path
@@ -60,10 +62,10 @@ class RestoreResult:
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """What a restore would read: ``files`` in the order of their use, each after the one that it continues.
+    """The files that a restore would read.
 
-    ``clamped`` is true if the time asked for is later than all that the replica holds, so that the newest state would be
-    restored.
+    * ``files``: the files in the order of their use.
+    * ``clamped``: the requested time is after the newest transaction, so the newest state would be restored.
     """
 
     files: tuple[FileInfo, ...]
@@ -71,20 +73,20 @@ class RestorePlan:
 
     @property
     def txid(self) -> TXID:
-        """The transaction that the database would be at."""
+        """The transaction that would be restored."""
         return self.files[-1].max_txid
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """Size of all files together, in bytes."""
         return sum(file.size for file in self.files)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RestorePoint:
-    """A state that can be restored: after the transactions up to ``txid``, the last of them at ``created_at``.
+    """A state that can be restored: the database after transaction ``txid``, which was committed at ``created_at``.
 
-    Restore it with ``txid=point.txid``: ``timestamp=point.created_at`` asks for a state from before that time.
+    Restore it with ``txid=point.txid``. ``timestamp=point.created_at`` restores a state from *before* that time.
     """
 
     txid: TXID
@@ -105,37 +107,40 @@ def restore(
 ) -> RestoreResult:
     """Rebuild a database from a replica, at its newest state or at an earlier one.
 
-    Every byte of every file is verified before the database appears at ``output``, under that name and whole, or not
-    at all. Ctrl-C interrupts it within a moment. If files are merged and deleted in the replica meanwhile, the restore
-    is planned again, up to five times.
+    Every byte of every file is verified. The database appears at ``output`` complete, or not at all. Ctrl-C interrupts the
+    restore. If files of the replica are merged and deleted meanwhile, the restore is planned again, up to five times.
 
     Args:
-        source: the replica: its client, its URL, or the path of its directory.
-        output: where the database goes.
-        txid: the last transaction to be restored, a number or 16 hexadecimal digits.
-        timestamp: restore the newest state from before this time, an aware datetime or ISO 8601 text with a zone. If the
-            state right before it has been merged with later ones, ``exact`` is false in the result.
-        parallelism: how many files or parts of files are read and decoded at once, 1 to 12.
-        overwrite: replace a database that is there already, with its WAL, once the new one is whole. Owner and access
-            rights are kept. No program may have it open; one that has a lock on it is noticed.
-        integrity_check: let SQLite check the new database: not at all, with ``PRAGMA quick_check``, or with
-            ``PRAGMA integrity_check``.
-        journal_mode: leave the journal mode as the database has it (``"keep"``), or change a database in WAL mode to
-            ``"delete"``, a rollback journal. Use ``"delete"`` for a database whose readers cannot write to its
-            directory: in WAL mode SQLite has to create files beside it even to read.
-        progress: called about twenty times a second, in the calling thread. An exception from it calls the restore off.
+        source: the replica: a client, a URL, or the path of a directory.
+        output: the path of the restored database. Missing directories are created.
+        txid: the last transaction to restore: a number, or 16 hexadecimal digits.
+        timestamp: restore the newest state from before this time: an aware ``datetime``, or ISO 8601 text with a zone. If
+            the state right before this time was merged with later ones, ``exact`` is false in the result.
+        parallelism: the number of files, or parts of files, to read and decode at once: 1 to 12.
+        overwrite: replace an existing database, and its WAL, when the new one is complete. Owner and permissions are kept.
+            No program may have the database open; a program that has it open in WAL mode, or in a transaction, is noticed.
+        integrity_check: check the new database with ``PRAGMA quick_check`` (``"quick"``) or ``PRAGMA integrity_check``
+            (``"full"``), or not at all (``"none"``).
+        journal_mode: keep the journal mode of the database (``"keep"``), or change WAL mode to a rollback journal
+            (``"delete"``). Use ``"delete"`` for readers that cannot write to the directory of the database: in WAL mode
+            SQLite creates files beside it, even to read.
+        progress: a function that is called about twenty times a second, in the calling thread. Raise an exception in it to
+            stop the restore.
+
+    Returns:
+        What was restored.
 
     Raises:
         OutputExistsError: ``output`` exists and ``overwrite`` is false.
-        OutputInUseError: a program has the database open that should be replaced.
-        NoSnapshotError: the replica is empty, or holds nothing from before ``timestamp``.
-        TXIDNotAvailableError: no chain of files ends at ``txid``.
-        PageSizeChangedError: files before and after a change of page size would have to be mixed.
+        OutputInUseError: a program has the database open that would be replaced.
+        NoSnapshotError: the replica does not exist, is empty, or has nothing from before ``timestamp``.
+        TXIDNotAvailableError: the state at ``txid`` cannot be restored.
+        PageSizeChangedError: the page size changed, and no snapshot from after the change exists.
         RestoreError: transactions are missing from the replica.
-        IntegrityCheckError: SQLite found the result damaged; what was at ``output`` before is still there.
+        IntegrityCheckError: SQLite found the result damaged; ``output`` was not changed.
         FormatError: a file is damaged.
         ReplicaError: the storage failed.
-        ConfigError: arguments that make no sense, such as both a TXID and a time. It is a ``ValueError``, too.
+        ConfigError: an argument has an impossible value, or both a TXID and a time were given. It is a ``ValueError``, too.
     """
     return restore_prepared(
         as_client(source),
@@ -254,15 +259,21 @@ def restore_plan(
 
 
 def restore_points(source: Source) -> list[RestorePoint]:
-    """Every state that can be restored from a replica, oldest first.
+    """Every state that can be restored from a replica, oldest first. An empty replica has none.
 
     Args:
         source: the replica: its client, its URL, or the path of its directory.
 
     Raises:
+        NoSnapshotError: the directory of the replica does not exist.
         ReplicaError: the storage cannot be listed.
     """
-    points = _ltxcore.restore_points(native(as_client(source)))
+    client = as_client(source)
+    points = _ltxcore.restore_points(native(client))
+    if not points and type(client) is FileClient and not client.path.exists():
+        _ltxcore.restore_plan(
+            native(client)
+        )  # says so: a path with a mistake should not look like an empty replica
     return [RestorePoint(TXID(txid), from_millis(created_ms)) for txid, created_ms in points]
 
 

@@ -312,4 +312,7 @@ def check_capacity(capacity: SupportsIndex | None, largest: int | None = None) -
                     f"capacity: {value} bytes, but a shared store in memory holds at most {largest}",
                     hint="use a file, or BlobStore.memory() without shared_name",
                 )
-    raise ConfigError(f"capacity: {capacity!r} is not a positive number of bytes", hint="None is no bound")
+    raise ConfigError(
+        f"capacity must be a positive number of bytes: {capacity!r}",
+        hint="write a number of bytes such as 512 << 20; pass None for no limit",
+    )

@@ -361,7 +361,7 @@ class BlobStore(MutableMapping[str, bytes]):
                 return self._writer_of(name, size, tags, exclusive=mode == "xb")
             case "r+b":
                 return self._reads.open_updater(name, self._engine.writer, self)
-        raise ValueError(f"{mode!r} is none of the modes rb, r+b, wb, xb")
+        raise ValueError(f"mode must be one of rb, r+b, wb, xb: {mode!r}")
 
     def write_at(self, name: str, offset: int, data: ReadableBuffer) -> None:
         """Change bytes of a blob in place; its size stays.

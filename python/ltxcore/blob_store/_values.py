@@ -225,7 +225,7 @@ def _wrong(name: str, why: str) -> ConfigError:
 
 def _one_of(name: str, value: object, kind: object) -> None:
     if value is not None and value not in get_args(kind):
-        raise _wrong(name, f"{value!r} is none of {', '.join(map(repr, get_args(kind)))}")
+        raise _wrong(name, f"{value!r} is not one of {', '.join(map(repr, get_args(kind)))}")
 
 
 def _at_least(name: str, value: float | None, least: int) -> None:

@@ -104,7 +104,7 @@ def show_version(ctx: click.Context, _param: click.Parameter, is_asked: bool) ->
 def app() -> None:
     """Replicate SQLite databases continuously and restore them to any point in time.
 
-    Understands the files of Litestream 0.5 and takes its options, with one dash or two.
+    Reads and writes the files of Litestream 0.5. Options may have one dash or two.
     """
 
 

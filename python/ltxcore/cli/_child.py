@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from ltxcore.errors import Error
+
 
 @dataclass(frozen=True)
 class Signalled:
@@ -97,7 +99,13 @@ class Child:
     """A process that inherits our standard streams and gets our signals."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        self._process = subprocess.Popen(list(argv))
+        try:
+            self._process = subprocess.Popen(list(argv))
+        except OSError as error:
+            raise Error(
+                f"cannot start {argv[0]}: {error.strerror}",
+                hint="--exec starts a program without a shell; for shell commands write --exec \"sh -c '...'\"",
+            ) from error
         self._forwarded: set[int] = set()
 
     def forward(self, number: int) -> None:

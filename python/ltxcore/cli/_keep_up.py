@@ -65,6 +65,6 @@ def watched(progress: Progress | None, events: Events) -> Progress:
 def announce(followed: FollowedDatabase, source: str) -> None:
     """Say what was found or made."""
     made = followed.restored
-    verb = "restored" if made is not None else "going on with"
+    verb = "restored" if made is not None else "resuming"
     note(f"{verb} {followed.path} at TXID {made.pos.txid if made is not None else followed.txid}")
     note(f"following {source}")

@@ -85,10 +85,12 @@ def gnu_argument(arg: str, flags: set[str]) -> list[str]:
 
 def whole_option(command: Any, args: list[str], error: click.NoSuchOption) -> click.NoSuchOption:
     """The error about an unknown `-name`, which click takes for a bundle of one-letter options."""
+    known = [name for param in command.params for name in param.opts if name.startswith("--")]
     typed = [arg.partition("=")[0] for arg in args if is_go(arg) and arg.startswith(error.option_name)]
     if not typed or is_go(error.option_name):
-        return error
-    known = [name for param in command.params for name in param.opts if name.startswith("--")]
+        # click takes the spellings with one dash for options of their own, and too much for near.
+        near = difflib.get_close_matches(error.option_name, known, cutoff=0.7)
+        return click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
     near = difflib.get_close_matches(f"-{typed[0]}", known)
     return click.NoSuchOption(typed[0], possibilities=near, ctx=error.ctx)
 
@@ -105,7 +107,10 @@ json_option = option("--json", "as_json", is_flag=True, help="Print JSON on stdo
 def config_options(command: F) -> F:
     """Where a database that is named by its path is looked up."""
     path = option(
-        "-c", "--config", type=FullPath(), help="Configuration [$LITESTREAM_CONFIG, /etc/litestream.yml]."
+        "-c",
+        "--config",
+        type=FullPath(),
+        help="Configuration file [$LITESTREAM_CONFIG, /etc/litestream.yml].",
     )
-    plain = option("--no-expand-env", is_flag=True, help="Leave $NAME in the configuration as it is.")
+    plain = option("--no-expand-env", is_flag=True, help="Do not replace $NAME in the configuration file.")
     return path(plain(command))

@@ -36,10 +36,15 @@ def print_table(headings: Sequence[str], rows: Iterable[Iterable[object]]) -> No
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     """Names and values, one a line."""
-    known = [(name, str(value)) for name, value in facts]
+    known = [(name, str(yes_or_no(value))) for name, value in facts]
     width = max((len(name) for name, _ in known), default=0)
     for name, value in known:
         click.echo(f"{name:<{width}}  {value}")
+
+
+def yes_or_no(value: object) -> object:
+    """A truth value as people read it; anything else as it is."""
+    return ("yes" if value else "no") if isinstance(value, bool) else value
 
 
 def counted(number: int, noun: str) -> str:

@@ -91,10 +91,12 @@ class Tag(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.
 
 
 class FullPath(click.Path):
-    """A path. An empty one, as of a variable that is not set, would mean the current directory."""
+    """A path. An empty one, as of a variable that is not set, would mean the current directory. A URL is none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """What click makes of it."""
+        if isinstance(value, str) and "://" in value:
+            self.fail(f"a path is needed, not a URL: {value}", param, ctx)
         return super().convert(not_empty(self, value, param, ctx), param, ctx)
 
 

@@ -26,23 +26,23 @@ capacity_option = option(
     type=CAPACITY,
     default="keep",
     show_default=True,
-    help="Payload that the store may hold: a size, none, or keep.",
+    help="Largest payload of the store: a size, none for no limit, or keep.",
 )
 
 
 @click.group("blob", cls=Group, context_settings=SETTINGS)
 def command() -> None:
-    """Look into blob stores, fill them, check them."""
+    """List, read, write and check the blobs of a store."""
 
 
-@command.command("ls", context_settings=SETTINGS)
+@command.command("ls", context_settings=SETTINGS, short_help="List blobs.")
 @click.argument("store", type=STORE)
 @click.argument("prefix", default="")
 @option("-l", "--long", "is_long", is_flag=True, help="Show size, last use and number of reads.")
-@option("--directory", is_flag=True, help="Take names for paths; show what is directly in PREFIX.")
+@option("--directory", is_flag=True, help="Treat names as paths; list only what is directly in PREFIX.")
 @json_option
 def ls(store: Path, prefix: str, is_long: bool, directory: bool, as_json: bool) -> None:
-    """List the blobs of STORE whose names start with PREFIX, in the order of their names."""
+    """List the blobs of STORE whose names start with PREFIX, sorted by name."""
     from ltxcore.cli import _blob
 
     with _blob.reading(store) as blobs:
@@ -63,17 +63,19 @@ def ls(store: Path, prefix: str, is_long: bool, directory: bool, as_json: bool) 
         print_table(["size", "used", "hits", "name"], cells)
 
 
-@command.command("get", context_settings=SETTINGS)
+@command.command("get", context_settings=SETTINGS, short_help="Write a blob to stdout or to a file.")
 @click.argument("store", type=STORE)
 @click.argument("name")
-@option("-o", "--output", type=FILE_OR_DASH, help="Write to this file, whole or not at all [stdout].")
+@option(
+    "-o", "--output", type=FILE_OR_DASH, help="File to write [stdout]. It appears complete or not at all."
+)
 @option("--offset", type=SIZE, default="0", show_default=True, help="Start at this byte.")
-@option("--length", type=SIZE, help="Stop after so many bytes.")
+@option("--length", type=SIZE, help="Number of bytes to read [up to the end].")
 @json_option
 def get(store: Path, name: str, output: Path | None, offset: int, length: int | None, as_json: bool) -> None:
-    """Write the bytes of the blob NAME, or a part of them, to stdout or a file.
+    """Write the bytes of the blob NAME, or a part of them, to stdout or to a file.
 
-    The store is opened to be read only, so this does not count as use of the blob.
+    The store is opened read-only, so the read does not count as use of the blob.
     """
     from ltxcore.cli import _blob, _files
 
@@ -97,13 +99,13 @@ def get(store: Path, name: str, output: Path | None, offset: int, length: int | 
         click.echo(f"{output}: {counted(size, 'byte')}")
 
 
-@command.command("put", context_settings=SETTINGS)
+@command.command("put", context_settings=SETTINGS, short_help="Store a file, or stdin, as a blob.")
 @click.argument("store", type=STORE)
 @click.argument("name")
 @click.argument("file", required=False, type=SOURCE)
 @capacity_option
-@option("--tag", "tags", multiple=True, type=TAG, help="Keep this text with the blob; may be repeated.")
-@option("--exclusive", is_flag=True, help="Fail if there is a blob of this name.")
+@option("--tag", "tags", multiple=True, type=TAG, help="Text to store with the blob; may be repeated.")
+@option("--exclusive", is_flag=True, help="Fail if a blob of this name exists.")
 @json_option
 def put(
     store: Path,
@@ -114,9 +116,9 @@ def put(
     exclusive: bool,
     as_json: bool,
 ) -> None:
-    """Store FILE, or what comes from stdin, as the blob NAME. STORE is made if it is not there.
+    """Store FILE, or the bytes from stdin, as the blob NAME. Creates STORE if it does not exist.
 
-    The blob replaces the one that has the name. It appears when all of it is there, and is committed when this ends.
+    An existing blob of this name is replaced. The new blob appears complete, and is committed when the command ends.
     """
     from ltxcore.cli import _blob
 
@@ -141,10 +143,10 @@ def put(
 @click.argument("store", type=STORE)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @option("--prefix", is_flag=True, help="Remove all blobs whose names start with NAME.")
-@option("--missing-ok", is_flag=True, help="A name without a blob is no error.")
+@option("--missing-ok", is_flag=True, help="Ignore names without a blob.")
 @json_option
 def rm(store: Path, names: tuple[str, ...], prefix: bool, missing_ok: bool, as_json: bool) -> None:
-    """Remove blobs. Exit code 1 if one is not there; the others are removed all the same."""
+    """Remove blobs. Exit code 1 if a blob does not exist; the others are removed."""
     from ltxcore.cli import _blob
 
     missing: list[str] = []
@@ -176,14 +178,14 @@ def delete(blobs: BlobStore, name: str) -> bool:
     return True
 
 
-@command.command("stat", context_settings=SETTINGS)
+@command.command("stat", context_settings=SETTINGS, short_help="Show a blob, or a store and its settings.")
 @click.argument("store", type=STORE)
 @click.argument("name", required=False)
 @json_option
 def stat(store: Path, name: str | None, as_json: bool) -> None:
-    """Show what is known of the blob NAME; without it, how large STORE is and the settings in force.
+    """Show the size, times and tags of the blob NAME. Without NAME, show the size of STORE and its settings.
 
-    Of the settings, page size, vacuum, journal mode and policy belong to the file. The others are each process's own.
+    Page size, vacuum, journal mode and policy are stored in the file. Each process has its own values of the others.
     """
     from ltxcore.cli import _blob
 
@@ -197,14 +199,14 @@ def stat(store: Path, name: str | None, as_json: bool) -> None:
     print_facts((key.replace("_", " "), _blob.shown(value)) for key, value in facts.items())
 
 
-@command.command("check", context_settings=SETTINGS)
+@command.command("check", context_settings=SETTINGS, short_help="Check a store, and repair it.")
 @click.argument("store", type=STORE)
-@option("--repair", is_flag=True, help="Mend what can be: blobs without all their bytes are removed.")
+@option("--repair", is_flag=True, help="Repair what can be repaired. Removes blobs with missing bytes.")
 @json_option
 def check(store: Path, repair: bool, as_json: bool) -> None:
-    """Check every table of STORE against the others and against SQLite's own check.
+    """Compare all tables of STORE with one another, and run SQLite's own check.
 
-    Exit code 1 if something is wrong and was not repaired.
+    Exit code 1 if the store is damaged and was not repaired.
     """
     from ltxcore.cli import _blob
 
@@ -222,17 +224,17 @@ def check(store: Path, repair: bool, as_json: bool) -> None:
         note(
             "Hint: put the blobs that can still be read into a new store, or restore a backup"
             if repair
-            else f"Hint: ltxcore blob check --repair {store} mends what can be mended"
+            else f"Hint: repair what can be repaired with: ltxcore blob check --repair {store}"
         )
     click.get_current_context().exit(is_bad)
 
 
 @command.command("vacuum", context_settings=SETTINGS)
 @click.argument("store", type=STORE)
-@option("--pages", type=click.IntRange(min=0), metavar="N", help="Give back so many at most [all].")
+@option("--pages", type=click.IntRange(min=0), metavar="N", help="Largest number of pages to return [all].")
 @json_option
 def vacuum(store: Path, pages: int | None, as_json: bool) -> None:
-    """Give free pages of the file STORE back to the file system."""
+    """Return free pages of the file STORE to the file system."""
     from ltxcore.cli import _blob
 
     with _blob.changing(store) as blobs:
@@ -241,10 +243,10 @@ def vacuum(store: Path, pages: int | None, as_json: bool) -> None:
     if as_json:
         print_json({"pages": count, "bytes": count * page_size})
     else:
-        click.echo(f"{counted(count, 'page')} of {page_size} bytes given back")
+        click.echo(f"{counted(count, 'page')} of {page_size} bytes returned to the file system")
 
 
-@command.command("import", context_settings=SETTINGS)
+@command.command("import", context_settings=SETTINGS, short_help="Copy the blobs of an original database.")
 @click.argument("store", type=STORE)
 @click.argument("original", type=EXISTING)
 @capacity_option
@@ -252,8 +254,8 @@ def vacuum(store: Path, pages: int | None, as_json: bool) -> None:
 def import_(store: Path, original: Path, capacity: Bound, as_json: bool) -> None:
     """Copy all blobs of ORIGINAL, a database with the tables blob, blob_meta and setting, into STORE.
 
-    They keep their order of use. STORE is made if it is not there; ORIGINAL stays as it is. What a store cannot hold is
-    skipped, with a line on stderr that says why.
+    The blobs keep their order of use. Creates STORE if it does not exist, and does not change ORIGINAL. Blobs that a
+    store cannot hold are skipped; stderr says why.
     """
     from ltxcore.blob_store import _importer
     from ltxcore.cli import _blob

@@ -9,6 +9,7 @@ import click
 
 from ltxcore.cli._options import SETTINGS, Command, json_option
 from ltxcore.cli._output import counted, print_facts, print_json
+from ltxcore.cli._types import FullPath
 from ltxcore.vfs._sqlite import KNOWN_BUGS, known_bugs
 
 #: Facts whose names say too little, as people read them.
@@ -24,14 +25,19 @@ BYTES = {"size", "page_size", "wal_size"}
 WAL = {"none": "no file", "empty": "a file without transactions"}
 
 
-@click.command("doctor", cls=Command, context_settings=SETTINGS)
-@click.argument("db", required=False, type=click.Path(exists=True, dir_okay=False))
+@click.command(
+    "doctor",
+    cls=Command,
+    context_settings=SETTINGS,
+    short_help="Check the SQLite of this Python, and a database.",
+)
+@click.argument("db", required=False, type=FullPath(exists=True, dir_okay=False))
 @json_option
 def command(db: str | None, as_json: bool) -> None:
-    """Show which SQLite was found and its known defects, and look at the database DB.
+    """Check the SQLite of this Python for known defects, and the database DB.
 
-    DB is looked at without a lock and by a process of its own, so it may be in use. Exit code 1 means that
-    something is wrong with DB or its place; the last lines say what to do.
+    DB may be in use: another process reads it, without a lock. Exit code 1 means that something is wrong with DB or
+    its file system; the last lines say what to do.
     """
     from ltxcore.cli import _probe
 
@@ -57,8 +63,6 @@ def shown(name: str, value: object) -> object:
     """The value of a fact as people read it."""
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if name in BYTES and isinstance(value, int):
         return counted(value, "byte")
     return WAL.get(str(value), value) if name == "wal" else value

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 #: How every database file begins.
 SQLITE_MAGIC = b"SQLite format 3\0"
-EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING = FullPath(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = FullPath(path_type=Path, dir_okay=False)
 
 
 @click.group("file", cls=Group, context_settings=SETTINGS)
 def command() -> None:
-    """Look inside LTX files, check them, apply them; make one of a database."""
+    """Dump, verify, apply and encode single LTX files."""
 
 
 @command.command("dump", context_settings=SETTINGS)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=EXISTING)
-@option("--no-pages", is_flag=True, help="Leave out the list of pages.")
+@option("--no-pages", is_flag=True, help="Do not list the pages.")
 @json_option
 def dump(files: tuple[Path, ...], no_pages: bool, as_json: bool) -> None:
-    """Print the header, the pages and the trailer of LTX files, and verify them."""
+    """Verify LTX files and print their header, pages and trailer."""
     from ltxcore.cli import _dump
 
     if as_json:
@@ -53,7 +53,7 @@ def dump(files: tuple[Path, ...], no_pages: bool, as_json: bool) -> None:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=EXISTING)
 @json_option
 def verify(files: tuple[Path, ...], as_json: bool) -> None:
-    """Check every byte of LTX files. Exit code 1 if one is not valid."""
+    """Verify every byte of LTX files. Exit code 1 if one is not valid."""
     found = [verdict(path) for path in files]
     bad = sum(not each["ok"] for each in found)
     if as_json:
@@ -75,23 +75,25 @@ def verdict(path: Path) -> dict[str, Any]:
         with ltx.open(path) as decoder:
             decoder.finish()
     except (FormatError, OSError) as error:
-        return {"path": str(path), "ok": False, "error": str(error), "offset": getattr(error, "offset", None)}
+        why = str(error).removeprefix(f"{path}: ")
+        return {"path": str(path), "ok": False, "error": why, "offset": getattr(error, "offset", None)}
     return {"path": str(path), "ok": True}
 
 
-@command.command("apply", context_settings=SETTINGS)
+@command.command("apply", context_settings=SETTINGS, short_help="Write LTX files into a database file.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=EXISTING)
 @option(
     "--db",
     required=True,
     type=OUTPUT,
-    help="The database file to change, or to make.",
+    help="Database file to change or to create.",
 )
 @json_option
 def apply(files: tuple[Path, ...], db: Path, as_json: bool) -> None:
-    """Write the pages of LTX files, oldest first, into the database file DB, which nobody may have open.
+    """Write the pages of LTX files into a database file. Name the oldest LTX file first.
 
-    All files are verified before the first page is written. A file that is not empty and no SQLite database is refused.
+    No program may have the database open. All files are verified before the first page is written. A file that is
+    neither empty nor an SQLite database is refused.
     """
     from ltxcore import ltx
 
@@ -107,9 +109,9 @@ def apply(files: tuple[Path, ...], db: Path, as_json: bool) -> None:
         click.echo(f"{db} is at {pos}")
 
 
-@command.command("encode", context_settings=SETTINGS)
+@command.command("encode", context_settings=SETTINGS, short_help="Write a database file as an LTX snapshot.")
 @click.argument("db", type=EXISTING)
-@option("-o", "--output", required=True, type=OUTPUT, help="The LTX file to write.")
+@option("-o", "--output", required=True, type=OUTPUT, help="LTX file to write.")
 @option(
     "--checksums",
     is_flag=True,
@@ -117,7 +119,7 @@ def apply(files: tuple[Path, ...], db: Path, as_json: bool) -> None:
 )
 @json_option
 def encode(db: Path, output: Path, checksums: bool, as_json: bool) -> None:
-    """Write the database file DB, which nobody may have open, as one LTX snapshot."""
+    """Write the database file DB as one LTX snapshot. No program may have DB open."""
     refuse_wal(db)
     if output.exists() and output.samefile(db):
         raise click.UsageError(f"{output} is the database itself")
@@ -137,11 +139,13 @@ def write_snapshot(db: Path, output: Path, checksums: bool) -> ltx.Trailer:
         return ltx.encode_database(db, file, checksums=checksums)
 
 
-@command.command("checksum", context_settings=SETTINGS)
+@command.command(
+    "checksum", context_settings=SETTINGS, short_help="Print the LTX checksum of database files."
+)
 @click.argument("dbs", metavar="DB...", nargs=-1, required=True, type=EXISTING)
 @json_option
 def checksum(dbs: tuple[Path, ...], as_json: bool) -> None:
-    """Print the checksum that LTX has for whole database files, which nobody may have open."""
+    """Print the LTX checksum of whole database files. No program may have them open."""
     rows = list(checksums(dbs))
     if as_json:
         print_json(rows)

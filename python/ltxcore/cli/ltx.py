@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from ltxcore.ltx import FileInfo
 
 
-@click.command("ltx", cls=Command, context_settings=SETTINGS)
+@click.command("ltx", cls=Command, context_settings=SETTINGS, short_help="List the LTX files of a replica.")
 @click.argument("source", type=PLACE)
-@option("--level", type=LEVEL, default="0", show_default=True, help="0 to 9 (9: snapshots), or all.")
+@option(
+    "--level",
+    type=LEVEL,
+    default="0",
+    show_default=True,
+    help="Level to list: 0 to 9 (9: snapshots), or all.",
+)
 @config_options
 @json_option
 def command(source: str, level: int | None, config: str | None, no_expand_env: bool, as_json: bool) -> None:
-    """List the LTX files of the replica SOURCE, a URL or a directory, or of a database in the configuration."""
+    """List the LTX files of the replica SOURCE: a URL, a directory, or a database of the configuration file."""
     origin, _ = located(source, config, not no_expand_env)
     rows = [row(file) for file in origin.files(level)]
     if not rows:

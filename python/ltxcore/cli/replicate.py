@@ -26,17 +26,22 @@ if TYPE_CHECKING:
 REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
 
 
-@click.command("replicate", cls=Command, context_settings=SETTINGS)
+@click.command(
+    "replicate",
+    cls=Command,
+    context_settings=SETTINGS,
+    short_help="Replicate a database continuously, or once.",
+)
 @click.argument("db", type=FullPath(path_type=Path, dir_okay=False))
 @click.argument("url", type=PLACE)
-@option("--once", is_flag=True, help="Replicate what is committed now, then end.")
-@option("--exec", "exec_line", metavar="COMMAND", help="Run COMMAND, without a shell, and end when it ends.")
+@option("--once", is_flag=True, help="Replicate the commits up to now, then end.")
+@option("--exec", "exec_line", metavar="COMMAND", help="Start COMMAND without a shell, and end when it ends.")
 @option(
     "--restore-if-db-not-exists",
     is_flag=True,
-    help="If DB is missing, restore it from the replica first. Rename a -wal that is left.",
+    help="If DB does not exist, restore it from the replica first. A -wal without its database is renamed.",
 )
-@option("--force-snapshot", is_flag=True, help="With --once: write a snapshot of the whole database as well.")
+@option("--force-snapshot", is_flag=True, help="With --once: also store the whole database as one file.")
 @option(
     "--sync-interval", type=DURATION, default="1s", show_default=True, help="Minimum time between uploads."
 )
@@ -52,22 +57,38 @@ REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
     type=DURATION,
     default="1m",
     show_default=True,
-    help="Checkpoint if nobody else has for this long.",
+    help="Run a checkpoint if no program has for this long.",
 )
 @option(
-    "--l0-retention", type=DURATION, default="5m", show_default=True, help="How long local L0 files are kept."
+    "--l0-retention",
+    type=DURATION,
+    default="5m",
+    show_default=True,
+    help="Time to keep local L0 files after their upload.",
 )
-@option("--busy-timeout", type=DURATION, default="1s", show_default=True, help="How long to wait for a lock.")
+@option(
+    "--busy-timeout",
+    type=DURATION,
+    default="1s",
+    show_default=True,
+    help="Time to wait for a lock of the application.",
+)
 @option(
     "--shutdown-timeout",
     type=DURATION,
     default="30s",
     show_default=True,
-    help="Keep retrying the final sync for this long.",
+    help="Time to retry a final upload that fails.",
 )
-@option("--meta-path", type=FullPath(path_type=Path), help="Directory of the local state [.DB-litestream].")
 @option(
-    "--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="What to log on stderr."
+    "--meta-path", type=FullPath(path_type=Path), help="Directory for local files [.DB-litestream beside DB]."
+)
+@option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    show_default=True,
+    help="Least severe messages to log on stderr.",
 )
 @json_option
 def command(
@@ -83,13 +104,13 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Replicate the database DB to the replica URL (or directory) until SIGINT or SIGTERM.
+    """Replicate the database DB to a replica, a URL or a directory, until SIGINT or SIGTERM.
 
-    The end is orderly: what is committed is uploaded first, and if that fails the exit code is 1. A second
-    signal ends at once. With --exec, signals go to the command, and its exit code becomes ours if it is not 0.
+    The last commits are uploaded before the command ends. If that fails, the exit code is 1. A second signal ends the
+    command at once. With --exec, signals go to COMMAND, and its exit code is the exit code of this command if it is not 0.
 
-    If another process has continued the database in the same replica, replication ends with exit code 1, and the
-    command of --exec gets a SIGTERM.
+    If another process has continued the database in the same replica, replication ends with exit code 1, and COMMAND gets a
+    SIGTERM.
     """
     arguments = exec_arguments(exec_line, once)
     if force_snapshot and not once:
@@ -188,7 +209,7 @@ class Start:
     def check(self) -> float | None:
         """Say what is new; in how many seconds there may be more to say."""
         if self._said != "replicating" and not self._path.exists():
-            self._say("waiting", f"waiting for {self._path}: there is no such file yet")
+            self._say("waiting", f"waiting for {self._path}: the file does not exist yet")
             return self.INTERVAL
         self._say("replicating", f"replicating {self._path} to {self._url}")
         scan = self._database.status().scan
@@ -231,11 +252,11 @@ def close(database: DB, timeout: float, events: Events, asked: bool) -> None:
             if event.what != CLOSING:
                 continue
             if event.error is not None:
-                note("what was committed last may be missing from the replica")
+                note("the last commits may be missing from the replica")
                 raise event.error
             return
         if asked:
-            note("Error: ended at once; what was committed last may be missing from the replica")
+            note("Error: ended at once; the last commits may be missing from the replica")
             # Everything on disk is whole at every moment, and interpreter exit would wait for the upload.
             os._exit(1)
         asked = True
@@ -255,4 +276,4 @@ def report(database: DB, destination: Replica, seconds: float, as_json: bool) ->
             }
         )
     else:
-        note(f"replica is at TXID {txid}")
+        note(f"replica is at TXID {txid}" if txid else "nothing was replicated: the replica is empty")

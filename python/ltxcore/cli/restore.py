@@ -28,10 +28,18 @@ JournalMode = Literal["keep", "delete"]
 T = TypeVar("T")
 
 
-@click.command("restore", cls=Command, context_settings=SETTINGS)
+@click.command(
+    "restore",
+    cls=Command,
+    context_settings=SETTINGS,
+    short_help="Rebuild a database from a replica, or follow it.",
+)
 @click.argument("source", type=PLACE)
 @option(
-    "-o", "--output", type=FullPath(path_type=Path), help="Where the database goes [SOURCE, if it is one]."
+    "-o",
+    "--output",
+    type=FullPath(path_type=Path),
+    help="Path of the restored database [SOURCE, if that is a database].",
 )
 @option("--txid", type=TXID, help="Restore up to this transaction: 16 hexadecimal digits, as printed.")
 @option("--timestamp", type=TIMESTAMP, help="Restore the newest state from before this time (RFC 3339).")
@@ -40,53 +48,53 @@ T = TypeVar("T")
     type=PARALLELISM,
     default=8,
     show_default=True,
-    help="How many files or parts of files are read and decoded at once.",
+    help="Number of files, or parts of files, to read and decode at once.",
 )
 @option(
     "--if-db-not-exists",
     is_flag=True,
-    help="Do nothing, with exit code 0, if the output exists. Rename a -wal that is left without its database.",
+    help="Do nothing and exit with 0 if the output exists. A -wal without its database is renamed.",
 )
-@option("--if-replica-exists", is_flag=True, help="Do nothing, with exit code 0, if the replica is empty.")
+@option("--if-replica-exists", is_flag=True, help="Do nothing and exit with 0 if the replica is empty.")
 @option(
     "--force",
     is_flag=True,
-    help="Replace the output and its WAL once the new database is whole; no program may have it open.",
+    help="Replace an existing output, and its WAL, when the new database is complete. No program may have it open.",
 )
-@option("--dry-run", is_flag=True, help="Only show which files would be read; needs no --output.")
+@option("--dry-run", is_flag=True, help="Only list the files that would be read; needs no --output.")
 @option(
     "--integrity-check",
     type=click.Choice(["none", "quick", "full"]),
     default="none",
     show_default=True,
-    help="Let SQLite check the result: PRAGMA quick_check or integrity_check.",
+    help="Check the result with PRAGMA quick_check or integrity_check.",
 )
 @option(
     "--journal-mode",
     type=click.Choice(["keep", "delete"]),
     default="keep",
     show_default=True,
-    help="Leave WAL mode on, or turn it off (delete) for readers that cannot write to the directory.",
+    help="Keep WAL mode, or turn it off (delete) for readers that cannot write to the directory.",
 )
 @option(
     "-f",
     "--follow",
     is_flag=True,
-    help="Then keep the database up with the replica; continue it if it exists.",
+    help="Keep the database up to date with the replica. Resumes if the output exists.",
 )
 @option(
     "--follow-interval",
     type=DURATION,
     default="1s",
     show_default=True,
-    help="How often to look for new files.",
+    help="Time between two looks for new files.",
 )
 @option(
     "--on-divergence",
     type=click.Choice(["error", "restore"]),
     default="error",
     show_default=True,
-    help="If the replica does not continue the database: report an error, or replace its content.",
+    help="What to do if the replica does not continue the database: fail, or replace the content of the database.",
 )
 @config_options
 @json_option
@@ -111,14 +119,14 @@ def command(
 ) -> None:
     """Rebuild a database from the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
-    Without --txid or --timestamp it is the newest state. The database appears at its place whole and verified,
-    or not at all. A time later than everything in the replica restores the newest state and says so. If the state
-    right before the time can no longer be restored, the newest earlier one is, and the command says which.
+    Without --txid or --timestamp, the newest state is restored. The database appears complete and verified, or not at
+    all. A time after the newest transaction restores the newest state, and the command says so. If the state right before
+    the time can no longer be restored, the newest earlier state is restored, and the command says which.
 
-    With --follow the database is kept up with the replica until SIGINT or SIGTERM, for others to read, in journal mode
-    delete. Nobody may write to it. Its place in the history is kept in OUTPUT-txid, from where it or Litestream goes
-    on the next time (Litestream up to 0.5.17 only if the replica has no older snapshot). A replica that does not continue
-    the database, because it has begun another history, is refused.
+    With --follow, the database is kept up to date with the replica until SIGINT or SIGTERM, in journal mode delete. Other
+    programs may read it, but not write to it. The position is stored in OUTPUT-txid, from which ltxcore or Litestream
+    resumes (Litestream up to 0.5.17 only if the replica has no snapshot). If the replica does not continue the database,
+    the command fails.
     """
     if follow and (txid is not None or timestamp is not None or dry_run):
         raise click.UsageError("--follow excludes --txid, --timestamp and --dry-run")
@@ -200,7 +208,7 @@ def report(
 ) -> None:
     """Say what was restored."""
     if result.clamped:
-        note("The time is later than everything in the replica: this is its newest state.")
+        note("The time is after the newest transaction: this is the newest state.")
     at = "" if result.created_at is None else f" of {format_time(result.created_at)}"
     if not result.exact:
         note(
@@ -259,7 +267,7 @@ def show_plan(
 
     plan = ltxcore.restore_plan(origin.client, txid=txid, timestamp=timestamp)
     if plan.clamped:
-        note("The time is later than everything in the replica: this is its newest state.")
+        note("The time is after the newest transaction: this is the newest state.")
     rows = [row(file) for file in plan.files]
     if not as_json:
         print_table(["level", "name", "size", "created"], (pick(each) for each in rows))

@@ -13,7 +13,7 @@ from ltxcore.cli._output import print_facts, print_json
 
 
 @click.command("version", cls=Command, context_settings=SETTINGS)
-@option("--verbose", is_flag=True, help="Say what it runs on, too.")
+@option("--verbose", is_flag=True, help="Print the Python version and the platform, too.")
 @json_option
 def command(verbose: bool, as_json: bool) -> None:
     """Print the version."""

@@ -34,11 +34,11 @@ Source: TypeAlias = ReplicaClient | ObjectStore | str | os.PathLike[str]
 
 
 def client_from_url(url: str, **options: Any) -> ReplicaClient:  # noqa: ANN401 - each client has its own
-    """A client for the storage that a URL such as ``file:///var/backups/app`` names.
+    """Return the client for a URL such as ``file:///var/backups/app``.
 
     Args:
-        url: scheme, ``://`` and what that scheme asks for.
-        options: settings of the client in question, which win over those in the URL.
+        url: a scheme, ``://`` and the rest, which depends on the scheme.
+        options: settings of the client; they override those in the URL.
 
     Raises:
         ConfigError: the URL has no scheme, no client is installed for it, or it refuses the URL or an option.
@@ -49,7 +49,7 @@ def client_from_url(url: str, **options: Any) -> ReplicaClient:  # noqa: ANN401 
     if scheme is None:
         raise url_error(
             f"a replica URL needs a scheme and two slashes: {url}",
-            hint="write file:///path for a directory, or s3://bucket/path",
+            hint="write file:///path for a directory",
         )
     return _factory(scheme[1].lower())(url, **options)
 
@@ -82,5 +82,6 @@ def _factory(scheme: str) -> Callable[..., ReplicaClient]:
         return factory
     raise url_error(
         f"no replica client for the URL scheme {scheme!r}",
-        hint=f"install a package that provides one in the entry point group {ENTRY_POINT_GROUP}",
+        hint="write the path of a directory, or file:///path; another scheme needs an installed package with an entry point in "
+        f"the group {ENTRY_POINT_GROUP}",
     )

@@ -32,7 +32,7 @@ def url_parameters(url: str, known: Collection[str] = ()) -> dict[str, str]:
             hint = f"did you mean {near[0]}?" if near else f"the parameters are {names}"
             raise url_error(
                 f"unknown parameter of the URL {url}: {name}",
-                hint=hint if known else "this kind of URL has no parameters",
+                hint=hint if known else "remove it; this kind of URL has no parameters",
             )
         if name in found:
             raise url_error(f"parameter given twice in the URL {url}: {name}", hint="give it once")

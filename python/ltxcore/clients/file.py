@@ -163,8 +163,16 @@ def _directory_token(path: str) -> tuple[int, int, int] | None:
 
 
 def _refused(op: str, what: str, path: str, error: OSError) -> ReplicaError:
-    kind = ReplicaPermissionError if isinstance(error, PermissionError) else ReplicaError
-    return kind(f"cannot {what} {path}: {error.strerror}", op=op, path=path)
+    if isinstance(error, PermissionError):
+        kind, hint = (
+            ReplicaPermissionError,
+            "run as a user who may use this directory, or give this user access to it",
+        )
+    elif isinstance(error, FileExistsError | NotADirectoryError):
+        kind, hint = ReplicaError, "a file is in the way; name a directory"
+    else:
+        kind, hint = ReplicaError, None
+    return kind(f"cannot {what} {path}: {error.strerror}", op=op, path=path, hint=hint)
 
 
 def _mount_point(path: Path) -> str | None:
@@ -189,14 +197,15 @@ def from_url(url: str) -> FileClient:
     """
     path = url.partition("://")[2].partition("?")[0]
     if not path.strip("/"):
-        raise _config_error(f"file replica path required: {url}", path=path)
+        raise _config_error(
+            f"a file URL needs a path: {url}", path=path, hint="write file:///path of the directory"
+        )
     if not path.startswith("/"):
         # What comes before the path is a host, and who writes this means a directory that is there from here.
         raise _config_error(
             f"a file URL has no host: {url}",
             path=path,
-            hint=f"write file:///{path} for what Litestream reads there; a directory that is not named from / on is "
-            "written without file://",
+            hint=f"write file:///{path} for the path /{path}, as Litestream reads it; write a relative path without file://",
         )
     url_parameters(url)
     return FileClient("/" + posixpath.normpath(path).lstrip("/"))

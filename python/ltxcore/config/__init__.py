@@ -74,7 +74,12 @@ def load(path: str | os.PathLike[str] | None = None, *, expand_env: bool = True)
         # Not by open(): the path may be that of a database, by mistake.
         text = _ltxcore.read_file(file).decode("utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"config file not found: {file}", op="config", path=str(file)) from error
+        raise ConfigError(
+            f"config file not found: {file}",
+            op="config",
+            path=str(file),
+            hint="check the path; without one it is $LITESTREAM_CONFIG or /etc/litestream.yml",
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"not UTF-8: {file}", op="config", path=str(file)) from error
     try:

@@ -201,7 +201,13 @@ class Config(ReplicaSettings):
         for each in self.dbs:
             if each.path is not None and expand_path(each.path) == wanted:
                 return each
-        error = ConfigError(f"database not found in config: {wanted}", op="config", path=str(wanted))
+        names = ", ".join(each.path for each in self.dbs if each.path is not None)
+        error = ConfigError(
+            f"database not found in config: {wanted}",
+            op="config",
+            path=str(wanted),
+            hint=f"the file has: {names}" if names else "the file has no database with a path",
+        )
         error.key = "dbs"
         raise error
 

@@ -15,7 +15,7 @@ from ltxcore._process.times import seconds
 from ltxcore.db._places import check_apart
 from ltxcore.db._running import Running
 from ltxcore.db._status import CheckpointMode, CheckpointResult, SyncStatus
-from ltxcore.errors import ConfigError, NotOpenError, NotReadyError
+from ltxcore.errors import ConfigError, DatabaseError, NotOpenError, NotReadyError
 from ltxcore.ltx import TXID, FileInfo, Pos
 from ltxcore.replica import Replica
 
@@ -29,29 +29,30 @@ if TYPE_CHECKING:
 class DB:
     """One SQLite database that is replicated continuously.
 
-    Opening it starts two background threads: one follows the database's WAL and writes what is committed to local
-    LTX files, the other uploads these to the replica. The database is switched to WAL mode if it is not in it.
+    :meth:`open` starts two daemon threads. One follows the WAL of the database and writes commits to local LTX files. The
+    other uploads these files to the replica. A database that is not in WAL mode is switched to WAL mode.
 
-    Safe beside other connections of the same process where the system has locks of open files, as Linux and macOS
-    do; ``ltxcore doctor`` tells. Elsewhere it is refused. If the process uses the database with two SQLite libraries, open the
-    ``DB`` after the database is in WAL mode, or call :meth:`status` before any connection is closed. See ``docs/locking.md``.
+    A ``DB`` is safe beside other connections of the same process where the system has locks of open files, as Linux and macOS
+    have; ``ltxcore doctor`` tests it. Elsewhere ``open`` refuses. If the process uses the database with two SQLite libraries,
+    open the ``DB`` after the database is in WAL mode, or call :meth:`status` before any connection is closed. See
+    ``docs/locking.md``.
 
     Args:
         path: the database file. It need not exist yet.
-        replica: where to; a :class:`Replica`, a client, a URL, or the path of a directory. Without one, only local LTX files
-            are written.
-        meta_path: the directory of the local LTX files, by default ``.<name>-litestream`` beside the database.
-        monitor_interval: the least time between two local LTX files.
-        checkpoint_interval: the time after which frames of the WAL are written back to the database file, if nobody
-            else has done it; 0 for never on account of time, nor because the database is at rest.
-        min_checkpoint_page_n: the length of the WAL, in pages, before which it is written back and begun anew.
-        truncate_page_n: the length of a WAL, in pages, above which its file is cut once everything is written back
-            and nobody writes; 0, or more than four times ``min_checkpoint_page_n``, for four times that.
-        busy_timeout: how long to wait for a lock of somebody else.
-        l0_retention: how long local LTX files are kept after they have been uploaded.
-        logger: where to report trouble; the logger ``ltxcore``, if left out.
+        replica: the destination: a :class:`Replica`, a client, a URL, or the path of a directory. Without one, only local LTX
+            files are written.
+        meta_path: the directory of the local LTX files; the default is ``.<name>-litestream`` beside the database.
+        monitor_interval: the minimum time between two local LTX files.
+        checkpoint_interval: run a checkpoint if no program has for this long. With 0, neither time nor rest of the
+            database causes a checkpoint.
+        min_checkpoint_page_n: checkpoint and reset the WAL before it has this many pages.
+        truncate_page_n: a WAL of more pages is truncated once it is checkpointed and no program writes. 0, or more than
+            four times ``min_checkpoint_page_n``, means four times that.
+        busy_timeout: the time to wait for a lock of the application.
+        l0_retention: the time to keep local LTX files after their upload.
+        logger: the logger for warnings and errors; the default is the logger ``ltxcore``.
 
-    Durations are seconds or a timedelta.
+    Durations are seconds or a ``timedelta``.
     """
 
     def __init__(
@@ -100,20 +101,24 @@ class DB:
             self.close()
 
     def open(self) -> Self:
-        """Begin to replicate. Does nothing if that is going on already.
+        """Start to replicate. Does nothing if the ``DB`` is open.
 
-        The first attempt is waited for, up to a few seconds, and its failure is raised: a backup that does not work
-        should be noticed on the first day. A database file that does not exist is no failure; it is waited for.
+        ``open`` waits for the first attempt, for up to a few seconds, and raises its error: a backup that does not work
+        should be noticed on the first day. A database file that does not exist is not an error, because the application may
+        create it later. Until then :meth:`wait` raises ``NotReadyError``.
 
-        If more than 64 MiB of pages have to be read, ``open`` returns as soon as that begins. ``status().scan`` says how far it
-        is. What fails after that is ``status().last_error``, and raised by :meth:`sync` and :meth:`wait`.
+        If more than 64 MiB of pages have to be read, ``open`` returns when the reading begins, and ``status().scan`` shows the
+        progress. Later errors are ``status().last_error``, and :meth:`sync` and :meth:`wait` raise them.
+
+        Returns:
+            The object itself.
 
         Raises:
-            ConfigError: the replica is in use for another database of this process, or where the local files are.
+            ConfigError: another ``DB`` of this process has the replica, or the replica is the directory of the local files.
             LTXFileExistsError: the replica has files of another history.
             ReplicaError: the replica cannot be listed or written.
-            DatabaseError: the database cannot be read, or not be switched to WAL mode.
-            ForkedError: the object comes from the parent process.
+            DatabaseError: the database cannot be read or switched to WAL mode, or another replicator has it.
+            ForkedError: the object belongs to the parent process.
         """
         runtime.check(self._generation)
         with self._lock:
@@ -123,6 +128,13 @@ class DB:
                 # A close that was interrupted; what it could not upload is in local files.
                 self._running.abort()
                 self._running = None
+            if self.path.is_dir():
+                raise DatabaseError(
+                    f"the path of the database is a directory: {self.path}",
+                    op="open",
+                    path=os.fspath(self.path),
+                    hint="add the name of the database file",
+                )
             if runtime.shutting_down():
                 raise NotOpenError("the interpreter is shutting down", op="open", path=os.fspath(self.path))
             running = Running(self.path, self.meta_path, self._options, self.replica, self._logger)
@@ -136,17 +148,17 @@ class DB:
         return self
 
     def close(self, *, timeout: float | None = 30.0) -> None:
-        """Bring what is committed into the replica, and stop. Does nothing if it is closed already.
+        """Upload the last commits, and stop. Does nothing if the ``DB`` is closed.
 
-        If it is interrupted, by Ctrl-C for example, another call goes on with it, and so does the end of the process.
+        If the call is interrupted, by Ctrl-C for example, another call continues, and so does the end of the process.
 
         Args:
-            timeout: for so many seconds the last sync and upload are tried again; 0 tries once, ``None`` for ever. If all
-                pages are being read when the time is over, that is given up.
+            timeout: retry the last sync and upload for this many seconds; 0 tries once, ``None`` retries for ever. A pass
+                over all pages is abandoned when the time is over.
 
         Raises:
-            Error: the last sync or upload failed. Everything is released nevertheless, and what could not be
-                uploaded is in local LTX files, from where the next ``open`` sends it.
+            Error: the last sync or upload failed. The database is closed nevertheless. What was not uploaded stays in local
+                LTX files, and the next ``open`` uploads it.
         """
         runtime.check(self._generation)
         with self._lock:
@@ -175,23 +187,27 @@ class DB:
 
     @property
     def pos(self) -> Pos:
-        """The newest position that is in a local LTX file; zeros if there is none yet."""
+        """The newest position in a local LTX file; zeros if there is none yet."""
         return self._require().pos
 
     @property
     def page_size(self) -> int:
-        """The database's page size, in bytes.
+        """The page size of the database in bytes.
 
         Raises:
             NotReadyError: the database file does not exist yet or is empty.
         """
         size = self._require().engine.page_size
         if size is None:
-            raise NotReadyError(f"page size not known yet: {self.path}", path=os.fspath(self.path))
+            raise NotReadyError(
+                f"page size not known yet: {self.path}",
+                path=os.fspath(self.path),
+                hint="it is known once the database has a page",
+            )
         return size
 
     def sync(self) -> Pos:
-        """Bring all that is committed now into local LTX files.
+        """Write all commits up to now to local LTX files.
 
         Returns:
             The position afterwards.
@@ -203,26 +219,27 @@ class DB:
         return self._require().follower.sync()
 
     def wait(self, txid: int | None = None, timeout: float | None = None) -> Pos:
-        """Wait until a restore from the replica contains a transaction, or all that is committed now.
+        """Wait until a restore from the replica contains all commits up to now, or the transaction ``txid``.
 
-        That is said of the replica as it is: a directory is looked at before, any other storage is listed once in a
-        while. Files that it lost are sent again, or it gets a snapshot.
+        The replica is checked first: a directory at every call, other storage once in a while. Files that it has lost are
+        uploaded again, or covered by a snapshot.
 
-        While someone waits, uploads do not wait for their interval, and failed ones are repeated every half second.
+        While a caller waits, uploads do not wait for their interval, and a failed upload is retried every half second.
 
         Args:
-            txid: what to wait for; by default, a sync is done and its position waited for.
-            timeout: how long, in seconds. Without one, the first attempt that fails is raised.
+            txid: the transaction to wait for; the default is the newest one after a sync.
+            timeout: the longest time in seconds. Without a timeout, the error of the first failed attempt is raised.
 
         Returns:
-            The position in the replica.
+            The position of the replica.
 
         Raises:
-            ReplicaTimeoutError: it was not durable in time; the cause is what the last attempt failed with.
-            ConfigError: there is no replica.
+            ReplicaTimeoutError: the transaction was not in the replica in time; the cause is the error of the last attempt.
+            NotReadyError: the database file does not exist yet.
+            ConfigError: the ``DB`` has no replica.
             LTXFileExistsError, BehindReplicaError: another writer has continued the history in the replica. That is final
                 if ``status().has_ended`` is true, and is then raised at once, whatever the timeout.
-            Error: as for :meth:`sync`, whatever an upload failed with, or what keeps the replica from being restored.
+            Error: the sync or an upload failed, or the replica cannot be restored.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         uploader, running = self._uploader(), self._require()
@@ -234,17 +251,17 @@ class DB:
         return Pos(uploader.known_txid or TXID(txid))
 
     async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
-        """:meth:`wait`, without blocking the event loop. Cancelling it does not end the thread that waits."""
+        """:meth:`wait` without blocking the event loop. Cancelling ends the waiting, not the work."""
         # Slow to import, and most programs never wait this way.
         import asyncio
 
         return await asyncio.to_thread(self.wait, txid, timeout)
 
     def checkpoint(self, mode: CheckpointMode = "PASSIVE") -> CheckpointResult:
-        """Write frames of the WAL back into the database file. What is not in an LTX file yet is read before.
+        """Run a checkpoint, after reading the frames that are not in an LTX file yet.
 
         Args:
-            mode: one of SQLite's: PASSIVE, FULL, RESTART, TRUNCATE.
+            mode: SQLite's mode: PASSIVE, FULL, RESTART or TRUNCATE.
 
         Raises:
             DatabaseError: SQLite reports an error.
@@ -254,10 +271,14 @@ class DB:
         return self._require().follower.checkpoint(mode)
 
     def snapshot(self) -> FileInfo:
-        """Upload the whole database, as far as it is in LTX files, as one file of level 9.
+        """Upload the whole database, with all commits up to now, as one file of level 9. Restores then read less.
+
+        Returns:
+            The new file.
 
         Raises:
-            ConfigError: there is no replica.
+            ConfigError: the ``DB`` has no replica.
+            NotReadyError: the database file does not exist yet.
             DatabaseError: the database cannot be read.
             ReplicaError: the upload failed.
             LTXFileExistsError, BehindReplicaError: a conflict with another writer has ended the replication.
@@ -267,19 +288,22 @@ class DB:
         return self._uploader().snapshot()
 
     async def snapshot_async(self) -> FileInfo:
-        """:meth:`snapshot`, without blocking the event loop. Cancelling it does not end the work."""
+        """:meth:`snapshot` without blocking the event loop. Cancelling ends the waiting, not the work."""
         import asyncio
 
         return await asyncio.to_thread(self.snapshot)
 
     def compact(self, level: int) -> FileInfo | None:
-        """Merge new files of the level below into one of ``level``, 1 to 8, in the replica.
+        """Merge the new files of the level below into one file of ``level``, in the replica.
+
+        Args:
+            level: 1 to 8.
 
         Returns:
-            The new file, or ``None`` if there was nothing to do.
+            The new file, or ``None`` if there was nothing to merge.
 
         Raises:
-            ConfigError: there is no replica.
+            ConfigError: the ``DB`` has no replica, or the level is not 1 to 8.
             FormatError: a file in the replica is damaged.
             ReplicaError: the storage failed.
             LTXFileExistsError, BehindReplicaError: a conflict with another writer has ended the replication.
@@ -287,17 +311,17 @@ class DB:
         return self._uploader().compact(level)
 
     async def compact_async(self, level: int) -> FileInfo | None:
-        """:meth:`compact`, without blocking the event loop. Cancelling it does not end the work."""
+        """:meth:`compact` without blocking the event loop. Cancelling ends the waiting, not the work."""
         import asyncio
 
         return await asyncio.to_thread(self.compact, level)
 
     def status(self) -> SyncStatus:
-        """The present state of replication. Answers at once: it neither reads the database nor lists the replica.
+        """The present state of replication. Returns at once: it reads no pages and does not list the replica.
 
         Raises:
-            NotOpenError: the database is not open.
-            ForkedError: the object comes from the parent process.
+            NotOpenError: the ``DB`` is not open.
+            ForkedError: the object belongs to the parent process.
         """
         return self._require().status()
 
@@ -305,7 +329,11 @@ class DB:
         runtime.check(self._generation)
         running = self._running
         if running is None or self._is_closing:
-            raise NotOpenError(f"not open: {self.path}", path=os.fspath(self.path))
+            raise NotOpenError(
+                f"not open: {self.path}",
+                path=os.fspath(self.path),
+                hint="call open(), or use the DB in a with block",
+            )
         if not running.follower.is_open:
             # The thread may not have noticed yet that the application has made the database.
             running.engine.attach()
@@ -320,7 +348,9 @@ class DB:
     def _uploader(self) -> Uploader:
         uploader = self._require().uploader
         if uploader is None:
-            raise ConfigError(f"no replica for {self.path}", path=os.fspath(self.path))
+            raise ConfigError(
+                f"no replica for {self.path}", path=os.fspath(self.path), hint="pass DB(..., replica=...)"
+            )
         return uploader
 
 
@@ -329,12 +359,15 @@ def replicate(
     url: Replica | Source,
     **options: Any,  # noqa: ANN401 - those of DB
 ) -> DB:
-    """Replicate a database from now on: an open :class:`DB`.
+    """Create a :class:`DB` and open it. Close it, or use it in a ``with`` block.
 
     Args:
         path: the database file.
-        url: the destination.
-        options: further settings of :class:`DB`.
+        url: the destination: a :class:`Replica`, a client, a URL, or the path of a directory.
+        options: other arguments of :class:`DB`.
+
+    Returns:
+        The open ``DB``.
 
     Raises:
         Error: as for :meth:`DB.open`.

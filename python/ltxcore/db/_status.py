@@ -18,8 +18,9 @@ CheckpointMode: TypeAlias = Literal["PASSIVE", "FULL", "RESTART", "TRUNCATE"]
 class CheckpointResult:
     """What ``PRAGMA wal_checkpoint`` answers.
 
-    ``busy`` is true if something kept the checkpoint from finishing; ``wal_frames`` is the number of frames in the
-    WAL, ``checkpointed_frames`` how many of them are in the database file now.
+    * ``busy``: a lock kept the checkpoint from finishing.
+    * ``wal_frames``: the number of frames in the WAL.
+    * ``checkpointed_frames``: the number of these frames that are in the database file.
     """
 
     busy: bool
@@ -29,10 +30,10 @@ class CheckpointResult:
 
 @dataclass(frozen=True, slots=True)
 class ScanProgress:
-    """A pass over all pages of a database that is under way.
+    """The progress of a pass over all pages of a database.
 
-    * ``pages_done``, ``pages``: how many pages were read, and how many there are.
-    * ``reason``: why the next L0 file takes a comparison of all pages; ``None`` if the pass is for something else.
+    * ``pages_done``, ``pages``: the number of pages that were read, and of all pages.
+    * ``reason``: why the next L0 file needs a comparison of all pages; ``None`` if the pass has another purpose.
     """
 
     pages_done: int
@@ -42,25 +43,24 @@ class ScanProgress:
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
-    """How replication is going.
+    """The state of replication.
 
-    * ``pos``: the newest position that is in a local L0 file.
-    * ``replica_txid``: the newest TXID that a restore from the replica contains; ``None`` as long as that is not known.
+    * ``pos``: the newest position in a local L0 file.
+    * ``replica_txid``: the newest TXID that a restore from the replica contains; ``None`` until it is known.
     * ``is_ready``: the database file exists and is being followed.
-    * ``is_current``: a restore from the replica, as it is now, contains all that was turned into L0 files. A directory is
-      looked at for that; elsewhere it is what the last look has shown.
-    * ``wal_size``: bytes of the WAL.
-    * ``last_sync``, ``last_upload``: when something was last turned into an L0 file, and uploaded.
-    * ``last_error``: what the latest attempt failed with, or what keeps the replica from being restored; ``None`` if all
-      is well.
-    * ``full_syncs``, ``diff_syncs``, ``incremental_syncs``: L0 files with every page, with the pages that differ
-      from the last known state, and with what the WAL added.
+    * ``is_current``: a restore from the replica, as it is now, contains everything that is in local L0 files. A directory is
+      checked for this; for other storage it is the result of the last check.
+    * ``wal_size``: size of the WAL in bytes.
+    * ``last_sync``, ``last_upload``: times of the last L0 file and of the last upload.
+    * ``last_error``: the error of the last attempt, or what keeps the replica from being restored; ``None`` if all is well.
+    * ``full_syncs``, ``diff_syncs``, ``incremental_syncs``: numbers of L0 files with every page, with the pages that differ
+      from the last known state, and with the pages that the WAL added.
     * ``reason``: why the last full or diff sync was necessary.
-    * ``restarts``, ``checkpoints``: how often the WAL began anew, and how often we wrote it back.
-    * ``scan``: how far the pass over all pages is that is under way; ``None`` while none is. Until the first one is over, the
-      replica does not have the database.
-    * ``uploading_for``: for how many seconds the file that is being uploaded has been; ``None`` while nothing is.
-    * ``has_ended``: replication has ended by itself, and retries nothing: ``last_error`` says why. ``close`` and ``open`` begin
+    * ``restarts``, ``checkpoints``: how often the WAL was reset, and how often ltxcore ran a checkpoint.
+    * ``scan``: the progress of the pass over all pages that is running; ``None`` if none is. Until the first pass is over, the
+      replica does not contain the database.
+    * ``uploading_for``: how long the current upload has taken, in seconds; ``None`` if nothing is being uploaded.
+    * ``has_ended``: replication has ended by itself and retries nothing; ``last_error`` says why. ``close`` and ``open`` start it
       again.
     """
 

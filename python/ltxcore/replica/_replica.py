@@ -24,8 +24,8 @@ class Replica:
     """One destination of one database.
 
     Args:
-        client: its client, its URL, or the path of its directory.
-        sync_interval: the least time between two passes of uploads, in seconds or a timedelta.
+        client: a client, an object store, a URL, or the path of a directory.
+        sync_interval: the minimum time between two uploads, in seconds or as a ``timedelta``.
     """
 
     def __init__(self, client: Source, *, sync_interval: float | timedelta = 1.0) -> None:
@@ -37,7 +37,7 @@ class Replica:
         return f"Replica({self.client!r})"
 
     def newest_txid(self) -> TXID:
-        """The newest transaction that a restore contains; 0 if nothing can be restored. Lists every level of the replica.
+        """The newest transaction that a restore contains; 0 if nothing can be restored. Lists all levels of the replica.
 
         Raises:
             ReplicaError: the storage cannot be listed.
@@ -63,30 +63,38 @@ class Replica:
         """
         times = [file.created_at for file in self.files()]
         if not times:
-            raise NoSnapshotError("the replica holds no LTX files", op="list")
+            raise NoSnapshotError(
+                "the replica is empty",
+                op="list",
+                hint="check the path or URL: LTX files are below it, in ltx/0 to ltx/9",
+            )
         return min(times), max(times)
 
     def compact(self, level: int) -> FileInfo | None:
-        """Merge what is new in the level below into ``level``, 1 to 8.
+        """Merge the new files of the level below into one file of ``level``.
 
         Every input is verified before the merged file appears.
 
+        Args:
+            level: 1 to 8.
+
         Returns:
-            The new file, the last one if there was enough for several; ``None`` if there was nothing to do.
+            The new file, or the last one of several; ``None`` if there was nothing to merge.
 
         Raises:
+            ConfigError: the level is not 1 to 8.
             FormatError: a file is damaged.
             ReplicaError: the storage failed.
             RestoreError: files are missing between the two levels.
         """
         if not 1 <= level < SNAPSHOT_LEVEL:
-            raise argument_error("level", f"a level to compact into is 1 to {SNAPSHOT_LEVEL - 1}: {level}")
+            raise argument_error("level", f"level must be from 1 to {SNAPSHOT_LEVEL - 1}: {level}")
         with self._compacting:
             row = _ltxcore.compact_level(native(self.client), level)
         return None if row is None else file_info(row)
 
     async def compact_async(self, level: int) -> FileInfo | None:
-        """:meth:`compact`, without blocking the event loop. Cancelling it does not end the work."""
+        """:meth:`compact` without blocking the event loop. Cancelling ends the waiting, not the work."""
         # Slow to import, and most programs never wait this way.
         import asyncio
 

@@ -62,6 +62,26 @@ def sqlite_library(module: ModuleType | None = None) -> SQLiteLibrary:
     )
 
 
+#: The URI parameters of this VFS, and those of SQLite itself. SQLite ignores any other.
+_PARAMETERS = (
+    *("lock", "shm", "sync", "cksm", "psow", "readonly_shm", "modeof"),
+    *("mode", "cache", "nolock", "immutable"),
+)
+
+
+def _check_parameter(name: str) -> None:
+    if name in _PARAMETERS:
+        return
+    import difflib  # slow to import, and of no use without a mistake
+
+    near = difflib.get_close_matches(name, _PARAMETERS, n=1)
+    raise VFSParameterError(
+        f"unknown URI parameter: {name}",
+        op="open",
+        hint=f"did you mean {near[0]}?" if near else f"the parameters are {', '.join(_PARAMETERS)}",
+    )
+
+
 class OSVFS:
     """A SQLite VFS for local files, with a choice of lock protocols.
 
@@ -85,7 +105,7 @@ class OSVFS:
 
     def __init__(self, *, name: str | None = None, lock: LockMode = "auto") -> None:
         if lock not in get_args(LockMode):
-            raise ValueError(f"there is no lock mode {lock!r}")
+            raise ValueError(f"lock must be one of {', '.join(get_args(LockMode))}: {lock!r}")
         if name is None:
             name = "ltx-os" if lock == "auto" else f"ltx-{lock}"
         if not name or "\0" in name:
@@ -144,11 +164,14 @@ class OSVFS:
 
         Raises:
             ValueError: the path is a URI, the path or a parameter holds a NUL, or ``vfs`` is among the parameters.
+            VFSParameterError: neither SQLite nor this VFS knows a parameter. It is a ``ValueError``.
         """
         if os.fsencode(database).startswith(b"file:"):
             raise ValueError(f"the path of a database is needed, not a URI: {database!r}")
         if "vfs" in parameters:
             raise ValueError(f"the vfs of the URI is always {self.name!r}, not {parameters['vfs']!r}")
+        for parameter in parameters:
+            _check_parameter(parameter)
         path = _quoted(database, safe="/")
         # After two slashes SQLite expects the name of a host.
         authority = "//" if path.startswith("//") else ""

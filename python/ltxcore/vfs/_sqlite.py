@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: What is known against versions of SQLite, by a short name.
 KNOWN_BUGS = {
     "wal-reset": "two connections that checkpoint at nearly the same time can lose committed pages; "
-    "SQLite 3.7.0 to 3.51.2, mended in 3.44.6, 3.50.7 and 3.51.3",
+    "SQLite 3.7.0 to 3.51.2, fixed in 3.44.6, 3.50.7 and 3.51.3",
 }
 
 

@@ -132,7 +132,7 @@ impl Choice {
     /// The wishes of a URI; the parameter that is not understood otherwise.
     pub(crate) fn of(name: &FileName<'_>, lock: Option<LockMode>) -> Result<Self, String> {
         let text = |key: &CStr| name.parameter(key).map(|value| value.to_string_lossy().into_owned());
-        let unknown = |key: &str, value: &str| format!("{key}={value} means nothing to this vfs");
+        let unknown = |key: &str, value: &str| format!("invalid URI parameter: {key}={value}");
         let mut choice = Self { lock, ..Self::PLAIN };
         if let Some(value) = text(c"lock") {
             choice.lock = LockMode::parse(&value).ok_or_else(|| unknown("lock", &value))?;

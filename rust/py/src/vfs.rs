@@ -57,7 +57,7 @@ impl SQLiteHandle {
     /// Registers the OS VFS under a name.
     fn register_os_vfs(&self, py: Python<'_>, name: &str, lock: &str) -> PyResult<()> {
         let lock = LockMode::parse(lock)
-            .ok_or_else(|| PyValueError::new_err(format!("there is no lock mode {lock:?}")))?;
+            .ok_or_else(|| PyValueError::new_err(format!("unknown lock mode: {lock:?}")))?;
         osvfs::register(&self.0, &c_name(name)?, lock, false).map_err(|error| refused(py, name, &error))
     }
 

@@ -124,7 +124,7 @@ class BlobReads:
             ValueError: ``offset`` or ``length`` is negative.
         """
         if offset < 0 or length < 0:
-            raise ValueError(f"a range has no negative offset or length: {offset}, {length}")
+            raise ValueError(f"offset and length must not be negative: {offset}, {length}")
         with snapshot(self._pool) as cursor:
             item, size, parts = queries.locate(cursor, name)
             offset, length = min(offset, size), min(length, size)

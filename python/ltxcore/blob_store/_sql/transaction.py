@@ -301,7 +301,7 @@ class Transaction:
             BlobExistsError: there is a blob of this name.
         """
         if self.exists(name):
-            raise BlobExistsError(f"there is a blob {name!r}")
+            raise BlobExistsError(f"blob {name!r} already exists")
 
     def delete(self, name: str, missing_ok: bool) -> None:
         """Remove a blob; what it owned goes by trigger."""

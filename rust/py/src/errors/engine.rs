@@ -20,13 +20,15 @@ impl IntoPython for E {
         let (full, busy) = (self.is_disk_full(), self.is_busy());
         match self {
             E::NotOpen { path } | E::Cancelled { path } => NotOpenError::new_err(py, text).on(py, &path),
-            E::NotReady { path } => NotReadyError::new_err(py, text).on(py, &path),
+            E::NotReady { path } => NotReadyError::new_err(py, text)
+                .on(py, &path)
+                .hint(py, "check the path; replication begins when an application creates the database"),
             E::NotWal { path, .. } => DatabaseError::new_err(py, text)
                 .on(py, &path)
                 .hint(py, "close other connections, or have the owner run PRAGMA journal_mode = WAL"),
             E::InUse { path } => DatabaseError::new_err(py, text)
                 .on(py, &path)
-                .hint(py, "one process replicates a database at a time"),
+                .hint(py, "stop the other replicator first; one process replicates a database at a time"),
             E::Busy { path } => DatabaseBusyError::new_err(py, text).on(py, &path).hint(py, WAITED_FOR),
             E::Sqlite { op, path, .. } if busy => {
                 DatabaseBusyError::new_err(py, text).with(py, "op", op).on(py, &path).hint(py, WAITED_FOR)

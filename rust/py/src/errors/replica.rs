@@ -11,7 +11,7 @@ use super::{
     DiskFullError, DivergedError, FormatError, IntoPython, LTXFileExistsError, LTXFileNotFoundError,
     NoSnapshotError, OutputExistsError, OutputInUseError, PageSizeChangedError, PositionError, ReplicaError,
     ReplicaPermissionError, ReplicaTimeoutError, RestoreCancelledError, RestoreError, TXIDNotAvailableError,
-    TruncatedError, With, message, relabel, why_in_use,
+    TruncatedError, With, message, python, relabel, why_in_use,
 };
 use crate::gil::Raised;
 use crate::types;
@@ -21,16 +21,18 @@ impl IntoPython for E {
         let text = message(&self);
         match self {
             E::NotFound { place, .. } => LTXFileNotFoundError::new_err(py, text).at(py, &place),
-            E::Permission { place, .. } => ReplicaPermissionError::new_err(py, text).at(py, &place),
+            E::Permission { place, .. } => ReplicaPermissionError::new_err(py, text)
+                .at(py, &place)
+                .hint(py, "run as the owner of the replica, or give this user access to its directories and files"),
             E::Conflict { place } => LTXFileExistsError::new_err(py, text)
                 .at(py, &place)
                 .hint(py, "only one process may replicate to a destination"),
             E::Timeout { place, .. } => ReplicaTimeoutError::new_err(py, text).at(py, &place),
             E::Io { place, source } => from_io(py, source, text).at(py, &place),
             E::Foreign { source, .. } => foreign(py, source, text),
-            E::Format { file, source } => relabel(py, source.into_python(py), text).of(py, file),
+            E::Format { file, source } => damaged(py, relabel(py, source.into_python(py), text).of(py, file)),
             E::FileTooShort { file, size, .. } => {
-                let hint = "restore an earlier state, or delete the file if it does not belong there";
+                let hint = "restore a state from before this file, or delete the file if it does not belong there";
                 TruncatedError::new_err(py, text).with(py, "offset", size).of(py, file).hint(py, hint)
             }
             E::ShortFile { file, actual, .. } => {
@@ -49,6 +51,15 @@ impl IntoPython for E {
     }
 }
 
+/// What to do about a damaged file, unless its error says so, or is that of a Python client.
+fn damaged(py: Python<'_>, error: PyErr) -> PyErr {
+    let has_hint = error.value(py).getattr("hint").is_ok_and(|hint| !hint.is_none());
+    if has_hint || !error.is_instance_of::<python::FormatError>(py) {
+        return error;
+    }
+    error.hint(py, "restore a state from before this file, or put a sound copy of the file in its place")
+}
+
 /// What the files of a replica do not lead to, and what is in the way where a database should go.
 fn from_plan_or_output(py: Python<'_>, error: E, text: String) -> PyErr {
     match error {
@@ -62,7 +73,10 @@ fn from_plan_or_output(py: Python<'_>, error: E, text: String) -> PyErr {
         E::TxidNotAvailable { txid, available } => {
             let below = available.into_iter().rfind(|other| *other < txid);
             let error =
-                TXIDNotAvailableError::new_err(py, text).with_value(py, "txid", types::txid(py, txid));
+                TXIDNotAvailableError::new_err(py, text).with_value(py, "txid", types::txid(py, txid)).hint(
+                    py,
+                    "list what can be restored with restore_points(), or the files with `ltxcore ltx --level all`",
+                );
             match below {
                 Some(below) => error.with_value(py, "available", types::txid(py, below)),
                 None => error,
