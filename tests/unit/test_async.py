@@ -102,9 +102,9 @@ def test_a_follower_that_nobody_awaits_any_more_is_closed(tmp_path: Path) -> Non
 
     asyncio.run(act())
     end = time.monotonic() + WAIT
-    while "not followed" not in _said(made[0]) and time.monotonic() < end:
+    while "no longer followed" not in _said(made[0]) and time.monotonic() < end:
         time.sleep(0.01)
-    assert "not followed" in _said(made[0])
+    assert "no longer followed" in _said(made[0])
 
 
 def _said(copy: FollowedDatabase) -> str:

@@ -267,4 +267,7 @@ def test_a_host_in_a_file_url_is_not_taken_for_a_directory() -> None:
     """`file://rep` was /rep, as it is for Litestream, where a directory `rep` was meant."""
     with pytest.raises(ConfigError) as caught:
         client_from_url("file://rep/x?y=1")
-    assert caught.value.hint is not None and "file:///rep/x for what Litestream" in caught.value.hint
+    assert (
+        caught.value.hint is not None
+        and "file:///rep/x for the path /rep/x, as Litestream" in caught.value.hint
+    )

@@ -54,7 +54,7 @@ def test_starting_over_where_it_is(
         assert reader.execute("SELECT count(*) FROM account").fetchone() == (8,)
     assert content(output) == content(other.path)
     assert output.stat().st_ino == inode
-    assert any("restoring" in record.message for record in caplog.records)
+    assert any("replacing the content" in record.message for record in caplog.records)
     assert Path(f"{output}-txid").read_text() == "0000000000000008\n"
 
 
@@ -101,7 +101,7 @@ def test_starting_over_has_its_pauses(source: Source, output: Path, caplog: pyte
             eventually(done)
         with pytest.raises(errors.ReplicaTimeoutError):
             running.wait(99, timeout=1)
-    assert sum("restoring" in record.message for record in caplog.records) == 1
+    assert sum("replacing the content" in record.message for record in caplog.records) == 1
 
 
 def test_a_replica_that_is_being_deleted(

@@ -198,7 +198,7 @@ def from_url(url: str) -> FileClient:
     path = url.partition("://")[2].partition("?")[0]
     if not path.strip("/"):
         raise _config_error(
-            f"a file URL needs a path: {url}", path=path, hint="write file:///path of the directory"
+            f"file replica path required: {url}", path=path, hint="write file:///path of the directory"
         )
     if not path.startswith("/"):
         # What comes before the path is a host, and who writes this means a directory that is there from here.
