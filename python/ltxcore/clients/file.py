@@ -163,15 +163,12 @@ def _directory_token(path: str) -> tuple[int, int, int] | None:
 
 
 def _refused(op: str, what: str, path: str, error: OSError) -> ReplicaError:
-    if isinstance(error, PermissionError):
-        kind, hint = (
-            ReplicaPermissionError,
-            "run as a user who may use this directory, or give this user access to it",
-        )
+    kind = ReplicaPermissionError if isinstance(error, PermissionError) else ReplicaError
+    hint = None
+    if kind is ReplicaPermissionError:
+        hint = "run as a user who may use this directory, or give this user access to it"
     elif isinstance(error, FileExistsError | NotADirectoryError):
-        kind, hint = ReplicaError, "a file is in the way; name a directory"
-    else:
-        kind, hint = ReplicaError, None
+        hint = "a file is in the way; name a directory"
     return kind(f"cannot {what} {path}: {error.strerror}", op=op, path=path, hint=hint)
 
 

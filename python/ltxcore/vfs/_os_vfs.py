@@ -85,22 +85,26 @@ def _check_parameter(name: str) -> None:
 class OSVFS:
     """A SQLite VFS for local files, with a choice of lock protocols.
 
-    It speaks the protocol of SQLite's own ``unix`` VFS. With ``lock="auto"``, ``"ofd"`` or ``"posix"`` it may be used beside
-    ``unix`` on one database, by other processes. Within one process that is safe only with ``"ofd"``, or with ``"auto"`` where
-    that is ``"ofd"``: ``PRAGMA ltx_lock`` answers the lock in use.
+    It uses the protocol of SQLite's ``unix`` VFS. With ``lock="auto"``, ``"ofd"`` or ``"posix"``, other processes may use
+    ``unix`` on the same database. Within one process this is safe only with ``"ofd"``, or with ``"auto"`` where that is
+    ``"ofd"``: ``PRAGMA ltx_lock`` answers the lock in use.
 
     Args:
-        name: what connections ask for, ``vfs=NAME`` in a URI; not empty. If not given, it follows ``lock``: ``"ltx-os"`` for
-            ``"auto"``, else ``"ltx-"`` and the lock, such as ``"ltx-flock"``. A name that is given does not choose the lock.
-        lock: how databases are locked. ``"auto"``: ``"ofd"`` where the kernel and the file system have it, else
-            ``"posix"``. ``"ofd"``: locks of the open file. ``"posix"``: locks of the process, as SQLite's own. ``"flock"``:
-            of the whole file; on Linux it excludes only other users of ``"flock"``. ``"dotfile"``: a directory beside the
-            database, one process at a time; it needs a directory that can be written to, and anybody who can write there can
-            remove the lock. ``"excl"``: one process at a time, its WAL index in memory. ``"none"``: none, for databases that
-            nobody else has open. The URI parameter ``lock=`` overrules it for one database.
+        name: the name for connections, ``vfs=NAME`` in a URI; not empty. The default follows ``lock``: ``"ltx-os"`` for
+            ``"auto"``, else ``"ltx-"`` and the lock, such as ``"ltx-flock"``. A name does not choose the lock.
+        lock: how databases are locked. The URI parameter ``lock=`` overrides it for one database.
+
+            * ``"auto"``: ``"ofd"`` where the kernel and the file system support it, else ``"posix"``.
+            * ``"ofd"``: locks of the open file.
+            * ``"posix"``: locks of the process, as SQLite's own.
+            * ``"flock"``: a lock of the whole file. On Linux it excludes only other users of ``"flock"``.
+            * ``"dotfile"``: a directory beside the database, one process at a time. The directory of the database must be
+              writable, and every user who can write there can remove the lock.
+            * ``"excl"``: one process at a time, with the WAL index in memory.
+            * ``"none"``: no locks, for a database that no other program has open.
 
     Raises:
-        ValueError: there is no such lock mode, or the name is empty or holds a NUL.
+        ValueError: the lock mode is unknown, or the name is empty or contains a NUL.
     """
 
     def __init__(self, *, name: str | None = None, lock: LockMode = "auto") -> None:
@@ -119,15 +123,18 @@ class OSVFS:
         return f"OSVFS(name={self.name!r}, lock={self.lock!r})"
 
     def register(self, module: ModuleType | None = None, *, make_default: bool = False) -> Self:
-        """Make the name available to connections of a module. Doing it again changes nothing.
+        """Make the VFS available to connections of a module. A second call changes nothing.
 
         Args:
-            module: ``sqlite3`` if not given; ``pysqlite3``, ``apsw``, or another one with their interface.
-            make_default: let connections that ask for no VFS have this one, from now on.
+            module: ``sqlite3`` (the default), ``pysqlite3``, ``apsw``, or another module with their interface.
+            make_default: use this VFS for all new connections of the process that name no VFS.
+
+        Returns:
+            The object itself.
 
         Raises:
-            SQLiteNotFoundError: the SQLite library of the module cannot be reached.
-            VFSNameInUseError: the name means another VFS there, or this one with another lock.
+            SQLiteNotFoundError: the SQLite library of the module could not be found.
+            VFSNameInUseError: another VFS, or this one with another lock, has the name.
         """
         handle = sqlite_library(module)._handle
         try:
@@ -159,12 +166,12 @@ class OSVFS:
         """The URI of a database over this VFS, for ``sqlite3.connect(..., uri=True)``.
 
         Args:
-            database: path of the database; no URI.
-            parameters: further URI parameters, such as ``mode="ro"``, ``lock="flock"``, ``psow=0`` or ``modeof=path``.
+            database: path of the database, not a URI.
+            parameters: other URI parameters, such as ``mode="ro"``, ``lock="flock"``, ``psow=0`` or ``modeof=path``.
 
         Raises:
-            ValueError: the path is a URI, the path or a parameter holds a NUL, or ``vfs`` is among the parameters.
-            VFSParameterError: neither SQLite nor this VFS knows a parameter. It is a ``ValueError``.
+            ValueError: the path is a URI, the path or a parameter contains a NUL, or ``vfs`` is among the parameters.
+            VFSParameterError: neither SQLite nor this VFS knows a parameter. It is a ``ValueError``, too.
         """
         if os.fsencode(database).startswith(b"file:"):
             raise ValueError(f"the path of a database is needed, not a URI: {database!r}")
@@ -187,25 +194,28 @@ class OSVFS:
         parameters: Mapping[str, URIValue] | None = None,
         **kwargs: Any,  # noqa: ANN401 - whatever sqlite3.connect takes, of whatever type
     ) -> sqlite3.Connection:
-        """Open a database over this VFS with the standard library's ``sqlite3``; it must be registered there.
+        """Open a database over this VFS with ``sqlite3``. Call :meth:`register` first.
 
         Args:
-            database: path of the database; no URI.
-            checksums: verify the checksum of every page that is read, if the database has them. A new database will have
-                them: eight bytes in every page, as SQLite's checksum VFS keeps them. A database without them stays so, and
-                nothing of it is verified: ``PRAGMA checksum_verification`` answers ``'0'``.
-            parameters: further URI parameters, as :meth:`uri` takes them: ``{"mode": "ro", "lock": "flock"}``.
-            kwargs: what ``sqlite3.connect`` takes, but ``uri``.
+            database: path of the database, not a URI.
+            checksums: give a new database page checksums, eight bytes per page in the format of SQLite's checksum VFS, and
+                verify the checksum of every page that is read. A database without checksums stays without them, and nothing
+                is verified: ``PRAGMA checksum_verification`` answers ``'0'``.
+            parameters: other URI parameters, as for :meth:`uri`: ``{"mode": "ro", "lock": "flock"}``.
+            kwargs: arguments of ``sqlite3.connect`` except ``uri``.
+
+        Returns:
+            An ordinary connection.
 
         A page with a wrong checksum raises :class:`sqlite3.OperationalError` with the ``sqlite_errorname``
         ``SQLITE_IOERR_DATA``, and ``PRAGMA ltx_unsound_page`` answers its number. Either the page is damaged, or a connection
-        over another VFS wrote it: such connections do not keep the checksums. See :func:`write_checksums`.
+        over another VFS wrote it and did not update the checksum. See :func:`write_checksums`.
 
         Raises:
-            FileLocksUnsupportedError: the file system has no locks of this VFS's kind. It is a
-                ``sqlite3.OperationalError``, as everything else that SQLite raises when it cannot open a database.
-            VFSParameterError: a parameter has a value that means nothing. It is a ``sqlite3.OperationalError`` as well.
-            VFSError: this VFS was registered with other modules only: open :meth:`uri` with one of them.
+            FileLocksUnsupportedError: the file system does not have the kind of locks of this VFS. It is a
+                ``sqlite3.OperationalError``, like every error of SQLite when it cannot open a database.
+            VFSParameterError: a parameter is unknown or has an invalid value. It is a ``sqlite3.OperationalError``, too.
+            VFSError: this VFS is registered with other modules only: open :meth:`uri` with one of them.
             ValueError: as for :meth:`uri`.
         """
         if self._drivers:
@@ -253,11 +263,13 @@ def _quoted(value: str | int | os.PathLike[str], *, safe: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a directory can do, found out by trying.
+    """What a directory supports, as a test of it has shown.
 
-    ``lock_modes`` that work there, the best one first; whether WAL works between processes (``shared_memory``); whether
-    several writes can be made one (``atomic_batches``, F2FS); the kind of ``file_system`` where it is well known; a
-    ``warning`` where that is known for trouble.
+    * ``lock_modes``: the lock modes that work there, the best one first.
+    * ``shared_memory``: whether WAL mode works between processes.
+    * ``atomic_batches``: whether several writes can be done as one (F2FS).
+    * ``file_system``: the kind of file system, if it is well known.
+    * ``warning``: a known problem of this file system, or ``None``.
     """
 
     lock_modes: tuple[str, ...]
@@ -268,13 +280,13 @@ class Capabilities:
 
 
 def probe(directory: str | os.PathLike[str]) -> Capabilities:
-    """Find out what a directory can do, with files of our own in it that are gone afterwards.
+    """Test what a directory supports, with temporary files in it.
 
     Args:
-        directory: where a database is, or is to be.
+        directory: the directory of a database.
 
     Raises:
-        OSError: no file can be made there.
+        OSError: no file can be created there.
     """
     found = _ltxcore.probe_directory(os.fspath(directory))
     return Capabilities(
@@ -297,7 +309,7 @@ def supports_shared_memory(directory: str | os.PathLike[str]) -> bool:
 
 
 def break_lock(database: str | os.PathLike[str]) -> None:
-    """Remove the lock directory that ``lock="dotfile"`` left behind.
+    """Remove the lock directory of ``lock="dotfile"``.
 
     The lock of a process of this host and container that has ended is taken over without this. ``break_lock`` is for locks of
     other hosts and containers whose owner you know to have ended. A process that is still using the database may damage
@@ -314,7 +326,7 @@ def break_lock(database: str | os.PathLike[str]) -> None:
 
 
 def write_checksums(database: str | os.PathLike[str]) -> int:
-    """Give each page of a database that has a wrong checksum the one of its content.
+    """Recompute missing and wrong page checksums of a database.
 
     Connections over other VFSes write pages without checksums. Afterwards the database can be read with ``checksums=True``
     again. The content of the pages is trusted, so damage is no longer found: run ``PRAGMA integrity_check``, and compare with a

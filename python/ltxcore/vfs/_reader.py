@@ -25,30 +25,30 @@ NAME = "ltx-reader"
 
 
 class ReaderVFS:
-    """A database in memory, in an archive, or in an LTX snapshot, for reading.
+    """A read-only database in memory, in an archive, or in an LTX snapshot.
 
-    It may be used by any number of connections in any thread. Nobody can write, so nothing is locked. If the database was
-    in WAL mode, what was in its WAL is not seen. The source is kept until this object and all connections to it are gone.
+    Any number of connections, in any thread, may use it. No lock is needed, because no connection can write. Transactions that
+    are only in the WAL of the database are not seen. The source is kept until this object and all connections to it are gone.
 
-    A connection can attach ordinary databases, and ``VACUUM INTO`` writes one. It cannot commit to several of them at once if
+    A connection can attach ordinary databases, and ``VACUUM INTO`` writes one. It cannot commit to several databases at once if
     they have a rollback journal: attach the reader to one of them instead.
 
-    In a forked child, an object of the parent works if it was made of bytes; ask for ``uri`` again there. One of a path or
-    a file object cannot be read there, as parent and child would share the open file.
+    In a forked child, an object made of bytes works; read ``uri`` again there. An object made of a path or of a file object
+    cannot be read there, because parent and child share the open file.
 
     Args:
-        source: the bytes of a database or of an LTX snapshot; a binary file object that can seek, of either; or the path
-            of an LTX snapshot. A snapshot is verified as a whole before anything of it is read. The path of an ordinary
-            database is refused: open that with ``sqlite3``. The size that a source has now is the size of the database: if it
-            ends earlier later on, reading fails.
-        module: the module whose connections will read it: ``sqlite3`` if not given, ``pysqlite3``, ``apsw``.
+        source: the bytes of a database or of an LTX snapshot; a binary file object of either, which can seek; or the path of
+            an LTX snapshot. A snapshot is verified completely before it is read. The path of an ordinary database is refused:
+            open it with ``sqlite3``. The database has the size that the source has now. If the source becomes shorter,
+            reads fail.
+        module: the module whose connections read it: ``sqlite3`` (the default), ``pysqlite3`` or ``apsw``.
 
     Raises:
-        SQLiteNotFoundError: the SQLite library of the module cannot be reached.
-        FormatError: the snapshot is damaged, or holds only some of the pages.
+        SQLiteNotFoundError: the SQLite library of the module could not be found.
+        FormatError: the snapshot is damaged, or has only some of the pages.
         OSError: the snapshot cannot be read.
-        TypeError: the source is none of these, or a file object that gives text.
-        ValueError: the path is not that of an LTX file.
+        TypeError: the source has another type, or is a file object in text mode.
+        ValueError: the path is not the path of an LTX file.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ReaderVFS:
 
     @property
     def uri(self) -> str:
-        """What to open it by, with ``uri=True``; also in ``ATTACH``. Keep this object until then.
+        """The URI to open it with (``uri=True``), or to ``ATTACH`` it. Keep this object until then.
 
         If the source is a file object, threads must not share one connection that was opened so: they would deadlock.
         :meth:`connect` knows a way.
@@ -79,24 +79,24 @@ class ReaderVFS:
         return _uri(self._source)
 
     def connect(self, **kwargs: Any) -> sqlite3.Connection:  # noqa: ANN401 - whatever sqlite3.connect takes
-        """Open it with the module that it was made for, the standard library's ``sqlite3`` if none was given.
+        """Open a connection with the module that was given, or with ``sqlite3``.
 
         With ``check_same_thread=False``, threads may share the connection: its calls and those of its cursors take turns.
-        These do not: what ``blobopen`` returns, connections and cursors of a ``factory`` that you give, and a connection that
-        is the target of another one's ``backup``. If the source is a file object, such a connection reads a copy, in a
-        temporary file that is made once.
+        These do not take turns: objects that ``blobopen`` returns, connections and cursors of your own ``factory``, and a
+        connection that is the target of another connection's ``backup``. If the source is a file object, such a connection
+        reads a copy in a temporary file, which is made once.
 
         Args:
-            kwargs: what ``connect`` of the module takes, but ``database`` and ``uri``; what ``apsw.Connection`` takes.
+            kwargs: arguments of the module's ``connect`` except ``database`` and ``uri``, or of ``apsw.Connection``.
 
         Returns:
             A connection of ``sqlite3``. If the object was made for another module, it is one of that module's own class.
 
         Raises:
-            sqlite3.OperationalError: it is closed. Other modules raise their own error.
-            VFSError: threads should share a connection of another module than ``sqlite3``. Give each thread its own.
-            OSError: the copy cannot be made. What the source raises comes out as it was.
-            ForkedError: the copy would have to be made of a file object of the parent process.
+            sqlite3.OperationalError: the object is closed. Other modules raise their own error.
+            VFSError: ``check_same_thread=False`` with another module than ``sqlite3``. Give each thread its own connection.
+            OSError: the copy cannot be made. Exceptions of the source are raised unchanged.
+            ForkedError: the source of the copy is a file object of the parent process.
         """
         if not self._driver.is_standard():
             return self._connect_elsewhere(kwargs)
@@ -151,7 +151,7 @@ class ReaderVFS:
         return error if error is not None or self._copy is None else self._copy.take_error()
 
     def close(self) -> None:
-        """Let no new connection find it. Those that have it open keep it."""
+        """Refuse new connections. Open connections stay open."""
         # Without the mutex: a copy that another thread is making may take long.
         self._is_closed = True
         self._source.close()
