@@ -23,6 +23,8 @@ __all__ = ["BLOCK_SIZE", "Capabilities", "ObjectInfo", "ObjectStore", "SignedURL
 
 #: The most bytes that the reader of :meth:`ObjectStore.open` asks for at once, and holds.
 BLOCK_SIZE = 1 << 20
+# The longest key and the longest part of one, in bytes of UTF-8.
+MAX_KEY, MAX_PART = 1024, 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class ObjectStore(ABC):
     @abstractmethod
     def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
         """The objects whose keys begin with ``prefix``, ascending by the bytes of the UTF-8 keys, as ``sorted()`` has them.
+
+        An object that comes or goes while the listing is read may be part of it or not; all others are.
 
         Args:
             prefix: a text, which need not end with ``/``. With an empty one, everything is listed.

@@ -113,18 +113,15 @@ def raising() -> None:
 
 
 class Blocked(io.BytesIO):
-    """Blocks in a read until something is written to a pipe."""
+    """Blocks in a read."""
 
-    begun = threading.Event()
-
-    def __init__(self, database: bytes, end: int) -> None:
+    def __init__(self, database: bytes, block: Callable[[], None]) -> None:
         super().__init__(database)
-        self.end = end
+        self.block = block
 
     def read(self, size: int | None = -1) -> bytes:
         if self.tell() > 8192:
-            self.begun.set()
-            os.read(self.end, 1)
+            self.block()
         return super().read(size)
 
 
@@ -139,16 +136,79 @@ class WakesLate:
         self.sleep(0.3)
 
 
-def blocked() -> None:
-    """A read that takes longer than the exit waits, and comes back while the interpreter ends."""
+def end_before_it_ends(work: Callable[[Callable[[], None]], object]) -> None:
+    """What is blocked takes longer than the exit waits, and comes back while the interpreter ends.
+
+    Args:
+        work: is called in another thread, with what blocks there.
+    """
     runtime.CALLS_TIMEOUT = 0.05
     read, write = os.pipe()
-    reader = ltxcore.ReaderVFS(Blocked(content(), read))
+    begun = threading.Event()
+
+    def block() -> None:
+        begun.set()
+        os.read(read, 1)
+
     # Kept by a module, so that it goes when modules go.
     sys.modules["late"] = late = types.ModuleType("late")
     late.wakes = WakesLate(write)
-    threading.Thread(target=lambda: count(connect(reader)), daemon=True).start()
-    assert Blocked.begun.wait(10)
+    threading.Thread(target=work, args=(block,), daemon=True).start()
+    assert begun.wait(10)
+
+
+def blocked() -> None:
+    end_before_it_ends(lambda block: count(connect(ltxcore.ReaderVFS(Blocked(content(), block)))))
+
+
+class Unusual(SlowClient):
+    """Blocks where no method of a client is called: in a generator, a property, a text."""
+
+    def __init__(self, block: Callable[[], None], where: str) -> None:
+        super().__init__(Path(os.environ["READERS_DIR"]))
+        self.block, self.where = block, where
+
+    def at(self, where: str) -> None:
+        if where == self.where:
+            self.block()
+
+    def ltx_files(self, *args: Any, **kwargs: Any) -> Any:
+        files = super().ltx_files(*args, **kwargs)
+
+        def listing() -> Any:
+            self.at("listing")
+            yield from files
+
+        return self.fails() if self.where in ("transient", "text") else listing()
+
+    def fails(self) -> Any:
+        client = self
+
+        class Failure(Exception):
+            @property
+            def transient(self) -> bool:
+                client.at("transient")
+                return False
+
+            def __str__(self) -> str:
+                client.at("text")
+                return "on purpose"
+
+        raise Failure
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "ltx_files":
+            self.at("method")
+        return super().__getattribute__(name)
+
+    def __repr__(self) -> str:
+        self.at("name")
+        return "unusual"
+
+
+def blocked_at(where: str) -> Callable[[], None]:
+    # An empty replica is named in the error about it.
+    return lambda: end_before_it_ends(lambda block: ltxcore.restore_plan(Unusual(block, where)))
 
 
 def handlers() -> None:
@@ -220,6 +280,7 @@ WAYS: dict[str, Callable[[], Any]] = {
     "restoring": restoring,
     "raising": raising,
     "blocked": blocked,
+    **{f"blocked_{where}": blocked_at(where) for where in ("listing", "transient", "text", "method", "name")},
     "unclosed": unclosed,
     "forked": forked,
     "handlers": handlers,

@@ -14,6 +14,7 @@ import pytest
 import ltxcore
 from ltxcore import DB, TXID, FollowedDatabase, Pos, Replica, errors
 from ltxcore._process.awaiting import in_thread
+from ltxcore.blob_store import AsyncBlobStore
 
 from tests.helpers.replicas import Source
 from tests.unit.memory import filled_client
@@ -113,3 +114,39 @@ def _said(copy: FollowedDatabase) -> str:
     except (errors.NotOpenError, errors.ReplicaTimeoutError) as error:
         return str(error)
     return ""
+
+
+def test_a_future_that_cannot_hold_what_was_raised_does_not_hang(
+    live: DB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client, or a source of bytes, that forgets how `next()` ends raises StopIteration. Nobody could await that."""
+
+    def raise_stop(*_args: object, **_options: object) -> Any:
+        raise StopIteration("the mistake")
+
+    client = filled_client()
+    client.before_list = raise_stop
+    for owner, name in ((DB, "wait"), (DB, "snapshot"), (DB, "compact"), (FollowedDatabase, "wait")):
+        monkeypatch.setattr(owner, name, raise_stop)
+
+    class Broken:
+        read = raise_stop
+
+    async def act(copy: FollowedDatabase) -> None:
+        async with AsyncBlobStore(tmp_path / "blobs.db") as blobs:
+            for awaited in (
+                ltxcore.restore_async(client, tmp_path / "out.db"),
+                ltxcore.follow_async(client, tmp_path / "copy.db"),
+                Replica(client).compact_async(1),
+                live.wait_async(),
+                live.snapshot_async(),
+                live.compact_async(1),
+                copy.wait_async(),
+                blobs.put_sized("name", Broken(), 100),
+            ):
+                with pytest.raises(RuntimeError, match=r"StopIteration.*the mistake") as caught:
+                    await asyncio.wait_for(awaited, WAIT)
+                assert isinstance(caught.value.__cause__, StopIteration)
+
+    with ltxcore.follow(tmp_path / "replica", tmp_path / "followed.db", interval=0.02) as copy:
+        asyncio.run(act(copy))

@@ -162,6 +162,8 @@ FAULTS = {
     "heartbeat-interval: 5s": ("heartbeat-interval", "at least 1m"),
     "age: {identities: [x]}": ("age.identities", None),
     "dbs: [{}]": ("dbs[0]", "either path or dir"),
+    "dbs: [{path: ''}]": ("dbs[0]", r"either path or dir.*\(got neither\)"),
+    "dbs: [{path: '', dir: ''}]": ("dbs[0]", r"\(got neither\)"),
     "dbs: [{path: /a, dir: /b}]": ("dbs[0]", r"\(got both\)"),
     "dbs: [{dir: /b}]": ("dbs[0].pattern", "required with dir"),
     "dbs: [{path: /a, watch: true}]": ("dbs[0].watch", "only with dir"),
@@ -188,6 +190,12 @@ def test_faults_name_their_key(text: str) -> None:
         config.parse(text)
     assert caught.value.key == key or message is None
     assert str(caught.value).startswith(f"line 1: {key.removesuffix('.identities')}")
+
+
+def test_what_is_nested_too_deeply_is_not_read() -> None:
+    for text in (f"x-a: {'[' * 5000}{']' * 5000}", f"x-a: {'{a: ' * 5000}1{'}' * 5000}"):
+        with pytest.raises(errors.ConfigError, match="nested too deeply"):
+            config.parse(text)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """The contract suites find what they are there to find: each store and client here breaks one promise."""
 
 import io
+import itertools
 import time as clock
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,6 +48,41 @@ class NoRangeBeyondTheEnd(MemoryStore):
 class ShortInTheMiddle(MemoryStore):
     def read(self, key: str, *, offset: int = 0, size: int | None = None) -> bytes:
         return super().read(key, offset=offset, size=None if size is None else min(size, 100_000))
+
+
+class NoBytesAreAllBytes(MemoryStore):
+    def read(self, key: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        return super().read(key, offset=offset, size=size or None)
+
+
+class Views(MemoryStore):
+    def read(self, key: str, *, offset: int = 0, size: int | None = None) -> Any:
+        return memoryview(super().read(key, offset=offset, size=size))
+
+
+class ViewsOfMany(MemoryStore):
+    def read_many(self, requests: Sequence[tuple[str, int, int]]) -> Any:
+        return [bytearray(each) for each in super().read_many(requests)]
+
+
+class FirstPage(MemoryStore):
+    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+        return itertools.islice(super().list(prefix, start=start), 1000)
+
+
+class DeletesOneRequest(MemoryStore):
+    def delete(self, keys: Iterable[str]) -> dict[str, Exception]:
+        return super().delete(itertools.islice(keys, 1000))
+
+
+class ListsWhatLives(MemoryStore):
+    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+        # Objects that are written in order are in order.
+        return (
+            ObjectInfo(key, len(data), time)
+            for key, (data, time) in self.objects.items()
+            if key.startswith(prefix) and key >= start
+        )
 
 
 class MissingIsAKeyError(MemoryStore):
@@ -117,6 +153,12 @@ class TokenThatStays(MemoryStore):
         (StartIsExcluded, "a_listing_begins_at_start"),
         (PrefixIsAFolder, "a_prefix_is_a_text"),
         (NoRangeBeyondTheEnd, "ranges_are_read"),
+        (NoBytesAreAllBytes, "ranges_are_read"),
+        (Views, "ranges_are_read"),
+        (ViewsOfMany, "many_ranges_are_read"),
+        (FirstPage, "many_objects_are_listed_and_deleted"),
+        (DeletesOneRequest, "many_objects_are_listed_and_deleted"),
+        (ListsWhatLives, "a_listing_goes_on_while_objects_come_and_go"),
         (ShortInTheMiddle, "readers_yield_all_bytes_in_pieces_of_any_size"),
         (MissingIsAKeyError, "what_is_missing_is_not_found"),
         (ReaderOfAll, "a_big_object_is_not_held_in_memory"),
@@ -134,7 +176,7 @@ def test_a_broken_store_is_found_out(broken: type[MemoryStore], test: str, tmp_p
         def make(self, tmp_path: Path) -> ObjectStore:
             return broken()
 
-    with pytest.raises((AssertionError, OSError, KeyError, ValueError)):
+    with pytest.raises((AssertionError, OSError, KeyError, ValueError, RuntimeError)):
         getattr(Suite(), f"test_{test}")(tmp_path)
 
 
@@ -151,6 +193,21 @@ class SeekIsAboutTheEnd(MemoryClient):
 class NewestFirst(MemoryClient):
     def ltx_files(self, level: int, **options: Any) -> Iterator[FileInfo]:  # type: ignore[override]
         return iter(sorted(super().ltx_files(level, **options), reverse=True))
+
+
+class FirstPageOfFiles(MemoryClient):
+    def ltx_files(self, level: int, **options: Any) -> Iterator[FileInfo]:
+        return itertools.islice(super().ltx_files(level, **options), 1000)
+
+
+class DeletesOneRequestOfFiles(MemoryClient):
+    def delete_ltx_files(self, files: Iterable[FileInfo]) -> None:
+        super().delete_ltx_files(itertools.islice(files, 1000))
+
+
+class ViewsOfFiles(MemoryClient):
+    def read_ltx_file(self, *name: Any, **options: Any) -> Any:
+        return memoryview(super().read_ltx_file(*name, **options))
 
 
 class TimeOfTheUpload(MemoryClient):
@@ -199,6 +256,9 @@ class KeepsTheFirstSnapshot(ObjectReplicaClient):
         (SeekIsExcluded, "listings_ascend_from_seek"),
         (SeekIsAboutTheEnd, "listings_ascend_from_seek"),
         (NewestFirst, "listings_ascend_from_seek"),
+        (FirstPageOfFiles, "more_files_are_listed_than_fit_on_a_page"),
+        (DeletesOneRequestOfFiles, "more_files_are_listed_than_fit_on_a_page"),
+        (ViewsOfFiles, "ranges_are_read"),
         (TimeOfTheUpload, "files_are_listed_as_they_were_written"),
         (MissingIsEmpty, "what_is_missing_is_not_found"),
         (DeletesOnce, "files_are_deleted"),

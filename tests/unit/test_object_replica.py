@@ -53,11 +53,23 @@ def test_the_layout_is_that_of_litestream(tmp_path: Path) -> None:
     assert [*as_client(tmp_path).ltx_files(0)] == [*as_client(store).ltx_files(0)]
 
 
-@pytest.mark.parametrize("prefix", ["/", "/a", "a//b", "./a", "a/..", "..", "a/\n", "a/\ud800"])
+@pytest.mark.parametrize(
+    "prefix",
+    ["/", "/a", "a//b", "./a", "a/..", "..", "a/\n", "a/\ud800", "a" * 256, "\u00e9" * 128, "a/" * 500],
+)
 def test_a_prefix_that_no_key_can_have_is_refused(prefix: str) -> None:
     with pytest.raises(ConfigError, match="not a prefix of a replica") as caught:
         ObjectReplicaClient(MemoryStore(), prefix)
     assert caught.value.key == "prefix"
+
+
+def test_the_longest_prefix_leaves_room_for_the_names_of_files() -> None:
+    store = MemoryStore()
+    longest = ("a" * 200 + "/") * 4 + "a" * 176 + "/"
+    put(ObjectReplicaClient(store, longest))
+    assert [len(info.key) for info in store.list("")] == [1024]
+    with pytest.raises(ConfigError, match="not a prefix"):
+        ObjectReplicaClient(store, "b" + longest)
 
 
 def test_a_store_is_taken_where_a_client_is() -> None:

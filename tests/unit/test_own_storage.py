@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from ltxcore.stores import Capabilities, ObjectStore
 
 from tests.helpers.stores import DirectoryStore, FlakyStore, MemoryStore
 from tests.unit.databases import eventually, insert, restored
-from tests.unit.memory import ltx_file, page
+from tests.unit.memory import filled_client, ltx_file, page
 
 STORES: dict[str, Callable[[Path], ObjectStore]] = {
     "memory": lambda _: MemoryStore(),
@@ -192,3 +193,23 @@ def test_a_file_of_another_writer_stays(database: Path, client: ObjectReplicaCli
             db.close(timeout=0)
     assert client.read_ltx_file(0, txid, txid) == foreign
     assert names(client, 0)[-1] == (txid, txid)
+
+
+def test_what_a_client_does_not_store_is_not_left_open(tmp_path: Path) -> None:
+    """The temporary file of a merge stayed open until somebody collected it."""
+    client = filled_client()
+    given: list[Any] = []
+
+    class Refuses(type(client)):  # type: ignore[misc]
+        def write_ltx_file(self, *name: Any) -> Any:
+            given.append(name[-1])
+            if len(given) == 1:
+                raise ConnectionError("on purpose")
+            return None if len(given) == 2 else super().write_ltx_file(*name)
+
+    client.__class__ = Refuses
+    for refusal in (ConnectionError, AttributeError):
+        with pytest.raises(refusal):
+            Replica(client).compact(1)
+    assert Replica(client).compact(1) is not None
+    assert [file.closed for file in given] == [True] * 3

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from ltxcore import config
+from ltxcore import config, errors
 from ltxcore._process.units import parse_duration, parse_size
 from ltxcore.cli._types import DURATION, SIZE
 
@@ -58,7 +58,11 @@ def test_what_is_no_duration_is_none_anywhere(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-1", "M", "1.5", "1.5B", "1e3", "1PiB", "1iB", "none", "\u0661", "9" * 20]
+    "text",
+    [
+        *("", "-1", "M", "1.5", "1.5B", "1e3", "1PiB", "1iB", "none", "\u0661"),
+        *("9" * 20, "9" * 5000, "0." + "0" * 5000 + "1K"),
+    ],
 )
 def test_what_is_no_size_is_none_anywhere(text: str) -> None:
     for parse in (parse_size, lambda text: SIZE.convert(text, None, None)):
@@ -71,3 +75,13 @@ def test_only_the_command_line_takes_bare_seconds() -> None:
     assert (parse_duration("0"), parse_duration("-2ms")) == (0, pytest.approx(-0.002))
     with pytest.raises(ValueError, match="such as 10s, 250ms or 1h30m: 5"):
         parse_duration("5")
+
+
+@pytest.mark.parametrize("text", ["9223372037s", "106752d", "9" * 99 + "s", "9" * 400 + "s", "-106752d"])
+def test_what_is_longer_than_any_clock_goes_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+    with pytest.raises(errors.ConfigError, match="duration") as caught:
+        config.parse(f"l0-retention: {text}")
+    assert caught.value.key == "l0-retention"
+    assert parse_duration("106751d") == 106_751 * 86_400

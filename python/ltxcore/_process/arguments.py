@@ -45,6 +45,17 @@ def local_path(path: str | os.PathLike[str], what: str, key: str) -> Path:
     return Path(path)
 
 
+def page_count(value: object, key: str) -> int:
+    """A number of pages from an argument.
+
+    Raises:
+        ConfigError: it is not a number that SQLite's pages can have, 0 to 2**32 - 1.
+    """
+    if not isinstance(value, int) or not 0 <= value < 1 << 32:
+        raise argument_error(key, f"{key} must be a number of pages from 0 to {(1 << 32) - 1}: {value!r}")
+    return value
+
+
 def check_parallelism(parallelism: int) -> None:
     """Refuse a number of workers that a restore cannot have.
 

@@ -24,6 +24,29 @@ _cancelled: contextvars.ContextVar[threading.Event | None] = contextvars.Context
 )
 
 
+def futurable(work: Callable[P, R]) -> Callable[P, R]:
+    """The same work, raising only what a future can hold: instead of a ``StopIteration`` a ``RuntimeError``, as generators do.
+
+    With Python 3.11 and the first releases of 3.12, whoever awaits a future of asyncio that should hold one waits for ever.
+    """
+
+    @functools.wraps(work)
+    def raising(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return work(*args, **kwargs)
+        except StopIteration as error:
+            raise RuntimeError(f"StopIteration was raised: {error}") from error
+
+    return raising
+
+
+async def to_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What ``work`` returns in a thread of the event loop's default executor. Cancelling this does not end it."""
+    import asyncio
+
+    return await asyncio.to_thread(futurable(work), *args, **kwargs)
+
+
 async def in_thread(
     work: Callable[[], R], cancel: Callable[[], None], discard: Callable[[R], object] | None = None
 ) -> R:
@@ -38,7 +61,7 @@ async def in_thread(
     job.set_running_or_notify_cancel()  # so that cancelling does not touch the result
     context = contextvars.copy_context()
     # Its end is that of the job.
-    _ = asyncio.get_running_loop().run_in_executor(None, context.run, _settle, job, work)
+    _ = asyncio.get_running_loop().run_in_executor(None, context.run, _settle, job, futurable(work))
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:

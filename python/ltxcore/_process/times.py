@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
+from ltxcore._process.units import LONGEST
 from ltxcore.errors import ConfigError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,9 +77,11 @@ def seconds(duration: float | timedelta, name: str) -> float:
     """A duration in seconds, from seconds or a timedelta; ``name`` is for the message.
 
     Raises:
-        ConfigError: it is negative or not finite.
+        ConfigError: it is negative, not finite, or more than :data:`~ltxcore._process.units.LONGEST`.
     """
     value = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
     if not math.isfinite(value) or value < 0:
         raise argument_error(name, f"{name} must be a finite number of seconds, not negative: {value}")
+    if value > LONGEST:
+        raise argument_error(name, f"{name} must not be longer than {LONGEST:.0f} seconds: {value}")
     return value

@@ -16,13 +16,16 @@ _SECONDS = {
     "h": 3600.0,
     "d": 86400.0,
 }
-_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+# Python refuses to read numbers of thousands of digits.
+_NUMBER = r"(?:[0-9]{1,100}(?:\.[0-9]{,100})?|\.[0-9]{1,100})"
 _PIECE = re.compile(rf"({_NUMBER})({'|'.join(_SECONDS)})")
 _DURATION = re.compile(rf"([-+]?)((?:{_PIECE.pattern})+)")
 _SIZE = re.compile(rf"({_NUMBER})\s*(?:([kmgt])(i?)b?|b)?", re.ASCII | re.IGNORECASE)
 
 #: The first size that is too large, in bytes.
 SIZE_LIMIT = 1 << 63
+#: The longest duration, in seconds, about 292 years: 64 bits of nanoseconds, as in Go. No call of the system takes more.
+LONGEST = 9_223_372_036.0
 
 
 def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
@@ -33,8 +36,15 @@ def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
         bare_seconds: take a number without a unit for seconds. Otherwise only ``0`` needs no unit.
 
     Raises:
-        ValueError: it is no duration.
+        ValueError: it is no duration, or one of more than :data:`LONGEST` seconds.
     """
+    total = _seconds(text, bare_seconds=bare_seconds)
+    if abs(total) > LONGEST:
+        raise ValueError(f"a duration must not be longer than {LONGEST:.0f}s: {text}")
+    return total
+
+
+def _seconds(text: str, *, bare_seconds: bool) -> float:
     bare = re.fullmatch(rf"[-+]?{_NUMBER}", text)
     if bare and (bare_seconds or text == "0"):
         return float(text)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Literal, Self
 
 from ltxcore._process import runtime
+from ltxcore._process.awaiting import to_thread
 from ltxcore._process.backoff import Backoff, keep_going
 from ltxcore._process.log import Log
 from ltxcore._restore.followed_file import FollowedFile
@@ -145,14 +146,12 @@ class FollowedDatabase:
                     raise ReplicaTimeoutError(
                         f"{self.path} is at TXID {self._txid}, not yet at {wanted}", op="follow"
                     ) from self.error
-                self._moved.wait(left)
+                self._moved.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
         return Pos(self._txid)
 
     async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
-        """:meth:`wait` without blocking the event loop. Cancelling ends the waiting, not the work."""
-        import asyncio
-
-        return await asyncio.to_thread(self.wait, txid, timeout)
+        """:meth:`wait`, without blocking the event loop. Cancelling it does not end the thread that waits."""
+        return await to_thread(self.wait, txid, timeout)
 
     def join(self) -> None:
         """Wait until following has ended: the object was closed, or :attr:`error` says why."""
@@ -174,7 +173,7 @@ class FollowedDatabase:
         with self._moved:
             self._moved.notify_all()
         if self._thread.ident is not None:
-            self._thread.join(timeout)
+            self._thread.join(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         runtime.unregister(self)
         if not self._thread.is_alive():
             self._local.release()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 
 from ltxcore._process import runtime
+from ltxcore._process.awaiting import futurable
 from ltxcore.blob_store._store import BlobStore
 from ltxcore.blob_store._values import BlobStat, Options, Report, Stats, Tags, Usage
 from ltxcore.errors import StoreClosedError
@@ -56,7 +57,7 @@ class AsyncBlobStore:
         if self._is_closed:
             raise StoreClosedError("the store is closed")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: action(*args, **keywords))
+        return await loop.run_in_executor(self._threads, lambda: futurable(action)(*args, **keywords))
 
     async def put(self, name: str, data: ReadableBuffer, *, tags: Tags | None = None) -> None:
         """See :meth:`BlobStore.put`."""

@@ -30,6 +30,7 @@ from ltxcore.errors import (
     ReplicaError,
 )
 from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, FileInfo, Header, format_filename, parse_filename
+from ltxcore.stores import MAX_KEY, MAX_PART
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -50,6 +51,15 @@ _BUFFER_SIZE = 1 << 16
 _PREFIX = re.compile(r"(?:(?!\.{1,2}/)[^/\x00-\x1f\x7f\ud800-\udfff]+/)*")
 
 
+#: What the keys of a replica have behind its prefix, in bytes.
+_KEY_SIZE = len("ltx/0/" + format_filename(1, 1))
+
+
+def _is_too_long(prefix: str) -> bool:
+    sizes = [len(part.encode()) for part in prefix.split("/")]
+    return max(sizes) > MAX_PART or sum(sizes) + len(sizes) - 1 + _KEY_SIZE > MAX_KEY
+
+
 class ObjectReplicaClient(ReplicaClient):
     """LTX files in an object store, ``<prefix>ltx/<level>/<first>-<last>.ltx``.
 
@@ -68,7 +78,7 @@ class ObjectReplicaClient(ReplicaClient):
     def __init__(self, store: ObjectStore, prefix: str = "") -> None:
         if prefix and not prefix.endswith("/"):
             prefix += "/"
-        if _PREFIX.fullmatch(prefix) is None:
+        if _PREFIX.fullmatch(prefix) is None or _is_too_long(prefix):
             raise argument_error(
                 "prefix", f"not a prefix of a replica: {prefix!r}", "write it like backups/app/"
             )

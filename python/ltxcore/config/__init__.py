@@ -106,6 +106,8 @@ def _parse(text: str, expand_env: bool) -> Config:
         values = parse_yaml(expand_environment(text) if expand_env else text)
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}", op="config") from error
+    except RecursionError:
+        raise ConfigError("not read: lists or mappings are nested too deeply", op="config") from None
     try:
         check_keys(values)
         _tolerate_shutdown_timeout(values)

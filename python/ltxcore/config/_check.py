@@ -125,11 +125,12 @@ def _check_times(config: Config) -> None:
 
 
 def _check_db(key: str, db: DBConfig) -> None:
-    if (db.path is None) == (db.dir is None):
-        raise _fault(key, "either path or dir must be given", "neither" if db.path is None else "both")
-    if db.dir is not None and not db.pattern:
+    # One that is empty would mean the current directory: a variable that stands there is not set.
+    if bool(db.path) == bool(db.dir):
+        raise _fault(key, "either path or dir must be given", "both" if db.path else "neither")
+    if db.dir and not db.pattern:
         raise _fault(f"{key}.pattern", "required with dir", "nothing")
-    if db.dir is None and (db.watch or db.meta_dir is not None):
+    if not db.dir and (db.watch or db.meta_dir is not None):
         raise _fault(f"{key}.{'watch' if db.watch else 'meta-dir'}", "only with dir", db.path)
     if db.meta_path is not None and db.meta_dir is not None:
         raise _fault(f"{key}.meta-dir", "excludes meta-path", db.meta_dir)

@@ -199,7 +199,7 @@ class Config(ReplicaSettings):
         """
         wanted = expand_path(os.fspath(path))
         for each in self.dbs:
-            if each.path is not None and expand_path(each.path) == wanted:
+            if each.path and expand_path(each.path) == wanted:
                 return each
         names = ", ".join(each.path for each in self.dbs if each.path is not None)
         error = ConfigError(

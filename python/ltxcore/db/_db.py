@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from ltxcore._process import runtime
-from ltxcore._process.arguments import local_path
+from ltxcore._process.arguments import local_path, page_count
+from ltxcore._process.awaiting import to_thread
 from ltxcore._process.times import seconds
 from ltxcore.db._places import check_apart
 from ltxcore.db._running import Running
@@ -77,8 +78,8 @@ class DB:
         self._options: dict[str, Any] = {
             "monitor_interval": seconds(monitor_interval, "monitor_interval"),
             "checkpoint_interval": seconds(checkpoint_interval, "checkpoint_interval"),
-            "min_checkpoint_page_n": min_checkpoint_page_n,
-            "truncate_page_n": truncate_page_n,
+            "min_checkpoint_page_n": page_count(min_checkpoint_page_n, "min_checkpoint_page_n"),
+            "truncate_page_n": page_count(truncate_page_n, "truncate_page_n"),
             "busy_timeout": seconds(busy_timeout, "busy_timeout"),
             "l0_retention": seconds(l0_retention, "l0_retention"),
         }
@@ -251,11 +252,8 @@ class DB:
         return Pos(uploader.known_txid or TXID(txid))
 
     async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
-        """:meth:`wait` without blocking the event loop. Cancelling ends the waiting, not the work."""
-        # Slow to import, and most programs never wait this way.
-        import asyncio
-
-        return await asyncio.to_thread(self.wait, txid, timeout)
+        """:meth:`wait`, without blocking the event loop. Cancelling it does not end the thread that waits."""
+        return await to_thread(self.wait, txid, timeout)
 
     def checkpoint(self, mode: CheckpointMode = "PASSIVE") -> CheckpointResult:
         """Run a checkpoint, after reading the frames that are not in an LTX file yet.
@@ -288,10 +286,8 @@ class DB:
         return self._uploader().snapshot()
 
     async def snapshot_async(self) -> FileInfo:
-        """:meth:`snapshot` without blocking the event loop. Cancelling ends the waiting, not the work."""
-        import asyncio
-
-        return await asyncio.to_thread(self.snapshot)
+        """:meth:`snapshot`, without blocking the event loop. Cancelling it does not end the work."""
+        return await to_thread(self.snapshot)
 
     def compact(self, level: int) -> FileInfo | None:
         """Merge the new files of the level below into one file of ``level``, in the replica.
@@ -311,10 +307,8 @@ class DB:
         return self._uploader().compact(level)
 
     async def compact_async(self, level: int) -> FileInfo | None:
-        """:meth:`compact` without blocking the event loop. Cancelling ends the waiting, not the work."""
-        import asyncio
-
-        return await asyncio.to_thread(self.compact, level)
+        """:meth:`compact`, without blocking the event loop. Cancelling it does not end the work."""
+        return await to_thread(self.compact, level)
 
     def status(self) -> SyncStatus:
         """The present state of replication. Returns at once: it reads no pages and does not list the replica.

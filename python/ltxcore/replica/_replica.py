@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
+from ltxcore._process.awaiting import to_thread
 from ltxcore._process.times import argument_error, seconds
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
@@ -94,8 +95,5 @@ class Replica:
         return None if row is None else file_info(row)
 
     async def compact_async(self, level: int) -> FileInfo | None:
-        """:meth:`compact` without blocking the event loop. Cancelling ends the waiting, not the work."""
-        # Slow to import, and most programs never wait this way.
-        import asyncio
-
-        return await asyncio.to_thread(self.compact, level)
+        """:meth:`compact`, without blocking the event loop. Cancelling it does not end the work."""
+        return await to_thread(self.compact, level)

@@ -11,6 +11,7 @@ from ltxcore.clients.file import FileClient
 from ltxcore.errors import LTXFileExistsError, LTXFileNotFoundError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo, format_filename
 from ltxcore.testing._tools import (
+    THREADS,
     TIME,
     BrokenSource,
     SourceFailed,
@@ -45,6 +46,8 @@ class ReplicaClientContract:
 
     #: A different file under the TXIDs of one of level 0 is refused. False for a storage that cannot tell.
     refuses_other_files: ClassVar[bool] = True
+    #: How many files are listed at once: more than the storage has on one page of a listing. Fewer are faster.
+    many_files: ClassVar[int] = 1100
 
     def make(self, tmp_path: Path) -> ReplicaClient:
         """A client of an empty place.
@@ -105,6 +108,18 @@ class ReplicaClientContract:
             assert [*client.ltx_files(0, use_metadata=True)] == written
             assert _ranges(client, 0, 60) == [(low, low) for low in range(60, 71)]
 
+    def test_more_files_are_listed_than_fit_on_a_page(self, tmp_path: Path) -> None:
+        with self.make(tmp_path) as client:
+            txids = range(1, self.many_files + 1)
+
+            def put(thread: int) -> list[FileInfo]:
+                return [_put(client, 0, txid) for txid in txids[thread::THREADS]]
+
+            written = [file for files in succeeded(at_once(put)) for file in files]
+            assert _ranges(client, 0) == [(txid, txid) for txid in txids]
+            client.delete_ltx_files(written[1:])
+            assert _ranges(client, 0) == [(1, 1)]
+
     def test_foreign_names_are_skipped(self, tmp_path: Path) -> None:
         with self.make(tmp_path) as client:
             written = _put(client, 0, 1)
@@ -122,7 +137,9 @@ class ReplicaClientContract:
             for offset in (0, 1, 100, end - 1, end, end + 1, end + 10_000):
                 for size in (None, 1, 10, end, 2 * end):
                     expected = data[offset:] if size is None else data[offset : offset + size]
-                    assert client.read_ltx_file(*name, offset=offset, size=size) == expected
+                    found = client.read_ltx_file(*name, offset=offset, size=size)
+                    assert found == expected
+                    assert isinstance(found, bytes)
                     with client.open_ltx_file(*name, offset=offset, size=size) as file:
                         assert file.read() == expected
                     with client.open_ltx_file(*name, offset=offset, size=size) as file:

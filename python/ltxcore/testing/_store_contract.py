@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 from ltxcore.errors import ObjectExistsError, ObjectNotFoundError
 from ltxcore.stores import BLOCK_SIZE, SignedURL
-from ltxcore.testing._tools import TIME, BrokenSource, SourceFailed, at_once, in_pieces, raises, succeeded
+from ltxcore.testing._tools import (
+    THREADS,
+    TIME,
+    BrokenSource,
+    SourceFailed,
+    at_once,
+    in_pieces,
+    raises,
+    succeeded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,6 +54,8 @@ class ObjectStoreContract:
 
     #: The size of the object, in bytes, that is read without being held in memory. Smaller is faster, but not below 8 MiB.
     big_object: int = 16 << 20
+    #: How many objects are listed, and deleted, at once: more than the storage has on one page of a listing. Fewer are faster.
+    many_objects: int = 1100
 
     def make(self, tmp_path: Path) -> ObjectStore:
         """An empty store.
@@ -105,6 +116,32 @@ class ObjectStoreContract:
             assert _keys(store.list("a/", start="b")) == []
             assert _keys(store.list("", start="a/3")) == keys[2:]
 
+    def test_many_objects_are_listed_and_deleted(self, tmp_path: Path) -> None:
+        with self.make(tmp_path) as store:
+            keys = [f"m/{number:06}" for number in range(self.many_objects)]
+
+            def put(thread: int) -> None:
+                for key in keys[thread::THREADS]:
+                    _put(store, key)
+
+            succeeded(at_once(put))
+            assert _keys(store.list("m/")) == keys
+            assert _keys(store.list("m/", start=keys[-2])) == keys[-2:]
+            assert store.delete(keys[1:]) == {}
+            assert _keys(store.list("")) == keys[:1]
+
+    def test_a_listing_goes_on_while_objects_come_and_go(self, tmp_path: Path) -> None:
+        with self.make(tmp_path) as store:
+            for key in ("a/1", "a/2", "a/4", "a/5"):
+                _put(store, key)
+            listing = iter(store.list("a/"))
+            found = [next(listing).key]
+            _put(store, "a/3")
+            store.delete(["a/4"])
+            found += _keys(listing)
+            assert found == sorted(found)
+            assert [key for key in found if key not in ("a/3", "a/4")] == ["a/1", "a/2", "a/5"]
+
     def test_objects_are_listed_as_write_returned_them(self, tmp_path: Path) -> None:
         with self.make(tmp_path) as store:
             written = [_put(store, f"k/{number}", bytes(number)) for number in (0, 1, 1000)]
@@ -127,7 +164,9 @@ class ObjectStoreContract:
             _put(store, "empty", b"")
             for offset, size in _ranges(len(_DATA)):
                 expected = _cut(_DATA, offset, size)
-                assert store.read("a", offset=offset, size=size) == expected
+                found = store.read("a", offset=offset, size=size)
+                assert found == expected
+                assert isinstance(found, bytes)
                 with store.open("a", offset=offset, size=size) as file:
                     assert file.read() == expected
             assert store.read("empty") == store.read("empty", size=5) == store.read("empty", offset=5) == b""
@@ -148,7 +187,9 @@ class ObjectStoreContract:
             _put(store, "a", _DATA)
             _put(store, "b", b"123")
             requests = [("b", 1, 1), ("a", 7, 9), ("b", 0, 99), ("a", 0, 1), ("b", 3, 5), ("b", 1, 1)] * 20
-            assert [*store.read_many(requests)] == [b"2", _DATA[7:16], b"123", _DATA[:1], b"", b"2"] * 20
+            found = [*store.read_many(requests)]
+            assert found == [b"2", _DATA[7:16], b"123", _DATA[:1], b"", b"2"] * 20
+            assert all(isinstance(each, bytes) for each in found)
             with raises(ObjectNotFoundError):
                 store.read_many([("b", 0, 1), ("missing", 0, 1)])
 
@@ -304,7 +345,7 @@ def _shuffled(keys: list[str]) -> list[str]:
 def _ranges(size: int) -> list[tuple[int, int | None]]:
     """Offsets and sizes within an object of so many bytes, at its end, and beyond it."""
     offsets = (0, 1, 100, size - 1, size, size + 1, size + 10_000)
-    return [(offset, count) for offset in offsets for count in (None, 1, 10, size, 2 * size)]
+    return [(offset, count) for offset in offsets for count in (None, 0, 1, 10, size, 2 * size)]
 
 
 def _cut(data: bytes, offset: int, size: int | None) -> bytes:

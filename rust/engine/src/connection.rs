@@ -82,7 +82,7 @@ impl Conn {
         let conn = Self { sqlite: open_sqlite(path, flags)?, path: path.to_owned() };
         conn.guard(&stamp)?;
         let sqlite = &conn.sqlite;
-        sqlite.busy_timeout(patience).context("open", path)?;
+        wait_for_locks(sqlite, patience).context("open", path)?;
         // Whoever closes last would otherwise move the WAL into the database and delete it: frames we have not read.
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).context("open", path)?;
         for pragma in
@@ -220,7 +220,7 @@ impl Conn {
         stamp: &Stamp,
     ) -> Result<Checkpointed> {
         self.guard(stamp)?;
-        self.sqlite.busy_timeout(patience).context("checkpoint", &self.path)?;
+        wait_for_locks(&self.sqlite, patience).context("checkpoint", &self.path)?;
         let done = self.sqlite.wal_checkpoint_v2(DEFAULT_NAME, mode.into());
         self.sqlite.busy_timeout(Duration::ZERO).context("checkpoint", &self.path)?;
         let left = self.left()?;
@@ -302,6 +302,12 @@ pub(crate) fn open_sqlite(path: &Path, flags: OpenFlags) -> Result<Connection> {
     Connection::open_with_flags_and_vfs(path, flags, vfs).context("open", path)
 }
 
+/// Lets SQLite wait for locks of others; it counts milliseconds, up to some weeks.
+fn wait_for_locks(sqlite: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+    sqlite.busy_timeout(patience.min(LONGEST))
+}
+
 /// SQLite says -1 for "no WAL".
 fn count(frames: i32) -> u32 {
     u32::try_from(frames).unwrap_or(0)
@@ -357,6 +363,17 @@ mod tests {
         let conn = Conn::open_in_wal_mode(&path, Duration::ZERO).unwrap();
         conn.begin_read(Duration::ZERO).unwrap();
         assert_eq!(fs::read(&path).unwrap()[18..20], [2, 2]);
+    }
+
+    #[test]
+    fn a_patience_of_years_is_one() {
+        let (_dir, path) = database();
+        let years = Duration::from_secs(1 << 33);
+        let conn = Conn::open_in_wal_mode(&path, years).unwrap();
+        let done = conn
+            .checkpoint(CheckpointMode::Truncate, years, &Stamp::of(&fs::metadata(&path).unwrap()))
+            .unwrap();
+        assert!(!done.result.busy);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for PyClient {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        let client_type = object.getattr(intern!(object.py(), "type"))?.extract()?;
+        let client_type = gil::getattr(&object, intern!(object.py(), "type"))?.extract()?;
         Ok(Self { object: object.to_owned().unbind(), client_type })
     }
 }
@@ -118,18 +118,18 @@ fn foreign_kind(py: Python<'_>, error: &PyErr) -> ForeignKind {
 
 /// The attribute `transient` of an exception, if it has one that is a `bool`.
 fn says_transient(py: Python<'_>, error: &PyErr) -> Option<bool> {
-    let said = error.value(py).getattr_opt(intern!(py, "transient")).ok()??;
+    let said = gil::getattr(error.value(py), intern!(py, "transient")).ok()?;
     Some(said.cast::<PyBool>().ok()?.is_true())
 }
 
 fn file_info(file: &Bound<'_, PyAny>) -> PyResult<FileInfo> {
     let py = file.py();
     Ok(FileInfo {
-        level: file.getattr(intern!(py, "level"))?.extract()?,
-        min_txid: TxId::new(file.getattr(intern!(py, "min_txid"))?.extract()?),
-        max_txid: TxId::new(file.getattr(intern!(py, "max_txid"))?.extract()?),
-        size: file.getattr(intern!(py, "size"))?.extract()?,
-        created_at: types::timestamp(&file.getattr(intern!(py, "created_at"))?)?,
+        level: gil::getattr(file, intern!(py, "level"))?.extract()?,
+        min_txid: TxId::new(gil::getattr(file, intern!(py, "min_txid"))?.extract()?),
+        max_txid: TxId::new(gil::getattr(file, intern!(py, "max_txid"))?.extract()?),
+        size: gil::getattr(file, intern!(py, "size"))?.extract()?,
+        created_at: types::timestamp(&gil::getattr(file, intern!(py, "created_at"))?)?,
     })
 }
 
@@ -152,7 +152,7 @@ impl ReplicaClient for PyClient {
     }
 
     fn location(&self) -> String {
-        let named = ask(|py| self.object.bind(py).repr().map(|name| name.to_string()));
+        let named = ask(|py| gil::repr(self.object.bind(py)));
         named.unwrap_or_else(|_| format!("{} replica", self.client_type))
     }
 
@@ -165,16 +165,16 @@ impl ReplicaClient for PyClient {
             let options = PyDict::new(py);
             options.set_item(intern!(py, "seek"), types::txid(py, seek)?)?;
             options.set_item(intern!(py, "use_metadata"), use_metadata)?;
-            let list = self.object.bind(py).getattr(intern!(py, "ltx_files"))?;
+            let list = gil::getattr(self.object.bind(py), intern!(py, "ltx_files"))?;
             let files = gil::call(&list, (level,), Some(&options))?;
-            files.try_iter()?.map(|file| file_info(&file?)).collect()
+            gil::iterate(&files)?.map(|file| file_info(&file?)).collect()
         })
     }
 
     fn open_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Box<dyn Read + Send>> {
         let file = ask(|py| {
             let range = range(py, offset, size)?;
-            let open = self.object.bind(py).getattr(intern!(py, "open_ltx_file"))?;
+            let open = gil::getattr(self.object.bind(py), intern!(py, "open_ltx_file"))?;
             Ok(gil::call(&open, py_key(py, info)?, Some(&range))?.unbind())
         })?;
         Ok(Box::new(PyReader::owning(file, |error| foreign(error).into_io())))
@@ -183,7 +183,7 @@ impl ReplicaClient for PyClient {
     fn read_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Vec<u8>> {
         ask(|py| {
             let range = range(py, offset, size)?;
-            let read = self.object.bind(py).getattr(intern!(py, "read_ltx_file"))?;
+            let read = gil::getattr(self.object.bind(py), intern!(py, "read_ltx_file"))?;
             let bytes = gil::call(&read, py_key(py, info)?, Some(&range))?;
             Ok(bytes.extract::<PyBackedBytes>()?.to_vec())
         })
@@ -191,12 +191,12 @@ impl ReplicaClient for PyClient {
 
     fn write_ltx_file(&self, level: u8, min: TxId, max: TxId, data: &mut dyn Read) -> Result<FileInfo> {
         let spool = spool(data)?;
-        ask(|py| {
+        let written = ask(|py| {
             let arguments = (level, types::txid(py, min)?, types::txid(py, max)?, spool.bind(py));
-            let written = gil::call_method(self.object.bind(py), intern!(py, "write_ltx_file"), arguments)?;
-            gil::call_method(spool.bind(py), intern!(py, "close"), ())?;
-            file_info(&written)
-        })
+            file_info(&gil::call_method(self.object.bind(py), intern!(py, "write_ltx_file"), arguments)?)
+        });
+        close(&spool);
+        written
     }
 
     fn delete_ltx_files(&self, _files: &[FileInfo]) -> Result<()> {
@@ -223,11 +223,15 @@ fn spool(data: &mut dyn Read) -> Result<Py<PyAny>> {
     match fill(&file, data) {
         Ok(()) => Ok(file),
         Err(error) => {
-            // The first error is the one to report; what is closed here holds nothing that anybody needs.
-            let _ = ask(|py| gil::call_method(file.bind(py), intern!(py, "close"), ()).map(drop));
+            close(&file);
             Err(error)
         }
     }
+}
+
+/// Closes a temporary file. It holds nothing that anybody needs any more, so failing to is nothing to report.
+fn close(file: &Py<PyAny>) {
+    let _ = ask(|py| gil::call_method(file.bind(py), intern!(py, "close"), ()).map(drop));
 }
 
 fn fill(file: &Py<PyAny>, data: &mut dyn Read) -> Result<()> {

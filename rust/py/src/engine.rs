@@ -224,8 +224,10 @@ fn check_existing(path: &Path, check: IntegrityCheck) -> engine::Result<Option<S
     }
 }
 
+/// What is longer than centuries is cut, so that no deadline is beyond what clocks can say.
 fn seconds(value: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value)
+    const LONGEST: f64 = 1e10;
+    Duration::try_from_secs_f64(if value > LONGEST { LONGEST } else { value })
         .map_err(|_| PyValueError::new_err(format!("not a number of seconds: {value}")))
 }
 

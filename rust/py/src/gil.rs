@@ -6,7 +6,8 @@
 //!
 //! At exit, Python before 3.14 ends a thread that asks for the interpreter (`pthread_exit`), and a Rust frame below that is an abort.
 //! PyO3 parks a thread that asks from Rust. A thread that asks from Python code, which Rust called, is what [`begin_shutdown`] waits
-//! for and what [`call`] parks. So every class and function in Python is called by [`call`], never by PyO3's own means.
+//! for and what [`call`] parks. So every class and function in Python is called by [`call`], never by PyO3's own means; and so are
+//! properties, generators and `__repr__`, by [`getattr`], [`iterate`], [`repr`] and [`described`].
 //!
 //! Locks are taken in one order: SQLite's mutexes, then the interpreter, then Python's own. No lock of ours is held meanwhile.
 
@@ -16,13 +17,15 @@ use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use std::{fmt, io, ptr, thread};
+use std::{fmt, io, iter, ptr, thread};
 
 use forks::ProcessLocal;
-use pyo3::PyTypeInfo;
+use pyo3::exceptions::{PyImportError, PyStopIteration};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::{PyTypeInfo, intern};
 
 static SHUTTING_DOWN: AtomicBool = AtomicBool::new(false);
 
@@ -47,6 +50,18 @@ pub(crate) fn begin_shutdown(py: Python<'_>, timeout: f64) {
     // Looked at while attached, so that none of them is in the middle of Python code, detached for a moment.
     while CALLS.get().load(Ordering::SeqCst) > usize::from(DEPTH.get() > 0) && begun.elapsed() < timeout {
         detach(py, || thread::sleep(Duration::from_millis(1)));
+    }
+}
+
+/// Refuses every interpreter but the first one of the process: what SQLite and our own threads call is attached to that one.
+pub(crate) fn check_interpreter(_py: Python<'_>) -> PyResult<()> {
+    // SAFETY: attached, so there is a current interpreter, and it stays.
+    match unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) } {
+        0 => Ok(()),
+        _ => Err(PyImportError::new_err(
+            "ltxcore can be imported by the main interpreter only, not by a subinterpreter \
+             (mod_wsgi: WSGIApplicationGroup %{GLOBAL})",
+        )),
     }
 }
 
@@ -184,7 +199,60 @@ pub(crate) fn call_method<'py>(
     name: &Bound<'py, PyString>,
     args: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error: Into<PyErr>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    call(&object.getattr(name)?, args, None)
+    call(&getattr(object, name)?, args, None)
+}
+
+/// A function of Python's own that runs what an object has in Python, so that this is a [`call`] too.
+struct Builtin(PyOnceLock<Py<PyAny>>, &'static str);
+
+impl Builtin {
+    const fn new(name: &'static str) -> Self {
+        Self(PyOnceLock::new(), name)
+    }
+
+    fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        self.0.import(py, "builtins", self.1)
+    }
+}
+
+static GETATTR: Builtin = Builtin::new("getattr");
+static ITER: Builtin = Builtin::new("iter");
+static REPR: Builtin = Builtin::new("repr");
+static STR: Builtin = Builtin::new("str");
+
+/// An attribute, which may be a property.
+pub(crate) fn getattr<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    call(GETATTR.get(object.py())?, (object, name), None)
+}
+
+/// What an iterable yields, which may be a generator.
+pub(crate) fn iterate<'py>(
+    iterable: &Bound<'py, PyAny>,
+) -> PyResult<impl Iterator<Item = PyResult<Bound<'py, PyAny>>>> {
+    let py = iterable.py();
+    let iterator = call(ITER.get(py)?, (iterable,), None)?;
+    let next = getattr(&iterator, intern!(py, "__next__"))?;
+    Ok(iter::from_fn(move || match call(&next, (), None) {
+        Err(error) if error.is_instance_of::<PyStopIteration>(py) => None,
+        item => Some(item),
+    }))
+}
+
+/// `repr()` of an object.
+pub(crate) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    call(REPR.get(object.py())?, (object,), None)?.extract()
+}
+
+/// An exception in words: its class and its text.
+fn described(py: Python<'_>, error: &PyErr) -> PyResult<String> {
+    let value = error.value(py);
+    let name: String = value.get_type().qualname()?.extract()?;
+    let text = STR.get(py).and_then(|str| call(str, (value,), None)?.extract::<String>());
+    let text = text.unwrap_or_else(|_| "<exception str() failed>".to_owned());
+    Ok(if text.is_empty() { name } else { format!("{name}: {text}") })
 }
 
 /// A new exception of a class in Python, made at once: PyO3 would make it where no [`call`] is between.
@@ -241,8 +309,8 @@ impl Raised {
 
 impl fmt::Display for Raised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = enter(|_| self.0.to_string());
-        f.write_str(text.as_deref().unwrap_or("an exception of Python's"))
+        let text = enter(|py| described(py, &self.0));
+        f.write_str(text.iter().flatten().next().map_or("an exception of Python's", String::as_str))
     }
 }
 

@@ -88,6 +88,7 @@ mod _ltxcore {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::gil::check_interpreter(module.py())?;
         crate::read_environment();
         module.add("SQLITE_VERSION", engine::sqlite_version())
     }

@@ -133,7 +133,7 @@ impl Content {
             Self::Bytes(bytes) => Box::new(Bytes(Owned::new(bytes))),
             Self::Path(path) => Box::new(pyio::open(&path).or_raise(py)?),
             Self::Positional(object) => {
-                let size = object.getattr(py, intern!(py, "size"))?.extract(py)?;
+                let size = gil::getattr(object.bind(py), intern!(py, "size"))?.extract()?;
                 Box::new(Positional { object: Owned::new(object), size })
             }
         })

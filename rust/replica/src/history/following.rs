@@ -29,11 +29,13 @@ pub fn following(client: &dyn ReplicaClient, txid: TxId, thorough: bool) -> Resu
         higher.extend(client.ltx_files(level, TxId::NONE, false)?);
     }
     let chain = join(&listed, &higher, txid);
-    if chain.is_empty() {
-        higher.extend(client.ltx_files(0, TxId::NONE, false)?);
-        check(&higher, txid)?;
+    if !chain.is_empty() {
+        return Ok(chain);
     }
-    Ok(chain)
+    // A file of level 0 that begins before `txid` may lead beyond it, as other levels' may.
+    higher.extend(client.ltx_files(0, TxId::NONE, false)?);
+    check(&higher, txid)?;
+    Ok(join(&[], &higher, txid))
 }
 
 fn join(level0: &[FileInfo], higher: &[FileInfo], mut reached: TxId) -> Vec<FileInfo> {
@@ -58,7 +60,6 @@ fn check(files: &[FileInfo], txid: TxId) -> Result<()> {
     if newest < txid {
         return Err(Error::EndsBefore { txid, newest });
     }
-    // One that continues came while the levels were listed.
     let continues = files.iter().any(|file| file.continues(txid) && file.leads_beyond(txid));
     match files.iter().map(|file| file.min_txid).filter(|min| *min > txid).min() {
         Some(next) if newest > txid && !continues => Err(Error::ResumesLater { txid, next }),
