@@ -29,7 +29,19 @@ CRATES: dict[str, set[str]] = {
     "readvfs": {"dbfile", "forks", "ltx", "replica", "vfs"},
     "legacy": {"wal", "replica", "ltx"},
     "ltxcore-ext": {"vfs", "osvfs"},
-    "ltxcore-py": {"forks", "ltx", "vfs", "wal", "osvfs", "replica", "engine", "mirror", "readvfs", "legacy"},
+    "ltxcore-py": {
+        "dbfile",
+        "forks",
+        "ltx",
+        "vfs",
+        "wal",
+        "osvfs",
+        "replica",
+        "engine",
+        "mirror",
+        "readvfs",
+        "legacy",
+    },
 }
 # May use everything, and nothing but tests and benchmarks may use them.
 DEV_CRATES = {"testkit", "codec-bench"}

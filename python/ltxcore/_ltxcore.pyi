@@ -91,6 +91,20 @@ PAGE_HEADER_SIZE: Final[int]
 PENDING_BYTE: Final[int]
 #: The version of the SQLite that the engine is built with.
 SQLITE_VERSION: Final[str]
+#: The lock bytes that readers share and a writer has alone: the first one, and how many (SQLite, `os.h`).
+SHARED_FIRST: Final[int]
+SHARED_SIZE: Final[int]
+#: Beyond all that SQLite locks: the byte of whoever follows a replica with the database.
+FOLLOWER_BYTE: Final[int]
+#: What every SQLite database begins with.
+SQLITE_MAGIC: Final[bytes]
+#: Offsets in bytes of two fields of a database header: 4 bytes, and one byte each for writing and reading.
+CHANGE_COUNTER_AT: Final[int]
+VERSIONS_AT: Final[int]
+#: The level that holds whole databases.
+SNAPSHOT_LEVEL: Final[int]
+#: How many files or parts of files a restore reads at once, at most.
+MAX_PARALLELISM: Final[int]
 #: Bytes of a trailer (LTX format, "Trailer").
 TRAILER_SIZE: Final[int]
 #: Generation of the LTX format.

@@ -18,6 +18,7 @@ from ltxcore._ltxcore import (
     MAGIC,
     PAGE_HEADER_SIZE,
     PENDING_BYTE,
+    SNAPSHOT_LEVEL,
     TRAILER_SIZE,
     VERSION,
     Decoder,
@@ -59,9 +60,6 @@ __all__ = [
     "parse_filename",
     "read_page_index",
 ]
-
-#: The level that holds whole databases. Levels below it hold changes.
-SNAPSHOT_LEVEL = 9
 
 _HEX16 = re.compile(r"[0-9a-fA-F]{16}")
 

@@ -7,7 +7,7 @@ import click
 import pytest
 
 import ltxcore
-from ltxcore._process.arguments import MAX_PARALLELISM
+from ltxcore._ltxcore import MAX_PARALLELISM
 from ltxcore.cli._types import CAPACITY, DURATION, LEVEL, PARALLELISM, SIZE, TAG, TIMESTAMP, TXID
 from ltxcore.errors import ConfigError
 

@@ -15,13 +15,10 @@ from typing import Any
 
 import pytest
 
+from ltxcore._ltxcore import FOLLOWER_BYTE, PENDING_BYTE, SHARED_FIRST, SHARED_SIZE
 from ltxcore._restore import sqlite_lock
 from ltxcore._restore.followed_file import FollowedFile
 from ltxcore._restore.sqlite_lock import (
-    FOLLOWER_BYTE,
-    PENDING_BYTE,
-    SHARED_FIRST,
-    SHARED_SIZE,
     exclusive,
     exclusive_now,
 )

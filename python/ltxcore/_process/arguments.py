@@ -6,10 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from ltxcore._ltxcore import MAX_PARALLELISM
 from ltxcore._process.times import argument_error
-
-#: How many files or parts of files a restore reads at once, at most; ``MOST_WORKERS`` in Rust.
-MAX_PARALLELISM = 12
 
 #: What is left of a URL that has lost a slash, as pathlib removes it.
 _CUT_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")

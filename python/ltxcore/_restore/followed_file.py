@@ -9,8 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 from ltxcore import _ltxcore
+from ltxcore._ltxcore import FOLLOWER_BYTE, VERSIONS_AT
 from ltxcore._restore.position import Position, Shape
-from ltxcore._restore.sqlite_lock import FOLLOWER_BYTE, exclusive_now, try_lock, unlock
+from ltxcore._restore.sqlite_lock import exclusive_now, try_lock, unlock
 from ltxcore.errors import DatabaseError, RestoreError
 
 #: Files that are followed by this process, by device and inode: the lock below is one for the whole process.
@@ -81,7 +82,7 @@ class FollowedFile:
 
     def is_wal(self) -> bool:
         """Whether its header says that it is in WAL mode."""
-        return os.pread(self.fd, 2, 18) not in (b"", b"\1\1")
+        return os.pread(self.fd, 2, VERSIONS_AT) not in (b"", b"\1\1")
 
     def check_place(self) -> None:
         """Refuse to go on with a file that does not have the name any more.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ltxcore._ltxcore import CHANGE_COUNTER_AT
 from ltxcore.errors import FormatError, RestoreError
 from ltxcore.ltx import TXID
 
@@ -39,7 +40,9 @@ class Shape:
     def of(cls, fd: int) -> Shape:
         """The file as it is now."""
         found = os.fstat(fd)
-        return cls(int.from_bytes(os.pread(fd, 4, 24), "big"), found.st_size, found.st_mtime_ns)
+        return cls(
+            int.from_bytes(os.pread(fd, 4, CHANGE_COUNTER_AT), "big"), found.st_size, found.st_mtime_ns
+        )
 
 
 @dataclass(frozen=True, slots=True)

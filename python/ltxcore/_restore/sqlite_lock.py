@@ -15,15 +15,11 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from ltxcore._ltxcore import PENDING_BYTE, SHARED_FIRST, SHARED_SIZE
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
-
-PENDING_BYTE = 0x4000_0000
-SHARED_FIRST = PENDING_BYTE + 2
-SHARED_SIZE = 510
-#: Beyond everything that SQLite locks: whoever follows a replica with this file.
-FOLLOWER_BYTE = PENDING_BYTE + 1024
 
 #: How long readers are kept from coming while those that are there finish, in seconds; doubled each time.
 _PATIENCE = 0.25

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ltxcore import vfs
+from ltxcore._ltxcore import SQLITE_MAGIC
 
 READ_HEAD = "import sys; sys.stdout.buffer.write(open(sys.argv[1], 'rb').read(100))"
-MAGIC = b"SQLite format 3\0"
 WAL_MAGIC = {0x377F0682, 0x377F0683}
 MIB = 1 << 20
 
@@ -48,7 +48,7 @@ def header_facts(header: bytes) -> dict[str, Any]:
     """Fields of the database header; see "The Database Header" in SQLite's description of its file format."""
     if not header:
         return {"journal_mode": "empty file"}
-    if len(header) < 100 or not header.startswith(MAGIC):
+    if len(header) < 100 or not header.startswith(SQLITE_MAGIC):
         return {"journal_mode": "not a SQLite database"}
     page_size, write_version = struct.unpack_from(">HB", header, 16)
     return {

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from ltxcore import ltx
-from ltxcore._process.arguments import MAX_PARALLELISM, check_parallelism
+from ltxcore._ltxcore import MAX_PARALLELISM
+from ltxcore._process.arguments import check_parallelism
 from ltxcore._process.times import parse_time
 from ltxcore._process.units import parse_duration, parse_size
 from ltxcore.errors import ConfigError, Error, FormatError

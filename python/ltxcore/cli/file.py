@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ltxcore._ltxcore import SQLITE_MAGIC
 from ltxcore.cli._files import whole_file
 from ltxcore.cli._options import SETTINGS, Group, json_option, option
 from ltxcore.cli._output import print_facts, print_json, print_table
@@ -16,8 +17,6 @@ from ltxcore.cli._types import FullPath
 if TYPE_CHECKING:
     from ltxcore import ltx
 
-#: How every database file begins.
-SQLITE_MAGIC = b"SQLite format 3\0"
 EXISTING = FullPath(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = FullPath(path_type=Path, dir_okay=False)
 

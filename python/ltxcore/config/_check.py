@@ -11,6 +11,7 @@ import msgspec
 from ltxcore.config._model import Config
 from ltxcore.config._text import Mapping
 from ltxcore.errors import ConfigError
+from ltxcore.ltx import SNAPSHOT_LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from ltxcore.config._model import AgeConfig, DBConfig, ReplicaConfig
     from ltxcore.config._text import Duration
 
-MAX_LEVELS = 8
+#: Level 0 is not compacted into, nor is that of the snapshots.
+MAX_LEVELS = SNAPSHOT_LEVEL - 1
 LEVEL_NAMES = {"trace", "debug", "info", "warn", "warning", "error"}
 
 
@@ -97,7 +99,7 @@ def check(config: Config) -> None:
     """
     _check_times(config)
     if len(config.levels) > MAX_LEVELS:
-        raise _fault("levels", "there are at most 8 compaction levels", len(config.levels))
+        raise _fault("levels", f"there are at most {MAX_LEVELS} compaction levels", len(config.levels))
     for number, level in enumerate(config.levels):
         _positive(f"levels[{number}].interval", level.interval)
     if config.logging.level.lower() not in LEVEL_NAMES:

@@ -14,6 +14,12 @@ pub mod page_checksum;
 
 /// Offset in bytes of the first lock byte. The page that it is on holds no content.
 pub const PENDING_BYTE: u64 = 0x4000_0000;
+/// The first of the lock bytes that readers share and a writer has alone.
+pub const SHARED_FIRST: u64 = PENDING_BYTE + 2;
+/// How many bytes these are.
+pub const SHARED_SIZE: u64 = 510;
+/// Ours, beyond all that SQLite locks: the byte of whoever follows a replica with the database.
+pub const FOLLOWER_BYTE: u64 = PENDING_BYTE + 1024;
 
 /// What a rollback journal begins with that has to be played back.
 pub const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];

@@ -15,8 +15,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use dbfile::PENDING_BYTE;
 use dbfile::header::{ROLLBACK_VERSIONS, VERSIONS, WAL_VERSION};
+use dbfile::{FOLLOWER_BYTE, PENDING_BYTE};
 use durable::sibling;
 
 use crate::fcntl::{self, Kind, Owner, Range};
@@ -24,7 +24,7 @@ use crate::fd_pool::{Descriptor, FileId, OpenHow};
 use crate::lock::{find_held_dotfile, is_flock_held};
 
 /// PENDING, RESERVED and SHARED of the database, and the byte of whoever follows a replica with it.
-const DATABASE: Range = Range::new(PENDING_BYTE, 1025);
+const DATABASE: Range = Range::new(PENDING_BYTE, FOLLOWER_BYTE + 1 - PENDING_BYTE);
 
 /// The eight slots of `-shm`, and the byte that every connection shares while it has the file open.
 const SHM: Range = Range::new(120, 9);

@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use dbfile::PENDING_BYTE;
+use dbfile::{PENDING_BYTE, SHARED_FIRST, SHARED_SIZE};
 use vfs::{Code, Error, LockLevel, Result};
 
 use crate::choice::LockMode;
@@ -34,7 +34,7 @@ pub(crate) const RESERVED: Range = Range::new(PENDING_BYTE + 1, 1);
 /// PENDING and RESERVED.
 pub(crate) const PENDING_AND_RESERVED: Range = Range::new(PENDING_BYTE, 2);
 /// What readers share and a writer has alone.
-pub(crate) const SHARED: Range = Range::new(PENDING_BYTE + 2, 510);
+pub(crate) const SHARED: Range = Range::new(SHARED_FIRST, SHARED_SIZE);
 
 /// How one kind of lock moves from level to level. The state machine calls only what the level allows; a step that fails leaves
 /// the level as it was.

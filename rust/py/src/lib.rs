@@ -80,6 +80,22 @@ mod _ltxcore {
     const TRAILER_SIZE: usize = ltx::Trailer::SIZE;
     #[pymodule_export]
     const PENDING_BYTE: u32 = ltx::PENDING_BYTE;
+    #[pymodule_export]
+    const SHARED_FIRST: u64 = dbfile::SHARED_FIRST;
+    #[pymodule_export]
+    const SHARED_SIZE: u64 = dbfile::SHARED_SIZE;
+    #[pymodule_export]
+    const FOLLOWER_BYTE: u64 = dbfile::FOLLOWER_BYTE;
+    #[pymodule_export]
+    const SQLITE_MAGIC: &[u8] = dbfile::header::MAGIC;
+    #[pymodule_export]
+    const CHANGE_COUNTER_AT: usize = dbfile::header::CHANGE_COUNTER.start;
+    #[pymodule_export]
+    const VERSIONS_AT: usize = dbfile::header::VERSIONS.start;
+    #[pymodule_export]
+    const SNAPSHOT_LEVEL: u8 = ltx::SNAPSHOT_LEVEL;
+    #[pymodule_export]
+    const MAX_PARALLELISM: usize = replica::MOST_WORKERS;
     /// LTX format generation.
     #[pymodule_export]
     const VERSION: u32 = 3;

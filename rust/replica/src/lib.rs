@@ -43,6 +43,6 @@ pub use object_store::{Capabilities, IfTaken, Location, Object, ObjectStore, Spa
 pub use place::{FileKey, Place, RestorePoint};
 pub use range::RetryPolicy;
 pub use restore::{
-    LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify, page_checksums, restore,
+    LockDatabase, MOST_WORKERS, Prepare, Progress, RestoreOptions, Restored, Verify, page_checksums, restore,
     set_aside_path,
 };

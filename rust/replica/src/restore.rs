@@ -42,7 +42,7 @@ use winners::Winners;
 use worker::{Counters, Shared, Worker};
 
 /// More workers than this would need more memory than a restore may use.
-const MOST_WORKERS: usize = 12;
+pub const MOST_WORKERS: usize = 12;
 
 /// How often progress is reported, and the cancel flag looked at.
 const TICK: Duration = Duration::from_millis(50);

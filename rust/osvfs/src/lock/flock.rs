@@ -6,6 +6,7 @@
 
 use std::os::fd::BorrowedFd;
 
+use dbfile::header;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use vfs::{Code, LockLevel, Result};
@@ -101,6 +102,9 @@ impl Protocol for Flock {
 /// and the three numbers after it.
 fn change_counter(fd: BorrowedFd<'_>) -> Option<([u8; 16], usize)> {
     let mut counter = [0; 16];
-    let read = rustix::io::retry_on_intr(|| rustix::io::pread(fd, &mut counter, 24)).ok()?;
+    let read = rustix::io::retry_on_intr(|| {
+        rustix::io::pread(fd, &mut counter, header::CHANGE_COUNTER.start as u64)
+    })
+    .ok()?;
     Some((counter, read))
 }
