@@ -60,8 +60,8 @@ class SyncStatus:
     * ``scan``: the progress of the pass over all pages that is running; ``None`` if none is. Until the first pass is over, the
       replica does not contain the database.
     * ``uploading_for``: how long the current upload has taken, in seconds; ``None`` if nothing is being uploaded.
-    * ``has_ended``: replication has ended by itself and retries nothing; ``last_error`` says why. ``close`` and ``open`` start it
-      again.
+    * ``has_ended``: replication has ended by itself and retries nothing; ``last_error`` says why. ``close`` and ``open`` start
+      it again.
     """
 
     pos: Pos
