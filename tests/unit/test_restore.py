@@ -247,3 +247,20 @@ def test_a_replica_knows_what_it_holds() -> None:
     assert replica.time_bounds() == (after(1), after(3))
     with pytest.raises(NoSnapshotError):
         Replica(MemoryClient()).time_bounds()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_exception_from_the_last_report_calls_the_restore_off_too(tmp_path: Path, overwrite: bool) -> None:
+    """It came when the new database had replaced the old one already."""
+    output = tmp_path / "out.db"
+    if overwrite:
+        output.write_bytes(b"old")
+
+    def refuse(at: ltxcore.RestoreProgress) -> None:
+        assert output.exists() == overwrite
+        if at.done == at.total and at.files_done == at.files_total:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ltxcore.restore(filled_client(), output, overwrite=overwrite, progress=refuse)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"] * overwrite

@@ -104,7 +104,8 @@ def awaitable(
     twin.__name__ = twin.__qualname__ = f"{function.__name__}_async"
     twin.__doc__ = f""":func:`ltxcore.{function.__name__}`, without blocking the event loop.
 
-    Cancelling it calls the restore off within a moment: nothing appears at the output. ``progress`` is called in a thread.
+    Cancelling it calls the restore off within a moment. Unless it was complete by then, nothing appears at the output.
+    ``progress`` is called in a thread.
     """
     return twin
 

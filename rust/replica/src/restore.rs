@@ -90,8 +90,9 @@ pub fn page_checksums(
     let place = publish::Place::new(&RealNames, output)?;
     place.prepare(false)?;
     let built = build(client, plan, place.output(), Content::Checksums, &options)?;
+    built.report_whole(plan, &options)?;
     place.publish(built.file.path(), false)?;
-    Ok(built.finish(plan, &options))
+    Ok(built.restored(plan))
 }
 
 fn restore_with(
@@ -108,11 +109,12 @@ fn restore_with(
     drop(place.lock(lock)?);
     let built = build(client, plan, place.output(), Content::Pages, options)?;
     options.verify.map_or(Ok(()), |verify| verify(built.file.path()))?;
+    built.report_whole(plan, options)?;
     let locked = place.lock(lock)?;
     options.prepare.map_or(Ok(()), |prepare| prepare(built.file.path()))?;
     place.publish(built.file.path(), options.overwrite)?;
     drop(locked);
-    Ok(built.finish(plan, options))
+    Ok(built.restored(plan))
 }
 
 /// A new file that is whole and durable, but has no name of its own yet.
@@ -124,9 +126,15 @@ struct Built {
 }
 
 impl Built {
-    /// Reports that everything is done, and what has been made.
-    fn finish(self, plan: &Plan, options: &RestoreOptions<'_>) -> Restored {
+    /// Reports that everything is there. That comes before names change, so that whoever is told can still call it off.
+    fn report_whole(&self, plan: &Plan, options: &RestoreOptions<'_>) -> Result<()> {
         report(&self.counters, plan, options, true);
+        let is_cancelled = options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+        if is_cancelled { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// What has been made.
+    fn restored(self, plan: &Plan) -> Restored {
         Restored {
             pos: Pos { txid: plan.txid, post_apply_checksum: self.post_apply_checksum },
             created_at: self.newest.timestamp,

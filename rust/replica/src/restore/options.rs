@@ -34,7 +34,7 @@ pub struct RestoreOptions<'a> {
     pub rollback_journal: bool,
     /// How broken reads of remote files are taken up again.
     pub retry: RetryPolicy,
-    /// Called on the calling thread, about twenty times a second and once at the end.
+    /// Called on the calling thread, about twenty times a second, and once when everything is there, before anything is replaced.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
     /// A last look at the new database under its temporary name, when it is whole and before it replaces anything. An
     /// error calls the restore off.
