@@ -17,14 +17,22 @@ from ltxcore.errors import RestoreError
 from ltxcore.ltx import TXID, Checksum, Pos
 
 __all__ = [
+    "CHANGE_COUNTER_AT",
     "DEBUG_BUILD",
+    "FOLLOWER_BYTE",
     "HEADER_SIZE",
     "MAGIC",
+    "MAX_PARALLELISM",
     "PAGE_HEADER_SIZE",
     "PENDING_BYTE",
+    "SHARED_FIRST",
+    "SHARED_SIZE",
+    "SNAPSHOT_LEVEL",
+    "SQLITE_MAGIC",
     "SQLITE_VERSION",
     "TRAILER_SIZE",
     "VERSION",
+    "VERSIONS_AT",
     "ChainComparison",
     "Checkpoint",
     "Database",
