@@ -25,7 +25,7 @@ CRATES: dict[str, set[str]] = {
     "osvfs": {"dbfile", "durable", "forks", "vfs"},
     "replica": {"dbfile", "durable", "forks", "ltx"},
     "engine": {"dbfile", "durable", "forks", "wal", "osvfs", "ltx"},
-    "mirror": {"dbfile", "durable", "forks", "ltx", "replica"},
+    "mirror": {"dbfile", "durable", "ltx", "osvfs", "replica"},
     "readvfs": {"dbfile", "forks", "ltx", "replica", "vfs"},
     "legacy": {"wal", "replica", "ltx"},
     "ltxcore-ext": {"vfs", "osvfs"},

@@ -14,7 +14,7 @@ HEAD = """# Command line
 
 Generated from the parser by `make docs-update`; `make docs` fails when the two differ.
 
-* **Exit codes**: 0 done, 1 failed, 2 wrong arguments or settings.
+* **Exit codes**: 0 done, 1 failed, 2 wrong arguments or settings, 3 another process writes to the replica.
 * **Output**: results go to stdout, messages to stderr.
 * **Options**: a long option may have one dash, as in Litestream (`-txid`, `-if-db-not-exists`, `-json=false`). Every
   command takes `-h` and `--help`.

@@ -19,14 +19,11 @@ from ltxcore.ltx import TXID, Checksum, Pos
 __all__ = [
     "CHANGE_COUNTER_AT",
     "DEBUG_BUILD",
-    "FOLLOWER_BYTE",
     "HEADER_SIZE",
     "MAGIC",
     "MAX_PARALLELISM",
     "PAGE_HEADER_SIZE",
     "PENDING_BYTE",
-    "SHARED_FIRST",
-    "SHARED_SIZE",
     "SNAPSHOT_LEVEL",
     "SQLITE_MAGIC",
     "SQLITE_VERSION",
@@ -39,6 +36,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "FileClient",
+    "FileLock",
     "FileReader",
     "Followed",
     "Header",
@@ -78,6 +76,7 @@ __all__ = [
     "restore_points",
     "take_refusal",
     "write_checksums",
+    "write_sidecar",
 ]
 
 _Path: TypeAlias = str | os.PathLike[str]
@@ -99,11 +98,6 @@ PAGE_HEADER_SIZE: Final[int]
 PENDING_BYTE: Final[int]
 #: The version of the SQLite that the engine is built with.
 SQLITE_VERSION: Final[str]
-#: The lock bytes that readers share and a writer has alone: the first one, and how many (SQLite, `os.h`).
-SHARED_FIRST: Final[int]
-SHARED_SIZE: Final[int]
-#: Beyond all that SQLite locks: the byte of whoever follows a replica with the database.
-FOLLOWER_BYTE: Final[int]
 #: What every SQLite database begins with.
 SQLITE_MAGIC: Final[bytes]
 #: Offsets in bytes of two fields of a database header: 4 bytes, and one byte each for writing and reading.
@@ -733,11 +727,25 @@ class Step:
         """Whether it has every page of the database, so that nothing of what was there stays."""
 
 @final
-class Followed:
-    """The file of a database that follows a replica while others read it. It is never closed.
+class FileLock:
+    """A lock on a followed database, until it is released or the object goes away."""
 
-    A step is applied by ``save``, ``write`` and ``commit``, under SQLite's PENDING and SHARED bytes, exclusively. Until
-    ``commit`` is done, a rollback journal takes the database back.
+    def release(self) -> None:
+        """Let it go. Does nothing the second time."""
+
+def write_sidecar(path: _Path, content: bytes) -> None:
+    """Give a file beside a followed database a new content, durably: whole, or not at all.
+
+    Raises:
+        RestoreError: it cannot be written.
+    """
+
+@final
+class Followed:
+    """The file of a database that follows a replica while others read it.
+
+    A step is applied by ``save``, ``write`` and ``commit``, under ``try_exclude``. Until ``commit`` is done, a rollback journal
+    takes the database back.
 
     Args:
         path: the database file, an absolute path without links.
@@ -748,7 +756,27 @@ class Followed:
 
     def __new__(cls, path: _Path) -> Self: ...
     def fileno(self) -> int:
-        """The descriptor, to lock with; never to be closed."""
+        """The descriptor, to look at the file; never to be closed."""
+
+    def try_claim(self) -> FileLock | None:
+        """Become the only one who follows with this database; ``None`` if somebody else does.
+
+        Raises:
+            RestoreError: the file system has no locks of open files.
+        """
+
+    def try_exclude(self, patience: float) -> FileLock | None:
+        """Keep every reader and writer out, as SQLite's EXCLUSIVE lock does.
+
+        Args:
+            patience: how long readers that are there are waited for, in seconds; new ones are held off meanwhile.
+
+        Returns:
+            ``None``, with nothing locked, if one of them takes longer.
+
+        Raises:
+            RestoreError: as for :meth:`try_claim`.
+        """
 
     def merge(self, client: _Client, files: Sequence[_Row]) -> Step:
         """Merge new files, each continuing the one before, beside the database.

@@ -56,7 +56,7 @@ def test_the_one_that_comes_second_ends_with_an_error(ltxcore, clones, tmp_path:
     eventually(lambda: files(replica) > count, timeout=LIMIT)
     insert(loser, 3)
     _out, said = loses.communicate(timeout=LIMIT)
-    assert loses.returncode == 1
+    assert loses.returncode == 3
     error = said[said.index("\nError: ") :]
     assert str(loser) in error
     assert "0000000000000002-0000000000000002.ltx" in error
@@ -98,7 +98,7 @@ def test_the_command_that_it_runs_ends_too(ltxcore, clones, tmp_path: Path) -> N
     ltxcore("replicate", winner, "replica", "--once")
     insert(loser, 3)
     _out, said = process.communicate(timeout=LIMIT)
-    assert process.returncode == 1
+    assert process.returncode == 3
     assert (tmp_path / "asked").exists()
     assert "replication has ended: the command gets a SIGTERM" in said
     assert "\nError: the replica of " in said
@@ -117,5 +117,5 @@ def test_an_end_that_is_asked_for_does_not_wait_for_the_conflict(ltxcore, clones
     insert(loser, 3)
     process.terminate()
     _out, said = process.communicate(timeout=LIMIT)
-    assert process.returncode == 1
+    assert process.returncode == 3
     assert "\nError: the replica of " in said

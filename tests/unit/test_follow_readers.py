@@ -22,7 +22,9 @@ QUICK = 0.02
 KILLED_WRITER = """
 import os, sqlite3, sys
 writer = sqlite3.connect(sys.argv[1], isolation_level=None)
-writer.execute("PRAGMA journal_mode = WAL")
+# Until it has read something it holds no lock, and the follower may go back to rollback mode.
+while writer.execute("PRAGMA journal_mode = WAL") and not os.path.exists(sys.argv[1] + "-wal"):
+    writer.execute("SELECT count(*) FROM account").fetchone()
 writer.execute("INSERT INTO account (value, body) VALUES (0, 'mine')")
 os._exit(0)
 """

@@ -11,10 +11,9 @@ from ltxcore._process import runtime
 from ltxcore._process.awaiting import to_thread
 from ltxcore._process.backoff import Backoff, keep_going
 from ltxcore._process.log import Log
-from ltxcore._restore.followed_file import FollowedFile
+from ltxcore._restore.followed_file import FollowedFile, StoppedError
 from ltxcore._restore.history import History, Ready
 from ltxcore._restore.position import Position, Sidecars
-from ltxcore._restore.sqlite_lock import StoppedError, exclusive
 from ltxcore.errors import DatabaseError, DivergedError, NoSnapshotError, NotOpenError, ReplicaTimeoutError
 from ltxcore.ltx import TXID, Pos
 from ltxcore.replica import Replica
@@ -279,7 +278,7 @@ class FollowedDatabase:
 
     def _apply(self, ready: Ready) -> None:
         try:
-            with exclusive(self._file.fileno(), self._stop, self._waiting):
+            with self._local.exclusive(self._stop, self._waiting):
                 self._local.check_alone(ready.shape)
                 self._file.save(ready.step, self._sidecars.twin)
                 self._file.write(ready.step)

@@ -5,28 +5,28 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from contextlib import closing
+import time
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
-from ltxcore._ltxcore import FOLLOWER_BYTE, VERSIONS_AT
+from ltxcore._ltxcore import VERSIONS_AT
 from ltxcore._restore.position import Position, Shape
-from ltxcore._restore.sqlite_lock import exclusive_now, try_lock, unlock
 from ltxcore.errors import DatabaseError, RestoreError
 
-#: Files that are followed by this process, by device and inode: the lock below is one for the whole process.
-_in_use: set[tuple[int, int]] = set()
-_in_use_lock = threading.Lock()
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: How long readers are kept from coming while those that are there finish, in seconds; doubled each time.
+_PATIENCE = 0.25
+_MOST_PATIENCE = 2.0
+#: How long readers then may come again.
+_PAUSE = 0.1
 
 
-def _after_fork_in_child() -> None:
-    # What the parent follows is its own; another thread of it may have held the lock.
-    global _in_use_lock
-    _in_use_lock = threading.Lock()
-    _in_use.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+class StoppedError(Exception):
+    """The wait for a lock was called off."""
 
 
 class FollowedFile:
@@ -38,7 +38,7 @@ class FollowedFile:
         self.real = path.resolve()
         self.native = _ltxcore.Followed(self.real)
         self.fd = self.native.fileno()
-        self._claimed = False
+        self._claim: _ltxcore.FileLock | None = None
         self._journal = Path(f"{self.real}-journal")
         self._wal = Path(f"{self.real}-wal")
 
@@ -48,33 +48,40 @@ class FollowedFile:
         Raises:
             DatabaseError: somebody else does.
         """
-        with _in_use_lock:
-            mine = _identity(self.fd)
-            if mine in _in_use:
-                raise self._already_followed()
-            try:
-                _in_use.add(mine)
-                if not try_lock(self.fd, FOLLOWER_BYTE, 1):
-                    raise self._already_followed()
-                self._claimed = True
-            except BaseException:
-                # The descriptor is never closed: a claim that was half made would keep everybody away for ever.
-                self._disclaim()
-                raise
+        # A second lock of one descriptor is the first one: it would be let go with that.
+        lock = self.native.try_claim() if self._claim is None else None
+        if lock is None:
+            raise self.error(f"already followed: {self.path}", "run one follower per database")
+        self._claim = lock
 
     def release(self) -> None:
         """The reverse of :meth:`claim`; does nothing the second time."""
-        with _in_use_lock:
-            if self._claimed:
-                self._disclaim()
+        lock, self._claim = self._claim, None
+        if lock is not None:
+            lock.release()
 
-    def _disclaim(self) -> None:
-        unlock(self.fd, FOLLOWER_BYTE, 1)
-        _in_use.discard(_identity(self.fd))
-        self._claimed = False
+    @contextmanager
+    def exclusive(self, stop: threading.Event, waiting: Callable[[float], None]) -> Iterator[None]:
+        """Keep every reader and writer out, as SQLite's EXCLUSIVE lock does.
 
-    def _already_followed(self) -> DatabaseError:
-        return self.error(f"already followed: {self.path}", "run one follower per database")
+        Readers that are there are waited for; new ones are held off meanwhile, but never for long: a single slow reader
+        must not lock out all others.
+
+        Args:
+            stop: ends the wait.
+            waiting: told after every vain attempt for how many seconds this has been going on; what it raises ends the wait.
+
+        Raises:
+            StoppedError: ``stop`` was set.
+        """
+        began, patience = time.monotonic(), _PATIENCE
+        while (lock := self.native.try_exclude(patience)) is None:
+            waiting(time.monotonic() - began)
+            patience = min(patience * 2, _MOST_PATIENCE)
+            if stop.wait(_PAUSE):
+                raise StoppedError
+        with releasing(lock):
+            yield
 
     def shape(self) -> Shape:
         """What it is like now."""
@@ -125,14 +132,15 @@ class FollowedFile:
         """
         if not self.is_wal():
             return
-        with exclusive_now(self.fd) as alone:
-            if not alone:
-                raise self.in_wal_mode()
+        lock = self.native.try_exclude(0.0)
+        if lock is None:
+            raise self.in_wal_mode()
+        with releasing(lock):
             self._check_wal()
             # Nobody has it open: whoever does, in WAL mode, holds a lock.
             for suffix in ("-wal", "-shm"):
                 Path(f"{self.real}{suffix}").unlink(missing_ok=True)
-            os.pwrite(self.fd, b"\1\1", 18)
+            os.pwrite(self.fd, b"\1\1", VERSIONS_AT)
             os.fsync(self.fd)
 
     def check_alone(self, expected: Shape) -> None:
@@ -173,6 +181,15 @@ class FollowedFile:
                 "let readers only read it; save what was written there if you need it, then restore again with "
                 "overwrite=True (--force)",
             )
+
+
+@contextmanager
+def releasing(lock: _ltxcore.FileLock) -> Iterator[None]:
+    """Let a lock go when the block ends."""
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _first_byte(path: Path) -> bytes:

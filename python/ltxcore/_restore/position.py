@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltxcore._ltxcore import CHANGE_COUNTER_AT
+from ltxcore._ltxcore import CHANGE_COUNTER_AT, write_sidecar
 from ltxcore.errors import FormatError, RestoreError
 from ltxcore.ltx import TXID
 
@@ -88,12 +88,9 @@ class Sidecars:
 
     def write(self, position: Position) -> None:
         """Keep a position, durably."""
-        texts = {self.record: _record(position), self.txid: f"{position.txid}\n"}
-        for path, text in texts.items():
-            _write_durably(_staged(path), text)
-        for path in texts:
-            os.replace(_staged(path), path)
-        sync_dir(self.txid.parent)
+        # In this order: a record that is not about the TXID of the sidecar is left out.
+        write_sidecar(self.record, _record(position).encode())
+        write_sidecar(self.txid, f"{position.txid}\n".encode())
 
     def remove(self) -> None:
         """Delete everything that is kept beside a database, staged files too."""
@@ -149,13 +146,6 @@ def _position(record: dict[str, Any]) -> Position:
 
 def _staged(path: Path) -> Path:
     return Path(f"{path}.new")
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def sync_dir(path: Path) -> None:

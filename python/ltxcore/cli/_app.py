@@ -1,6 +1,6 @@
 """The root of the command line: which commands there are, and how errors leave the process.
 
-Exit codes: 0 done, 1 failed, 2 misused.
+Exit codes: 0 done, 1 failed, 2 misused, 3 another writer has the replica.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import IO, Any
 import click
 
 from ltxcore.cli._options import SETTINGS, GoArguments, option
-from ltxcore.errors import ConfigError, Error, InternalError
+from ltxcore.errors import BehindReplicaError, ConfigError, Error, InternalError, LTXFileExistsError
 
 COMMANDS = ("blob", "doctor", "file", "ltx", "replicate", "restore", "version")
 
@@ -39,6 +39,12 @@ class Misuse(Failure):
     """A setting that cannot work."""
 
     exit_code = 2
+
+
+class Conflict(Failure):
+    """Another writer has the replica. A supervisor that starts the command again would take it away from that one."""
+
+    exit_code = 3
 
 
 def describe(error: Exception) -> str:
@@ -73,13 +79,22 @@ class App(GoArguments, click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; whatever it could not do becomes a message and exit code 1."""
+        """Run the command; whatever it could not do becomes a message and an exit code."""
         try:
             return super().invoke(ctx)
         except (Error, OSError, sqlite3.Error) as error:
             if getattr(error, "errno", None) == errno.EPIPE:
                 raise  # a reader like `head` has seen enough; click ends quietly
-            raise (Misuse if isinstance(error, ConfigError) else Failure)(error) from error
+            raise failure(error) from error
+
+
+def failure(error: Exception) -> Failure:
+    """What the command ends with because of an error."""
+    if isinstance(error, ConfigError):
+        return Misuse(error)
+    if isinstance(error, (BehindReplicaError, LTXFileExistsError)):
+        return Conflict(error)
+    return Failure(error)
 
 
 def show_version(ctx: click.Context, _param: click.Parameter, is_asked: bool) -> None:

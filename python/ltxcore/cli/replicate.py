@@ -109,7 +109,7 @@ def command(
     The last commits are uploaded before the command ends. If that fails, the exit code is 1. A second signal ends the
     command at once. With --exec, signals go to COMMAND, and its exit code is the exit code of this command if it is not 0.
 
-    If another process has continued the database in the same replica, replication ends with exit code 1, and COMMAND gets a
+    If another process has continued the database in the same replica, replication ends with exit code 3, and COMMAND gets a
     SIGTERM.
     """
     arguments = exec_arguments(exec_line, once)

@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use ltx::TxId;
 use rusqlite::Connection;
+use wal::WalIndex;
 
 use super::*;
-use crate::connection::CheckpointMode;
+use crate::connection::{CheckpointMode, CheckpointResult};
 use crate::letting_go::Frames;
 use crate::notices::Notices;
 use crate::options::Options;
+use crate::pace::FIRST_BACKOFF;
 use crate::seal::Sealed;
 
 /// A database with frames that nobody has moved yet, looked at a moment ago.
@@ -170,4 +172,33 @@ fn who_asks_once_has_the_pages_compared_although_it_was_done_a_moment_ago() {
     assert!(scene.live.doubt.is_open, "put off");
     let found = scene.live.settle_doubt_at_once();
     assert!(matches!(found, Err(Error::Changed { .. })), "{found:?}");
+}
+
+/// Counted as a reader that pins the WAL, it made us wait longer each time, while the next checkpoint of a writer without a pause took
+/// longer each time: the WAL grew by 200 MB a second.
+#[test]
+fn a_checkpoint_of_somebody_else_is_no_reason_to_wait_for_long() {
+    let mut scene = Scene::new();
+    let result = |busy, checkpointed| CheckpointResult { busy, wal_frames: 9, checkpointed };
+    assert_eq!(Sealed::by(&result(true, 9)), Sealed::Rival);
+    assert_eq!(Sealed::by(&result(false, 8)), Sealed::Pinned);
+    assert_eq!(Sealed::by(&result(false, 9)), Sealed::Drained);
+    (0..9).for_each(|_| scene.live.note(Sealed::Rival));
+    assert_eq!(scene.live.pace.backoff, FIRST_BACKOFF);
+    assert!(scene.live.pace.seal_not_before <= Instant::now() + FIRST_BACKOFF);
+    (0..9).for_each(|_| scene.live.note(Sealed::Pinned));
+    assert!(scene.live.pace.seal_not_before > Instant::now() + FIRST_BACKOFF);
+}
+
+/// What made us wait was that a long WAL did not begin anew. A wait of a second, kept from then, would make it as long again.
+#[test]
+fn a_wal_that_begins_anew_ends_the_wait() {
+    let mut scene = Scene::new();
+    let index = scene.live.files.wal_index().unwrap().unwrap();
+    scene.live.pace.saw(&WalIndex { mx_frame: 40_000, ..index });
+    (0..10).for_each(|_| scene.live.pace.pinned());
+    assert!(scene.live.pace.seal_not_before > Instant::now());
+    scene.live.pace.saw(&WalIndex { mx_frame: 1, ..index });
+    assert_eq!(scene.live.pace.backoff, FIRST_BACKOFF);
+    assert!(scene.live.pace.seal_not_before <= Instant::now());
 }

@@ -75,6 +75,8 @@ impl Pace {
         if index.mx_frame < self.frames {
             self.mark = 0;
             self.moved_at = 0;
+            // It begins anew, so nothing pins it any more. A wait that stayed long from then would let it grow as far every time.
+            (self.seal_not_before, self.backoff) = (Instant::now(), FIRST_BACKOFF);
         }
         (self.frames, self.backfilled) = (index.mx_frame, index.backfilled);
     }

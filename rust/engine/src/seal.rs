@@ -25,8 +25,21 @@ pub(crate) enum Sealed {
     Drained,
     /// The write lock could not be had.
     NoLock,
-    /// Somebody still reads older frames, or was at a checkpoint for too long.
+    /// Somebody else was at a checkpoint for too long.
+    Rival,
+    /// Somebody still reads older frames.
     Pinned,
+}
+
+impl Sealed {
+    /// By a checkpoint under the write lock.
+    pub(crate) fn by(done: &CheckpointResult) -> Self {
+        match done {
+            CheckpointResult { busy: true, .. } => Self::Rival,
+            _ if done.checkpointed == done.wal_frames => Self::Drained,
+            _ => Self::Pinned,
+        }
+    }
 }
 
 impl Live {
@@ -130,7 +143,14 @@ impl Live {
             self.move_frames()?;
         }
         self.pace.checkpointed_at = now;
-        match self.seal(self.pace.patience())? {
+        let sealed = self.seal(self.pace.patience())?;
+        self.note(sealed);
+        Ok(())
+    }
+
+    /// Takes note of what became of it: when to try again.
+    pub(crate) fn note(&mut self, sealed: Sealed) {
+        match sealed {
             Sealed::Drained if self.pace.frames < self.pace.seal_at.saturating_mul(INSIST) => {
                 self.pace.backoff = FIRST_BACKOFF;
             }
@@ -140,12 +160,17 @@ impl Live {
                 self.counters.seals_refused += 1;
                 self.pace.refused();
             }
+            // Most often the writer itself, which does not write meanwhile. When it goes on, less is left to move: to wait longer
+            // each time would let the WAL grow for ever, since the next checkpoint of the writer would take longer still.
+            Sealed::Rival => {
+                self.counters.seals_refused += 1;
+                self.pace.seal_not_before = Instant::now() + FIRST_BACKOFF;
+            }
             Sealed::Pinned => {
                 self.counters.seals_pinned += 1;
                 self.pace.pinned();
             }
         }
-        Ok(())
     }
 
     /// Drains the WAL under the write lock and goes to slot 0.
@@ -155,17 +180,17 @@ impl Live {
             return Ok(Sealed::NoLock);
         }
         self.counters.seals += 1;
-        let drained = self.drain_locked();
+        let sealed = self.drain_locked();
         if !self.turns.holder().is_in_transaction() && self.turns.renew(self.options.busy_timeout).is_err() {
             // Once the write lock goes nothing would hold the WAL any more.
             self.lose("no read transaction could be had");
         }
         self.turns.idle().rollback()?;
-        drained.map(|drained| if drained { Sealed::Drained } else { Sealed::Pinned })
+        sealed
     }
 
     /// The write transaction sees the newest commit and no later one can come: it holds the WAL while the holder changes.
-    fn drain_locked(&mut self) -> Result<bool> {
+    fn drain_locked(&mut self) -> Result<Sealed> {
         self.catch_up()?;
         self.turns.holder().rollback()?;
         let done = self.checkpoint_all()?;
@@ -175,7 +200,7 @@ impl Live {
         if let Some(index) = &index {
             self.pace.saw(index);
         }
-        Ok(!done.busy && done.checkpointed == done.wal_frames)
+        Ok(Sealed::by(&done))
     }
 
     /// The application's automatic checkpoint may be at the same work, inside the commit that came before our write lock: then

@@ -17,7 +17,7 @@ pub struct Counters {
     pub checkpoints: u64,
     /// Write locks taken to let the WAL begin anew.
     pub seals: u64,
-    /// Write locks that could not be had in time.
+    /// Write locks that could not be had in time, or under which another checkpoint went on for too long.
     pub seals_refused: u64,
     /// Write locks that did not help, since somebody else still read older frames.
     pub seals_pinned: u64,

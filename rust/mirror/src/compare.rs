@@ -57,7 +57,7 @@ impl Followed {
             if pgno.get() > shape.pages.get() {
                 return Ok(Some(pgno));
             }
-            let read = self.file.read_exact_at(&mut ours, pgno.offset(page_size));
+            let read = self.file().read_exact_at(&mut ours, pgno.offset(page_size));
             read.map_err(|source| self.error("read", source))?;
             if pgno == Pgno::FIRST {
                 blank(&mut theirs);

@@ -1,7 +1,7 @@
 //! A restored database that is kept up to date while others read it.
 //!
 //! New files are merged first, into one file without a name ([`Followed::merge`]): that is where every byte is verified, and
-//! where waiting for a remote replica happens. Then the caller takes SQLite's lock bytes, and the database is changed as
+//! where waiting for a remote replica happens. Then the caller keeps all others out ([`Followed::try_exclude`]), and the database is changed as
 //! SQLite itself would: the old pages go to a rollback journal ([`Followed::save`]), the new ones to the database
 //! ([`Followed::write`]), each made durable, and deleting the journal is the commit ([`Followed::commit`]). Whatever dies in between leaves a hot
 //! journal, which the next reader rolls back before it sees a single page. SQLite finds it by its name alone, so it goes
@@ -19,27 +19,28 @@
 
 mod compare;
 mod journal;
-mod live_file;
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use dbfile::{header, page_checksum};
-use durable::{create_nameless, sync_parent};
+use durable::{Commit, Rights, Staged, create_nameless, sibling, sync_parent};
 use ltx::{Decoder, Header, PageCount, PageIndex, PageSize, Pgno, ReadAt, TxId, WriteAt};
+use osvfs::{Excluded, HeldBytes, OwnFile};
 use replica::{Error, FileInfo, ReplicaClient, Result, RetryPolicy, merge_into};
 
 use journal::Journal;
-use live_file::LiveFile;
 
 /// What is read of a database header: all up to the change counter.
 const HEAD: usize = header::CHANGE_COUNTER.end;
 
-/// The file of a database that follows a replica. It stays open while the process lives.
+/// The file of a database that follows a replica.
 #[derive(Clone, Debug)]
 pub struct Followed {
-    file: LiveFile,
+    file: Arc<OwnFile>,
     path: PathBuf,
 }
 
@@ -73,19 +74,34 @@ struct Shape {
 }
 
 impl Followed {
-    /// The database at `path`, an absolute path. Its descriptor is never closed, as closing it would drop the locks of every
-    /// connection of this process.
+    /// The database at `path`, an absolute path.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = live_file::open(path).map_err(|source| Error::output("open", path, source))?;
-        Ok(Self { file, path: path.to_owned() })
+        let file = OwnFile::open(path).map_err(|source| Error::output("open", path, source))?;
+        Ok(Self { file: Arc::new(file), path: path.to_owned() })
     }
 
-    /// The descriptor, to be locked with; never to be closed.
+    /// The file. Whoever closes its descriptor takes the locks of others away.
     pub fn file(&self) -> &File {
-        &self.file
+        self.file.file()
+    }
+
+    /// Becomes the only one who follows with this database; `None` if somebody else does.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn try_claim(&self) -> Result<Option<HeldBytes>> {
+        self.file.try_claim().map_err(|source| self.error("lock", source))
+    }
+
+    /// Keeps readers and writers out; see [`OwnFile::try_exclude`].
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn try_exclude(&self, patience: Duration) -> Result<Option<Excluded>> {
+        self.file.try_exclude(patience).map_err(|source| self.error("lock", source))
     }
 
     /// Merges `files`, each of which continues the one before, into a file without a name beside the database.
@@ -108,7 +124,7 @@ impl Followed {
     /// Saves the old version of every page that the step changes or cuts off, durably. `twin` is the journal's second name;
     /// whatever has it is removed. The first of three calls that apply a step.
     ///
-    /// The caller holds SQLite's PENDING and SHARED bytes exclusively from here until [`Followed::commit`]. If it never comes to
+    /// The caller keeps all others out from here until [`Followed::commit`], by [`Followed::try_exclude`]. If it never comes to
     /// that, the database is as it was as soon as somebody rolls the journal back.
     ///
     /// # Errors
@@ -123,7 +139,7 @@ impl Followed {
         let saved = doomed(&shape, step);
         let journal = Journal { page_size: shape.page_size, pages: shape.pages, nonce: shape.counter, saved };
         let path = journal::path(&self.path);
-        journal.write(&path, twin, &self.file).map_err(|source| Error::output("write", &path, source))?;
+        journal.write(&path, twin, self.file()).map_err(|source| Error::output("write", &path, source))?;
         self.sync_names()
     }
 
@@ -136,7 +152,7 @@ impl Followed {
         let mut merged = &step.merged;
         merged.seek(SeekFrom::Start(0)).map_err(|source| self.error("read", source))?;
         let pages =
-            Decoder::new(io::BufReader::new(merged)).and_then(|decoder| ltx::apply(decoder, &*self.file));
+            Decoder::new(io::BufReader::new(merged)).and_then(|decoder| ltx::apply(decoder, self.file()));
         pages.map_err(|error| self.format(error))?;
         if step.header.commit.get() > 0 {
             let own = |page: &mut [u8]| {
@@ -147,7 +163,7 @@ impl Followed {
             };
             self.edit_page_1(step.header.page_size, own).map_err(|source| self.error("write", source))?;
         }
-        self.file.sync_all().map_err(|source| self.error("sync", source))
+        self.file().sync_all().map_err(|source| self.error("sync", source))
     }
 
     /// Makes it final, by deleting the journal.
@@ -161,19 +177,19 @@ impl Followed {
 
     fn edit_page_1(&self, page_size: PageSize, edit: impl FnOnce(&mut [u8])) -> io::Result<()> {
         let mut page = vec![0; page_size.bytes()];
-        self.file.read_exact_at(&mut page, 0)?;
+        self.file().read_exact_at(&mut page, 0)?;
         page_checksum::edit_page_1(&mut page, edit);
-        self.file.write_all_at(&page, 0)
+        self.file().write_all_at(&page, 0)
     }
 
     /// An empty database takes any page size, `otherwise` so.
     fn shape(&self, otherwise: PageSize) -> Result<Shape> {
-        let len = ReadAt::len(&*self.file).map_err(|source| self.error("read", source))?;
+        let len = ReadAt::len(self.file()).map_err(|source| self.error("read", source))?;
         if len < HEAD as u64 {
             return Ok(Shape { page_size: otherwise, pages: PageCount::new(0), counter: 0 });
         }
         let mut head = [0; HEAD];
-        self.file.read_exact_at(&mut head, 0).map_err(|source| self.error("read", source))?;
+        self.file().read_exact_at(&mut head, 0).map_err(|source| self.error("read", source))?;
         let page_size = header::stored_page_size(&head).unwrap_or(0);
         let page_size = PageSize::new(page_size).map_err(|error| self.format(error))?;
         let pages = u32::try_from(len / u64::from(page_size.get())).unwrap_or(u32::MAX);
@@ -197,6 +213,19 @@ impl Followed {
         };
         self.error("write", source)
     }
+}
+
+/// Gives a file beside a followed database a new content, durably, whole or not at all.
+///
+/// # Errors
+/// [`Error::Output`].
+pub fn write_sidecar(path: &Path, content: &[u8]) -> Result<()> {
+    let rights = Rights::PRIVATE.with_file_mode(0o666);
+    // Only the follower writes there.
+    let written = Staged::at(sibling(path, ".new"), path, rights)
+        .and_then(|mut staged| staged.write_all(content).map(|()| staged))
+        .and_then(|staged| staged.commit(Commit::Replace).map_err(|failed| failed.source));
+    written.map(drop).map_err(|source| Error::output("write", path, source))
 }
 
 /// The pages of the database that will change or be cut off; page 1 always does, and with another page size all do.

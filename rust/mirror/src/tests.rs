@@ -1,5 +1,3 @@
-use std::os::fd::AsRawFd;
-
 use ltx::{Checksum, Encoder, Timestamp};
 
 use super::*;
@@ -54,7 +52,7 @@ fn bytes(followed: &Followed) -> Vec<u8> {
 fn journal_of(dir: &Path) -> Vec<u8> {
     let path = dir.join("out.db-journal");
     let mut bytes = vec![0; usize::try_from(fs::metadata(&path).unwrap().len()).unwrap()];
-    live_file::open(&path).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+    OwnFile::open(&path).unwrap().file().read_exact_at(&mut bytes, 0).unwrap();
     bytes
 }
 
@@ -131,7 +129,7 @@ fn a_journal_that_is_there_is_not_overwritten() {
 fn another_page_size_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let followed = database(dir.path(), 2);
-    ltx::WriteAt::write_all_at(&*followed.file, &[4, 0], 16).unwrap();
+    ltx::WriteAt::write_all_at(followed.file(), &[4, 0], 16).unwrap();
     let (client, files) = replica(dir.path(), &[(2, &[1], 1)]);
     let step = followed.merge(&client, &files).unwrap();
     let error = followed.save(&step, &dir.path().join("twin")).unwrap_err();
@@ -154,11 +152,31 @@ fn a_damaged_file_is_found_before_the_database_is_touched() {
 }
 
 #[test]
-fn one_descriptor_a_file() {
+fn one_follows_and_excludes_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let followed = database(dir.path(), 1);
     let again = Followed::open(&dir.path().join("out.db")).unwrap();
-    assert_eq!(followed.file().as_raw_fd(), again.file().as_raw_fd());
+    let locks =
+        (followed.try_claim().unwrap().unwrap(), followed.try_exclude(Duration::ZERO).unwrap().unwrap());
+    assert!(again.try_claim().unwrap().is_none());
+    assert!(again.try_exclude(Duration::ZERO).unwrap().is_none());
+    drop(locks);
+    assert!(again.try_claim().unwrap().is_some());
+    assert!(again.try_exclude(Duration::ZERO).unwrap().is_some());
+}
+
+#[test]
+fn a_sidecar_is_replaced_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out.db-txid");
+    fs::write(dir.path().join("out.db-txid.new"), "of a process that was killed").unwrap();
+    for text in ["first", "second one"] {
+        write_sidecar(&path, text.as_bytes()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+    let missing = write_sidecar(&dir.path().join("missing/x"), b"").unwrap_err();
+    assert!(matches!(missing, Error::Output { .. }), "{missing}");
 }
 
 /// What differs between the database and the files from the first of `steps` on, which is a snapshot; the pages of the last file
@@ -211,7 +229,7 @@ fn what_a_follower_changes_in_page_1_makes_no_difference() {
     for (at, expected) in [(18, None), (24, None), (92, None), (99, None), (28, Some(1)), (100, Some(1))] {
         let dir = tempfile::tempdir().unwrap();
         let followed = database(dir.path(), 3);
-        ltx::WriteAt::write_all_at(&*followed.file, &[1], at).unwrap();
+        ltx::WriteAt::write_all_at(followed.file(), &[1], at).unwrap();
         assert_eq!(difference(dir.path(), &followed, &[(3, &[1, 2, 3], 9)], false), expected, "byte {at}");
     }
 }
@@ -220,7 +238,7 @@ fn what_a_follower_changes_in_page_1_makes_no_difference() {
 fn a_whole_database_may_bring_another_page_size() {
     let dir = tempfile::tempdir().unwrap();
     let followed = database(dir.path(), 4);
-    ltx::WriteAt::write_all_at(&*followed.file, &[4, 0], 16).unwrap();
+    ltx::WriteAt::write_all_at(followed.file(), &[4, 0], 16).unwrap();
     let client = FileClient::new(dir.path().join("replica"));
     let file = write(&client, TxId::FIRST, 2, &[1, 2], 3);
     let step = followed.merge(&client, &[file]).unwrap();

@@ -82,7 +82,12 @@ pub(crate) fn conflict(
     })
 }
 
-/// Whether an error means "somebody else has it".
+/// Whether an error of [`set`] says that somebody else holds some of the range.
+pub(crate) fn is_held(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EAGAIN))
+}
+
+/// Whether an error means "not now" to a connection: somebody else has it, or whatever SQLite takes for that.
 pub(crate) fn is_conflict(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

@@ -10,6 +10,7 @@
 //! * `shm` has the shared memory of WAL mode: mapped and locked between processes, or on the heap of one.
 //! * [`fd_pool`] is the only code in the project that opens or closes a database or `-shm` file.
 //! * [`NamedFile`] reads a file that may be one of these.
+//! * [`OwnFile`] keeps connections out for moments, to change a database as SQLite would.
 //! * [`Exclusive`] holds all locks of a database that is to be replaced.
 //! * [`LockFile`] keeps other processes away from what is no database.
 //! * [`probe`] finds out what a directory can do.
@@ -34,6 +35,7 @@ mod lock_file;
 mod mmap;
 mod mode;
 mod named_file;
+mod own_file;
 mod path;
 mod per_process;
 mod platform;
@@ -52,6 +54,7 @@ pub use guard::Stamp;
 pub use lock::{break_lock, lock_path};
 pub use lock_file::LockFile;
 pub use named_file::NamedFile;
+pub use own_file::{Excluded, HeldBytes, OwnFile};
 pub use range_locks::{HeldSwitch, RangeLocks, SharedLock};
 #[cfg(any(test, feature = "linked"))]
 pub use vfs::register_linked;

@@ -42,11 +42,9 @@ impl PooledFile {
         let works = |owner| {
             let fd = self.file().as_fd();
             let taken = fcntl::set(fd, owner, Kind::Read, RangeLocks::TRIAL);
-            let is_held_by_another =
-                |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES));
             match taken.and_then(|()| fcntl::set(fd, owner, Kind::Unlock, RangeLocks::TRIAL)) {
                 Ok(()) => true,
-                Err(error) => is_held_by_another(&error),
+                Err(error) => fcntl::is_held(&error),
             }
         };
         match () {

@@ -2,6 +2,8 @@
 
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use replica::FileInfo;
@@ -29,6 +31,30 @@ impl Step {
     }
 }
 
+/// A lock on a followed database, until it is released or forgotten.
+#[pyclass(frozen, module = "ltxcore._ltxcore")]
+pub(crate) struct FileLock(Mutex<Option<Box<dyn Send>>>);
+
+impl FileLock {
+    fn new(lock: impl Send + 'static) -> Self {
+        Self(Mutex::new(Some(Box::new(lock))))
+    }
+}
+
+#[pymethods]
+impl FileLock {
+    /// Lets it go; does nothing the second time.
+    fn release(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Writes a file beside a followed database, durably.
+#[pyfunction]
+pub(crate) fn write_sidecar(py: Python<'_>, path: PathBuf, content: Vec<u8>) -> PyResult<()> {
+    detached(py, || mirror::write_sidecar(&path, &content))
+}
+
 /// The file of a database that follows a replica.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
 pub(crate) struct Followed(mirror::Followed);
@@ -40,9 +66,20 @@ impl Followed {
         mirror::Followed::open(&path).map(Self).or_raise(py)
     }
 
-    /// The descriptor, for locks.
+    /// The descriptor, to be looked at.
     fn fileno(&self) -> i32 {
         self.0.file().as_raw_fd()
+    }
+
+    /// Claims the database, for the one who follows with it.
+    fn try_claim(&self, py: Python<'_>) -> PyResult<Option<FileLock>> {
+        Ok(detached(py, || self.0.try_claim())?.map(FileLock::new))
+    }
+
+    /// Keeps all others out; `patience` is in seconds.
+    fn try_exclude(&self, py: Python<'_>, patience: f64) -> PyResult<Option<FileLock>> {
+        let patience = Duration::try_from_secs_f64(patience).unwrap_or(Duration::ZERO);
+        Ok(detached(py, || self.0.try_exclude(patience))?.map(FileLock::new))
     }
 
     /// Merges new files, without touching the database.

@@ -48,7 +48,7 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::files::{apply, checksum_database, compact, encode_database, format_filename, parse_filename};
     #[pymodule_export]
-    use crate::follow::{Followed, Step};
+    use crate::follow::{FileLock, Followed, Step, write_sidecar};
     #[pymodule_export]
     use crate::gil::begin_shutdown;
     #[pymodule_export]
@@ -80,12 +80,6 @@ mod _ltxcore {
     const TRAILER_SIZE: usize = ltx::Trailer::SIZE;
     #[pymodule_export]
     const PENDING_BYTE: u32 = ltx::PENDING_BYTE;
-    #[pymodule_export]
-    const SHARED_FIRST: u64 = dbfile::SHARED_FIRST;
-    #[pymodule_export]
-    const SHARED_SIZE: u64 = dbfile::SHARED_SIZE;
-    #[pymodule_export]
-    const FOLLOWER_BYTE: u64 = dbfile::FOLLOWER_BYTE;
     #[pymodule_export]
     const SQLITE_MAGIC: &[u8] = dbfile::header::MAGIC;
     #[pymodule_export]

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use ltx::TxId;
+use pyo3::intern;
 use pyo3::prelude::*;
 use replica::{Error as E, FileKey, Place};
 
@@ -13,7 +14,7 @@ use super::{
     ReplicaPermissionError, ReplicaTimeoutError, RestoreCancelledError, RestoreError, TXIDNotAvailableError,
     TruncatedError, With, message, python, relabel, why_in_use,
 };
-use crate::gil::Raised;
+use crate::gil::{self, Raised};
 use crate::types;
 
 impl IntoPython for E {
@@ -53,7 +54,7 @@ impl IntoPython for E {
 
 /// What to do about a damaged file, unless its error says so, or is that of a Python client.
 fn damaged(py: Python<'_>, error: PyErr) -> PyErr {
-    let has_hint = error.value(py).getattr("hint").is_ok_and(|hint| !hint.is_none());
+    let has_hint = gil::getattr(error.value(py), intern!(py, "hint")).is_ok_and(|hint| !hint.is_none());
     if has_hint || !error.is_instance_of::<python::FormatError>(py) {
         return error;
     }
