@@ -153,7 +153,7 @@ def end_by_itself(db):
 def test_it_ends_when_the_replication_does(run, fake):
     fake.before = end_by_itself
     done = run("replicate", "app.db", "u")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert fake.steps == ["open", "close"]
     assert done.stderr.endswith("Error: a file of another history\nHint: stop the other one\n")
 
@@ -162,7 +162,7 @@ def test_it_ends_when_the_replication_does(run, fake):
 def test_the_command_is_ended_when_the_replication_has(run, fake):
     fake.before = end_by_itself
     done = run("replicate", "app.db", "u", "--exec", exec_line("import time; time.sleep(60)"))
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert fake.steps == ["open", "close"]
     assert "replication has ended: the command gets a SIGTERM" in done.stderr
     assert "Error: a file of another history" in done.stderr
