@@ -177,17 +177,21 @@ fn who_asks_once_has_the_pages_compared_although_it_was_done_a_moment_ago() {
 /// Counted as a reader that pins the WAL, it made us wait longer each time, while the next checkpoint of a writer without a pause took
 /// longer each time: the WAL grew by 200 MB a second.
 #[test]
-fn a_checkpoint_of_somebody_else_is_no_reason_to_wait_for_long() {
+fn the_end_of_a_checkpoint_of_somebody_else_ends_the_wait_for_it() {
     let mut scene = Scene::new();
     let result = |busy, checkpointed| CheckpointResult { busy, wal_frames: 9, checkpointed };
     assert_eq!(Sealed::by(&result(true, 9)), Sealed::Rival);
     assert_eq!(Sealed::by(&result(false, 8)), Sealed::Pinned);
     assert_eq!(Sealed::by(&result(false, 9)), Sealed::Drained);
-    (0..9).for_each(|_| scene.live.note(Sealed::Rival));
-    assert_eq!(scene.live.pace.backoff, FIRST_BACKOFF);
-    assert!(scene.live.pace.seal_not_before <= Instant::now() + FIRST_BACKOFF);
-    (0..9).for_each(|_| scene.live.note(Sealed::Pinned));
-    assert!(scene.live.pace.seal_not_before > Instant::now() + FIRST_BACKOFF);
+    let index = scene.live.files.wal_index().unwrap().unwrap();
+    for (sealed, ends) in [(Sealed::Rival, true), (Sealed::Pinned, false)] {
+        scene.live.pace.saw(&WalIndex { backfilled: 0, ..index });
+        (0..9).for_each(|_| scene.live.note(sealed));
+        assert!(scene.live.pace.seal_not_before > Instant::now(), "less and less often while it lasts");
+        scene.live.pace.saw(&WalIndex { backfilled: 1, ..index });
+        assert_eq!(scene.live.pace.seal_not_before <= Instant::now(), ends);
+        assert_eq!(scene.live.pace.backoff == FIRST_BACKOFF, ends);
+    }
 }
 
 /// What made us wait was that a long WAL did not begin anew. A wait of a second, kept from then, would make it as long again.

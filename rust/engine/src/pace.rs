@@ -43,6 +43,8 @@ pub(crate) struct Pace {
     refused_at: u32,
     pub(crate) seal_not_before: Instant,
     pub(crate) backoff: Duration,
+    /// It is a checkpoint of somebody else that is waited for.
+    waits_for_rival: bool,
 }
 
 impl Pace {
@@ -64,6 +66,7 @@ impl Pace {
             refused_at: 0,
             seal_not_before: now,
             backoff: FIRST_BACKOFF,
+            waits_for_rival: false,
         }
     }
 
@@ -72,10 +75,14 @@ impl Pace {
         if self.frames != index.mx_frame || self.backfilled != index.backfilled {
             self.changed_at = Instant::now();
         }
-        if index.mx_frame < self.frames {
+        let begins_anew = index.mx_frame < self.frames;
+        if begins_anew {
             self.mark = 0;
             self.moved_at = 0;
-            // It begins anew, so nothing pins it any more. A wait that stayed long from then would let it grow as far every time.
+        }
+        // Nothing pins it any more, or the rival is done. A wait that stayed long from then would let it grow as far every time.
+        if begins_anew || (self.waits_for_rival && index.backfilled != self.backfilled) {
+            self.waits_for_rival = false;
             (self.seal_not_before, self.backoff) = (Instant::now(), FIRST_BACKOFF);
         }
         (self.frames, self.backfilled) = (index.mx_frame, index.backfilled);
@@ -116,8 +123,16 @@ impl Pace {
 
     /// A reader of the application pins the WAL: trying all the time would only stop the writer for nothing.
     pub(crate) fn pinned(&mut self) {
+        self.waits_for_rival = false;
         self.seal_not_before = Instant::now() + self.backoff;
         self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+    }
+
+    /// Somebody else is at a checkpoint, most often the writer itself, which does not write meanwhile. As long as that lasts it is
+    /// looked for less and less often, since the write lock stops others; its end ends the wait.
+    pub(crate) fn rivalled(&mut self) {
+        self.pinned();
+        self.waits_for_rival = true;
     }
 
     /// Somebody keeps the write lock. Between two commits it is asked for again soon; within one long transaction it is not.

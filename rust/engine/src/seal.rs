@@ -78,12 +78,13 @@ impl Live {
         }
         if self.move_is_due(now) {
             self.pace.checkpointed_at = now;
-            self.move_frames()?;
-            if self.pace.wal_is_drained() {
-                self.pace.backoff = FIRST_BACKOFF;
-                self.leap()?;
-            } else {
-                self.pace.pinned();
+            match self.move_frames()? {
+                Sealed::Rival => self.pace.rivalled(),
+                _ if self.pace.wal_is_drained() => {
+                    self.pace.backoff = FIRST_BACKOFF;
+                    self.leap()?;
+                }
+                _ => self.pace.pinned(),
             }
         }
         if self.pace.on_slot_0 && self.pace.wal_is_drained() && self.pace.rests(now) {
@@ -92,8 +93,8 @@ impl Live {
         Ok(())
     }
 
-    /// Moves what can be moved into the database file, beside whoever else uses it.
-    pub(crate) fn move_frames(&mut self) -> Result<()> {
+    /// Moves what can be moved into the database file, beside whoever else uses it; what was in the way, if anything was.
+    pub(crate) fn move_frames(&mut self) -> Result<Sealed> {
         // The last moment to find out that the file is not the one that the frames belong to.
         self.verify_files()?;
         self.pace.moved_at = self.pace.frames;
@@ -104,7 +105,7 @@ impl Live {
         if let Some(index) = self.files.wal_index()? {
             self.pace.backfilled = index.backfilled;
         }
-        Ok(())
+        Ok(Sealed::by(&done.result))
     }
 
     /// There is enough to move, or the writer rests, or nobody has moved anything for a long time.
@@ -160,11 +161,9 @@ impl Live {
                 self.counters.seals_refused += 1;
                 self.pace.refused();
             }
-            // Most often the writer itself, which does not write meanwhile. When it goes on, less is left to move: to wait longer
-            // each time would let the WAL grow for ever, since the next checkpoint of the writer would take longer still.
             Sealed::Rival => {
                 self.counters.seals_refused += 1;
-                self.pace.seal_not_before = Instant::now() + FIRST_BACKOFF;
+                self.pace.rivalled();
             }
             Sealed::Pinned => {
                 self.counters.seals_pinned += 1;
