@@ -728,9 +728,9 @@ class Step:
 
 @final
 class FileLock:
-    """A lock on a followed database, until it is released or the object goes away."""
+    """A lock on a followed database, until it is closed or the object goes away."""
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let it go. Does nothing the second time."""
 
 def write_sidecar(path: _Path, content: bytes) -> None:

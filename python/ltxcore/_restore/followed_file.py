@@ -58,7 +58,7 @@ class FollowedFile:
         """The reverse of :meth:`claim`; does nothing the second time."""
         lock, self._claim = self._claim, None
         if lock is not None:
-            lock.release()
+            lock.close()
 
     @contextmanager
     def exclusive(self, stop: threading.Event, waiting: Callable[[float], None]) -> Iterator[None]:
@@ -80,7 +80,7 @@ class FollowedFile:
             patience = min(patience * 2, _MOST_PATIENCE)
             if stop.wait(_PAUSE):
                 raise StoppedError
-        with releasing(lock):
+        with closing(lock):
             yield
 
     def shape(self) -> Shape:
@@ -135,7 +135,7 @@ class FollowedFile:
         lock = self.native.try_exclude(0.0)
         if lock is None:
             raise self.in_wal_mode()
-        with releasing(lock):
+        with closing(lock):
             self._check_wal()
             # Nobody has it open: whoever does, in WAL mode, holds a lock.
             for suffix in ("-wal", "-shm"):
@@ -181,15 +181,6 @@ class FollowedFile:
                 "let readers only read it; save what was written there if you need it, then restore again with "
                 "overwrite=True (--force)",
             )
-
-
-@contextmanager
-def releasing(lock: _ltxcore.FileLock) -> Iterator[None]:
-    """Let a lock go when the block ends."""
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _first_byte(path: Path) -> bytes:

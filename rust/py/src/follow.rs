@@ -31,7 +31,7 @@ impl Step {
     }
 }
 
-/// A lock on a followed database, until it is released or forgotten.
+/// A lock on a followed database, until it is closed or forgotten.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
 pub(crate) struct FileLock(Mutex<Option<Box<dyn Send>>>);
 
@@ -44,7 +44,7 @@ impl FileLock {
 #[pymethods]
 impl FileLock {
     /// Lets it go; does nothing the second time.
-    fn release(&self) {
+    fn close(&self) {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
