@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -129,9 +128,8 @@ class ReplicaClient(ABC):
         """
         name = file.level, file.min_txid, file.max_txid
         place = source.locate(*name)
-        if isinstance(place, Path):
-            with contextlib.suppress(FileNotFoundError):
-                return self.write_ltx_path(*name, place)
+        if isinstance(place, Path) and place.exists():
+            return self.write_ltx_path(*name, place)
         with source.open_ltx_file(*name) as data:
             return self.write_ltx_file(*name, data)
 
