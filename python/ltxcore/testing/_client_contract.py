@@ -16,6 +16,7 @@ from ltxcore.testing._tools import (
     BrokenSource,
     SourceFailed,
     at_once,
+    first_difference,
     in_pieces,
     ltx_file,
     raises,
@@ -116,9 +117,9 @@ class ReplicaClientContract:
                 return [_put(client, 0, txid) for txid in txids[thread::THREADS]]
 
             written = [file for files in succeeded(at_once(put)) for file in files]
-            assert _ranges(client, 0) == [(txid, txid) for txid in txids]
+            assert not first_difference(_ranges(client, 0), [(txid, txid) for txid in txids])
             client.delete_ltx_files(written[1:])
-            assert _ranges(client, 0) == [(1, 1)]
+            assert not first_difference(_ranges(client, 0), [(1, 1)])
 
     def test_foreign_names_are_skipped(self, tmp_path: Path) -> None:
         with self.make(tmp_path) as client:

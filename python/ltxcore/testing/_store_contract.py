@@ -16,6 +16,7 @@ from ltxcore.testing._tools import (
     BrokenSource,
     SourceFailed,
     at_once,
+    first_difference,
     in_pieces,
     raises,
     succeeded,
@@ -125,10 +126,10 @@ class ObjectStoreContract:
                     _put(store, key)
 
             succeeded(at_once(put))
-            assert _keys(store.list("m/")) == keys
+            assert not first_difference(_keys(store.list("m/")), keys)
             assert _keys(store.list("m/", start=keys[-2])) == keys[-2:]
             assert store.delete(keys[1:]) == {}
-            assert _keys(store.list("")) == keys[:1]
+            assert not first_difference(_keys(store.list("")), keys[:1])
 
     def test_a_listing_goes_on_while_objects_come_and_go(self, tmp_path: Path) -> None:
         with self.make(tmp_path) as store:
@@ -180,7 +181,7 @@ class ObjectStoreContract:
             for piece in (1000, BLOCK_SIZE, BLOCK_SIZE + 1):
                 with store.open("a", offset=3) as file:
                     found = in_pieces(file, piece)
-                    assert found == data[3:]
+                    assert not first_difference(found, data[3:])
 
     def test_many_ranges_are_read(self, tmp_path: Path) -> None:
         with self.make(tmp_path) as store:

@@ -6,6 +6,7 @@ import io
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from ltxcore.ltx import Encoder, Header
@@ -53,6 +54,15 @@ class BrokenSource(io.BytesIO):
 
     def getvalue(self) -> bytes:
         raise SourceFailed("the source of an upload failed, as the test wants it to")
+
+
+def first_difference(found: Sequence[object], expected: Sequence[object]) -> str:
+    """Where two long sequences part, or nothing: pytest takes minutes to compare a thousand entries by itself."""
+    if found == expected:
+        return ""
+    pairs = enumerate(zip_longest(found, expected, fillvalue="nothing"))
+    place, (got, wanted) = next((index, pair) for index, pair in pairs if pair[0] != pair[1])
+    return f"{len(found)} entries and not {len(expected)}: {place} is {got!r} and not {wanted!r}"
 
 
 def in_pieces(file: BinaryIO, size: int) -> bytes:
