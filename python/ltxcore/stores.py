@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -86,6 +86,11 @@ class ObjectStore(ABC):
     #: What the store can do. An instance may have its own.
     capabilities: Capabilities = Capabilities()
 
+    @property
+    def identity(self) -> Hashable:
+        """What stores of this process have in common if they hold the same objects."""
+        return id(self)
+
     @abstractmethod
     def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
         """The objects whose keys begin with ``prefix``, ascending by the bytes of the UTF-8 keys, as ``sorted()`` has them.
@@ -122,7 +127,7 @@ class ObjectStore(ABC):
             time: an aware time that the object should have in listings, see :attr:`Capabilities.keeps_time`.
 
         Returns:
-            The object as a listing shows it.
+            The object as a listing shows it. Where the store does not keep times, ``modified`` may be off by some seconds.
 
         Raises:
             ObjectExistsError: there is such an object, and ``if_absent`` is true.

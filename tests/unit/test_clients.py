@@ -49,7 +49,7 @@ def test_file_urls_are_read_as_litestream_reads_them(url: str, path: str) -> Non
         ("file://relative/x", "has no host"),
         ("file://localhost/x", "has no host"),
         ("", "is empty"),
-        ("file:///a?x=1", "unknown parameter of the URL file:///a?x=1: x"),
+        ("file:///a?x=1", "unknown parameter of the URL file:///a: x"),
     ],
 )
 def test_bad_urls_are_explained(url: str, says: str) -> None:
@@ -146,11 +146,8 @@ def test_parameters_of_a_url() -> None:
         "part-size": "",
     }
     faults = {
-        "s3://b?regoin=x": ("unknown parameter of the URL s3://b?regoin=x: regoin", "did you mean region?"),
-        "s3://b?zzz": (
-            "unknown parameter of the URL s3://b?zzz: zzz",
-            "the parameters are part-size, region",
-        ),
+        "s3://b?regoin=x": ("unknown parameter of the URL s3://b: regoin", "did you mean region?"),
+        "s3://b?zzz": ("unknown parameter of the URL s3://b: zzz", "the parameters are part-size, region"),
         "s3://b?region=x&region=y": ("parameter given twice in the URL", "give it once"),
     }
     for url, (message, hint) in faults.items():

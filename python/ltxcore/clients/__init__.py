@@ -74,6 +74,10 @@ def as_client(source: Source) -> ReplicaClient:
 def _factory(scheme: str) -> Callable[..., ReplicaClient]:
     if scheme == "file":
         return from_url
+    if scheme == "s3":
+        from ltxcore.clients import s3  # not needed for a directory
+
+        return s3.from_url
     # Slow to import, and not needed for a directory.
     from importlib.metadata import entry_points
 

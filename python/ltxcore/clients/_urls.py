@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from ltxcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+
+def shown(url: str) -> str:
+    """A URL as messages show it: without its parameters and its password, which may be secrets."""
+    plain = url.partition("?")[0]
+    before, at, _ = urlsplit(plain).netloc.rpartition("@")
+    user, colon, password = before.partition(":")
+    return plain.replace(f"{user}:{password}@", f"{user}:***@", 1) if at and colon else plain
 
 
 def url_parameters(url: str, known: Collection[str] = ()) -> dict[str, str]:
@@ -31,11 +39,11 @@ def url_parameters(url: str, known: Collection[str] = ()) -> dict[str, str]:
             names = ", ".join(sorted(known))
             hint = f"did you mean {near[0]}?" if near else f"the parameters are {names}"
             raise url_error(
-                f"unknown parameter of the URL {url}: {name}",
+                f"unknown parameter of the URL {shown(url)}: {name}",
                 hint=hint if known else "remove it; this kind of URL has no parameters",
             )
         if name in found:
-            raise url_error(f"parameter given twice in the URL {url}: {name}", hint="give it once")
+            raise url_error(f"parameter given twice in the URL {shown(url)}: {name}", hint="give it once")
         found[name] = value
     return found
 

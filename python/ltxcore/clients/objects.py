@@ -33,7 +33,7 @@ from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, FileInfo, Header, for
 from ltxcore.stores import MAX_KEY, MAX_PART
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore, SignedURL
@@ -51,8 +51,11 @@ _BUFFER_SIZE = 1 << 16
 _PREFIX = re.compile(r"(?:(?!\.{1,2}/)[^/\x00-\x1f\x7f\ud800-\udfff]+/)*")
 
 
+#: The folder of a level below the prefix, as Litestream names it in most storages, and in those of two types.
+_FOLDER = "ltx/{level}/"
+_FOLDERS = {"s3": "{level:04x}/", "oss": "{level:04x}/"}
 #: What the keys of a replica have behind its prefix, in bytes.
-_KEY_SIZE = len("ltx/0/" + format_filename(1, 1))
+_KEY_SIZE = len(_FOLDER.format(level=0) + format_filename(1, 1))
 
 
 def _is_too_long(prefix: str) -> bool:
@@ -63,8 +66,9 @@ def _is_too_long(prefix: str) -> bool:
 class ObjectReplicaClient(ReplicaClient):
     """LTX files in an object store, ``<prefix>ltx/<level>/<first>-<last>.ltx``.
 
-    Litestream has the same layout in directories, and in every storage but S3 and OSS. A request whose error says that it is
-    ``transient`` is made again, up to three times.
+    In stores whose ``type`` is ``s3`` or ``oss`` it is ``<prefix><level as four hexadecimal digits>/<first>-<last>.ltx``,
+    and an empty prefix is ``/``. These are the layouts of Litestream. A request whose error says that it is ``transient``
+    is made again, up to three times.
 
     Args:
         store: where the files are.
@@ -86,15 +90,16 @@ class ObjectReplicaClient(ReplicaClient):
         self.prefix = prefix
         # Of the store, not of this class.
         self.type = store.type  # type: ignore[misc]
-        self._root = f"{prefix}ltx/"
+        self._levels = _FOLDERS.get(store.type, _FOLDER)
+        self._root = "/" if not prefix and store.type in _FOLDERS else prefix
 
     def __repr__(self) -> str:
         return f"ObjectReplicaClient({self.store!r}, {self.prefix!r})"
 
     @property
-    def identity(self) -> tuple[int, str]:
+    def identity(self) -> tuple[Hashable, str]:
         """See :attr:`ReplicaClient.identity`: the store and the prefix."""
-        return id(self.store), self.prefix
+        return self.store.identity, self.prefix
 
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]  # the store may find out while it connects
@@ -151,11 +156,15 @@ class ObjectReplicaClient(ReplicaClient):
             self._delete(batch)
 
     def delete_all(self) -> None:
-        """Delete everything below ``<prefix>ltx/``."""
-        last = ""
+        """Delete everything in the folders of all levels. What else is below the prefix stays."""
+        for level in range(SNAPSHOT_LEVEL + 1):
+            self._delete_level(level)
+
+    def _delete_level(self, level: int) -> None:
+        folder, last = self._folder(level), ""
         while True:
             # Listed anew from there, so that no store has to list and to delete at the same time.
-            listed = (info.key for info in self._list(self._root, last) if info.key != last)
+            listed = (info.key for info in self._list(folder, last) if info.key != last)
             keys = list(itertools.islice(listed, _DELETIONS))
             if not keys:
                 return
@@ -175,7 +184,10 @@ class ObjectReplicaClient(ReplicaClient):
         self.store.close()
 
     def _key(self, name: Name) -> str:
-        return f"{self._root}{name.level}/{format_filename(name.min_txid, name.max_txid)}"
+        return self._folder(name.level) + format_filename(name.min_txid, name.max_txid)
+
+    def _folder(self, level: int) -> str:
+        return self._root + self._levels.format(level=level)
 
     def _open(self, name: Name, offset: int = 0, size: int | None = None) -> BinaryIO:
         raw = Reader(self.store, self._key(name), name, offset, size)
@@ -197,7 +209,7 @@ class ObjectReplicaClient(ReplicaClient):
                     raise
 
     def _listed(self, level: int, seek: TXID) -> Iterator[FileInfo]:
-        folder = f"{self._root}{level}/"
+        folder = self._folder(level)
         for info in self._list(folder, f"{folder}{seek}"):
             try:
                 low, high = parse_filename(info.key.removeprefix(folder))

@@ -1,0 +1,163 @@
+"""A boto3 client for one bucket: made when it is needed, once for each process, and counted."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ltxcore import _ltxcore
+from ltxcore._process import runtime
+from ltxcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+    from botocore.client import BaseClient
+
+    from ltxcore.clients.s3._settings import Settings
+
+#: How often botocore makes a request that fails for the moment, with random pauses of up to 1, 2 and 4 s in between.
+_ATTEMPTS = 4
+# In seconds.
+_CONNECT_TIMEOUT, _READ_TIMEOUT = 10, 30
+# More than any batch of requests at once needs.
+_CONNECTIONS = 32
+_REGION = "us-east-1"
+_HINT = "pip install ltxcore[s3]"
+
+
+class Connection:
+    """The boto3 client of a bucket.
+
+    Args:
+        settings: the settings of the bucket.
+        session: a boto3 session of the caller.
+        client: a boto3 client of the caller, which is used as it is. It is not closed.
+    """
+
+    def __init__(self, settings: Settings, session: Session | None, client: BaseClient | None) -> None:
+        self._settings = settings
+        self._session = session
+        self._given = client
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._generation = runtime.generation()
+        #: Requests that were sent, repetitions included, by the name of the operation.
+        self.requests: Counter[str] = Counter()
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes when it runs
+        """The client of this process.
+
+        Raises:
+            ConfigError: boto3 is not installed.
+        """
+        with self._lock:
+            if self._generation != runtime.generation():
+                # Its connections belong to the parent. They are not closed here, because that would end them for the parent.
+                self._generation, self._client = runtime.generation(), None
+            if self._client is None:
+                self._client = self._given or self._connect()
+                self._watch(self._client)
+            return self._client
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None and client is not self._given:
+            client.close()
+
+    def _connect(self) -> Any:  # noqa: ANN401 - as above
+        try:
+            import boto3
+        except ImportError as error:
+            raise ConfigError("boto3 is not installed, which S3 needs", op="open", hint=_HINT) from error
+        from ltxcore.clients.s3._errors import translated  # imports botocore
+
+        with translated(self._settings.bucket, "open"):
+            session = self._session or boto3.session.Session()
+            region = self._settings.region or session.region_name
+            if region is None and self._settings.endpoint is None:
+                region = _region_of(self._make(session, _REGION), self._settings.bucket)
+            return self._make(session, region or _REGION)
+
+    def _make(self, session: Session, region: str) -> Any:  # noqa: ANN401 - as above
+        from botocore.config import Config
+
+        settings = self._settings
+        key, secret, token = self._credentials(session) or (None, None, None)
+        options: dict[str, Any] = {"verify": False} if not settings.verify else {}
+        return session.client(
+            "s3",
+            region_name=region,
+            endpoint_url=settings.endpoint,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+            config=Config(
+                # boto3 would sign URLs with the older version, which signs the Range header's absence.
+                signature_version="s3v4",
+                s3={
+                    "addressing_style": "path" if settings.path_style else "auto",
+                    "payload_signing_enabled": settings.sign_payload,
+                },
+                # Services other than AWS refuse the newer checksums.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+                connect_timeout=_CONNECT_TIMEOUT,
+                read_timeout=_READ_TIMEOUT,
+                max_pool_connections=_CONNECTIONS,
+                user_agent_extra=f"ltxcore/{_ltxcore.__version__}",
+            ),
+            **options,
+        )
+
+    def _credentials(self, session: Session) -> tuple[str, str, str | None] | None:
+        """Those that were given, or those of Litestream's variables if boto3 would not find any in the environment."""
+        if self._settings.credentials or self._session or os.environ.get("AWS_ACCESS_KEY_ID"):
+            return self._settings.credentials
+        key, secret = (
+            os.environ.get(f"LITESTREAM_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+        )
+        return (key, secret, None) if key and secret else None
+
+    def _watch(self, client: Any) -> None:  # noqa: ANN401 - as above
+        events = client.meta.events
+        events.register("before-send.s3", self._count, unique_id=f"ltxcore-count-{id(self)}")
+        if self._settings.delete_with_md5:
+            events.register("before-call.s3.DeleteObjects", _add_md5, unique_id="ltxcore-md5")
+        if self._settings.provider.headers:
+            events.register("before-call.s3", self._add_headers, unique_id="ltxcore-headers")
+
+    def _count(self, event_name: str, **_: Any) -> None:  # noqa: ANN401 - as botocore calls it
+        self.requests[event_name.rpartition(".")[2]] += 1
+
+    def _add_headers(self, params: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - as above
+        params["headers"].update(self._settings.provider.headers)
+
+
+def _add_md5(params: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - as above
+    """Have a batch of deletions checked by its MD5, which every service knows, and not by a newer checksum."""
+    params["headers"]["Content-MD5"] = base64.b64encode(
+        hashlib.md5(params["body"], usedforsecurity=False).digest()
+    ).decode()
+    params.get("context", {}).pop("checksum", None)
+
+
+def _region_of(client: Any, bucket: str) -> str:  # noqa: ANN401 - as above
+    from botocore.exceptions import ClientError
+
+    try:
+        answer: Any = client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        # Whether access is denied or the region is wrong: the answer names the right one.
+        answer = error.response
+    finally:
+        client.close()
+    region: str | None = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    return region or _REGION

@@ -1,0 +1,352 @@
+"""An S3 bucket as an object store."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import itertools
+import logging
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+
+from ltxcore._process.parallel import in_parallel
+from ltxcore.clients.s3._connection import Connection
+from ltxcore.clients.s3._multipart import read_whole, upload_parts
+from ltxcore.clients.s3._settings import S3Options, settings
+from ltxcore.errors import ObjectExistsError, ObjectNotFoundError, ReplicaError
+from ltxcore.stores import BLOCK_SIZE, Capabilities, ObjectInfo, ObjectStore, SignedURL
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Unpack
+
+    from _typeshed import WriteableBuffer
+    from boto3.session import Session
+    from botocore.client import BaseClient
+
+logger = logging.getLogger("ltxcore.s3")
+
+#: How many objects one request deletes at most.
+_DELETIONS = 1000
+#: How long a signed URL is good for, if the credentials are.
+_URL_LIFE = timedelta(hours=1)
+#: The name of the time among the metadata of an object, as Litestream has it.
+_TIME = "litestream-timestamp"
+#: The status of a range that begins beyond the end.
+_BEYOND_THE_END = 416
+
+
+class S3Store(ObjectStore):
+    """Objects in an S3 bucket, or in one of a service with the same interface.
+
+    Nothing is asked before the first request. boto3 must be installed (``pip install ltxcore[s3]``).
+
+    Args:
+        bucket: the name of the bucket, or the ARN of an access point.
+        session: a boto3 session, whose credentials and region are used.
+        client: a boto3 client, which is used as it is: of the options, those about connections and signatures play no part.
+        options: see :class:`S3Options`.
+
+    Raises:
+        ConfigError: an option has an impossible value.
+    """
+
+    type: ClassVar[str] = "s3"
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        session: Session | None = None,
+        client: BaseClient | None = None,
+        **options: Unpack[S3Options],
+    ) -> None:
+        self.capabilities = Capabilities(creates_if_absent=True)
+        self._settings = settings(bucket, options)
+        self._connection = Connection(self._settings, session, client)
+        # Whether the service has shown that it keeps `if_absent`.
+        self._is_proved = False
+
+    def __repr__(self) -> str:
+        endpoint = f", endpoint={self._settings.endpoint!r}" if self._settings.endpoint else ""
+        return f"S3Store({self._settings.bucket!r}{endpoint})"
+
+    @property
+    def identity(self) -> tuple[str, str | None, str]:
+        """See :attr:`ObjectStore.identity`: the endpoint and the bucket."""
+        return self.type, self._settings.endpoint, self._settings.bucket
+
+    @property
+    def requests(self) -> Counter[str]:
+        """How many requests were sent, repetitions included, by the name of the S3 operation."""
+        return self._connection.requests.copy()
+
+    def init(self) -> None:
+        """Make the boto3 client, and look up the region of the bucket if it is not known."""
+        self._client  # noqa: B018 - makes it
+
+    def close(self) -> None:
+        """See :meth:`ObjectStore.close`."""
+        self._connection.close()
+
+    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+        """See :meth:`ObjectStore.list`. Each page of 1,000 objects is one request."""
+        # S3 begins after a key, and a listing has to begin at one.
+        after = {"StartAfter": start[:-1]} if start[:-1] else {}
+        client = self._client
+        token: dict[str, str] = {}
+        while True:
+            with self._errors("list"):
+                page = client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **after, **token)
+            for each in page.get("Contents", ()):
+                if each["Key"] >= start:
+                    yield ObjectInfo(each["Key"], each["Size"], each["LastModified"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def read(self, key: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        """See :meth:`ObjectStore.read`."""
+        if size == 0:
+            client = self._client
+            with self._errors("read", key):
+                client.head_object(Bucket=self._bucket, Key=key, **self._of_content)
+            return b""
+        with self._body(key, offset, size) as body:
+            return body.read()
+
+    def read_many(self, requests: Sequence[tuple[str, int, int]]) -> Sequence[bytes]:
+        """See :meth:`ObjectStore.read_many`. Several requests are made at once."""
+        return in_parallel(
+            lambda request: self.read(request[0], offset=request[1], size=request[2]),
+            requests,
+            self._settings.concurrency,
+        )
+
+    def open(self, key: str, *, offset: int = 0, size: int | None = None) -> BinaryIO:
+        """See :meth:`ObjectStore.open`. One request, whose answer is read bit by bit."""
+        if size == 0:
+            return io.BytesIO(self.read(key, size=0))
+        return io.BufferedReader(self._body(key, offset, size), BLOCK_SIZE)
+
+    def write(
+        self, key: str, data: BinaryIO, *, if_absent: bool = False, time: datetime | None = None
+    ) -> ObjectInfo:
+        """See :meth:`ObjectStore.write`. One request, or a multipart upload from ``part_size`` bytes on."""
+        if not if_absent or self._is_proved:
+            return self._write(key, data, time, if_absent=if_absent)
+        begin = data.tell()
+        if self._has(key):
+            # Told without a condition, in case the service ignores conditions.
+            raise self._exists(key)
+        from ltxcore.clients.s3._errors import UnsupportedError
+
+        try:
+            info = self._write(key, data, time, if_absent=True)
+            if info.size <= self._settings.part_size:
+                data.seek(begin)
+                self._prove(key, data, time)
+        except UnsupportedError:
+            self._distrust("does not know the condition If-None-Match")
+            data.seek(begin)
+            info = self._write(key, data, time, if_absent=False)
+        return info
+
+    def delete(self, keys: Iterable[str]) -> dict[str, Exception]:
+        """See :meth:`ObjectStore.delete`. A request deletes up to 1,000 objects."""
+        failed: dict[str, Exception] = {}
+        every = iter(keys)
+        while batch := tuple(dict.fromkeys(itertools.islice(every, _DELETIONS))):
+            failed |= self._delete(batch)
+        return failed
+
+    def locate(self, key: str) -> SignedURL | None:
+        """See :meth:`ObjectStore.locate`: a URL that is good for an hour at most."""
+        client = self._client
+        if client.meta.config.signature_version != "s3v4":
+            return None  # other versions sign more than the name of the object
+        life = _URL_LIFE
+        now = datetime.now(UTC)
+        with self._errors("read", key):
+            url = client.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self._bucket, "Key": key, **self._of_content},
+                ExpiresIn=int(life.total_seconds()),
+            )
+        return SignedURL(url, _headers(self._of_content), now + life)
+
+    @property
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes when it runs
+        return self._connection.client
+
+    @property
+    def _bucket(self) -> str:
+        return self._settings.bucket
+
+    @property
+    def _of_content(self) -> Any:  # noqa: ANN401 - parameters of botocore
+        return self._settings.of_content
+
+    def _errors(self, op: str, key: str | None = None, *, is_body: bool = False) -> Any:  # noqa: ANN401 - a context manager
+        from ltxcore.clients.s3._errors import translated  # imports botocore
+
+        return translated(self._bucket, op, key, is_body=is_body)
+
+    def _body(self, key: str, offset: int, size: int | None) -> _Body:
+        """The bytes of a range, as far as the object has them."""
+        end = "" if size is None else str(offset + size - 1)
+        wanted = {"Range": f"bytes={offset}-{end}"} if offset or end else {}
+        client = self._client
+        with self._errors("read", key):
+            try:
+                answer = client.get_object(Bucket=self._bucket, Key=key, **wanted, **self._of_content)
+            except client.exceptions.ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == _BEYOND_THE_END:
+                    return _Body(self, key, io.BytesIO(), 0)
+                raise
+        length = answer["ContentLength"]
+        if wanted and "ContentRange" not in answer and (offset or (size is not None and length > size)):
+            answer["Body"].close()
+            raise ReplicaError(
+                f"the service ignores ranges: s3://{self._bucket}/{key}", op="read", transient=False
+            )
+        return _Body(self, key, answer["Body"], length)
+
+    def _write(self, key: str, data: BinaryIO, time: datetime | None, *, if_absent: bool) -> ObjectInfo:
+        begin = data.tell()
+        size = data.seek(0, io.SEEK_END) - begin
+        data.seek(begin)
+        client, create = self._client, {**self._settings.of_uploads, **self._of_content}
+        if time is not None:
+            create["Metadata"] = {_TIME: _rfc3339(time)}
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        largest = self._settings.part_size - (0 if self._settings.put_with_md5 else 1)
+        with self._errors("write", key):
+            if size <= largest:
+                answer = self._put(key, read_whole(data, size, key), create | condition)
+            else:
+                answer = upload_parts(
+                    client, self._settings, key, data, size, create=create, condition=condition
+                )
+        date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+        return ObjectInfo(key, size, parsedate_to_datetime(date) if date else datetime.now(UTC))
+
+    def _put(self, key: str, body: bytes, options: Mapping[str, Any]) -> Any:  # noqa: ANN401 - botocore's answer
+        if self._settings.put_with_md5:
+            digest = hashlib.md5(body, usedforsecurity=False).digest()
+            options = {**options, "ContentMD5": base64.b64encode(digest).decode()}
+        return self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **options)
+
+    def _has(self, key: str) -> bool:
+        try:
+            self.read(key, size=0)
+        except ObjectNotFoundError:
+            return False
+        return True
+
+    def _prove(self, key: str, data: BinaryIO, time: datetime | None) -> None:
+        """Find out whether the service keeps ``if_absent``: store what is stored already, which it then has to refuse."""
+        try:
+            self._write(key, data, time, if_absent=True)
+        except ObjectExistsError:
+            self._is_proved = True
+        else:
+            self._distrust("ignores the condition If-None-Match")
+
+    def _distrust(self, what: str) -> None:
+        self.capabilities = Capabilities()
+        logger.warning("%r %s: it cannot tell two writers apart; run one replicator only", self, what)
+
+    def _exists(self, key: str) -> ObjectExistsError:
+        error = ObjectExistsError(f"there is such an object: s3://{self._bucket}/{key}", op="write")
+        error.client_type, error.key = self.type, key
+        return error
+
+    def _delete(self, keys: Sequence[str]) -> dict[str, Exception]:
+        wanted: Any = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        client = self._client
+        from ltxcore.clients.s3._errors import UnsupportedError, of_code
+
+        try:
+            with self._errors("delete"):
+                answer = client.delete_objects(Bucket=self._bucket, Delete=wanted)
+        except UnsupportedError:
+            return self._delete_one_by_one(keys)
+        return {
+            each["Key"]: of_code(
+                each.get("Code", ""), each.get("Message", ""), self._bucket, "delete", each["Key"]
+            )
+            for each in answer.get("Errors", ())
+            if each.get("Code") != "NoSuchKey"
+        }
+
+    def _delete_one_by_one(self, keys: Sequence[str]) -> dict[str, Exception]:
+        """For services without deletions in batches."""
+        client = self._client
+
+        def delete(key: str) -> Exception | None:
+            try:
+                with self._errors("delete", key):
+                    client.delete_object(Bucket=self._bucket, Key=key)
+            except ObjectNotFoundError:
+                return None
+            except ReplicaError as error:
+                return error
+            return None
+
+        done = in_parallel(delete, keys, self._settings.concurrency)
+        return {key: error for key, error in zip(keys, done, strict=True) if error is not None}
+
+
+def _rfc3339(time: datetime) -> str:
+    """A time as Litestream writes it: without zeros at the end of the fraction."""
+    text = time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    return text.rstrip("0").rstrip(".") + "Z"
+
+
+def _headers(of_content: Mapping[str, str]) -> dict[str, str]:
+    """The customer's key as headers, which a signed URL needs in addition."""
+    prefix = "x-amz-server-side-encryption-customer-"
+    names = {"SSECustomerAlgorithm": "algorithm", "SSECustomerKey": "key", "SSECustomerKeyMD5": "key-MD5"}
+    return {prefix + names[name]: value for name, value in of_content.items()}
+
+
+class _Body(io.RawIOBase):
+    """The body of an answer, with errors of ours and no byte less than was promised."""
+
+    def __init__(self, store: S3Store, key: str, body: Any, length: int) -> None:  # noqa: ANN401 - botocore's
+        super().__init__()
+        self._store = store
+        self._key = key
+        self._body = body
+        self._left = length
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        target = memoryview(buffer).cast("B")
+        with self._store._errors("read", self._key, is_body=True):
+            block = self._body.read(min(len(target), self._left)) if self._left else b""
+        if not block and self._left and len(target):
+            raise ReplicaError(
+                f"the answer ended {self._left} bytes early: {self._key}", op="read", transient=True
+            )
+        target[: len(block)] = block
+        self._left -= len(block)
+        return len(block)
+
+    def readall(self) -> bytes:
+        """All that is left, without the small pieces of the base class."""
+        whole = bytearray(self._left)
+        view, filled = memoryview(whole), 0
+        while count := self.readinto(view[filled:]):
+            filled += count
+        return bytes(whole)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
