@@ -111,20 +111,44 @@ def test_the_client_of_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_what_does_not_exist_yet_is_an_error_when_it_is_needed() -> None:
     found = config.parse(
-        "dbs: [{path: /a, replica: {type: s3, bucket: b}}, {path: /b}, {path: /c, replica: {}},"
-        " {path: /d, replica: {url: 's3://b/p'}}]"
+        "dbs: [{path: /a, replica: {type: gs, bucket: b}}, {path: /b}, {path: /c, replica: {}},"
+        " {path: /d, replica: {url: 'gs://b/p'}}]"
     )
     expected = {
-        "/a": ("type", "no replica client of the type 's3'"),
+        "/a": ("type", "no replica client of the type 'gs'"),
         "/b": ("dbs[1].replica", "must specify replica for database"),
         "/c": ("path", "file replica path required"),
-        "/d": ("url", "no replica client for the URL scheme 's3'"),
+        "/d": ("url", "no replica client for the URL scheme 'gs'"),
         "/e": ("dbs", "database not found in config"),
     }
     for path, (key, text) in expected.items():
         with pytest.raises(errors.ConfigError, match=text) as caught:
             found.client(found.find(path))
         assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("replica", "shown"),
+    [
+        ("{type: s3, bucket: b, path: a/b}", "S3Client('s3://b/a/b')"),
+        ("{url: 's3://b/a?region=us-west-2'}", "S3Client('s3://b/a')"),
+        ("{url: 'S3://b/a', path: c, bucket: d}", "S3Client('s3://d/c')"),
+        ("{url: 's3://b', endpoint: minio.local}", "S3Client('s3://b', endpoint='http://minio.local')"),
+        ("{url: 's3://b', part-size: 10MB, sign-payload: false}", "S3Client('s3://b')"),
+    ],
+)
+def test_the_client_of_a_bucket(replica: str, shown: str) -> None:
+    # `host` is for sftp, and taken over by every replica of the file.
+    found = config.parse(
+        f"access-key-id: a\nsecret-access-key: b\nhost: h\ndbs: [{{path: /a, replica: {replica}}}]"
+    )
+    assert repr(found.client(found.dbs[0])) == shown
+
+
+def test_a_bucket_is_required() -> None:
+    found = config.parse("dbs: [{path: /a, replica: {type: s3, path: p}}]")
+    with pytest.raises(errors.ConfigError, match="names no bucket"):
+        found.client(found.dbs[0])
 
 
 class _Given(ltxcore.FileClient):

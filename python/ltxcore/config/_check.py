@@ -159,8 +159,8 @@ def _check_replica(key: str, replica: ReplicaConfig) -> None:
     if replica.url is not None:
         if "://" not in replica.url:
             raise _fault(f"{key}.url", "a replica URL needs a scheme", replica.url)
-        if replica.path is not None:
-            raise _fault(f"{key}.path", "cannot specify url and path for a replica", replica.path)
+        if replica.path is not None and replica.url.partition("://")[0].lower() == "file":
+            raise _fault(f"{key}.path", "cannot specify url and path for a file replica", replica.path)
 
 
 def _check_snapshots(config: Config) -> None:

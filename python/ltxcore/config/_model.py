@@ -236,8 +236,10 @@ class Config(ReplicaSettings):
             ConfigError: the database has none, or there is no client of this kind.
         """
         replica = self.replica(db)
-        scheme = (replica.url or "").partition("://")[0]
+        scheme = (replica.url or "").partition("://")[0].lower()
         kind = scheme or replica.type or "file"
+        if kind == "s3":
+            return _s3_client(replica)
         if replica.url is not None:
             return client_from_url(replica.url, **({} if kind == "file" else replica.settings()))
         if kind == "file" and replica.path:
@@ -248,3 +250,13 @@ class Config(ReplicaSettings):
         error = ConfigError(f"{message}: {db.path or db.dir}", op="config")
         error.key = "path" if kind == "file" else "type"
         raise error
+
+
+def _s3_client(replica: ReplicaConfig) -> ReplicaClient:
+    """The client of a bucket. What stands in the file overrides what is in the URL."""
+    from ltxcore.clients import s3  # not needed for a directory
+
+    options: Any = {
+        name: value for name, value in replica.settings().items() if name in s3.S3Options.__annotations__
+    }
+    return s3.from_url(replica.url or "s3://", bucket=replica.bucket, path=replica.path, **options)

@@ -43,13 +43,29 @@ class S3Client(ObjectReplicaClient):
         **options: Unpack[S3Options],
     ) -> None:
         super().__init__(S3Store(bucket, session=session, client=client, **options), path.strip("/"))
+        self.store: S3Store
+
+    def __repr__(self) -> str:
+        url = "/".join(filter(None, (f"s3://{self.store.bucket}", self.prefix.rstrip("/"))))
+        endpoint = f", endpoint={self.store.endpoint!r}" if self.store.endpoint else ""
+        return f"S3Client({url!r}{endpoint})"
 
 
-def from_url(url: str, **options: Unpack[S3Options]) -> S3Client:
+def from_url(
+    url: str, *, bucket: str | None = None, path: str | None = None, **options: Unpack[S3Options]
+) -> S3Client:
     """The client for a URL such as ``s3://bucket/backups/app?region=eu-central-1``.
+
+    The environment variable ``LITESTREAM_S3_ENDPOINT`` is the endpoint if there is no other.
+
+    Args:
+        url: the URL.
+        bucket: the bucket, instead of that in the URL.
+        path: the path, instead of that in the URL.
+        options: options, instead of those in the URL.
 
     Raises:
         ConfigError: the URL or an option has an impossible value.
     """
-    bucket, path, found = parse(url, options, os.environ.get("LITESTREAM_S3_ENDPOINT"))
-    return S3Client(bucket, path, **found)
+    found = parse(url, options, os.environ.get("LITESTREAM_S3_ENDPOINT"), bucket)
+    return S3Client(found.bucket, found.path if path is None else path, **found.options)

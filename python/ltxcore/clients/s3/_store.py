@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ltxcore.s3")
 
+#: How many small reads are made at once.
+_READS = 32
 #: How many objects one request deletes at most.
 _DELETIONS = 1000
 #: How long a signed URL is good for, if the credentials are.
@@ -71,13 +73,23 @@ class S3Store(ObjectStore):
         self._is_proved = False
 
     def __repr__(self) -> str:
-        endpoint = f", endpoint={self._settings.endpoint!r}" if self._settings.endpoint else ""
-        return f"S3Store({self._settings.bucket!r}{endpoint})"
+        endpoint = f", endpoint={self.endpoint!r}" if self.endpoint else ""
+        return f"S3Store({self.bucket!r}{endpoint})"
+
+    @property
+    def bucket(self) -> str:
+        """The name of the bucket."""
+        return self._settings.bucket
+
+    @property
+    def endpoint(self) -> str | None:
+        """The URL of the service, or ``None`` for AWS."""
+        return self._settings.endpoint
 
     @property
     def identity(self) -> tuple[str, str | None, str]:
         """See :attr:`ObjectStore.identity`: the endpoint and the bucket."""
-        return self.type, self._settings.endpoint, self._settings.bucket
+        return self.type, self.endpoint, self.bucket
 
     @property
     def requests(self) -> Counter[str]:
@@ -100,7 +112,7 @@ class S3Store(ObjectStore):
         token: dict[str, str] = {}
         while True:
             with self._errors("list"):
-                page = client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **after, **token)
+                page = client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **after, **token)
             for each in page.get("Contents", ()):
                 if each["Key"] >= start:
                     yield ObjectInfo(each["Key"], each["Size"], each["LastModified"])
@@ -113,7 +125,7 @@ class S3Store(ObjectStore):
         if size == 0:
             client = self._client
             with self._errors("read", key):
-                client.head_object(Bucket=self._bucket, Key=key, **self._of_content)
+                client.head_object(Bucket=self.bucket, Key=key, **self._of_content)
             return b""
         with self._body(key, offset, size) as body:
             return body.read()
@@ -123,7 +135,7 @@ class S3Store(ObjectStore):
         return in_parallel(
             lambda request: self.read(request[0], offset=request[1], size=request[2]),
             requests,
-            self._settings.concurrency,
+            _READS,
         )
 
     def open(self, key: str, *, offset: int = 0, size: int | None = None) -> BinaryIO:
@@ -173,7 +185,7 @@ class S3Store(ObjectStore):
         with self._errors("read", key):
             url = client.generate_presigned_url(
                 "get_object",
-                Params={"Bucket": self._bucket, "Key": key, **self._of_content},
+                Params={"Bucket": self.bucket, "Key": key, **self._of_content},
                 ExpiresIn=int(life.total_seconds()),
             )
         return SignedURL(url, _headers(self._of_content), now + life)
@@ -183,17 +195,13 @@ class S3Store(ObjectStore):
         return self._connection.client
 
     @property
-    def _bucket(self) -> str:
-        return self._settings.bucket
-
-    @property
     def _of_content(self) -> Any:  # noqa: ANN401 - parameters of botocore
         return self._settings.of_content
 
     def _errors(self, op: str, key: str | None = None, *, is_body: bool = False) -> Any:  # noqa: ANN401 - a context manager
         from ltxcore.clients.s3._errors import translated  # imports botocore
 
-        return translated(self._bucket, op, key, is_body=is_body)
+        return translated(self.bucket, op, key, is_body=is_body)
 
     def _body(self, key: str, offset: int, size: int | None) -> _Body:
         """The bytes of a range, as far as the object has them."""
@@ -202,7 +210,7 @@ class S3Store(ObjectStore):
         client = self._client
         with self._errors("read", key):
             try:
-                answer = client.get_object(Bucket=self._bucket, Key=key, **wanted, **self._of_content)
+                answer = client.get_object(Bucket=self.bucket, Key=key, **wanted, **self._of_content)
             except client.exceptions.ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] == _BEYOND_THE_END:
                     return _Body(self, key, io.BytesIO(), 0)
@@ -211,7 +219,7 @@ class S3Store(ObjectStore):
         if wanted and "ContentRange" not in answer and (offset or (size is not None and length > size)):
             answer["Body"].close()
             raise ReplicaError(
-                f"the service ignores ranges: s3://{self._bucket}/{key}", op="read", transient=False
+                f"the service ignores ranges: s3://{self.bucket}/{key}", op="read", transient=False
             )
         return _Body(self, key, answer["Body"], length)
 
@@ -238,7 +246,7 @@ class S3Store(ObjectStore):
         if self._settings.put_with_md5:
             digest = hashlib.md5(body, usedforsecurity=False).digest()
             options = {**options, "ContentMD5": base64.b64encode(digest).decode()}
-        return self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **options)
+        return self._client.put_object(Bucket=self.bucket, Key=key, Body=body, **options)
 
     def _has(self, key: str) -> bool:
         try:
@@ -261,7 +269,7 @@ class S3Store(ObjectStore):
         logger.warning("%r %s: it cannot tell two writers apart; run one replicator only", self, what)
 
     def _exists(self, key: str) -> ObjectExistsError:
-        error = ObjectExistsError(f"there is such an object: s3://{self._bucket}/{key}", op="write")
+        error = ObjectExistsError(f"there is such an object: s3://{self.bucket}/{key}", op="write")
         error.client_type, error.key = self.type, key
         return error
 
@@ -272,12 +280,12 @@ class S3Store(ObjectStore):
 
         try:
             with self._errors("delete"):
-                answer = client.delete_objects(Bucket=self._bucket, Delete=wanted)
+                answer = client.delete_objects(Bucket=self.bucket, Delete=wanted)
         except UnsupportedError:
             return self._delete_one_by_one(keys)
         return {
             each["Key"]: of_code(
-                each.get("Code", ""), each.get("Message", ""), self._bucket, "delete", each["Key"]
+                each.get("Code", ""), each.get("Message", ""), self.bucket, "delete", each["Key"]
             )
             for each in answer.get("Errors", ())
             if each.get("Code") != "NoSuchKey"
@@ -290,7 +298,7 @@ class S3Store(ObjectStore):
         def delete(key: str) -> Exception | None:
             try:
                 with self._errors("delete", key):
-                    client.delete_object(Bucket=self._bucket, Key=key)
+                    client.delete_object(Bucket=self.bucket, Key=key)
             except ObjectNotFoundError:
                 return None
             except ReplicaError as error:

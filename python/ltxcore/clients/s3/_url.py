@@ -61,13 +61,14 @@ class Location(NamedTuple):
     options: S3Options
 
 
-def parse(url: str, given: S3Options, endpoint: str | None = None) -> Location:
+def parse(url: str, given: S3Options, endpoint: str | None = None, bucket: str | None = None) -> Location:
     """The bucket, the path and the options of a URL.
 
     Args:
         url: the URL, which begins with ``s3://``.
         given: options from elsewhere, which override those of the URL.
         endpoint: the endpoint if neither names one.
+        bucket: the bucket, instead of that in the URL.
 
     Raises:
         ConfigError: the URL has no bucket, or a parameter that is unknown or has an impossible value.
@@ -80,13 +81,13 @@ def parse(url: str, given: S3Options, endpoint: str | None = None) -> Location:
         return _access_point(url, rest, options | given)
     host, _, path = rest.partition("/")
     endpoint = given.get("endpoint") or options.get("endpoint") or endpoint
-    bucket, of_host = (host, cast("S3Options", {})) if endpoint else _host(host)
+    found, of_host = (host, cast("S3Options", {})) if endpoint else _host(host)
     if endpoint:
         options["endpoint"] = endpoint
     if given.get("endpoint"):
         # As in Litestream: an endpoint of the configuration file means path style, whatever the URL says.
         options.pop("force_path_style", None)
-    if not bucket:
+    if not (bucket := bucket or found):
         raise url_error(f"the URL names no bucket: {shown(url)}", hint="write s3://BUCKET/PATH")
     return Location(bucket, _path(path), of_host | options | given)
 
