@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ltxcore.s3")
 
+#: Services and buckets that have shown that they keep `if_absent`. One proof is enough for all stores of a process.
+_proved: set[tuple[str, str]] = set()
+
 #: How many small reads are made at once.
 _READS = 32
 #: How many objects one request deletes at most.
@@ -69,8 +72,6 @@ class S3Store(ObjectStore):
         self.capabilities = Capabilities(creates_if_absent=True)
         self._settings = settings(bucket, options)
         self._connection = Connection(self._settings, session, client)
-        # Whether the service has shown that it keeps `if_absent`.
-        self._is_proved = False
 
     def __repr__(self) -> str:
         endpoint = f", endpoint={self.endpoint!r}" if self.endpoint else ""
@@ -148,7 +149,7 @@ class S3Store(ObjectStore):
         self, key: str, data: BinaryIO, *, if_absent: bool = False, time: datetime | None = None
     ) -> ObjectInfo:
         """See :meth:`ObjectStore.write`. One request, or a multipart upload from ``part_size`` bytes on."""
-        if not if_absent or self._is_proved:
+        if not if_absent or self._place in _proved:
             return self._write(key, data, time, if_absent=if_absent)
         begin = data.tell()
         if self._has(key):
@@ -193,6 +194,10 @@ class S3Store(ObjectStore):
     @property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes when it runs
         return self._connection.client
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self._client.meta.endpoint_url, self.bucket
 
     @property
     def _of_content(self) -> Any:  # noqa: ANN401 - parameters of botocore
@@ -260,7 +265,7 @@ class S3Store(ObjectStore):
         try:
             self._write(key, data, time, if_absent=True)
         except ObjectExistsError:
-            self._is_proved = True
+            _proved.add(self._place)
         else:
             self._distrust("ignores the condition If-None-Match")
 
