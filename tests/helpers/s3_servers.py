@@ -7,7 +7,6 @@ conditional writes, rclone ignores them, moto honours them on PutObject alone an
 import contextlib
 import functools
 import json
-import os
 import shutil
 import socket
 import sys
@@ -76,7 +75,9 @@ class S3Server:
 
     def client(self, **options: Any) -> Any:
         """A boto3 client that answers at once: one attempt, no retries. `options` go to `boto3.client`."""
-        config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20, signature_version="s3v4")
+        config = Config(
+            retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20, signature_version="s3v4"
+        )
         settings = {
             "endpoint_url": self.url,
             "region_name": self.region,
