@@ -1,9 +1,12 @@
 """Settings that every test shares."""
 
+import contextlib
+import itertools
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +18,10 @@ pytest.register_assert_rewrite("tests.helpers", "ltxcore.testing")
 
 from tests.helpers import litestream, profiles  # noqa: E402  (needs the path above)
 from tests.helpers.site import Site  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.helpers.proxy import Proxy
+    from tests.helpers.s3_servers import S3Server
 
 profiles.register()
 
@@ -41,3 +48,41 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield made
     finally:
         made.end()
+
+
+# One server of each kind for all tests that ask for it; a test makes a bucket of its own. boto3 is imported here and not
+# above, since most runs ask for none of them.
+@pytest.fixture(scope="session")
+def seaweedfs() -> "Iterator[S3Server]":
+    from tests.helpers import s3_servers
+
+    with s3_servers.SeaweedFS() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone() -> "Iterator[S3Server]":
+    from tests.helpers import s3_servers
+
+    with s3_servers.Rclone() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> "Iterator[S3Server]":
+    from tests.helpers import s3_servers
+
+    with s3_servers.Moto() as server:
+        yield server
+
+
+@pytest.fixture
+def proxied(tmp_path: Path) -> "Iterator[Callable[..., Proxy]]":
+    """Starts proxies in front of a URL, which end with the test."""
+    from tests.helpers.proxy import Proxy
+
+    with contextlib.ExitStack() as stack:
+        numbers = itertools.count()
+        yield lambda url, **link: stack.enter_context(
+            Proxy(tmp_path / f"proxy{next(numbers)}.log", url, **link)
+        )

@@ -102,11 +102,11 @@ class Proxy:
         )
 
     def forget(self) -> None:
-        """Forget all requests until now; rules go on counting."""
+        """Forget all requests and connections until now; rules go on counting."""
         self._ask("forget")
 
     def connections(self) -> dict[str, int]:
-        """How many connections of clients are open, and how many there have been."""
+        """How many connections of clients are open, and how many there have been since the start or `forget`."""
         return dict(self._ask("connections"))
 
     def close(self) -> None:

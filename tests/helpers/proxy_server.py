@@ -284,6 +284,7 @@ class Server:
             case "requests":
                 return [dataclasses.asdict(record) for record in self.records]
             case "forget":
+                self._accepted = 0
                 return self.records.clear()
             case "connections":
                 return {"open": len(self._connections), "accepted": self._accepted}
