@@ -765,6 +765,15 @@ class Followed:
             RestoreError: the file system has no locks of open files.
         """
 
+    def try_share(self) -> FileLock | None:
+        """Keep others from keeping everybody out, as a reader in rollback mode does.
+
+        SQLite then copies no WAL into the database when a connection closes. ``None`` if somebody keeps everybody out.
+
+        Raises:
+            RestoreError: as for :meth:`try_claim`.
+        """
+
     def try_exclude(self, patience: float) -> FileLock | None:
         """Keep every reader and writer out, as SQLite's EXCLUSIVE lock does.
 

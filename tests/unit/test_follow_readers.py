@@ -22,10 +22,16 @@ QUICK = 0.02
 KILLED_WRITER = """
 import os, sqlite3, sys
 writer = sqlite3.connect(sys.argv[1], isolation_level=None)
-# Until it has read something it holds no lock, and the follower may go back to rollback mode.
-while writer.execute("PRAGMA journal_mode = WAL") and not os.path.exists(sys.argv[1] + "-wal"):
+# Until it reads from the WAL it holds no lock, and the follower may go back to rollback mode.
+while True:
+    writer.execute("PRAGMA journal_mode = WAL").fetchone()
+    writer.execute("BEGIN")
     writer.execute("SELECT count(*) FROM account").fetchone()
+    if writer.execute("PRAGMA journal_mode").fetchone() == ("wal",) and os.path.exists(sys.argv[1] + "-wal"):
+        break
+    writer.execute("COMMIT")
 writer.execute("INSERT INTO account (value, body) VALUES (0, 'mine')")
+writer.execute("COMMIT")
 os._exit(0)
 """
 
@@ -101,6 +107,18 @@ def test_what_was_written_to_a_wal_is_kept(source: Source, output: Path, followe
     assert wal.read_bytes() == left
     with closing(sqlite3.connect(output)) as reader:
         assert reader.execute("SELECT count(*) FROM account WHERE body = 'mine'").fetchone() == (1,)
+
+
+def test_what_was_written_to_a_wal_is_kept_beside_a_journal(source: Source, output: Path) -> None:
+    """A journal is looked at with SQLite, which copies the WAL into the database when its last connection closes."""
+    follow(source.client, output, interval=QUICK).close()
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, output], check=True, timeout=20)
+    wal = Path(f"{output}-wal")
+    left = wal.read_bytes()
+    Path(f"{output}-journal").touch()
+    with pytest.raises(errors.DatabaseError, match="is not empty"):
+        follow(source.client, output, interval=QUICK)
+    assert wal.read_bytes() == left
 
 
 def test_a_database_that_litestream_restored_is_in_wal_mode(source: Source, output: Path) -> None:

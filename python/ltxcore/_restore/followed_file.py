@@ -111,14 +111,20 @@ class FollowedFile:
         """
         if not self._journal.exists():
             return position
+        shared = None
         try:
             with closing(sqlite3.connect(f"{self.real.as_uri()}?mode=rw", uri=True)) as connection:
                 connection.execute("PRAGMA schema_version").fetchone()
+                # In WAL mode, closing would copy what others wrote into the database.
+                shared = self.native.try_share()
         except sqlite3.Error as error:
             raise self.error(
                 f"cannot roll back what was left half done, {self._journal}: {error}",
                 "free space on the disk, end transactions that read the database, then follow again",
             ) from error
+        finally:
+            if shared is not None:
+                shared.close()
         now, before = self.shape(), position.shape
         if before is None or (now.change_counter, now.size) != (before.change_counter, before.size):
             return position

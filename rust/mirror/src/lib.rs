@@ -96,6 +96,14 @@ impl Followed {
         self.file.try_claim().map_err(|source| self.error("lock", source))
     }
 
+    /// Keeps others from keeping everybody out; see [`OwnFile::try_share`].
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn try_share(&self) -> Result<Option<HeldBytes>> {
+        self.file.try_share().map_err(|source| self.error("lock", source))
+    }
+
     /// Keeps readers and writers out; see [`OwnFile::try_exclude`].
     ///
     /// # Errors

@@ -44,7 +44,16 @@ impl OwnFile {
     /// # Errors
     /// What `fcntl` answers, `EINVAL` where open files have no locks of their own.
     pub fn try_claim(self: &Arc<Self>) -> io::Result<Option<HeldBytes>> {
-        HeldBytes::take(self, FOLLOWER)
+        HeldBytes::take(self, FOLLOWER, Kind::Write)
+    }
+
+    /// Keeps everybody from keeping everybody out, as a reader in rollback mode does: SQLite copies no WAL into the database when
+    /// a connection closes. `None` if somebody does keep everybody out.
+    ///
+    /// # Errors
+    /// As [`OwnFile::try_claim`].
+    pub fn try_share(self: &Arc<Self>) -> io::Result<Option<HeldBytes>> {
+        HeldBytes::take(self, SHARED, Kind::Read)
     }
 
     /// Keeps every reader and writer out, as SQLite's EXCLUSIVE does. New ones are held off at once, and those that are there are
@@ -53,10 +62,10 @@ impl OwnFile {
     /// # Errors
     /// As [`OwnFile::try_claim`].
     pub fn try_exclude(self: &Arc<Self>, patience: Duration) -> io::Result<Option<Excluded>> {
-        let Some(pending) = HeldBytes::take(self, PENDING)? else { return Ok(None) };
+        let Some(pending) = HeldBytes::take(self, PENDING, Kind::Write)? else { return Ok(None) };
         let start = Instant::now();
         loop {
-            if let Some(shared) = HeldBytes::take(self, SHARED)? {
+            if let Some(shared) = HeldBytes::take(self, SHARED, Kind::Write)? {
                 return Ok(Some(Excluded { _shared: shared, _pending: pending }));
             }
             if start.elapsed() >= patience {
@@ -75,7 +84,7 @@ pub struct Excluded {
     _pending: HeldBytes,
 }
 
-/// Bytes of a database that nobody else can lock until this is dropped. A forked child holds nothing.
+/// Locked bytes of a database, until this is dropped. A forked child holds nothing.
 #[derive(Debug)]
 pub struct HeldBytes {
     file: Arc<OwnFile>,
@@ -83,8 +92,8 @@ pub struct HeldBytes {
 }
 
 impl HeldBytes {
-    fn take(file: &Arc<OwnFile>, range: Range) -> io::Result<Option<Self>> {
-        match fcntl::set(file.file().as_fd(), Owner::Description, Kind::Write, range) {
+    fn take(file: &Arc<OwnFile>, range: Range, kind: Kind) -> io::Result<Option<Self>> {
+        match fcntl::set(file.file().as_fd(), Owner::Description, kind, range) {
             Ok(()) => Ok(Some(Self { file: Arc::clone(file), range })),
             Err(error) if fcntl::is_held(&error) => Ok(None),
             Err(error) => Err(error),

@@ -76,6 +76,11 @@ impl Followed {
         Ok(detached(py, || self.0.try_claim())?.map(FileLock::new))
     }
 
+    /// Keeps others from keeping all others out.
+    fn try_share(&self, py: Python<'_>) -> PyResult<Option<FileLock>> {
+        Ok(detached(py, || self.0.try_share())?.map(FileLock::new))
+    }
+
     /// Keeps all others out; `patience` is in seconds.
     fn try_exclude(&self, py: Python<'_>, patience: f64) -> PyResult<Option<FileLock>> {
         let patience = Duration::try_from_secs_f64(patience).unwrap_or(Duration::ZERO);
