@@ -54,7 +54,6 @@ def translate(
         (botocore.SSLError(endpoint_url="https://h", error="e"), errors.ReplicaError, "certificate", "AWS_CA_BUNDLE"),
         (botocore.ReadTimeoutError(endpoint_url="https://h?hidden"), errors.ReplicaTimeoutError, "not answer", None),
         (botocore.EndpointConnectionError(endpoint_url="https://h?hidden"), errors.ReplicaError, "connection failed", None),
-        (ConnectionResetError("reset"), errors.ReplicaError, "connection failed: ConnectionResetError", None),
     ],
 )  # fmt: skip
 def test_a_failure_is_named(error: Exception, kind: type[errors.Error], says: str, hint: str | None) -> None:
@@ -98,15 +97,13 @@ def test_a_body_that_breaks_off_is_worth_another_try() -> None:
     )
 
 
-def test_our_own_errors_go_through() -> None:
-    own = errors.ReplicaError("mine")
-    assert translate_raw(own) is own
-
-
-def translate_raw(error: errors.Error) -> errors.Error:
-    with pytest.raises(type(error)) as raised, translated("bucket", "read", "key"):
+@pytest.mark.parametrize(
+    "error", [errors.ReplicaError("mine"), OSError("of the file that is uploaded"), KeyError(1)]
+)
+def test_other_errors_go_through(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, translated("bucket", "write", "key"):
         raise error
-    return raised.value
+    assert raised.value is error
 
 
 def test_each_object_of_a_batch_has_an_error() -> None:

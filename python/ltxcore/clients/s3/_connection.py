@@ -29,6 +29,26 @@ _REGION = "us-east-1"
 _HINT = "pip install ltxcore[s3]"
 
 
+class _Process:
+    """What all connections of a process share."""
+
+    #: A session may be used by one thread at a time, until it has made a client.
+    lock = threading.RLock()
+    #: For the counters of requests.
+    counting = threading.Lock()
+    #: One session for all buckets, since each reads megabytes of descriptions of AWS.
+    session: Session | None = None
+
+
+def _after_fork_in_child() -> None:
+    # Other threads of the parent may have held them.
+    _Process.lock, _Process.counting = threading.RLock(), threading.Lock()
+    _Process.session = None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class Connection:
     """The boto3 client of a bucket.
 
@@ -42,9 +62,8 @@ class Connection:
         self._settings = settings
         self._session = session
         self._given = client
-        self._lock = threading.Lock()
-        self._client: Any = None
-        self._generation = runtime.generation()
+        # With the generation of the process that made it: its connections are of no use to a child.
+        self._made: tuple[int, Any] | None = None
         #: Requests that were sent, repetitions included, by the name of the operation.
         self.requests: Counter[str] = Counter()
 
@@ -54,36 +73,39 @@ class Connection:
 
         Raises:
             ConfigError: boto3 is not installed.
+            ReplicaError: the region of the bucket cannot be looked up.
         """
-        with self._lock:
-            if self._generation != runtime.generation():
-                # Its connections belong to the parent. They are not closed here, because that would end them for the parent.
-                self._generation, self._client = runtime.generation(), None
-            if self._client is None:
-                self._client = self._given or self._connect()
-                self._watch(self._client)
-            return self._client
+        made = self._made
+        if made is not None and made[0] == runtime.generation():
+            return made[1]
+        return self._connect()
 
     def close(self) -> None:
         """Let go of the connections."""
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None and client is not self._given:
-            client.close()
+        made, self._made = self._made, None
+        if made is not None and made[0] == runtime.generation() and made[1] is not self._given:
+            made[1].close()
 
     def _connect(self) -> Any:  # noqa: ANN401 - as above
         try:
-            import boto3
+            from boto3.session import Session
         except ImportError as error:
             raise ConfigError("boto3 is not installed, which S3 needs", op="open", hint=_HINT) from error
         from ltxcore.clients.s3._errors import translated  # imports botocore
 
         with translated(self._settings.bucket, "open"):
-            session = self._session or boto3.session.Session()
-            region = self._settings.region or session.region_name
-            if region is None and self._settings.endpoint is None:
+            with _Process.lock:
+                session = self._session or _Process.session or Session()
+                _Process.session = _Process.session or (None if self._session else session)
+                region = self._settings.region or session.region_name
+            if region is None and self._settings.endpoint is None and self._given is None:
                 region = _region_of(self._make(session, _REGION), self._settings.bucket)
-            return self._make(session, region or _REGION)
+            client = self._given or self._make(session, region or _REGION)
+        with _Process.lock:
+            if self._made is None or self._made[0] != runtime.generation():
+                self._watch(client)
+                self._made = runtime.generation(), client
+            return self._made[1]
 
     def _make(self, session: Session, region: str) -> Any:  # noqa: ANN401 - as above
         from botocore.config import Config
@@ -91,31 +113,32 @@ class Connection:
         settings = self._settings
         key, secret, token = self._credentials(session) or (None, None, None)
         options: dict[str, Any] = {"verify": False} if not settings.verify else {}
-        return session.client(
-            "s3",
-            region_name=region,
-            endpoint_url=settings.endpoint,
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            aws_session_token=token,
-            config=Config(
-                # boto3 would sign URLs with the older version, which signs the Range header's absence.
-                signature_version="s3v4",
-                s3={
-                    "addressing_style": "path" if settings.path_style else "auto",
-                    "payload_signing_enabled": settings.sign_payload,
-                },
-                # Services other than AWS refuse the newer checksums.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
-                connect_timeout=_CONNECT_TIMEOUT,
-                read_timeout=_READ_TIMEOUT,
-                max_pool_connections=_CONNECTIONS,
-                user_agent_extra=f"ltxcore/{_ltxcore.__version__}",
-            ),
-            **options,
-        )
+        with _Process.lock:
+            return session.client(
+                "s3",
+                region_name=region,
+                endpoint_url=settings.endpoint,
+                aws_access_key_id=key,
+                aws_secret_access_key=secret,
+                aws_session_token=token,
+                config=Config(
+                    # boto3 would sign URLs with the older version, which signs the Range header's absence.
+                    signature_version="s3v4",
+                    s3={
+                        "addressing_style": "path" if settings.path_style else "auto",
+                        "payload_signing_enabled": settings.sign_payload,
+                    },
+                    # Services other than AWS refuse the newer checksums.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                    retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+                    connect_timeout=_CONNECT_TIMEOUT,
+                    read_timeout=_READ_TIMEOUT,
+                    max_pool_connections=_CONNECTIONS,
+                    user_agent_extra=f"ltxcore/{_ltxcore.__version__}",
+                ),
+                **options,
+            )
 
     def _credentials(self, session: Session) -> tuple[str, str, str | None] | None:
         """Those that were given, or those of Litestream's variables if boto3 would not find any in the environment."""
@@ -135,7 +158,8 @@ class Connection:
             events.register("before-call.s3", self._add_headers, unique_id="ltxcore-headers")
 
     def _count(self, event_name: str, **_: Any) -> None:  # noqa: ANN401 - as botocore calls it
-        self.requests[event_name.rpartition(".")[2]] += 1
+        with _Process.counting:
+            self.requests[event_name.rpartition(".")[2]] += 1
 
     def _add_headers(self, params: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - as above
         params["headers"].update(self._settings.provider.headers)

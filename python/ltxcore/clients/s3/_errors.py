@@ -107,7 +107,7 @@ def translated(bucket: str, op: str, key: str | None = None, *, is_body: bool = 
         yield
     except botocore.ClientError as error:
         raise _of_answer(error, bucket, op, key) from None
-    except (botocore.BotoCoreError, OSError) as error:
+    except (botocore.BotoCoreError, *((OSError,) if is_body else ())) as error:
         if isinstance(error, Error):
             raise
         raise _of_connection(error, bucket, op, key, transient=is_body or None) from None

@@ -34,8 +34,8 @@ _proved: set[tuple[str, str]] = set()
 
 #: How many small reads are made at once.
 _READS = 32
-#: How many objects one request deletes at most.
-_DELETIONS = 1000
+#: How many objects one page of a listing has, and one request deletes, at most.
+_PAGE = 1000
 #: How long a signed URL is good for, if the credentials are.
 _URL_LIFE = timedelta(hours=1)
 #: The name of the time among the metadata of an object, as Litestream has it.
@@ -113,7 +113,9 @@ class S3Store(ObjectStore):
         token: dict[str, str] = {}
         while True:
             with self._errors("list"):
-                page = client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **after, **token)
+                page = client.list_objects_v2(
+                    Bucket=self.bucket, Prefix=prefix, MaxKeys=_PAGE, **after, **token
+                )
             for each in page.get("Contents", ()):
                 if each["Key"] >= start:
                     yield ObjectInfo(each["Key"], each["Size"], each["LastModified"])
@@ -172,7 +174,7 @@ class S3Store(ObjectStore):
         """See :meth:`ObjectStore.delete`. A request deletes up to 1,000 objects."""
         failed: dict[str, Exception] = {}
         every = iter(keys)
-        while batch := tuple(dict.fromkeys(itertools.islice(every, _DELETIONS))):
+        while batch := tuple(dict.fromkeys(itertools.islice(every, _PAGE))):
             failed |= self._delete(batch)
         return failed
 
