@@ -1,7 +1,40 @@
 """Real S3 servers on 127.0.0.1: SeaweedFS, rclone over a directory, and moto.
 
-What each of them does and does not is in `tests/unit/test_s3_servers.py`, as assertions. In short: SeaweedFS honours
-conditional writes, rclone ignores them, moto honours them on PutObject alone and knows what happens to wrong regions.
+What each of them does, as asserted in `tests/unit/test_s3_servers.py` (versions 4.48, 1.75.2 and 5.2.5):
+
+| | SeaweedFS | rclone | moto |
+|---|---|---|---|
+| `If-None-Match: *`, PutObject and multipart | honoured, 412 | ignored | honoured, 412 |
+| of 8 that create one key at once | one succeeds | most succeed | one succeeds |
+| `If-Match`, PutObject | honoured; missing key: 412 | ignored | honoured; missing key: 404 |
+| `If-Match`, multipart | honoured | ignored | ignored |
+| DeleteObjects: missing keys; quiet | deleted; silent | deleted; silent | deleted; names them all |
+| more than 1,000 keys in one DeleteObjects | 400 InvalidArgument | 400 MalformedXML | done |
+| order of a listing | folder by folder: `a`, `a/b`, `a-b` | bytes | bytes |
+| largest page of a listing | as asked for | 1,000 | as asked for |
+| keys `/a` and `a//b` | stored, listed as `a` and `a/b` | 400 | kept |
+| key `a` backslash `b` | listed as `a/b` | kept | kept |
+| keys `a/` (not empty) | reads as empty | becomes `a` | kept |
+| keys `a` and `a/b` together | kept | 500 | kept |
+| keys with `.` or `..` for a folder | 400 | 400 | kept |
+| names of user metadata | as written | `Like-This` | as written |
+| a range | 206 | 200, with Content-Range | 206 |
+| ... from the end of the object on, or of an empty one | 416 | 416 | 416 |
+| ... of the last 200 bytes of 100 | 206, all | 416 | 206, all |
+| ... its checksum header | none | of the whole object | none |
+| LastModified in a listing | seconds | milliseconds | seconds |
+| a refused upload is answered | at once | after its body: boto3 waits a second | at once |
+| small parts that are not the last | 400 EntityTooSmall | taken | 400 EntityTooSmall |
+| ETag after multipart: of the upload, later | the same | another | the same |
+| aborting an upload twice | 204 | 404 NoSuchUpload | 404 NoSuchUpload |
+| wrong secret, wrong key id | 403 | 403 | taken |
+| an expired URL | 403 | 400 | taken |
+| another region | taken | taken | taken |
+| a missing bucket | 404 NoSuchBucket, as we start it | 404 NoSuchBucket | 404 NoSuchBucket |
+| SSE-C: reading without the key | 400 | ignored | ignored |
+
+So conditional writes are tried on SeaweedFS, and what notices that they are ignored on rclone. moto is for versions, locks and
+whatever else of S3 the other two lack.
 """
 
 import contextlib
@@ -43,6 +76,12 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [int(each.getsockname()[1]) for each in sockets]
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    """One for all clients: the first client of a session reads half a second's worth of JSON."""
+    return boto3.Session()
 
 
 class S3Server:
@@ -88,7 +127,7 @@ class S3Server:
             "aws_secret_access_key": self.secret_key,
             "config": config.merge(options.pop("config", Config())),
         }
-        return boto3.Session().client("s3", **(settings | options))
+        return _session().client("s3", **(settings | options))
 
     def make_bucket(self, name: str) -> str:
         """Create an empty bucket; its name."""
