@@ -5,7 +5,7 @@ What each of them does, as asserted in `tests/unit/test_s3_servers.py` (versions
 | | SeaweedFS | rclone | moto |
 |---|---|---|---|
 | `If-None-Match: *`, PutObject and multipart | honoured, 412 | ignored | honoured, 412 |
-| of 8 that create one key at once | one succeeds | most succeed | one succeeds |
+| of 8 that create one key at once | one succeeds; waiters poll each second | most succeed | mostly one, now and then two |
 | `If-Match`, PutObject | honoured; missing key: 412 | ignored | honoured; missing key: 404 |
 | `If-Match`, multipart | honoured | ignored | ignored |
 | DeleteObjects: missing keys; quiet | deleted; silent | deleted; silent | deleted; names them all |
@@ -33,7 +33,7 @@ What each of them does, as asserted in `tests/unit/test_s3_servers.py` (versions
 | a missing bucket | 404 NoSuchBucket, as we start it | 404 NoSuchBucket | 404 NoSuchBucket |
 | SSE-C: reading without the key | 400 | ignored | ignored |
 
-So conditional writes are tried on SeaweedFS, and what notices that they are ignored on rclone. moto is for versions, locks and
+So conditional writes are tried on SeaweedFS alone, and what notices that they are ignored on rclone. moto is for versions, locks and
 whatever else of S3 the other two lack.
 """
 
