@@ -33,8 +33,8 @@ What each of them does, as asserted in `tests/unit/test_s3_servers.py` (versions
 | a missing bucket | 404 NoSuchBucket, as we start it | 404 NoSuchBucket | 404 NoSuchBucket |
 | SSE-C: reading without the key | 400 | ignored | ignored |
 
-So conditional writes are tried on SeaweedFS alone, and what notices that they are ignored on rclone. moto is for versions, locks and
-whatever else of S3 the other two lack.
+So conditional writes are tried on SeaweedFS alone, and what notices that they are ignored on rclone. moto is for versions,
+locks and whatever else of S3 the other two lack.
 """
 
 import contextlib
