@@ -1,6 +1,6 @@
 """Real S3 servers on 127.0.0.1: SeaweedFS, rclone over a directory, and moto.
 
-What each of them does, as asserted in `tests/unit/test_s3_servers.py` (versions 4.48, 1.75.2 and 5.2.5):
+What each of them does, as asserted in `tests/process/test_s3_servers.py` (versions 4.48, 1.75.2 and 5.2.5):
 
 | | SeaweedFS | rclone | moto |
 |---|---|---|---|

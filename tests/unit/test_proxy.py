@@ -2,10 +2,7 @@
 
 import http.client
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.helpers.process import ROOT, ChildError, environment, until
+from tests.helpers.process import ChildError, until
 from tests.helpers.proxy import Proxy
 from tests.helpers.proxy_rules import without_secrets
 from tests.helpers.s3_servers import S3Server
@@ -241,7 +238,7 @@ def test_hanging_ends_when_the_client_gives_up(proxy: Proxy, origin: str) -> Non
     proxy.fault("hang")
     proxy.fault("stall", at=10)
     for received in (0, 10):
-        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=0.2)
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=0.4)
         with pytest.raises(TimeoutError):
             get(connection)
         assert proxy.requests()[-1].received == received
@@ -296,7 +293,7 @@ def test_a_server_that_is_gone_is_a_closed_connection(proxied: Proxies) -> None:
 
 def test_latency_is_once_a_request(origin: str, proxied: Proxies) -> None:
     Origin.objects = {"/b/key": BODY}
-    slow = proxied(origin, latency=0.05)
+    slow = proxied(origin, latency=0.1)
 
     def three(_number: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", slow.port, timeout=5)
@@ -307,11 +304,11 @@ def test_latency_is_once_a_request(origin: str, proxied: Proxies) -> None:
     begin = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(three, range(8)))
-    assert 0.15 <= time.monotonic() - begin < 1.2  # 1.2 if they were waited for one after the other
+    assert 0.3 <= time.monotonic() - begin < 2.4  # 2.4 if they were waited for one after the other
     slow.link()
     begin = time.monotonic()
     three(0)
-    assert time.monotonic() - begin < 0.15
+    assert time.monotonic() - begin < 0.3
 
 
 @pytest.mark.parametrize("connections", [1, 4])
@@ -329,8 +326,27 @@ def test_rate_is_shared_by_all_connections(origin: str, proxied: Proxies, connec
     with ThreadPoolExecutor(connections) as pool:
         list(pool.map(both_ways, range(connections)))
     took = time.monotonic() - begin
-    assert 0.93 <= took < 2.5  # 8 MB at 8 MB/s
+    assert 0.93 <= took < 4  # 8 MB at 8 MB/s
     assert slow.traffic().received == 8_000_000
+
+
+@pytest.mark.slow  # since it is about the machine, and nothing else should run
+def test_it_is_faster_than_the_links_that_it_plays(origin: str, proxied: Proxies) -> None:
+    Origin.objects = {"/b/large": bytes(64_000_000)}
+    port, received = proxied(origin).port, bytearray(1 << 20)
+
+    def read(_number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/b/large")
+        answer = connection.getresponse()
+        while answer.readinto(received):
+            pass
+        connection.close()
+
+    begin = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(8)))
+    assert 8 * 64 / (time.monotonic() - begin) > 150  # MB/s
 
 
 def test_boto3_goes_through_it(rclone: S3Server, proxied: Proxies) -> None:
@@ -376,38 +392,3 @@ def test_nothing_is_left_of_a_closed_proxy(origin: str, tmp_path: Path) -> None:
     with pytest.raises((ChildError, ValueError)):
         proxy.requests()
     assert (tmp_path / "log").read_text() == ""
-
-
-OWNER = """
-import sys, time
-from pathlib import Path
-from tests.helpers.proxy import Proxy
-from tests.helpers.s3_servers import Rclone
-server = Rclone().start()
-proxy = Proxy(Path(sys.argv[1]) / "log", server.url)
-print(server.pid, proxy.pid, server.folder, flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.mark.process
-@pytest.mark.skipif(sys.platform != "linux", reason="the leash is the kernel's of Linux")
-def test_nothing_is_left_of_a_killed_owner(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, tmp_path],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        cwd=ROOT,
-    ) as owner:
-        assert owner.stdout is not None
-        *pids, folder = owner.stdout.readline().split()
-        owner.kill()
-    try:
-        for pid in pids:
-            until(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists(), what="end of a child")
-    finally:
-        for pid in pids:
-            if Path(f"/proc/{pid}").exists():
-                os.kill(int(pid), signal.SIGKILL)
-        subprocess.run(["rm", "-r", folder], check=True)

@@ -4,11 +4,16 @@ A new version of a server may fail these: then change the table, and look for th
 """
 
 import itertools
+import os
+import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +22,10 @@ from botocore.exceptions import ClientError, FlexibleChecksumError
 from botocore.handlers import add_expect_header
 
 from tests.helpers import s3_servers
+from tests.helpers.process import ROOT, environment, until
 from tests.helpers.s3_servers import S3Server
 
+pytestmark = pytest.mark.process
 WRONG_ETAG = '"0123456789abcdef0123456789abcdef"'
 numbers = itertools.count()
 
@@ -343,3 +350,46 @@ def test_encryption_with_a_key_of_the_customer(server: S3Server, client: Any, bu
     assert client.get_object(**place, **key)["Body"].read() == b"x"
     without = outcome(client.get_object, **place)
     assert (without == 200) == (server.name != "seaweedfs")
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from tests.helpers.proxy import Proxy
+from tests.helpers.s3_servers import Rclone
+server = Rclone().start()
+proxy = Proxy(Path(sys.argv[1]) / "log", server.url)
+print(server.pid, proxy.pid, server.folder, flush=True)
+time.sleep(60)
+"""
+
+
+def test_nothing_is_left_of_a_stopped_server() -> None:
+    with s3_servers.Rclone() as server:
+        pid, folder = server.pid, server.folder
+        assert folder.is_dir()
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the leash is the kernel's of Linux")
+def test_no_server_and_no_proxy_outlives_a_killed_owner(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+    ) as owner:
+        assert owner.stdout is not None
+        *pids, folder = owner.stdout.readline().split()
+        owner.kill()
+    try:
+        for pid in pids:
+            until(lambda pid=pid: not Path(f"/proc/{pid}/cmdline").exists(), what="end of a child")
+    finally:
+        for pid in pids:
+            if Path(f"/proc/{pid}").exists():
+                os.kill(int(pid), signal.SIGKILL)
+        subprocess.run(["rm", "-r", folder], check=True)
