@@ -159,11 +159,11 @@ def test_pages_of_a_thousand_keys(rclone: S3Server) -> None:
     client = rclone.client()
     folder = rclone.data / rclone.make_bucket("thousands") / "p"
     folder.mkdir()
-    for number in range(2001):
+    for number in range(1001):
         (folder / f"{number:05}").touch()
     pages = list(client.get_paginator("list_objects_v2").paginate(Bucket="thousands"))
-    assert [page["KeyCount"] for page in pages] == [1000, 1000, 1]
-    assert [page["IsTruncated"] for page in pages] == [True, True, False]
+    assert [page["KeyCount"] for page in pages] == [1000, 1]
+    assert [page["IsTruncated"] for page in pages] == [True, False]
     client.close()
 
 
@@ -224,22 +224,24 @@ def test_user_metadata_and_times(server: S3Server, client: Any, bucket: str) -> 
     assert times != {0} if server.name == "rclone" else times == {0}
 
 
-@pytest.mark.parametrize("wanted, first, last", [
-    ("bytes=10-19", 10, 19), ("bytes=90-200", 90, 99), ("bytes=-10", 90, 99), ("bytes=5-", 5, 99),
-    ("bytes=-200", 0, 99), ("bytes=100-", None, None), ("bytes=100-110", None, None),
-])  # fmt: skip
-def test_ranges(
-    server: S3Server, client: Any, bucket: str, wanted: str, first: int | None, last: int | None
-) -> None:
-    place = {"Bucket": bucket, "Key": "key"}
+RANGES = {
+    "bytes=10-19": (10, 19), "bytes=90-200": (90, 99), "bytes=-10": (90, 99), "bytes=5-": (5, 99),
+    "bytes=-200": (0, 99), "bytes=100-": None, "bytes=100-110": None,
+}  # fmt: skip
+
+
+def test_ranges(server: S3Server, client: Any, bucket: str) -> None:
+    place, has_206 = {"Bucket": bucket, "Key": "key"}, server.name != "rclone"
     client.put_object(**place, Body=bytes(range(100)))
-    if first is None or last is None or (server.name == "rclone" and wanted == "bytes=-200"):
-        assert outcome(client.get_object, **place, Range=wanted) == (416, "InvalidRange")
-        return
-    answer = client.get_object(**place, Range=wanted)
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == (200 if server.name == "rclone" else 206)
-    assert answer["ContentRange"] == f"bytes {first}-{last}/100"
-    assert answer["Body"].read() == bytes(range(first, last + 1))
+    for wanted, found in RANGES.items():
+        if found is None or (wanted == "bytes=-200" and not has_206):
+            assert outcome(client.get_object, **place, Range=wanted) == (416, "InvalidRange")
+            continue
+        answer = client.get_object(**place, Range=wanted)
+        first, last = found
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == (206 if has_206 else 200)
+        assert answer["ContentRange"] == f"bytes {first}-{last}/100"
+        assert answer["Body"].read() == bytes(range(first, last + 1))
 
 
 def test_ranges_of_nothing_and_their_checksums(server: S3Server, client: Any, bucket: str) -> None:
