@@ -107,8 +107,9 @@ def translated(bucket: str, op: str, key: str | None = None, *, is_body: bool = 
         yield
     except botocore.ClientError as error:
         raise _of_answer(error, bucket, op, key) from None
-    except (botocore.BotoCoreError, *((OSError,) if is_body else ())) as error:
-        if isinstance(error, Error):
+    except (botocore.BotoCoreError, OSError) as error:
+        # Of a request, an error of the operating system is about the file that is uploaded.
+        if isinstance(error, Error) or not (is_body or isinstance(error, botocore.BotoCoreError)):
             raise
         raise _of_connection(error, bucket, op, key, transient=is_body or None) from None
 
