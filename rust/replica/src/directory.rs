@@ -5,14 +5,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use durable::{Commit, Rights, Staged, create_dirs, modified_millis, parent, set_time, sync_dir};
 use ltx::Timestamp;
 
 use crate::object_store::{Capabilities, IfTaken, Location, Object, ObjectStore, Span};
-use crate::source::{open_source, read_full};
+use crate::source::{FileSpan, open_source, read_full};
 
 /// Who may use what is created: the owner alone, as nothing is known about the rights of the database.
 const RIGHTS: Rights = Rights::PRIVATE;
@@ -133,8 +132,7 @@ impl ObjectStore for Directory {
     }
 
     fn open(&self, key: &str, span: Span) -> io::Result<Box<dyn Read + Send>> {
-        let file = open_source(&self.path(key))?;
-        Ok(Box::new(FileSpan { file, offset: span.offset, rest: span.size.unwrap_or(u64::MAX) }))
+        Ok(Box::new(FileSpan::open(&self.path(key), span)?))
     }
 
     fn write(&self, key: &str, data: &mut dyn Read, taken: IfTaken, time: Timestamp) -> io::Result<u64> {
@@ -161,23 +159,6 @@ impl ObjectStore for Directory {
 
     fn locate(&self, key: &str) -> Option<Location> {
         Some(Location::Path(self.path(key)))
-    }
-}
-
-/// A part of a file, read without moving a shared position.
-struct FileSpan {
-    file: File,
-    offset: u64,
-    rest: u64,
-}
-
-impl Read for FileSpan {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let limit = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buf.len());
-        let n = self.file.read_at(&mut buf[..limit], self.offset)?;
-        self.offset = self.offset.saturating_add(n as u64);
-        self.rest -= n as u64;
-        Ok(n)
     }
 }
 

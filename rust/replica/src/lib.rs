@@ -3,6 +3,7 @@
 //! * [`ObjectStore`] is what a kind of storage has to offer: bytes under keys. [`Directory`] is one.
 //! * [`LtxLayout`] turns names of LTX files into keys, as Litestream does: it is a [`ReplicaClient`], as all below know it.
 //!   [`FileClient`] is the one over a directory.
+//! * [`Direct`] reads files where they are, a file of this machine or a URL, without the client that knows where that is.
 //! * [`plan()`] picks the files for a [`Target`]; [`restore_points`] lists all targets there are; [`with_plan`] plans anew when
 //!   the files of a plan are gone before they have been read.
 //! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all;
@@ -21,6 +22,7 @@ mod directory;
 mod error;
 mod head;
 mod history;
+mod located;
 mod ltx_layout;
 mod merge;
 mod object_store;
@@ -37,6 +39,7 @@ pub use compact::{compact_level, compact_level_with};
 pub use directory::Directory;
 pub use error::{Error, ForeignKind, Result};
 pub use history::{History, Obstacle, Plan, Reach, Target, following, plan, restore_points};
+pub use located::{Direct, Locate, Spot};
 pub use ltx_layout::{FileClient, LtxLayout};
 pub use merge::merge_into;
 pub use object_store::{Capabilities, IfTaken, Location, Object, ObjectStore, Span};

@@ -2,12 +2,40 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use crate::object_store::Span;
 
 /// Opens an LTX file for reading.
 #[expect(clippy::disallowed_methods, reason = "LTX files are immutable and carry no SQLite locks")]
 pub(crate) fn open_source(path: &Path) -> io::Result<File> {
     File::open(path)
+}
+
+/// A part of a file, read without moving a shared position.
+pub(crate) struct FileSpan {
+    file: File,
+    offset: u64,
+    rest: u64,
+}
+
+impl FileSpan {
+    /// Opens an LTX file to read this part of it.
+    pub(crate) fn open(path: &Path, span: Span) -> io::Result<Self> {
+        let file = open_source(path)?;
+        Ok(Self { file, offset: span.offset, rest: span.size.unwrap_or(u64::MAX) })
+    }
+}
+
+impl Read for FileSpan {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let limit = usize::try_from(self.rest).unwrap_or(usize::MAX).min(buf.len());
+        let n = self.file.read_at(&mut buf[..limit], self.offset)?;
+        self.offset = self.offset.saturating_add(n as u64);
+        self.rest -= n as u64;
+        Ok(n)
+    }
 }
 
 /// Reads until `buf` is full or the end comes; returns how many bytes there were.
