@@ -19,11 +19,12 @@ CRATES: dict[str, set[str]] = {
     "dbfile": set(),
     "durable": set(),
     "forks": set(),
+    "http-ranges": {"forks"},
     "ltx": set(),
     "vfs": {"forks"},
     "wal": {"dbfile", "ltx"},
     "osvfs": {"dbfile", "durable", "forks", "vfs"},
-    "replica": {"dbfile", "durable", "forks", "ltx"},
+    "replica": {"dbfile", "durable", "forks", "http-ranges", "ltx"},
     "engine": {"dbfile", "durable", "forks", "wal", "osvfs", "ltx"},
     "mirror": {"dbfile", "durable", "ltx", "osvfs", "replica"},
     "readvfs": {"dbfile", "forks", "ltx", "replica", "vfs"},
@@ -32,6 +33,7 @@ CRATES: dict[str, set[str]] = {
     "ltxcore-py": {
         "dbfile",
         "forks",
+        "http-ranges",
         "ltx",
         "vfs",
         "wal",
@@ -50,6 +52,7 @@ GUARDED: dict[str, set[str]] = {
     "pyo3": {"ltxcore-py"},
     "rusqlite": {"engine"},
     "libsqlite3-sys": {"engine"},
+    "ureq": {"http-ranges"},
 }
 
 # room of ltxcore, a package or a module: the rooms it may import; the native module is below them all

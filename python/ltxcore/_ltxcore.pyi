@@ -513,6 +513,19 @@ def parse_filename(name: str) -> tuple[int, int]:
     """
 
 @final
+class RequestCounter:
+    """Counts requests to URLs, and the bytes that came back."""
+
+    def __new__(cls) -> Self: ...
+    @property
+    def requests(self) -> int:
+        """How many requests were sent: repetitions and redirects are some, too."""
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes came back, without headers."""
+
+@final
 class FileClient:
     """LTX files in a directory, ``<root>/ltx/<level>/<first>-<last>.ltx``."""
 

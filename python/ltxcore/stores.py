@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self
 
+from ltxcore._ltxcore import RequestCounter
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
@@ -19,7 +21,15 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-__all__ = ["BLOCK_SIZE", "Capabilities", "ObjectInfo", "ObjectStore", "SignedURL"]
+__all__ = [
+    "BLOCK_SIZE",
+    "Capabilities",
+    "HTTPOptions",
+    "ObjectInfo",
+    "ObjectStore",
+    "RequestCounter",
+    "SignedURL",
+]
 
 #: The most bytes that the reader of :meth:`ObjectStore.open` asks for at once, and holds.
 BLOCK_SIZE = 1 << 20
@@ -41,15 +51,40 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class HTTPOptions:
+    """How URLs of a store are read. What is ``None`` is as the environment says.
+
+    Options that are equal share connections.
+    """
+
+    #: Whether certificates are verified.
+    verify: bool = True
+    #: A file of trusted certificates in PEM, in place of those that Mozilla trusts. ``None``: the file that ``AWS_CA_BUNDLE``,
+    #: ``REQUESTS_CA_BUNDLE`` or ``SSL_CERT_FILE`` names, the first that is set.
+    ca_bundle: Path | None = None
+    #: The URL of an HTTP proxy, or ``""`` for none. ``None``: as ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``
+    #: say. ``repr()`` does not show it, as it may hold a password.
+    proxy: str | None = field(default=None, repr=False)
+    #: How long connecting may take, in seconds.
+    connect_timeout: float = 10.0
+    #: How long the server may send nothing, in seconds.
+    stall_timeout: float = 30.0
+    #: Counts the requests.
+    counter: RequestCounter | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SignedURL:
     """A URL from which one object can be read with HTTP range requests, by whoever has it, until ``expires_at``.
 
-    ``headers`` have to be sent with each request. Neither is shown by ``repr()``, as both may hold secrets.
+    ``headers`` have to be sent with each request. Neither is shown by ``repr()``, as both may hold secrets. ``expires_at`` is an
+    aware time; another URL is asked for when half of the time until then is over. ``options`` say how to connect.
     """
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     expires_at: datetime
+    options: HTTPOptions = HTTPOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +202,11 @@ class ObjectStore(ABC):
         return reader
 
     def locate(self, key: str) -> Path | SignedURL | None:
-        """Where the object can be read without the store: a file of this machine, or a URL; ``None`` if nowhere."""
+        """Where the object can be read without the store: a file of this machine, or a URL; ``None`` if nowhere.
+
+        Objects are read there without Python. A class that overrides :meth:`read` or :meth:`open` of another, and not this
+        method, is not asked: its bytes may be others.
+        """
         return None
 
     def change_token(self) -> object | None:

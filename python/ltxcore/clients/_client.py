@@ -116,7 +116,9 @@ class ReplicaClient(ABC):
     def locate(self, level: int, min_txid: TXID, max_txid: TXID) -> Path | SignedURL | None:
         """Where one LTX file can be read without the client: a file of this machine, or a URL; ``None`` if nowhere.
 
-        Nothing is asked: whether the file is there, its reader will find out.
+        Nothing is asked: whether the file is there, its reader will find out. Restores, compaction and followers read it there
+        without Python, and use :meth:`open_ltx_file` if they are refused. A class that overrides :meth:`open_ltx_file` or
+        :meth:`read_ltx_file` of another, and not this method, is not asked: its bytes may be others.
         """
         return None
 

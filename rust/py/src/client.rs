@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ltx::{Timestamp, TxId};
 use pyo3::exceptions::{
@@ -12,10 +13,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBool, PyBytes, PyDict};
-use replica::{Error, FileInfo, FileKey, ForeignKind, ReplicaClient, Result};
+use replica::{Direct, Error, FileInfo, FileKey, ForeignKind, Place, ReplicaClient, Result, Span};
 
 use crate::errors::detached;
-use crate::gil::{self, Raised};
+use crate::gil::{self, Owned, Raised};
+use crate::located::Located;
 use crate::pyio::{BLOCK, PyReader};
 use crate::types;
 
@@ -63,9 +65,12 @@ impl Client {
     }
 }
 
-/// A `ltxcore.ReplicaClient`. What it raises goes through unchanged.
-pub(crate) struct PyClient {
-    object: Py<PyAny>,
+/// A `ltxcore.ReplicaClient`. Its files are read where it says that they are, or by its methods.
+pub(crate) struct PyClient(Arc<Direct<Located>>);
+
+/// The methods of a `ltxcore.ReplicaClient`. What they raise goes through unchanged.
+pub(crate) struct PyObjectClient {
+    object: Owned<Py<PyAny>>,
     client_type: String,
 }
 
@@ -74,12 +79,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for PyClient {
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         let client_type = gil::getattr(&object, intern!(object.py(), "type"))?.extract()?;
-        Ok(Self { object: object.to_owned().unbind(), client_type })
+        let object = Owned::new(object.to_owned().unbind());
+        Ok(Self(Located::new(PyObjectClient { object, client_type })))
     }
 }
 
 /// Asks a client.
-fn ask<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
+pub(crate) fn ask<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
     match gil::enter(work) {
         Ok(answer) => answer.map_err(foreign),
         Err(refused) => Err(Error::foreign(io::Error::from(refused), false)),
@@ -146,18 +152,62 @@ fn py_key<'py>(py: Python<'py>, info: &FileInfo) -> PyResult<Key<'py>> {
     Ok((info.level, types::txid(py, info.min_txid)?, types::txid(py, info.max_txid)?))
 }
 
-impl ReplicaClient for PyClient {
-    fn client_type(&self) -> &str {
+impl PyObjectClient {
+    pub(crate) fn client_type(&self) -> &str {
         &self.client_type
     }
 
+    pub(crate) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.object.bind(py)
+    }
+
+    pub(crate) fn open(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Box<dyn Read + Send>> {
+        let file = ask(|py| {
+            let range = range(py, offset, size)?;
+            let open = gil::getattr(self.bind(py), intern!(py, "open_ltx_file"))?;
+            Ok(gil::call(&open, py_key(py, info)?, Some(&range))?.unbind())
+        })?;
+        Ok(Box::new(PyReader::owning(file, |error| foreign(error).into_io())))
+    }
+
+    fn read(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Vec<u8>> {
+        ask(|py| {
+            let range = range(py, offset, size)?;
+            let read = gil::getattr(self.bind(py), intern!(py, "read_ltx_file"))?;
+            let bytes = gil::call(&read, py_key(py, info)?, Some(&range))?;
+            Ok(bytes.extract::<PyBackedBytes>()?.to_vec())
+        })
+    }
+}
+
+impl PyClient {
+    fn client(&self) -> &PyObjectClient {
+        &self.0.client().client
+    }
+
+    /// Opens a file where it is, if its client knows that.
+    fn open_located(
+        &self,
+        info: &FileInfo,
+        offset: u64,
+        size: Option<u64>,
+    ) -> Result<Option<Box<dyn Read + Send>>> {
+        if self.0.client().may_know() { self.0.open(info, Span { offset, size }) } else { Ok(None) }
+    }
+}
+
+impl ReplicaClient for PyClient {
+    fn client_type(&self) -> &str {
+        self.client().client_type()
+    }
+
     fn location(&self) -> String {
-        let named = ask(|py| gil::repr(self.object.bind(py)));
-        named.unwrap_or_else(|_| format!("{} replica", self.client_type))
+        let named = ask(|py| gil::repr(self.client().bind(py)));
+        named.unwrap_or_else(|_| format!("{} replica", self.client_type()))
     }
 
     fn init(&self) -> Result<()> {
-        ask(|py| gil::call_method(self.object.bind(py), intern!(py, "init"), ()).map(drop))
+        ask(|py| gil::call_method(self.client().bind(py), intern!(py, "init"), ()).map(drop))
     }
 
     fn ltx_files(&self, level: u8, seek: TxId, use_metadata: bool) -> Result<Vec<FileInfo>> {
@@ -165,35 +215,34 @@ impl ReplicaClient for PyClient {
             let options = PyDict::new(py);
             options.set_item(intern!(py, "seek"), types::txid(py, seek)?)?;
             options.set_item(intern!(py, "use_metadata"), use_metadata)?;
-            let list = gil::getattr(self.object.bind(py), intern!(py, "ltx_files"))?;
+            let list = gil::getattr(self.client().bind(py), intern!(py, "ltx_files"))?;
             let files = gil::call(&list, (level,), Some(&options))?;
             gil::iterate(&files)?.map(|file| file_info(&file?)).collect()
         })
     }
 
     fn open_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Box<dyn Read + Send>> {
-        let file = ask(|py| {
-            let range = range(py, offset, size)?;
-            let open = gil::getattr(self.object.bind(py), intern!(py, "open_ltx_file"))?;
-            Ok(gil::call(&open, py_key(py, info)?, Some(&range))?.unbind())
-        })?;
-        Ok(Box::new(PyReader::owning(file, |error| foreign(error).into_io())))
+        match self.open_located(info, offset, size)? {
+            Some(reader) => Ok(reader),
+            None => self.client().open(info, offset, size),
+        }
     }
 
     fn read_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Vec<u8>> {
-        ask(|py| {
-            let range = range(py, offset, size)?;
-            let read = gil::getattr(self.object.bind(py), intern!(py, "read_ltx_file"))?;
-            let bytes = gil::call(&read, py_key(py, info)?, Some(&range))?;
-            Ok(bytes.extract::<PyBackedBytes>()?.to_vec())
-        })
+        let Some(mut reader) = self.open_located(info, offset, size)? else {
+            return self.client().read(info, offset, size);
+        };
+        let mut bytes = Vec::new();
+        let place = || Place::file(self.client_type(), info.key());
+        reader.read_to_end(&mut bytes).map_err(|error| Error::from_io(place(), error))?;
+        Ok(bytes)
     }
 
     fn write_ltx_file(&self, level: u8, min: TxId, max: TxId, data: &mut dyn Read) -> Result<FileInfo> {
         let spool = spool(data)?;
         let written = ask(|py| {
             let arguments = (level, types::txid(py, min)?, types::txid(py, max)?, spool.bind(py));
-            file_info(&gil::call_method(self.object.bind(py), intern!(py, "write_ltx_file"), arguments)?)
+            file_info(&gil::call_method(self.client().bind(py), intern!(py, "write_ltx_file"), arguments)?)
         });
         close(&spool);
         written

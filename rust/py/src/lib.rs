@@ -15,6 +15,7 @@ mod header;
 mod history;
 mod index;
 mod locate;
+mod located;
 mod pyio;
 mod reader;
 mod restore;
@@ -26,6 +27,8 @@ mod vfs;
 fn read_environment() {
     // Where temporary files go: the SQLite of the engine uses our file layer. What fails here fails again when it is needed.
     let _ = osvfs::register_linked();
+    // A proxy, which is not used: Python says which one is.
+    http_ranges::prepare();
     // How large the stacks of threads are, which is looked up when the first one is started.
     if let Ok(thread) = std::thread::Builder::new().spawn(|| {}) {
         let _ = thread.join();
@@ -57,6 +60,8 @@ mod _ltxcore {
     use crate::history::{Plan, Reach, following, missing_txids, reach, restore_plan, restore_points};
     #[pymodule_export]
     use crate::index::{PageIndex, PageIndexElem, read_page_index};
+    #[pymodule_export]
+    use crate::located::RequestCounter;
     #[pymodule_export]
     use crate::pyio::{FileReader, read_file};
     #[pymodule_export]

@@ -28,6 +28,18 @@ static CHECKSUM: Lazy = Lazy::new("ltxcore.ltx", "Checksum");
 static POS: Lazy = Lazy::new("ltxcore.ltx", "Pos");
 static TO_MILLIS: Lazy = Lazy::new("ltxcore._process.times", "to_millis");
 static FROM_MILLIS: Lazy = Lazy::new("ltxcore._process.times", "from_millis");
+static LOCATE: Lazy = Lazy::new("ltxcore.clients._located", "locate");
+static GAVE_UP: Lazy = Lazy::new("ltxcore.clients._located", "gave_up");
+
+/// `ltxcore.clients._located.locate`
+pub(crate) fn locate(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    LOCATE.get(py)
+}
+
+/// `ltxcore.clients._located.gave_up`
+pub(crate) fn gave_up(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    GAVE_UP.get(py)
+}
 
 /// `ltxcore.ltx.TXID`
 pub(crate) fn txid(py: Python<'_>, value: TxId) -> PyResult<Bound<'_, PyAny>> {
