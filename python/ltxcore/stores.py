@@ -62,8 +62,8 @@ class HTTPOptions:
     #: A file of trusted certificates in PEM, in place of those that Mozilla trusts. ``None``: the file that ``AWS_CA_BUNDLE``,
     #: ``REQUESTS_CA_BUNDLE`` or ``SSL_CERT_FILE`` names, the first that is set.
     ca_bundle: Path | None = None
-    #: The URL of an HTTP proxy, or ``""`` for none. ``None``: as ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``
-    #: say. ``repr()`` does not show it, as it may hold a password.
+    #: The URL of an HTTP proxy, or ``""`` for none. ``None``: as ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and
+    #: ``NO_PROXY`` say. ``repr()`` does not show it, as it may hold a password.
     proxy: str | None = field(default=None, repr=False)
     #: How long connecting may take, in seconds.
     connect_timeout: float = 10.0
@@ -77,8 +77,9 @@ class HTTPOptions:
 class SignedURL:
     """A URL from which one object can be read with HTTP range requests, by whoever has it, until ``expires_at``.
 
-    ``headers`` have to be sent with each request. Neither is shown by ``repr()``, as both may hold secrets. ``expires_at`` is an
-    aware time; another URL is asked for when half of the time until then is over. ``options`` say how to connect.
+    ``headers`` have to be sent with each request. Neither is shown by ``repr()``, as both may hold secrets.
+    ``expires_at`` is an aware time. Another URL is asked for when half of the time until then is over.
+    ``options`` say how to connect.
     """
 
     url: str = field(repr=False)

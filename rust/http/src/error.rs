@@ -190,7 +190,10 @@ impl Error {
     pub(crate) fn is_disconnect(&self) -> bool {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
         let Self::Connection { source, .. } = self else { return false };
-        matches!(source.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+        matches!(
+            source.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
+        )
     }
 
     /// What the library below says, without those of its texts that have a URL in them.
@@ -199,7 +202,9 @@ impl Error {
         let host = host.to_owned();
         match error {
             E::Io(source) => Self::from_connection(host, source),
-            E::Rustls(source) => Self::from_connection(host, io::Error::new(io::ErrorKind::InvalidData, source)),
+            E::Rustls(source) => {
+                Self::from_connection(host, io::Error::new(io::ErrorKind::InvalidData, source))
+            }
             E::Timeout(what) => Self::TimedOut { host, what: waited_for(what) },
             E::HostNotFound => {
                 let source = io::Error::new(io::ErrorKind::NotFound, "the name of the host is not known");

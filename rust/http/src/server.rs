@@ -21,7 +21,8 @@ impl Request {
 
     /// First and last byte that are asked for.
     pub(crate) fn range(&self) -> (usize, Option<usize>) {
-        let (first, last) = self.header("range").unwrap().strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+        let (first, last) =
+            self.header("range").unwrap().strip_prefix("bytes=").unwrap().split_once('-').unwrap();
         (first.parse().unwrap(), last.parse().ok())
     }
 }
@@ -105,7 +106,11 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
 pub(crate) fn send_part(request: &Request, content: &[u8], stream: &mut TcpStream) {
     let (first, last) = request.range();
     if first >= content.len() {
-        send(stream, &format!("416 no\r\nContent-Range: bytes */{}\r\nContent-Length: 0", content.len()), b"");
+        send(
+            stream,
+            &format!("416 no\r\nContent-Range: bytes */{}\r\nContent-Length: 0", content.len()),
+            b"",
+        );
         return;
     }
     let last = last.unwrap_or(usize::MAX).min(content.len() - 1);

@@ -135,10 +135,14 @@ fn bytes_of_another_range_are_never_taken() {
         "416 no\r\nContent-Range: bytes */11\r\nContent-Length: 0",
     ] {
         let error = error_of(head, b"abcdef");
-        assert!(matches!(error, Error::WrongRange { .. }) && error.kind() == Kind::Transient, "{head} {error}");
+        assert!(
+            matches!(error, Error::WrongRange { .. }) && error.kind() == Kind::Transient,
+            "{head} {error}"
+        );
     }
     let part = "206 part\r\nContent-Range: bytes 10-14/100\r\n";
-    let encoded: &str = Box::leak(format!("{part}Content-Encoding: gzip\r\nContent-Length: 5").into_boxed_str());
+    let encoded: &str =
+        Box::leak(format!("{part}Content-Encoding: gzip\r\nContent-Length: 5").into_boxed_str());
     assert!(matches!(error_of(encoded, b"abcde"), Error::Encoded { .. }));
 }
 
@@ -334,7 +338,8 @@ fn what_cannot_be_used_is_said_so() {
     let make = |url: &str, header: (&str, &str)| {
         Source::new(url, [header], Arc::new(Settings::default()), Arc::default())
     };
-    for url in ["", "a-secret", "ftp://host/a-secret", "http://", "http:///a-secret", "http://ho st/a-secret"] {
+    for url in ["", "a-secret", "ftp://host/a-secret", "http://", "http:///a-secret", "http://ho st/a-secret"]
+    {
         let error = make(url, ("a", "b")).unwrap_err();
         assert!(matches!(error, Error::Setting { what: "URL", .. }));
         assert!(!format!("{error:?} {error}").contains("secret"));

@@ -5,20 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ltx::{Timestamp, TxId};
-use pyo3::exceptions::{
-    PyAssertionError, PyAttributeError, PyException, PyFileNotFoundError, PyLookupError, PyNameError,
-    PyNotImplementedError, PyPermissionError, PyTypeError, PyValueError,
-};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBool, PyBytes, PyDict};
-use replica::{Direct, Error, FileInfo, FileKey, ForeignKind, Place, ReplicaClient, Result, Span};
+use pyo3::types::{PyBytes, PyDict};
+use replica::{Direct, Error, FileInfo, FileKey, Place, ReplicaClient, Result, Span};
 
 use crate::errors::detached;
-use crate::gil::{self, Owned, Raised};
+use crate::gil;
 use crate::located::Located;
 use crate::pyio::{BLOCK, PyReader};
+use crate::python_client::{PyObjectClient, ask};
 use crate::types;
 
 /// A file as it crosses: level, first and last TXID, size in bytes, creation in milliseconds.
@@ -68,64 +64,13 @@ impl Client {
 /// A `ltxcore.ReplicaClient`. Its files are read where it says that they are, or by its methods.
 pub(crate) struct PyClient(Arc<Direct<Located>>);
 
-/// The methods of a `ltxcore.ReplicaClient`. What they raise goes through unchanged.
-pub(crate) struct PyObjectClient {
-    object: Owned<Py<PyAny>>,
-    client_type: String,
-}
-
 impl<'a, 'py> FromPyObject<'a, 'py> for PyClient {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         let client_type = gil::getattr(&object, intern!(object.py(), "type"))?.extract()?;
-        let object = Owned::new(object.to_owned().unbind());
-        Ok(Self(Located::new(PyObjectClient { object, client_type })))
+        Ok(Self(Located::new(PyObjectClient::new(object.to_owned().unbind(), client_type))))
     }
-}
-
-/// Asks a client.
-pub(crate) fn ask<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
-    match gil::enter(work) {
-        Ok(answer) => answer.map_err(foreign),
-        Err(refused) => Err(Error::foreign(io::Error::from(refused), false)),
-    }
-}
-
-/// What a client raised, as an error that a restore hands on.
-fn foreign(error: PyErr) -> Error {
-    let kind = gil::enter(|py| foreign_kind(py, &error)).unwrap_or(ForeignKind::Stop);
-    Error::Foreign { kind, source: Raised::new(error).into() }
-}
-
-/// An error that says itself whether another try makes sense is believed. Libraries for storage raise what they like when a
-/// connection breaks, so of other errors only what is surely something else is not worth another try: refusals, mistakes in
-/// code, and what is no failure at all, such as Ctrl-C.
-fn foreign_kind(py: Python<'_>, error: &PyErr) -> ForeignKind {
-    let is_refusal = error.is_instance_of::<PyPermissionError>(py)
-        || error.is_instance_of::<PyValueError>(py)
-        || error.is_instance_of::<PyTypeError>(py)
-        || error.is_instance_of::<PyLookupError>(py)
-        || error.is_instance_of::<PyAttributeError>(py)
-        || error.is_instance_of::<PyNameError>(py)
-        || error.is_instance_of::<PyNotImplementedError>(py)
-        || error.is_instance_of::<PyAssertionError>(py);
-    let said = says_transient(py, error);
-    if !error.is_instance_of::<PyException>(py) {
-        ForeignKind::Stop
-    } else if said != Some(true) && error.is_instance_of::<PyFileNotFoundError>(py) {
-        ForeignKind::NotFound
-    } else if said.unwrap_or(!is_refusal) {
-        ForeignKind::Transient
-    } else {
-        ForeignKind::Final
-    }
-}
-
-/// The attribute `transient` of an exception, if it has one that is a `bool`.
-fn says_transient(py: Python<'_>, error: &PyErr) -> Option<bool> {
-    let said = gil::getattr(error.value(py), intern!(py, "transient")).ok()?;
-    Some(said.cast::<PyBool>().ok()?.is_true())
 }
 
 fn file_info(file: &Bound<'_, PyAny>) -> PyResult<FileInfo> {
@@ -137,47 +82,6 @@ fn file_info(file: &Bound<'_, PyAny>) -> PyResult<FileInfo> {
         size: gil::getattr(file, intern!(py, "size"))?.extract()?,
         created_at: types::timestamp(&gil::getattr(file, intern!(py, "created_at"))?)?,
     })
-}
-
-fn range<'py>(py: Python<'py>, offset: u64, size: Option<u64>) -> PyResult<Bound<'py, PyDict>> {
-    let range = PyDict::new(py);
-    range.set_item(intern!(py, "offset"), offset)?;
-    range.set_item(intern!(py, "size"), size)?;
-    Ok(range)
-}
-
-type Key<'py> = (u8, Bound<'py, PyAny>, Bound<'py, PyAny>);
-
-fn py_key<'py>(py: Python<'py>, info: &FileInfo) -> PyResult<Key<'py>> {
-    Ok((info.level, types::txid(py, info.min_txid)?, types::txid(py, info.max_txid)?))
-}
-
-impl PyObjectClient {
-    pub(crate) fn client_type(&self) -> &str {
-        &self.client_type
-    }
-
-    pub(crate) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
-        self.object.bind(py)
-    }
-
-    pub(crate) fn open(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Box<dyn Read + Send>> {
-        let file = ask(|py| {
-            let range = range(py, offset, size)?;
-            let open = gil::getattr(self.bind(py), intern!(py, "open_ltx_file"))?;
-            Ok(gil::call(&open, py_key(py, info)?, Some(&range))?.unbind())
-        })?;
-        Ok(Box::new(PyReader::owning(file, |error| foreign(error).into_io())))
-    }
-
-    fn read(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Vec<u8>> {
-        ask(|py| {
-            let range = range(py, offset, size)?;
-            let read = gil::getattr(self.bind(py), intern!(py, "read_ltx_file"))?;
-            let bytes = gil::call(&read, py_key(py, info)?, Some(&range))?;
-            Ok(bytes.extract::<PyBackedBytes>()?.to_vec())
-        })
-    }
 }
 
 impl PyClient {

@@ -17,6 +17,7 @@ mod index;
 mod locate;
 mod located;
 mod pyio;
+mod python_client;
 mod reader;
 mod restore;
 mod types;

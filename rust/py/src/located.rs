@@ -11,9 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use replica::{Direct, FileInfo, FileKey, Locate, Result, Span, Spot};
 
-use crate::client::{PyObjectClient, ask};
 use crate::errors::message;
 use crate::gil;
+use crate::python_client::{PyObjectClient, ask};
 use crate::types;
 
 /// Counts requests to URLs, and the bytes that came back.

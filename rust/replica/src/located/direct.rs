@@ -69,7 +69,9 @@ impl<L: Locate> Direct<L> {
                 Spot::Path(path) => match FileSpan::open(path, span) {
                     // Perhaps it was moved, out of a cache for one.
                     Err(error) if error.kind() == io::ErrorKind::NotFound && !is_last => {}
-                    opened => return opened.map(Opened::File).map_err(|error| self.path_error(file, path, error)),
+                    opened => {
+                        return opened.map(Opened::File).map_err(|error| self.path_error(file, path, error));
+                    }
                 },
                 Spot::Url(source, _) => match source.read(span.offset, span.size) {
                     Err(error) if error.kind() == Kind::Refused && !is_last => {}
@@ -163,7 +165,8 @@ impl<L: Locate> Read for LocatedReader<L> {
                 Err(error) => self.direct.io_error(self.info.key(), error),
             };
             let may_go_on = self.has_progressed && self.resumptions < MOST_RESUMPTIONS;
-            if !may_go_on || !error.is_transient() {
+            // What took long enough already is for the caller to go on with.
+            if !may_go_on || !error.is_transient() || matches!(error, Error::Timeout { .. }) {
                 return Err(error.into_io());
             }
             self.resume().map_err(Error::into_io)?;

@@ -88,9 +88,12 @@ fn url(url: &str, life: Duration) -> Spot {
 
 const HOUR: Duration = Duration::from_secs(3600);
 const REFUSED: &str = "403 no\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-const WHOLE: &str = "206 part\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
-const CUT: &str = "206 part\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123";
-const REST: &str = "206 part\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\nConnection: close\r\n\r\n456789";
+const WHOLE: &str =
+    "206 part\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
+const CUT: &str =
+    "206 part\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123";
+const REST: &str =
+    "206 part\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\nConnection: close\r\n\r\n456789";
 
 #[test]
 fn a_client_that_knows_nothing_is_asked_once() {
