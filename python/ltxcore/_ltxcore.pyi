@@ -47,6 +47,7 @@ __all__ = [
     "Probed",
     "Reach",
     "ReaderSource",
+    "RequestCounter",
     "Restored",
     "SQLiteHandle",
     "Scan",

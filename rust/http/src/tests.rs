@@ -251,10 +251,13 @@ fn a_connection_that_was_closed_while_idle_is_replaced() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_transient() {
+fn names_are_looked_up_and_a_server_that_is_not_there_is_transient() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = all(source(&format!("http://{closed}/?a-secret")).read(0, None)).unwrap_err();
     assert!(matches!(error, Error::Connection { .. }) && error.kind() == Kind::Transient, "{error:?}");
+    let server = Server::of(content());
+    let url = format!("http://localhost:{}/", server.address.port());
+    assert_eq!(all(source(&url).read(4, Some(4))).unwrap(), [1, 0, 0, 0]);
     let error = all(source("http://does-not-exist.invalid/").read(0, None)).unwrap_err();
     assert_eq!(error.kind(), Kind::Transient, "{error:?}");
 }

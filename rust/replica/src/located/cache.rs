@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::Result;
 use crate::located::spot::Spot;
@@ -75,9 +75,7 @@ impl Cache {
         loop {
             match files.entries.get_mut(&file) {
                 Some(Entry::Asked) => {
-                    // Looks again now and then, in case that thread does not exist any more: this is a forked child.
-                    let waited = self.answered.wait_timeout(files, Duration::from_secs(1));
-                    files = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    files = self.answered.wait(files).unwrap_or_else(PoisonError::into_inner);
                 }
                 Some(Entry::Known(known)) => {
                     if !known.take_turn() {
