@@ -155,16 +155,16 @@ fn number(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Option<(Option<(u64, u64)>, Option<u64>)> {
-        ContentRange::parse(text).map(|range| (range.part, range.total))
+    fn range(part: Option<(u64, u64)>, total: Option<u64>) -> Option<ContentRange> {
+        Some(ContentRange { part, total })
     }
 
     #[test]
     fn content_ranges() {
-        assert_eq!(parse("bytes 0-0/1"), Some((Some((0, 0)), Some(1))));
-        assert_eq!(parse("Bytes 10-19/*"), Some((Some((10, 19)), None)));
-        assert_eq!(parse("bytes */7"), Some((None, Some(7))));
-        assert_eq!(parse("bytes */0"), Some((None, Some(0))));
+        assert_eq!(ContentRange::parse("bytes 0-0/1"), range(Some((0, 0)), Some(1)));
+        assert_eq!(ContentRange::parse("Bytes 10-19/*"), range(Some((10, 19)), None));
+        assert_eq!(ContentRange::parse("bytes */7"), range(None, Some(7)));
+        assert_eq!(ContentRange::parse("bytes */0"), range(None, Some(0)));
         let wrong = [
             "",
             "bytes",
@@ -178,7 +178,7 @@ mod tests {
             "bytes 0-18446744073709551615/*",
         ];
         for text in wrong {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(ContentRange::parse(text), None, "{text}");
         }
     }
 
