@@ -111,20 +111,17 @@ class FollowedFile:
         """
         if not self._journal.exists():
             return position
-        shared = None
         try:
-            with closing(sqlite3.connect(f"{self.real.as_uri()}?mode=rw", uri=True)) as connection:
+            connection = sqlite3.connect(f"{self.real.as_uri()}?mode=rw", uri=True)
+            try:
                 connection.execute("PRAGMA schema_version").fetchone()
-                # In WAL mode, closing would copy what others wrote into the database.
-                shared = self.native.try_share()
+            finally:
+                self._close(connection)
         except sqlite3.Error as error:
             raise self.error(
                 f"cannot roll back what was left half done, {self._journal}: {error}",
                 "free space on the disk, end transactions that read the database, then follow again",
             ) from error
-        finally:
-            if shared is not None:
-                shared.close()
         now, before = self.shape(), position.shape
         if before is None or (now.change_counter, now.size) != (before.change_counter, before.size):
             return position
@@ -179,6 +176,13 @@ class FollowedFile:
     def error(self, message: str, hint: str) -> DatabaseError:
         """An error about this file."""
         return DatabaseError(message, op="follow", path=os.fspath(self.path), hint=hint)
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        """Close a connection, but not as the last one: that would copy into the database what others wrote to a WAL."""
+        shared = self.native.try_share()
+        connection.close()
+        if shared is not None:
+            shared.close()
 
     def _check_wal(self) -> None:
         if self._wal.exists() and self._wal.stat().st_size > 0:

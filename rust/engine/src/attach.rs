@@ -23,8 +23,9 @@ use crate::watch::Woken;
 
 /// A file that nobody uses in WAL mode is opened after this time: an application that has just made it may be about to switch it.
 const SETTLING: Duration = Duration::from_millis(250);
-/// Whoever opens the database needs less than this before it has a connection, unless it waits for a lock of the application.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// Whoever opens the database needs fewer looks, of a millisecond, before it has a connection, unless it waits for a lock of the
+/// application.
+const LOOKS: u32 = 20;
 /// What the file system does not tell is noticed within this time.
 const TICK: Duration = Duration::from_millis(64);
 
@@ -35,7 +36,7 @@ impl Database {
         if self.page_size().is_some() {
             return true;
         }
-        Turn::within(PATIENCE, &self.state, &self.published)
+        Turn::after(LOOKS, &self.state, &self.published)
             .is_some_and(|mut state| self.attach_in(&mut state))
     }
 

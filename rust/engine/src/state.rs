@@ -15,7 +15,7 @@ use crate::letting_go::Frames;
 use crate::live::Live;
 use crate::published::Published;
 
-/// How often it is looked whether a turn is over, where that is not waited for to the end.
+/// The pause between two looks whether a turn is over, where that is not waited for to the end.
 const POLL: Duration = Duration::from_millis(1);
 
 /// What the methods share.
@@ -97,21 +97,20 @@ impl<'a> Turn<'a> {
         Self { state: state.lock().unwrap_or_else(PoisonError::into_inner), published }
     }
 
-    /// The same if that is possible within `patience`.
-    pub(crate) fn within(
-        patience: Duration,
-        state: &'a Mutex<State>,
-        published: &'a Published,
-    ) -> Option<Self> {
-        let deadline = Instant::now() + patience;
-        let state = loop {
-            match state.try_lock() {
-                Ok(state) => break state,
-                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
-                Err(TryLockError::WouldBlock) => thread::sleep(POLL),
+    /// The same if that is possible after `looks`, a millisecond apart. A machine that is so busy that whoever has the turn takes
+    /// longer makes the looks longer, too; a time would be over before that thread has run at all.
+    pub(crate) fn after(looks: u32, state: &'a Mutex<State>, published: &'a Published) -> Option<Self> {
+        let look = |left| match state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                if left > 0 {
+                    thread::sleep(POLL);
+                }
+                None
             }
         };
+        let state = (0..=looks).rev().find_map(look)?;
         Some(Self { state, published })
     }
 }
