@@ -16,7 +16,15 @@ from ltxcore.clients.s3._connection import Connection
 from ltxcore.clients.s3._multipart import read_whole, upload_parts
 from ltxcore.clients.s3._settings import S3Options, settings
 from ltxcore.errors import ObjectExistsError, ObjectNotFoundError, ReplicaError
-from ltxcore.stores import BLOCK_SIZE, Capabilities, ObjectInfo, ObjectStore, SignedURL
+from ltxcore.stores import (
+    BLOCK_SIZE,
+    Capabilities,
+    HTTPOptions,
+    ObjectInfo,
+    ObjectStore,
+    RequestCounter,
+    SignedURL,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -72,6 +80,9 @@ class S3Store(ObjectStore):
         self.capabilities = Capabilities(creates_if_absent=True)
         self._settings = settings(bucket, options)
         self._connection = Connection(self._settings, session, client)
+        # Of the reads by URL, which are not boto3's.
+        self._reads = RequestCounter()
+        self._http = HTTPOptions(verify=self._settings.verify, counter=self._reads)
 
     def __repr__(self) -> str:
         endpoint = f", endpoint={self.endpoint!r}" if self.endpoint else ""
@@ -95,7 +106,10 @@ class S3Store(ObjectStore):
     @property
     def requests(self) -> Counter[str]:
         """How many requests were sent, repetitions included, by the name of the S3 operation."""
-        return self._connection.requests.copy()
+        sent = self._connection.requests.copy()
+        if self._reads.requests:
+            sent["GetObject"] += self._reads.requests
+        return sent
 
     def init(self) -> None:
         """Make the boto3 client, and look up the region of the bucket if it is not known."""
@@ -191,7 +205,7 @@ class S3Store(ObjectStore):
                 Params={"Bucket": self.bucket, "Key": key, **self._of_content},
                 ExpiresIn=int(life.total_seconds()),
             )
-        return SignedURL(url, _headers(self._of_content), now + life)
+        return SignedURL(url, _headers(self._of_content), now + life, self._http)
 
     @property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes when it runs
