@@ -36,8 +36,7 @@ impl Database {
         if self.page_size().is_some() {
             return true;
         }
-        Turn::after(LOOKS, &self.state, &self.published)
-            .is_some_and(|mut state| self.attach_in(&mut state))
+        Turn::after(LOOKS, &self.state, &self.published).is_some_and(|mut state| self.attach_in(&mut state))
     }
 
     fn attach_in(&self, state: &mut State) -> bool {
