@@ -140,11 +140,11 @@ mod tests {
     fn a_reader_is_waited_for_and_others_come_again_after_a_vain_attempt() {
         let dir = tempfile::tempdir().unwrap();
         let [one, other] = opened(dir.path());
-        let reader = HeldBytes::take(&other, SHARED).unwrap().unwrap();
+        let reader = other.try_share().unwrap().unwrap();
         assert!(one.try_exclude(Duration::from_millis(5)).unwrap().is_none());
         drop(reader);
         assert!(reads(dir.path()), "PENDING was let go");
-        let reader = HeldBytes::take(&other, SHARED).unwrap().unwrap();
+        let reader = other.try_share().unwrap().unwrap();
         thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(Duration::from_millis(20));
@@ -152,6 +152,19 @@ mod tests {
             });
             assert!(one.try_exclude(Duration::from_secs(60)).unwrap().is_some());
         });
+    }
+
+    #[test]
+    fn while_it_is_shared_nobody_closes_as_the_last_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, _] = opened(dir.path());
+        let connection = rusqlite::Connection::open(dir.path().join("app.db")).unwrap();
+        connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+        connection.execute("INSERT INTO t VALUES (1)", []).unwrap();
+        let shared = one.try_share().unwrap().unwrap();
+        drop(connection);
+        drop(shared);
+        assert!(dir.path().join("app.db-wal").metadata().unwrap().len() > 0, "copied into the database");
     }
 
     #[test]
