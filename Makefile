@@ -16,6 +16,8 @@ MEMCHECK_CRATES := forks vfs osvfs
 MEMCHECK := valgrind --quiet --error-exitcode=1 --leak-check=full --show-leak-kinds=definite \
         --errors-for-leak-kinds=definite --num-callers=30
 TEST_DIRS := $(wildcard tests/unit tests/cli tests/integration tests/property tests/process tests/interop)
+SLOW_DIRS := $(filter tests/property tests/process tests/interop,$(TEST_DIRS))
+QUICK_DIRS := $(filter-out $(SLOW_DIRS),$(TEST_DIRS))
 
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 export VIRTUAL_ENV := $(abspath .venv)
@@ -25,7 +27,7 @@ export CARGO_TERM_PROGRESS_WHEN := never
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest newest both dist docs \
+.PHONY: help demo test quick layers fmt fmt-check clippy rust-test build tools lint stubs pytest newest beside dist docs \
         docs-update site interop soak memcheck conformance bench wheel clean
 
 help: ## this list
@@ -64,7 +66,7 @@ tools: .venv/.tools ## the development tools, in .venv
 demo: build ## replicate a live database, restore it to a time and to the end, compare
 	$(BIN)/python examples/demo.py
 
-test: fmt-check layers clippy rust-test lint stubs docs both ## the gate: everything that must pass
+test: fmt-check layers clippy rust-test lint stubs docs beside ## the gate: everything that must pass
 	@echo "gate passed"
 
 # --- its steps ---------------------------------------------------------------------------------------------------
@@ -111,11 +113,13 @@ site: tools build .venv/.site ## the documentation as a site, in target/site; it
 pytest: tools build
 	$(BIN)/pytest -m "not network and not slow" $(PYTEST_ARGS) $(TEST_DIRS)
 
-# One core each. The log of the shorter one is shown if it fails.
-both: tools build
+# Side by side, since many tests only wait for something. What is not shown meanwhile is shown if it fails.
+beside: tools build
 	@$(MAKE) --no-print-directory newest > target/newest.log 2>&1 & newest=$$!; \
-	$(MAKE) --no-print-directory pytest; failed=$$?; \
-	wait $$newest || { failed=1; cat target/newest.log; }; exit $$failed
+	$(MAKE) --no-print-directory pytest TEST_DIRS="$(SLOW_DIRS)" > target/slow.log 2>&1 & slow=$$!; \
+	$(MAKE) --no-print-directory pytest TEST_DIRS="$(QUICK_DIRS)"; failed=$$?; \
+	wait $$slow && tail -n 1 target/slow.log || { failed=1; cat target/slow.log; }; \
+	wait $$newest && tail -n 1 target/newest.log || { failed=1; cat target/newest.log; }; exit $$failed
 
 newest: dist ## the quick ones with the newest Python that we support: what it changes is an error
 	$(BIN)/python scripts/check_wheel.py --newest dist $(filter tests/unit tests/cli tests/integration,$(TEST_DIRS))
