@@ -56,7 +56,7 @@ def test_a_url_where_a_path_is_needed(run, site, argv):
     [
         (["replicate", "no.db", "replica", "--once"], "Hint: check the path; "),
         (
-            ["replicate", "app.db", "s3://bucket/app", "--once"],
+            ["replicate", "app.db", "gs://bucket/app", "--once"],
             "Hint: write the path of a directory, or file:///path",
         ),
         (

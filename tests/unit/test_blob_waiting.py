@@ -1,5 +1,6 @@
 """How long callers wait for one another, at most; and threads of the store that others cannot end."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -164,7 +165,9 @@ def test_callbacks_do_not_end_the_threads_that_call_them(tmp_path: Path, ending:
         raise ending
 
     with opened(tmp_path / "s.db", capacity=10, on_evict=on_evict) as store:
-        store.put_nowait("a", bytes(10)).add_done_callback(end)
+        # If the blob is stored already, the callback is called here.
+        with contextlib.suppress(ending):
+            store.put_nowait("a", bytes(10)).add_done_callback(end)
         store.put_nowait("b", bytes(10)).result(10)
         store.put_nowait("c", bytes(10)).result(10)
     assert evicted == ["a", "b"]
