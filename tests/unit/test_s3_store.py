@@ -243,6 +243,8 @@ class TestOptions(OfServer):
         store = S3Store(bucket(self.server), client=client)
         store.write("a", io.BytesIO(b"x"))
         assert store.requests == {"PutObject": 1}
+        assert store.endpoint == self.server.url
+        assert store.identity == S3Store(store.bucket, **options(self.server)).identity
         store.close()
         assert client.get_object(Bucket=store.bucket, Key="a")["Body"].read() == b"x", "it is not closed"
 

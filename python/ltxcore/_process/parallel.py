@@ -15,7 +15,8 @@ R = TypeVar("R")
 def in_parallel(work: Callable[[T], R], items: Sequence[T], most: int) -> list[R]:
     """What ``work`` returns for each item, in the order of the items.
 
-    The calling thread works, too. It is the only one where no thread can be started, as at the end of the interpreter.
+    The calling thread works, too. It is the only one where no thread can be started, as at the end of the interpreter, where
+    a last upload is made. The pools of :mod:`concurrent.futures` refuse to work then.
 
     Args:
         work: what to do with an item. May be called in several threads at once.

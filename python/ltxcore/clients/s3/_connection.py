@@ -111,7 +111,7 @@ class Connection:
         from botocore.config import Config
 
         settings = self._settings
-        key, secret, token = self._credentials(session) or (None, None, None)
+        key, secret, token = self._credentials() or (None, None, None)
         options: dict[str, Any] = {"verify": False} if not settings.verify else {}
         with _Process.lock:
             return session.client(
@@ -140,7 +140,7 @@ class Connection:
                 **options,
             )
 
-    def _credentials(self, session: Session) -> tuple[str, str, str | None] | None:
+    def _credentials(self) -> tuple[str, str, str | None] | None:
         """Those that were given, or those of Litestream's variables if boto3 would not find any in the environment."""
         if self._settings.credentials or self._session or os.environ.get("AWS_ACCESS_KEY_ID"):
             return self._settings.credentials

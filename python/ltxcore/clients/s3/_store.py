@@ -79,6 +79,8 @@ class S3Store(ObjectStore):
     ) -> None:
         self.capabilities = Capabilities(creates_if_absent=True)
         self._settings = settings(bucket, options)
+        # A client of the caller knows its own.
+        self._endpoint = self._settings.endpoint if client is None else client.meta.endpoint_url
         self._connection = Connection(self._settings, session, client)
         # Of the reads by URL, which are not boto3's.
         self._reads = RequestCounter()
@@ -95,8 +97,8 @@ class S3Store(ObjectStore):
 
     @property
     def endpoint(self) -> str | None:
-        """The URL of the service, or ``None`` for AWS."""
-        return self._settings.endpoint
+        """The URL of the service, or ``None`` for AWS. Of a boto3 client of yours, the one that it has."""
+        return self._endpoint
 
     @property
     def identity(self) -> tuple[str, str | None, str]:
@@ -167,12 +169,12 @@ class S3Store(ObjectStore):
         """See :meth:`ObjectStore.write`. One request, or a multipart upload from ``part_size`` bytes on."""
         if not if_absent or self._place in _proved:
             return self._write(key, data, time, if_absent=if_absent)
+        from ltxcore.clients.s3._errors import UnsupportedError, of_code
+
         begin = data.tell()
         if self._has(key):
             # Told without a condition, in case the service ignores conditions.
-            raise self._exists(key)
-        from ltxcore.clients.s3._errors import UnsupportedError
-
+            raise of_code("PreconditionFailed", "", self.bucket, "write", key)
         try:
             info = self._write(key, data, time, if_absent=True)
             if info.size <= self._settings.part_size:
@@ -288,11 +290,6 @@ class S3Store(ObjectStore):
     def _distrust(self, what: str) -> None:
         self.capabilities = Capabilities()
         logger.warning("%r %s: it cannot tell two writers apart; run one replicator only", self, what)
-
-    def _exists(self, key: str) -> ObjectExistsError:
-        error = ObjectExistsError(f"there is such an object: s3://{self.bucket}/{key}", op="write")
-        error.client_type, error.key = self.type, key
-        return error
 
     def _delete(self, keys: Sequence[str]) -> dict[str, Exception]:
         wanted: Any = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
