@@ -80,8 +80,9 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """The line for a program."""
-        derived = {"ratio": self.ratio, "verdict": self.verdict}
-        return dataclasses.asdict(self) | derived
+        # asdict() cannot copy a defaultdict, which is how samples are collected.
+        plain = dataclasses.replace(self, samples=dict(self.samples))
+        return dataclasses.asdict(plain) | {"ratio": self.ratio, "verdict": self.verdict}
 
 
 def times_better(unit: str, ours: float, other: float) -> float:

@@ -51,10 +51,11 @@ def test_a_restore_reads_from_urls_and_asks_python_once_for_each(server: RangeSe
     assert client.counter.requests == len(server.requests) >= 5
     assert client.counter.bytes >= sum(map(len, client.files.values()))
     assert all(request.headers["x-key"] == f"{SECRET}-key" for request in server.requests)
-    # Another restore connects no more than the first one.
-    before = server.connections
-    assert restored(client, tmp_path / "out.db") == expected
-    assert server.connections == before
+    # Whatever was under way at once, later restores use the connections of the first.
+    at_once = len(server.requests)
+    for _ in range(5):
+        assert restored(client, tmp_path / "out.db") == expected
+    assert server.connections <= at_once <= len(server.requests) // 4
 
 
 @pytest.mark.parametrize(
