@@ -37,7 +37,15 @@ from ltxcore._restore.restore import (
 )
 from ltxcore.clients import ReplicaClient, Source, client_from_url
 from ltxcore.clients.file import FileClient
-from ltxcore.db import DB, CheckpointMode, CheckpointResult, ScanProgress, SyncStatus, replicate
+from ltxcore.db import (
+    DB,
+    CheckpointMode,
+    CheckpointResult,
+    ReplicaStatus,
+    ScanProgress,
+    SyncStatus,
+    replicate,
+)
 from ltxcore.errors import Error
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
 from ltxcore.replica import Replica
@@ -63,6 +71,7 @@ __all__ = [
     "ReaderVFS",
     "Replica",
     "ReplicaClient",
+    "ReplicaStatus",
     "RestorePlan",
     "RestorePoint",
     "RestoreProgress",

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import sys
 import threading
 from pathlib import Path
@@ -18,8 +20,9 @@ from ltxcore.cli import replicate
 class FakeDB:
     """Notes what is done with it."""
 
-    def __init__(self, steps, path, replica, options):
+    def __init__(self, steps, path, replica, mirrors, options):
         self.steps, self.path, self.replica, self.options = steps, path, replica, options
+        self.mirrors = mirrors
         self.close_error, self.closing = None, threading.Event()
         self.closing.set()
         self.scans = []
@@ -31,7 +34,7 @@ class FakeDB:
     def __getattr__(self, name):
         if name not in ("open", "sync", "wait", "snapshot"):
             raise AttributeError(name)
-        return lambda: self.steps.append(name) or self
+        return lambda replica=None: self.steps.append(name) or self
 
     def join(self):
         self.ended.wait(10)
@@ -62,8 +65,8 @@ def fake(monkeypatch):
         newest_txid=lambda: ltxcore.TXID(5),
     )
 
-    def make(path, *, replica, **options):
-        db = FakeDB(state.steps, path, replica, options)
+    def make(path, *, replica, mirrors, **options):
+        db = FakeDB(state.steps, path, replica, mirrors, options)
         state.made.append(db)
         state.before(db)
         return db
@@ -117,7 +120,6 @@ def test_intervals_reach_the_database(run, fake):
     [
         (["app.db"], "URL"),
         ([], "DB"),
-        (["app.db", "u", "more"], "more"),
         (["app.db", "u", "--once", "--exec", "true"], "exclude"),
         (["app.db", "u", "--force-snapshot"], "--once"),
         (["app.db", "u", "--exec", ""], "command"),
@@ -243,3 +245,26 @@ def test_a_missing_database_is_restored(run, fake, monkeypatch, tmp_path):
     path.touch()
     run("replicate", path, "u", "--once", "--restore-if-db-not-exists")
     assert len(restored) == 1
+
+
+def test_mirrors(tmp_path, run):
+    """Nothing here stands in for anything."""
+    database, mirror, copy = tmp_path / "app.db", tmp_path / "b", tmp_path / "copy.db"
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    places = (tmp_path / "a", mirror, f"file://{tmp_path}/c")
+    done = run("replicate", database, *places, "--once", "--json", "--force-snapshot")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["mirrors"] == [{"replica": "file", "txid": report["txid"]}] * 2
+    for place in places:
+        assert [file.max_txid for file in ltxcore.Replica(place).files(9)] == [int(report["txid"], 16)]
+    # The first replica that has something is where a missing database comes from.
+    shutil.rmtree(tmp_path / "a")
+    done = run("replicate", copy, tmp_path / "a", mirror, "--once", "--restore-if-db-not-exists")
+    assert done.exit_code == 0, done.output
+    assert "restored" in done.stderr and "mirror 1 is at TXID" in done.stderr
+    assert copy.exists()
+    done = run("replicate", copy, mirror, mirror, "--once")
+    assert done.exit_code != 0 and "in one place" in done.stderr

@@ -81,7 +81,8 @@ def test_a_file_at_the_end_of_all_numbers_does_not_move_the_position(
     with pytest.raises(ReplicaTimeoutError, match="ffffffffffffffff"):
         db.wait(timeout=0.2)
     status = db.status()
-    assert (status.pos.txid, status.replica_txid, status.is_current) == (top + 1, top + 1, False)
+    assert status.replica is not None
+    assert (status.pos.txid, status.replica.txid, status.is_current) == (top + 1, top + 1, False)
     assert status.last_error is caught.value
     assert ltx_path(replica, 0, top + 1).exists()
     stray.unlink()

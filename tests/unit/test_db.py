@@ -101,7 +101,7 @@ def test_without_a_replica_there_are_local_files_only(database: Path) -> None:
     with DB(database) as db:
         insert(database, 1)
         pos = db.sync()
-        assert db.status().replica_txid is None
+        assert db.status().replica is None
         for call in (db.wait, db.snapshot, lambda: db.compact(1)):
             with pytest.raises(ConfigError, match="no replica"):
                 call()
@@ -322,12 +322,13 @@ def test_status_tells_how_it_is_going(db: DB, client: MemoryClient) -> None:
     insert(db.path, 1)
     top = db.wait(timeout=10).txid
     status = db.status()
-    assert (status.pos.txid, status.replica_txid) == (top, top)
+    assert status.replica is not None
+    assert (status.pos.txid, status.replica.txid) == (top, top)
     assert status.is_ready
     assert status.is_current
     assert status.wal_size > 0
     assert status.last_sync is not None
-    assert status.last_upload is not None
+    assert status.replica.last_upload is not None
     assert status.full_syncs + status.diff_syncs + status.incremental_syncs == top
     assert status.last_error is None
 

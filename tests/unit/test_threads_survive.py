@@ -200,7 +200,8 @@ def test_an_upload_that_does_not_return_is_reported(
         end_watchdog(monkeypatch)
     db = DB(database, replica=client).open()
     db.wait(timeout=10)
-    assert db.status().uploading_for is None
+    status = db.status()
+    assert status.replica is not None and status.replica.uploading_for is None
     client.before_write = lambda _key: hanging.wait(20) and None
     insert(database, 1)
     with caplog.at_level(logging.WARNING, "ltxcore"):
@@ -208,7 +209,8 @@ def test_an_upload_that_does_not_return_is_reported(
             db.wait(timeout=1)
         eventually(lambda: "has not finished a file for" in caplog.text)
     status = db.status()
-    assert status.uploading_for is not None and status.uploading_for > 0.9
+    assert status.replica is not None
+    assert status.replica.uploading_for is not None and status.replica.uploading_for > 0.9
     assert not status.is_current
     start = time.monotonic()
     with pytest.raises(ReplicaTimeoutError):

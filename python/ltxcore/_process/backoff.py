@@ -10,8 +10,9 @@ from ltxcore._process.log import Log
 from ltxcore.errors import Error
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable
+
+    from ltxcore._process.log import Logger
 
 #: No wait between two attempts is longer, in seconds.
 MAX_DELAY = 300.0
@@ -37,7 +38,7 @@ class Backoff:
     """
 
     def __init__(
-        self, what: str, path: object, base: float, logger: logging.Logger, *, is_local: bool = False
+        self, what: str, path: object, base: float, logger: Logger, *, is_local: bool = False
     ) -> None:
         self.error: BaseException | None = None
         self._what = what

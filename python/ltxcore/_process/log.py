@@ -5,6 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+#: Where messages go: the application's logger, or one that says what they are about.
+Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
+
+
+class About(logging.LoggerAdapter[logging.Logger]):
+    """The same logger, with a few words before each message."""
+
+    def __init__(self, logger: logging.Logger, about: str) -> None:
+        super().__init__(logger)
+        # A % would be taken for a placeholder.
+        self._about = about.replace("%", "%%")
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        """See :meth:`logging.LoggerAdapter.process`."""
+        return f"{self._about}: {msg}", kwargs
 
 
 class Log:
@@ -13,7 +35,7 @@ class Log:
     The traceback goes to stderr, as it does for an error inside one of the handlers of :mod:`logging`.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: Logger) -> None:
         self._logger = logger
 
     def info(self, message: str, *args: object) -> None:

@@ -34,6 +34,7 @@ REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
 )
 @click.argument("db", type=FullPath(path_type=Path, dir_okay=False))
 @click.argument("url", type=PLACE)
+@click.argument("mirrors", type=PLACE, nargs=-1, metavar="[MIRROR]...")
 @option("--once", is_flag=True, help="Replicate the commits up to now, then end.")
 @option("--exec", "exec_line", metavar="COMMAND", help="Start COMMAND without a shell, and end when it ends.")
 @option(
@@ -94,6 +95,7 @@ REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
 def command(
     db: Path,
     url: str,
+    mirrors: tuple[str, ...],
     once: bool,
     exec_line: str | None,
     restore_if_db_not_exists: bool,
@@ -106,6 +108,8 @@ def command(
 ) -> None:
     """Replicate the database DB to a replica, a URL or a directory, until SIGINT or SIGTERM.
 
+    Each MIRROR gets the same files. If one cannot be reached, the others go on.
+
     The last commits are uploaded before the command ends. If that fails, the exit code is 1. A second signal ends the
     command at once. With --exec, signals go to COMMAND, and its exit code is the exit code of this command if it is not 0.
 
@@ -116,14 +120,16 @@ def command(
     if force_snapshot and not once:
         raise click.UsageError("--force-snapshot needs --once")
     start_log(log_level)
-    destination = replica(url)
-    destination.sync_interval = sync_interval
+    urls = [url, *mirrors]
+    destinations = [replica(each) for each in urls]
+    for each in destinations:
+        each.sync_interval = sync_interval
     if restore_if_db_not_exists and not db.exists():
-        restore_first(destination, db)
+        restore_first(destinations, db)
     began = time.monotonic()
-    database = make_database(db, destination, options)
-    code = run_once(database, force_snapshot) if once else serve(database, url, arguments, shutdown_timeout)
-    report(database, destination, time.monotonic() - began, as_json)
+    database = make_database(db, destinations, options)
+    code = run_once(database, force_snapshot) if once else serve(database, urls, arguments, shutdown_timeout)
+    report(database, destinations, time.monotonic() - began, as_json)
     click.get_current_context().exit(code)
 
 
@@ -142,11 +148,12 @@ def exec_arguments(line: str | None, once: bool) -> list[str] | None:
     return words
 
 
-def restore_first(origin: Replica, db: Path) -> None:
-    """Restore the database where there is something to restore it from."""
+def restore_first(origins: list[Replica], db: Path) -> None:
+    """Restore the database from the first replica that has something."""
     import ltxcore
 
-    if is_empty(origin):
+    origin = next((each for each in origins if not is_empty(each)), None)
+    if origin is None:
         note(
             f"{db} does not exist, and its replica is empty: a new history begins with the first transaction"
         )
@@ -156,31 +163,32 @@ def restore_first(origin: Replica, db: Path) -> None:
         note(f"restored {db}: TXID {result.pos.txid}")
 
 
-def make_database(path: Path, destination: Replica, options: dict[str, Any]) -> DB:
+def make_database(path: Path, destinations: list[Replica], options: dict[str, Any]) -> DB:
     """The database with its settings, not open yet."""
     import ltxcore
     from ltxcore._process import runtime
 
     # Nothing else in this process opens the database.
     runtime.be_alone()
-    return ltxcore.DB(path, replica=destination, **options)
+    return ltxcore.DB(path, replica=destinations[0], mirrors=destinations[1:], **options)
 
 
 def run_once(database: DB, force_snapshot: bool) -> int:
-    """Bring the replica up to what is committed now."""
+    """Bring the replica and its mirrors up to what is committed now."""
     with database:
         database.sync()
-        database.wait()
-        if force_snapshot:
-            database.snapshot()
+        for each in (database.replica, *database.mirrors):
+            database.wait(replica=each)
+            if force_snapshot:
+                database.snapshot(replica=each)
     return 0
 
 
-def serve(database: DB, url: str, arguments: list[str] | None, shutdown_timeout: float) -> int:
+def serve(database: DB, urls: list[str], arguments: list[str] | None, shutdown_timeout: float) -> int:
     """Replicate until a signal, or until the command ends; then sync and close. The exit code."""
     with Events() as events:  # before the database is opened: an end that is asked for early is orderly, too
         database.open()
-        start = Start(database, url)
+        start = Start(database, urls)
         start.check()
         events.start(database.join, REPLICATION)
         code, asked = 0, False
@@ -201,9 +209,9 @@ class Start:
     #: Between two messages about the pages that were read, in seconds.
     SCAN_INTERVAL = 10.0
 
-    def __init__(self, database: DB, url: str) -> None:
+    def __init__(self, database: DB, urls: list[str]) -> None:
         self._database = database
-        self._path, self._url = database.path, url
+        self._path, self._urls = database.path, " and ".join(urls)
         self._said: str | None = None
 
     def check(self) -> float | None:
@@ -211,7 +219,7 @@ class Start:
         if self._said != "replicating" and not self._path.exists():
             self._say("waiting", f"waiting for {self._path}: the file does not exist yet")
             return self.INTERVAL
-        self._say("replicating", f"replicating {self._path} to {self._url}")
+        self._say("replicating", f"replicating {self._path} to {self._urls}")
         scan = self._database.status().scan
         if scan is None:
             return None
@@ -263,17 +271,21 @@ def close(database: DB, timeout: float, events: Events, asked: bool) -> None:
         note("finishing the last upload; send the signal again to end at once")
 
 
-def report(database: DB, destination: Replica, seconds: float, as_json: bool) -> None:
-    """Say where the replica stands."""
-    txid = destination.newest_txid()
+def report(database: DB, destinations: list[Replica], seconds: float, as_json: bool) -> None:
+    """Say where the replica and its mirrors stand."""
+    found = [(each.client.type, each.newest_txid()) for each in destinations]
+    (kind, txid), mirrors = found[0], found[1:]
     if as_json:
-        print_json(
-            {
-                "db_path": str(database.path),
-                "replica": destination.client.type,
-                "txid": str(txid),
-                "duration_ms": round(seconds * 1000),
-            }
-        )
-    else:
-        note(f"replica is at TXID {txid}" if txid else "nothing was replicated: the replica is empty")
+        answer = {
+            "db_path": str(database.path),
+            "replica": kind,
+            "txid": str(txid),
+            "duration_ms": round(seconds * 1000),
+        }
+        if mirrors:
+            answer["mirrors"] = [{"replica": kind, "txid": str(txid)} for kind, txid in mirrors]
+        print_json(answer)
+        return
+    note(f"replica is at TXID {txid}" if txid else "nothing was replicated: the replica is empty")
+    for number, (_kind, txid) in enumerate(mirrors, 1):
+        note(f"mirror {number} is at TXID {txid}" if txid else f"mirror {number} is empty")

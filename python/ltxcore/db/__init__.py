@@ -1,6 +1,14 @@
 """One database, its position, and its way into a replica."""
 
 from ltxcore.db._db import DB, replicate
-from ltxcore.db._status import CheckpointMode, CheckpointResult, ScanProgress, SyncStatus
+from ltxcore.db._status import CheckpointMode, CheckpointResult, ReplicaStatus, ScanProgress, SyncStatus
 
-__all__ = ["DB", "CheckpointMode", "CheckpointResult", "ScanProgress", "SyncStatus", "replicate"]
+__all__ = [
+    "DB",
+    "CheckpointMode",
+    "CheckpointResult",
+    "ReplicaStatus",
+    "ScanProgress",
+    "SyncStatus",
+    "replicate",
+]

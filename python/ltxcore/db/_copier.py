@@ -14,18 +14,26 @@ from ltxcore._process.watchdog import WatchedCall
 from ltxcore.clients.file import FileClient, native
 from ltxcore.db._ledger import Ledger
 from ltxcore.db._reconcile import Reconciler
-from ltxcore.db._snapshot import Snapshots
 from ltxcore.db._soundness import position
 from ltxcore.db._survey import Survey
-from ltxcore.errors import DatabaseError, Error, FormatError, ReplicaError, ReplicaTimeoutError, RestoreError
+from ltxcore.errors import (
+    DatabaseError,
+    Error,
+    FormatError,
+    ReplicaError,
+    ReplicaPermissionError,
+    ReplicaTimeoutError,
+    RestoreError,
+)
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 from ltxcore.replica._inventory import Key, file_of
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from ltxcore._process.log import Logger
+    from ltxcore.db._agreement import Party
     from ltxcore.db._presence import Presence
     from ltxcore.replica import Replica
 
@@ -41,6 +49,7 @@ class Copier:
         path: the database file.
         meta_path: the directory of the local files.
         presence: whether the database file is there. Nothing is written for one that is gone.
+        party: what it has to say to the other destinations.
         advanced: called whenever more is known to be in the replica.
         logger: where it is reported what the replica lost.
     """
@@ -52,9 +61,10 @@ class Copier:
         path: Path,
         meta_path: Path,
         presence: Presence,
+        party: Party,
         *,
         advanced: Callable[[], None],
-        logger: logging.Logger,
+        logger: Logger,
     ) -> None:
         self.last_upload_ms: int | None = None
         #: Set when what is under way is no longer waited for: no further file is begun.
@@ -70,11 +80,13 @@ class Copier:
         self._advanced = advanced
         # The local files are a replica like any other.
         self._local = FileClient(meta_path)
-        self._snapshots = Snapshots(engine, meta_path)
-        self._ledger = Ledger(replica.client, meta_path)
+        self._party = party
+        self._ledger = Ledger(replica.client, meta_path, party.number)
         self._reconciler = Reconciler(engine, self.survey, path, presence, self._ledger, self._log)
         # Where the replica ended when the database was opened, and the last local file that it has got.
         self._baseline = self._sent = TXID(0)
+        # Damaged files that may not be deleted.
+        self._irremovable: set[Key] = set()
         self._uploading = threading.Lock()
         # Another one each time the local history is taken from the replica.
         self._history = object()
@@ -98,15 +110,16 @@ class Copier:
             known = bool(self.survey.files.sizes)
             has_local = any((self._meta_path / "ltx/0").glob("*.ltx"))
             with self._uploading:
-                self._baseline = position(self._replica.client, is_empty_odd=known, has_local=has_local)
                 self._history = object()
+                self._party.begin_anew()
+                self._baseline = position(self._replica.client, is_empty_odd=known, has_local=has_local)
         self.survey.forget()
         return self._baseline
 
     def adopt_chain(self, txid: TXID) -> None:
         """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""
         try:
-            with self._chain_checksums("chain-checksums.tmp", txid) as (path, page_size):
+            with self._chain_checksums("chain-checksums", txid) as (path, page_size):
                 self._engine.adopt(path, page_size, txid)
             self._reconciler.adopt(txid)
         except (FormatError, RestoreError) as error:
@@ -136,7 +149,7 @@ class Copier:
 
     def _run(self, *, is_awaited: bool) -> None:
         with self._under_way:
-            self._snapshots.clean()
+            self._party.snapshots.clean()
             local, sent = self._engine.pos.txid, self._sent
             if not self.survey.is_settled():
                 self._reconcile(local)
@@ -150,7 +163,7 @@ class Copier:
             known = self.survey.known
             if known is not None:
                 # The last one that the replica has stays: after a crash it shows that the replica is of this history.
-                self._engine.enforce_l0_retention(max(min(self._sent, known.reach) - 1, 0))
+                self._party.needs_no_file_to(TXID(max(min(self._sent, known.reach) - 1, 0)))
 
     def snapshot(self) -> FileInfo:
         """Upload the whole database as one file of level 9."""
@@ -184,9 +197,9 @@ class Copier:
     def _chain_checksums(self, name: str, txid: TXID) -> Iterator[tuple[str, int]]:
         """A file with the checksums of all pages of the replica at ``txid``, and their size.
 
-        After a crash the engine removes it, if ``name`` is one of those that it knows.
+        After a crash the engine removes it.
         """
-        path = self._meta_path / "ltxcore" / name
+        path = self._meta_path / "ltxcore" / f"{name}-{self._party.number}.tmp"
         path.unlink(missing_ok=True)
         client = native(self._replica.client)
         try:
@@ -205,7 +218,7 @@ class Copier:
             RestoreError: the files there do not make a database.
         """
         try:
-            with self._chain_checksums("chain-compared.tmp", txid) as (path, page_size):
+            with self._chain_checksums("chain-compared", txid) as (path, page_size):
                 found = self._engine.compare_chain(path, page_size, txid)
                 if found is None:
                     # What has been written while nobody replicated has to be in a local file first.
@@ -254,16 +267,28 @@ class Copier:
         with self._uploading:
             if not self._engine.check_local(txid):
                 return False
-            if key in files.damaged:
-                # At level 0 no client may replace a file; this one is known to be none.
-                self._log.warning(
-                    "replica of %s has a damaged %s, replacing it", self._path, file_of(key, 0).name
-                )
-                client.delete_ltx_files([file_of(key, files.sizes[key])])
+            if key in files.damaged and not self._remove_damaged(key):
+                return False
             self._store(key, self._local.locate(*key), lambda file: client.copy_ltx_file(file, self._local))
         self.survey.extend(txid)
         self._progress()
         return True
+
+    def _remove_damaged(self, key: Key) -> bool:
+        """Make room for the sound file, since at level 0 no client may replace one; false where that is not allowed.
+
+        Then a snapshot has to cover it. That is asked once.
+        """
+        if key in self._irremovable:
+            return False
+        file = file_of(key, self.survey.files.sizes[key])
+        self._log.warning("replica of %s has a damaged %s, replacing it", self._path, file.name)
+        try:
+            self._replica.client.delete_ltx_files([file])
+        except ReplicaPermissionError as error:
+            self._log.warning("replica of %s gets a snapshot instead: %s", self._path, error)
+            self._irremovable.add(key)
+        return key not in self._irremovable
 
     def _heal(self, why: str) -> None:
         self._log.warning("replica of %s gets a snapshot: %s", self._path, why)
@@ -291,7 +316,9 @@ class Copier:
                 path=os.fspath(self._path),
             )
 
-        return self._snapshots.make(store_if_current)
+        stored = self._party.snapshots.make(store_if_current)
+        self._party.has_snapshot(stored.max_txid)
+        return stored
 
     def _write_snapshot(self, txid: TXID, path: Path) -> FileInfo:
         return self._replica.client.write_ltx_path(SNAPSHOT_LEVEL, TXID(1), txid, path)
@@ -328,8 +355,7 @@ class Copier:
 
     def _limit_survey(self) -> TXID | None:
         """From where on nothing can be restored without a snapshot, as the engine knows; noted in the survey."""
-        wanted = self._engine.snapshot_wanted
-        bound = None if wanted is None else TXID(wanted)
+        bound = self._party.snapshot_wanted()
         self.survey.limit(bound)
         return bound
 

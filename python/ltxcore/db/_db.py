@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 from ltxcore._process import runtime
 from ltxcore._process.arguments import local_path, page_count
 from ltxcore._process.awaiting import to_thread
-from ltxcore._process.times import seconds
-from ltxcore.db._places import check_apart
+from ltxcore._process.times import argument_error, seconds
+from ltxcore.db._places import check_replicas
 from ltxcore.db._running import Running
 from ltxcore.db._status import CheckpointMode, CheckpointResult, SyncStatus
 from ltxcore.errors import ConfigError, DatabaseError, NotOpenError, NotReadyError
@@ -21,6 +21,7 @@ from ltxcore.ltx import TXID, FileInfo, Pos
 from ltxcore.replica import Replica
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import timedelta
 
     from ltxcore.clients import Source
@@ -31,7 +32,8 @@ class DB:
     """One SQLite database that is replicated continuously.
 
     :meth:`open` starts two daemon threads. One follows the WAL of the database and writes commits to local LTX files. The
-    other uploads these files to the replica. A database that is not in WAL mode is switched to WAL mode.
+    other uploads these files to the replica; each mirror has another one. A database that is not in WAL mode is switched to
+    WAL mode.
 
     A ``DB`` is safe beside other connections of the same process where the system has locks of open files, as Linux and macOS
     have; ``ltxcore doctor`` tests it. Elsewhere ``open`` refuses. If the process uses the database with two SQLite libraries,
@@ -42,6 +44,8 @@ class DB:
         path: the database file. It need not exist yet.
         replica: the destination: a :class:`Replica`, a client, a URL, or the path of a directory. Without one, only local LTX
             files are written.
+        mirrors: further destinations, each a replica of its own that can be restored by itself. One that is away keeps neither
+            the database nor the others waiting. When it is back it gets what it missed, or a snapshot after more than an hour.
         meta_path: the directory of the local LTX files; the default is ``.<name>-litestream`` beside the database.
         monitor_interval: the minimum time between two local LTX files.
         checkpoint_interval: run a checkpoint if no program has for this long. With 0, neither time nor rest of the
@@ -61,6 +65,7 @@ class DB:
         path: str | os.PathLike[str],
         *,
         replica: Replica | Source | None = None,
+        mirrors: Iterable[Replica | Source] = (),
         meta_path: str | os.PathLike[str] | None = None,
         monitor_interval: float | timedelta = 1.0,
         checkpoint_interval: float | timedelta = 60.0,
@@ -73,8 +78,12 @@ class DB:
         self.path = local_path(path, "database", "path").absolute()
         self.meta_path = _meta_path(self.path, meta_path)
         self.replica = replica if isinstance(replica, Replica | None) else Replica(replica)
-        if self.replica is not None:
-            check_apart(self.replica.client, self.meta_path)
+        if isinstance(mirrors, str | os.PathLike):
+            raise argument_error("mirrors", f"mirrors is a list: {mirrors!r}", f"pass mirrors=[{mirrors!r}]")
+        self.mirrors = tuple(each if isinstance(each, Replica) else Replica(each) for each in mirrors)
+        if self.mirrors and self.replica is None:
+            raise argument_error("mirrors", "mirrors without a replica", "pass the first one as replica")
+        check_replicas([each.client for each in self._replicas()], self.meta_path)
         self._options: dict[str, Any] = {
             "monitor_interval": seconds(monitor_interval, "monitor_interval"),
             "checkpoint_interval": seconds(checkpoint_interval, "checkpoint_interval"),
@@ -91,7 +100,8 @@ class DB:
         self._is_closing = False
 
     def __repr__(self) -> str:
-        return f"DB({os.fspath(self.path)!r}, replica={self.replica!r})"
+        mirrors = f", mirrors={list(self.mirrors)!r}" if self.mirrors else ""
+        return f"DB({os.fspath(self.path)!r}, replica={self.replica!r}{mirrors})"
 
     def __enter__(self) -> Self:
         return self.open()
@@ -115,9 +125,9 @@ class DB:
             The object itself.
 
         Raises:
-            ConfigError: another ``DB`` of this process has the replica, or the replica is the directory of the local files.
+            ConfigError: another ``DB`` of this process has the replica or a mirror.
             LTXFileExistsError: the replica has files of another history.
-            ReplicaError: the replica cannot be listed or written.
+            ReplicaError: the replica cannot be listed or written. Errors of a mirror are in its status, and in the log.
             DatabaseError: the database cannot be read or switched to WAL mode, or another replicator has it.
             ForkedError: the object belongs to the parent process.
         """
@@ -138,7 +148,9 @@ class DB:
                 )
             if runtime.shutting_down():
                 raise NotOpenError("the interpreter is shutting down", op="open", path=os.fspath(self.path))
-            running = Running(self.path, self.meta_path, self._options, self.replica, self._logger)
+            running = Running(
+                self.path, self.meta_path, self._options, self.replica, self.mirrors, self._logger
+            )
             try:
                 running.start()
             except BaseException:
@@ -158,8 +170,8 @@ class DB:
                 over all pages is abandoned when the time is over.
 
         Raises:
-            Error: the last sync or upload failed. The database is closed nevertheless. What was not uploaded stays in local
-                LTX files, and the next ``open`` uploads it.
+            Error: the last sync or upload failed, that to a mirror included. The database is closed nevertheless. What was
+                not uploaded stays in local LTX files, and the next ``open`` uploads it.
         """
         runtime.check(self._generation)
         with self._lock:
@@ -219,7 +231,9 @@ class DB:
         """
         return self._require().follower.sync()
 
-    def wait(self, txid: int | None = None, timeout: float | None = None) -> Pos:
+    def wait(
+        self, txid: int | None = None, timeout: float | None = None, *, replica: Replica | None = None
+    ) -> Pos:
         """Wait until a restore from the replica contains all commits up to now, or the transaction ``txid``.
 
         The replica is checked first: a directory at every call, other storage once in a while. Files that it has lost are
@@ -230,6 +244,7 @@ class DB:
         Args:
             txid: the transaction to wait for; the default is the newest one after a sync.
             timeout: the longest time in seconds. Without a timeout, the error of the first failed attempt is raised.
+            replica: a mirror to wait for, one of :attr:`mirrors`, in place of the replica.
 
         Returns:
             The position of the replica.
@@ -237,13 +252,13 @@ class DB:
         Raises:
             ReplicaTimeoutError: the transaction was not in the replica in time; the cause is the error of the last attempt.
             NotReadyError: the database file does not exist yet.
-            ConfigError: the ``DB`` has no replica.
+            ConfigError: the ``DB`` has no replica, or not this one.
             LTXFileExistsError, BehindReplicaError: another writer has continued the history in the replica. That is final
-                if ``status().has_ended`` is true, and is then raised at once, whatever the timeout.
+                if ``has_ended`` is true in its status, and is then raised at once, whatever the timeout.
             Error: the sync or an upload failed, or the replica cannot be restored.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        uploader, running = self._uploader(), self._require()
+        uploader, running = self._uploader(replica), self._require()
         if txid is None:
             txid = running.follower.sync(timeout).txid
         if running.follower.death is not None:
@@ -251,9 +266,15 @@ class DB:
         uploader.wait(TXID(txid), deadline)
         return Pos(uploader.known_txid or TXID(txid))
 
-    async def wait_async(self, txid: int | None = None, timeout: float | None = None) -> Pos:  # noqa: ASYNC109
+    async def wait_async(
+        self,
+        txid: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+        *,
+        replica: Replica | None = None,
+    ) -> Pos:
         """:meth:`wait`, without blocking the event loop. Cancelling it does not end the thread that waits."""
-        return await to_thread(self.wait, txid, timeout)
+        return await to_thread(self.wait, txid, timeout, replica=replica)
 
     def checkpoint(self, mode: CheckpointMode = "PASSIVE") -> CheckpointResult:
         """Run a checkpoint, after reading the frames that are not in an LTX file yet.
@@ -268,8 +289,11 @@ class DB:
             raise ValueError(f"unknown checkpoint mode: {mode!r}")
         return self._require().follower.checkpoint(mode)
 
-    def snapshot(self) -> FileInfo:
+    def snapshot(self, *, replica: Replica | None = None) -> FileInfo:
         """Upload the whole database, with all commits up to now, as one file of level 9. Restores then read less.
+
+        Args:
+            replica: a mirror to write to, one of :attr:`mirrors`, in place of the replica.
 
         Returns:
             The new file.
@@ -283,17 +307,18 @@ class DB:
         """
         # What takes long here can be interrupted.
         self._require().follower.sync()
-        return self._uploader().snapshot()
+        return self._uploader(replica).snapshot()
 
-    async def snapshot_async(self) -> FileInfo:
+    async def snapshot_async(self, *, replica: Replica | None = None) -> FileInfo:
         """:meth:`snapshot`, without blocking the event loop. Cancelling it does not end the work."""
-        return await to_thread(self.snapshot)
+        return await to_thread(self.snapshot, replica=replica)
 
-    def compact(self, level: int) -> FileInfo | None:
+    def compact(self, level: int, *, replica: Replica | None = None) -> FileInfo | None:
         """Merge the new files of the level below into one file of ``level``, in the replica.
 
         Args:
             level: 1 to 8.
+            replica: a mirror to do that in, one of :attr:`mirrors`, in place of the replica.
 
         Returns:
             The new file, or ``None`` if there was nothing to merge.
@@ -304,11 +329,11 @@ class DB:
             ReplicaError: the storage failed.
             LTXFileExistsError, BehindReplicaError: a conflict with another writer has ended the replication.
         """
-        return self._uploader().compact(level)
+        return self._uploader(replica).compact(level)
 
-    async def compact_async(self, level: int) -> FileInfo | None:
+    async def compact_async(self, level: int, *, replica: Replica | None = None) -> FileInfo | None:
         """:meth:`compact`, without blocking the event loop. Cancelling it does not end the work."""
-        return await to_thread(self.compact, level)
+        return await to_thread(self.compact, level, replica=replica)
 
     def status(self) -> SyncStatus:
         """The present state of replication. Returns at once: it reads no pages and does not list the replica.
@@ -339,13 +364,23 @@ class DB:
         self._running = None
         runtime.unregister(self)
 
-    def _uploader(self) -> Uploader:
-        uploader = self._require().uploader
-        if uploader is None:
+    def _replicas(self) -> tuple[Replica, ...]:
+        return self.mirrors if self.replica is None else (self.replica, *self.mirrors)
+
+    def _uploader(self, replica: Replica | None) -> Uploader:
+        running = self._require()
+        if running.uploader is None:
             raise ConfigError(
                 f"no replica for {self.path}", path=os.fspath(self.path), hint="pass DB(..., replica=...)"
             )
-        return uploader
+        if replica is None:
+            return running.uploader
+        for uploader in running.uploaders():
+            if uploader.replica is replica:
+                return uploader
+        raise argument_error(
+            "replica", f"not a replica of {self.path}: {replica!r}", "pass db.replica, or one of db.mirrors"
+        )
 
 
 def replicate(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ltxcore.clients import ReplicaClient
     from ltxcore.replica._inventory import Key
 
-_NAME = "replica-files"
+#: The ledger of the replica, and those of its mirrors by their number.
+_NAME, _MIRROR_NAME = "replica-files", "mirror-{}-files"
 #: The checksum at the end of an LTX file, over all before it, in bytes.
 _CHECKSUM_SIZE = 8
 #: More lines than twice the files and so many are written anew.
@@ -40,11 +41,12 @@ class Ledger:
     Args:
         client: the replica.
         meta_path: the directory of the local files.
+        number: 0 for the replica, and from 1 on for each of its mirrors.
     """
 
-    def __init__(self, client: ReplicaClient, meta_path: Path) -> None:
+    def __init__(self, client: ReplicaClient, meta_path: Path, number: int = 0) -> None:
         self._client = client
-        self._path = meta_path / "ltxcore" / _NAME
+        self._path = meta_path / "ltxcore" / (_MIRROR_NAME.format(number) if number else _NAME)
 
     def add(self, key: Key, path: str | os.PathLike[str]) -> None:
         """A local file was uploaded under this name."""

@@ -12,7 +12,7 @@ from ltxcore.errors import ConfigError
 from ltxcore.ltx import SNAPSHOT_LEVEL
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from ltxcore.clients import ReplicaClient
 
@@ -47,6 +47,22 @@ def check_apart(client: ReplicaClient, meta_path: Path) -> None:
                 f"the replica {client.path} overlaps with the directory of the local files: {meta_path}",
                 hint="choose another directory for the replica",
             )
+
+
+def check_replicas(clients: Sequence[ReplicaClient], meta_path: Path) -> None:
+    """Refuse replicas of one database that share files with each other, or with the local files.
+
+    Raises:
+        ConfigError: they do.
+    """
+    seen = set()
+    for client in clients:
+        check_apart(client, meta_path)
+        if client.identity in seen:
+            raise _config_error(
+                f"two replicas of one database in one place: {client!r}", hint="give each a place of its own"
+            )
+        seen.add(client.identity)
 
 
 def take(client: ReplicaClient, database: Path) -> Hashable | None:

@@ -1,4 +1,4 @@
-"""What a DB has only while it is open: the engine and its two threads."""
+"""What a DB has only while it is open: the engine, the thread that follows, and those that upload."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ltxcore import _ltxcore
 from ltxcore._process import runtime
-from ltxcore._process.log import Log
+from ltxcore._process.log import About, Log
 from ltxcore._process.times import from_millis
 from ltxcore._process.wakeup import Wakeup
+from ltxcore.db._agreement import Agreement
 from ltxcore.db._follower import Follower
 from ltxcore.db._places import check_apart, give_back, take
+from ltxcore.db._positions import Positions
 from ltxcore.db._presence import Presence
 from ltxcore.db._status import ScanProgress, SyncStatus
 from ltxcore.db._uploader import LEAST_ATTEMPT, Uploader
@@ -21,10 +23,10 @@ from ltxcore.ltx import TXID, Checksum, Pos
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Hashable
-    from datetime import datetime
+    from collections.abc import Callable, Hashable
     from pathlib import Path
 
+    from ltxcore._process.log import Logger
     from ltxcore.replica import Replica
 
 #: How long open() waits for the outcome of the first attempt, in seconds. A first upload that takes longer goes on
@@ -37,7 +39,7 @@ _CANCEL = 5.0
 
 
 class Running:
-    """What a DB has only while it is open: the engine and its two threads."""
+    """What a DB has only while it is open: the engine, the thread that follows, and those that upload."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Running:
         meta_path: Path,
         options: dict[str, Any],
         replica: Replica | None,
+        mirrors: tuple[Replica, ...],
         logger: logging.Logger,
     ) -> None:
         self.engine = _ltxcore.Database(
@@ -59,25 +62,20 @@ class Running:
         self._is_over = False
         # One of the threads has ended.
         self._ended = Wakeup()
-        self._place: Hashable | None = None
-        self.uploader: Uploader | None = None
-        if replica is not None:
-            self.uploader = Uploader(
-                self.engine,
-                replica,
-                path,
-                meta_path,
-                self._presence,
-                ended=self._ended.notify,
-                logger=logger,
-            )
+        self._places: list[Hashable] = []
+        self._agreement = Agreement(self.engine, meta_path)
+        self.uploader = None if replica is None else self._destination(replica, logger, self._ended.notify)
+        self.mirrors = [
+            self._destination(each, About(logger, f"mirror {each.client!r}"), _nothing) for each in mirrors
+        ]
+        positions = Positions(self.uploader, self.mirrors) if self.uploader else None
         self.follower = Follower(
             self.engine,
             path,
             self._presence,
-            remote_txid=self.uploader.remote_txid if self.uploader else TXID,
-            notify=self.uploader.notify if self.uploader else _nothing,
-            adopt=self.uploader.adopt_chain if self.uploader else _nothing,
+            remote_txid=positions.newest if positions else TXID,
+            notify=self._notify,
+            adopt=positions.adopt if positions else _nothing,
             ended=self._ended.notify,
             interval=options["monitor_interval"],
             logger=logger,
@@ -89,14 +87,17 @@ class Running:
         return self.engine.pos
 
     def start(self) -> None:
-        """Start both threads and raise what their first attempts failed with, unless they take long."""
-        if self.uploader is not None:
-            client = self.uploader.replica.client
+        """Start the threads and raise what their first attempts failed with, unless they take long.
+
+        A mirror that is away does not keep a database from being opened; its status says so.
+        """
+        for uploader in self.uploaders():
+            client = uploader.replica.client
             check_apart(client, self._meta_path)
-            self._place = take(client, self._path)
+            self._places.append(take(client, self._path))
         deadline = time.monotonic() + _FIRST_ATTEMPT
-        if self.uploader is not None:
-            self.uploader.start()
+        for uploader in self.uploaders():
+            uploader.start()
         self.follower.start()
         is_over = self.follower.wait_attempt(_FIRST_ATTEMPT, unless=self._is_reading_much)
         # A lock of an application is waited for, as a database that does not exist yet.
@@ -140,8 +141,9 @@ class Running:
 
     def leave(self) -> None:
         """Let another database have the replica."""
-        place, self._place = self._place, None
-        give_back(place)
+        places, self._places = self._places, []
+        for place in places:
+            give_back(place)
 
     def status(self) -> SyncStatus:
         """What the threads and the engine know of themselves."""
@@ -149,15 +151,16 @@ class Running:
         follower, uploader = self.follower, self.uploader
         pos = Pos(TXID(facts.txid), Checksum(facts.checksum))
         is_ready = facts.page_size is not None
+        replica = None if uploader is None else uploader.status(pos.txid)
         return SyncStatus(
             pos=pos,
-            replica_txid=None if uploader is None else uploader.known_txid,
+            replica=replica,
+            mirrors=tuple(each.status(pos.txid) for each in self.mirrors),
             is_ready=is_ready,
-            is_current=is_ready and uploader is not None and uploader.is_current(pos.txid),
+            is_current=is_ready and replica is not None and replica.is_current,
             wal_size=facts.wal_size,
-            last_sync=_time_or_none(facts.last_sync_ms),
-            last_upload=None if uploader is None else _time_or_none(uploader.last_upload_ms),
-            last_error=follower.error or (None if uploader is None else uploader.error),
+            last_sync=from_millis(facts.last_sync_ms) if facts.last_sync_ms else None,
+            last_error=follower.error or (None if replica is None else replica.last_error),
             full_syncs=facts.full_syncs,
             diff_syncs=facts.diff_syncs,
             incremental_syncs=facts.incremental_syncs,
@@ -165,28 +168,50 @@ class Running:
             restarts=facts.restarts,
             checkpoints=facts.checkpoints,
             scan=_scan_or_none(facts.scan),
-            uploading_for=None if uploader is None else uploader.busy_for,
-            has_ended=(follower.death or (uploader and uploader.death)) is not None,
+            has_ended=follower.death is not None or (replica is not None and replica.has_ended),
         )
+
+    def _destination(self, replica: Replica, logger: Logger, ended: Callable[[], None]) -> Uploader:
+        return Uploader(
+            self.engine,
+            replica,
+            self._path,
+            self._meta_path,
+            self._presence,
+            self._agreement.join(),
+            ended=ended,
+            logger=logger,
+        )
+
+    def uploaders(self) -> list[Uploader]:
+        """Those of the replica and of its mirrors, in this order."""
+        return self.mirrors if self.uploader is None else [self.uploader, *self.mirrors]
+
+    def _notify(self) -> None:
+        for uploader in self.uploaders():
+            uploader.notify()
 
     def _is_reading_much(self) -> bool:
         facts = self.engine.status()
         return facts.scan is not None and facts.scan.pages * (facts.page_size or 0) > _MUCH
 
     def _finish(self, deadline: float) -> BaseException | None:
-        """End both threads after a last attempt of each; the error that it ended with."""
+        """End the threads after a last attempt of each; the error that it ended with."""
         if not self.follower.finish(max(deadline - time.monotonic(), LEAST_ATTEMPT)):
             return self._give_up()
         if self._presence.is_gone():
             self._abandon_upload()
             return self._presence.error("close")
         failure = self.follower.death or self.follower.failure
-        if self.uploader is None:
-            return failure
         if not self.follower.is_ready:
-            self.uploader.abandon()
+            self._abandon_upload()
             return failure
-        return self.uploader.finish(max(deadline - time.monotonic(), 0.0)) or failure
+        for uploader in self.uploaders():
+            # A mirror that is away already gets another attempt, and no time.
+            is_away = uploader is not self.uploader and uploader.failure is not None
+            uploader.begin_to_finish(0.0 if is_away else max(deadline - time.monotonic(), 0.0))
+        failures = [uploader.finish(max(deadline - time.monotonic(), 0.0)) for uploader in self.uploaders()]
+        return next((each for each in failures if each is not None), failure)
 
     def _give_up(self) -> DatabaseError:
         """Time is over and the follower is at something; its error if that could be ended, which raises it otherwise."""
@@ -203,12 +228,8 @@ class Running:
         return error
 
     def _abandon_upload(self) -> None:
-        if self.uploader is not None:
-            self.uploader.abandon()
-
-
-def _time_or_none(millis: int | None) -> datetime | None:
-    return from_millis(millis) if millis else None
+        for uploader in self.uploaders():
+            uploader.abandon()
 
 
 def _scan_or_none(scan: _ltxcore.Scan | None) -> ScanProgress | None:

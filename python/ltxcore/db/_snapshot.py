@@ -42,9 +42,7 @@ class Snapshots:
             self._under_way.add(name)
         try:
             max_txid = self._engine.snapshot(os.fspath(path))
-            stored = store(TXID(max_txid), path)
-            self._engine.snapshot_stored(max_txid)
-            return stored
+            return store(TXID(max_txid), path)
         finally:
             path.unlink(missing_ok=True)
             with self._lock:

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 
 from ltxcore._process.backoff import Backoff, as_exception, keep_going
 from ltxcore._process.log import Log
+from ltxcore._process.times import from_millis
 from ltxcore._process.wakeup import Wakeup
 from ltxcore.db._copier import Copier
-from ltxcore.errors import InternalError, NotOpenError, ReplicaTimeoutError
+from ltxcore.db._status import ReplicaStatus
+from ltxcore.errors import Error, InternalError, NotOpenError, ReplicaTimeoutError
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable
     from pathlib import Path
 
     from ltxcore import _ltxcore
+    from ltxcore._process.log import Logger
+    from ltxcore.db._agreement import Party
     from ltxcore.db._presence import Presence
     from ltxcore.ltx import TXID, FileInfo
     from ltxcore.replica import Replica
@@ -47,6 +50,7 @@ class Uploader:
         path: the database file.
         meta_path: the directory of the local files.
         presence: whether the database file is there.
+        party: what it has to say to the other destinations.
         ended: called when the thread ends.
         logger: where failures, and what was lost, are reported.
     """
@@ -58,20 +62,22 @@ class Uploader:
         path: Path,
         meta_path: Path,
         presence: Presence,
+        party: Party,
         *,
         ended: Callable[[], None],
-        logger: logging.Logger,
+        logger: Logger,
     ) -> None:
         self.replica = replica
         self._path = path
         self._presence = presence
+        self._party = party
         self._on_end = ended
         self._log = Log(logger)
         self._is_local = replica.client.capabilities.is_local
         self._backoff = Backoff("upload", path, replica.sync_interval, logger, is_local=self._is_local)
         self._wakeup = Wakeup()
         self._copier = Copier(
-            engine, replica, path, meta_path, presence, advanced=self._wakeup.notify, logger=logger
+            engine, replica, path, meta_path, presence, party, advanced=self._wakeup.notify, logger=logger
         )
         self._survey = self._copier.survey
         self._lock = threading.Lock()
@@ -115,15 +121,17 @@ class Uploader:
         known = self._survey.known
         return None if known is None else known.reach
 
-    @property
-    def last_upload_ms(self) -> int | None:
-        """When a file was last uploaded, in milliseconds since 1970."""
-        return self._copier.last_upload_ms
-
-    @property
-    def busy_for(self) -> float | None:
-        """For how many seconds the file that is being uploaded has been; ``None`` while nothing is."""
-        return self._copier.busy_for
+    def status(self, txid: TXID) -> ReplicaStatus:
+        """What is known of the destination, where the newest local file is that of ``txid``."""
+        return ReplicaStatus(
+            replica=self.replica,
+            txid=self.known_txid,
+            is_current=self.is_current(txid),
+            last_upload=from_millis(self._copier.last_upload_ms) if self._copier.last_upload_ms else None,
+            last_error=self.error,
+            uploading_for=self._copier.busy_for,
+            has_ended=self.death is not None,
+        )
 
     def is_current(self, txid: TXID) -> bool:
         """Whether a restore from the replica contains ``txid``, as far as can be told for nothing.
@@ -135,6 +143,10 @@ class Uploader:
     def remote_txid(self) -> TXID:
         """The TXID after which the local history has to continue, as the replica is now."""
         return self._copier.remote_txid()
+
+    def report_unknown(self, error: Exception) -> None:
+        """Say that :meth:`remote_txid` failed, where the database is opened nevertheless."""
+        self._log.warning("%s is opened without knowing where the mirror ends: %s", self._path, error)
 
     def adopt_chain(self, txid: TXID) -> None:
         """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""
@@ -179,16 +191,19 @@ class Uploader:
         finally:
             self._waiting.discard(me)
 
-    def finish(self, timeout: float) -> BaseException | None:
-        """Upload what is left, trying again until ``timeout`` seconds are over; the error it ended with.
-
-        What is under way when the time is over is left to itself.
-        """
+    def begin_to_finish(self, timeout: float) -> None:
+        """Have what is left uploaded, trying again until ``timeout`` seconds are over."""
         with self._lock:
             self._finish_by = time.monotonic() + timeout
             self._finish_from = self._passes
             self._pending = True
         self._wakeup.notify()
+
+    def finish(self, timeout: float) -> BaseException | None:
+        """Wait until that is done; the error it ended with.
+
+        What is under way when ``timeout`` seconds are over is left to itself.
+        """
         self._wait_until(lambda: self._ended, time.monotonic() + max(timeout, LEAST_ATTEMPT))
         if not self._ended:
             self.abandon()
@@ -286,6 +301,14 @@ class Uploader:
             self._ended = True
             self._wakeup.notify()
             self._on_end()
+            self._leave()
+
+    def _leave(self) -> None:
+        """The other destinations need not consider a mirror that has ended for good."""
+        if self.death is not None and self._party.number:
+            # An engine that is closed by now has nothing to forget.
+            with contextlib.suppress(Error):
+                self._party.leave()
 
     def _turn(self) -> bool:
         """Wait for the next pass and run it; false when it is time to end."""

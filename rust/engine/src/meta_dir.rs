@@ -15,10 +15,6 @@ use osvfs::{LockFile, Stamp};
 use crate::error::{Context, Error, Result};
 use crate::level0::{Level0, LocalFile};
 
-/// Files of the directory that is ours alone, before they have their names.
-const OWN_STAGING: [&str; 4] =
-    ["page-checksums.tmp", "snapshot-wanted.tmp", "chain-checksums.tmp", "chain-compared.tmp"];
-
 /// The meta directory of one database, locked against a second replicator.
 #[derive(Debug)]
 pub(crate) struct MetaDir {
@@ -57,7 +53,7 @@ impl MetaDir {
             name.strip_suffix(".tmp").is_some_and(|name| ltx::parse_file_name(name).is_ok())
         })
         .context("clean", &level0)?;
-        remove_stale(&own, |name| OWN_STAGING.contains(&name)).context("clean", &own)?;
+        remove_stale(&own, |name| name.ends_with(".tmp")).context("clean", &own)?;
         Ok(Self { root, level0: Level0::new(level0), own, rights, _lock: lock })
     }
 
