@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
@@ -48,6 +49,8 @@ _PAGE = 1000
 _URL_LIFE = timedelta(hours=1)
 #: The name of the time among the metadata of an object, as Litestream has it.
 _TIME = "litestream-timestamp"
+#: What an answer says that it holds.
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/")
 #: The status of a range that begins beyond the end.
 _BEYOND_THE_END = 416
 
@@ -229,17 +232,18 @@ class S3Store(ObjectStore):
     def _body(self, key: str, offset: int, size: int | None) -> _Body:
         """The bytes of a range, as far as the object has them."""
         end = "" if size is None else str(offset + size - 1)
-        wanted = {"Range": f"bytes={offset}-{end}"} if offset or end else {}
+        # Also for the whole: the answer to a range says what is in it, and so whether it is all there.
+        wanted = f"bytes={offset}-{end}"
         client = self._client
         with self._errors("read", key):
             try:
-                answer = client.get_object(Bucket=self.bucket, Key=key, **wanted, **self._of_content)
+                answer = client.get_object(Bucket=self.bucket, Key=key, Range=wanted, **self._of_content)
             except client.exceptions.ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] == _BEYOND_THE_END:
                     return _Body(self, key, io.BytesIO(), 0)
                 raise
-        length = answer["ContentLength"]
-        if wanted and "ContentRange" not in answer and (offset or (size is not None and length > size)):
+        begin, length = _range_of(answer)
+        if begin != offset or (size is not None and length > size):
             answer["Body"].close()
             raise ReplicaError(
                 f"the service ignores ranges: s3://{self.bucket}/{key}", op="read", transient=False
@@ -325,6 +329,15 @@ class S3Store(ObjectStore):
 
         done = in_parallel(delete, keys, self._settings.concurrency)
         return {key: error for key, error in zip(keys, done, strict=True) if error is not None}
+
+
+def _range_of(answer: Any) -> tuple[int, int]:  # noqa: ANN401 - botocore's
+    """Where the body of an answer begins in its object, and how many bytes it should have."""
+    found = _RANGE.match(answer.get("ContentRange", ""))
+    if found is None:
+        return 0, answer["ContentLength"]
+    first, last = map(int, found.groups())
+    return first, last + 1 - first
 
 
 def _rfc3339(time: datetime) -> str:
