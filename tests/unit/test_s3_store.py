@@ -266,3 +266,17 @@ def test_deletions_carry_the_md5_that_every_service_knows(link: tuple[Proxy, S3S
     assert store.delete(["a", "missing"]) == {}
     assert "Content-MD5" in seen[0]
     assert not [name for name in seen[0] if name.lower().startswith("x-amz-checksum")]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_uploads_carry_an_md5_if_told_to(seaweedfs: S3Server, wanted: bool) -> None:
+    store = store_of(seaweedfs, put_object_content_md5=wanted, part_size=MIN_PART_SIZE)
+    seen: list[bool] = []
+    for operation in ("PutObject", "UploadPart"):
+        store._client.meta.events.register(
+            f"before-send.s3.{operation}", lambda request, **_: seen.append("Content-MD5" in request.headers)
+        )
+    store.write("small", io.BytesIO(b"x"))
+    store.write("large", io.BytesIO(bytes(MIN_PART_SIZE + 1)))
+    assert seen == [wanted] * 3
+    assert store.read("large", offset=MIN_PART_SIZE) == b"\0"

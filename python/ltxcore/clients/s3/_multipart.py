@@ -5,7 +5,9 @@ boto3 has them, too, but cannot create an object only if there is none.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -26,6 +28,12 @@ def read_whole(data: BinaryIO, size: int, key: str) -> bytes:
     if len(block) != size:
         raise ReplicaError(f"the data of {key} became shorter while it was uploaded", op="write")
     return block
+
+
+def md5_of(block: bytes) -> dict[str, str]:
+    """The parameter that has the service check a body."""
+    digest = hashlib.md5(block, usedforsecurity=False).digest()
+    return {"ContentMD5": base64.b64encode(digest).decode()}
 
 
 def upload_parts(
@@ -61,7 +69,8 @@ def upload_parts(
         with reading:
             data.seek(begin + index * part_size)
             block = read_whole(data, min(part_size, size - index * part_size), key)
-        answer = client.upload_part(**upload, PartNumber=index + 1, Body=block, **settings.of_content)
+        md5 = md5_of(block) if settings.put_with_md5 else {}
+        answer = client.upload_part(**upload, PartNumber=index + 1, Body=block, **md5, **settings.of_content)
         return {"PartNumber": index + 1, "ETag": answer["ETag"]}
 
     try:

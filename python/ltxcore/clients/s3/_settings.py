@@ -34,7 +34,7 @@ class S3Options(TypedDict, total=False):
     * ``skip_verify``: accept any TLS certificate.
     * ``sign_payload``: sign the content of uploads. Default: true.
     * ``require_content_md5``: send ``Content-MD5`` with deletions. Default: true, except for Tigris.
-    * ``put_object_content_md5``: send ``Content-MD5`` with uploads of one part, which buckets with Object Lock may need.
+    * ``put_object_content_md5``: send ``Content-MD5`` with uploads, which buckets with Object Lock need.
     * ``sign_accept_encoding``: accepted for compatibility. The header ``Accept-Encoding`` is never signed.
     * ``storage_class``: the storage class of new objects.
     * ``part_size``: the size of a part of a multipart upload, in bytes, at least 5 MiB. Smaller files are one request.

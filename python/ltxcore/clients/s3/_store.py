@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import itertools
 import logging
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from ltxcore._process.parallel import in_parallel
 from ltxcore.clients.s3._connection import Connection
-from ltxcore.clients.s3._multipart import read_whole, upload_parts
+from ltxcore.clients.s3._multipart import md5_of, read_whole, upload_parts
 from ltxcore.clients.s3._settings import S3Options, settings
 from ltxcore.errors import ObjectExistsError, ObjectNotFoundError, ReplicaError
 from ltxcore.stores import (
@@ -271,8 +269,7 @@ class S3Store(ObjectStore):
 
     def _put(self, key: str, body: bytes, options: Mapping[str, Any]) -> Any:  # noqa: ANN401 - botocore's answer
         if self._settings.put_with_md5:
-            digest = hashlib.md5(body, usedforsecurity=False).digest()
-            options = {**options, "ContentMD5": base64.b64encode(digest).decode()}
+            options = {**options, **md5_of(body)}
         return self._client.put_object(Bucket=self.bucket, Key=key, Body=body, **options)
 
     def _has(self, key: str) -> bool:
