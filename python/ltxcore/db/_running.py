@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ltxcore import _ltxcore
@@ -74,7 +75,8 @@ class Running:
             path,
             self._presence,
             remote_txid=positions.newest if positions else TXID,
-            notify=self._notify,
+            # No method of ours, which would keep us until the collector comes.
+            notify=partial(_notify, self.uploaders()),
             adopt=positions.adopt if positions else _nothing,
             ended=self._ended.notify,
             interval=options["monitor_interval"],
@@ -187,10 +189,6 @@ class Running:
         """Those of the replica and of its mirrors, in this order."""
         return self.mirrors if self.uploader is None else [self.uploader, *self.mirrors]
 
-    def _notify(self) -> None:
-        for uploader in self.uploaders():
-            uploader.notify()
-
     def _is_reading_much(self) -> bool:
         facts = self.engine.status()
         return facts.scan is not None and facts.scan.pages * (facts.page_size or 0) > _MUCH
@@ -234,6 +232,11 @@ class Running:
 
 def _scan_or_none(scan: _ltxcore.Scan | None) -> ScanProgress | None:
     return None if scan is None else ScanProgress(scan.pages_done, scan.pages, scan.reason)
+
+
+def _notify(uploaders: list[Uploader]) -> None:
+    for uploader in uploaders:
+        uploader.notify()
 
 
 def _nothing(*_arguments: object) -> None:
