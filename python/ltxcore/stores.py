@@ -210,6 +210,10 @@ class ObjectStore(ABC):
         """
         return None
 
+    def requests_sent(self) -> Mapping[str, int] | None:
+        """How many requests were sent, repetitions included, by the name of the operation; ``None`` if nobody counts them."""
+        return None
+
     def change_token(self) -> object | None:
         """A value that is another one once objects have come or gone, or ``None`` where that costs a request.
 

@@ -205,6 +205,11 @@ class DeletesOneRequestOfFiles(MemoryClient):
         super().delete_ltx_files(itertools.islice(files, 1000))
 
 
+class AllButSnapshots(MemoryClient):
+    def all_ltx_files(self, **options: Any) -> Iterator[FileInfo]:
+        return (file for file in super().all_ltx_files(**options) if file.level < 9)
+
+
 class ViewsOfFiles(MemoryClient):
     def read_ltx_file(self, *name: Any, **options: Any) -> Any:
         return memoryview(super().read_ltx_file(*name, **options))
@@ -258,6 +263,7 @@ class KeepsTheFirstSnapshot(ObjectReplicaClient):
         (NewestFirst, "listings_ascend_from_seek"),
         (FirstPageOfFiles, "more_files_are_listed_than_fit_on_a_page"),
         (DeletesOneRequestOfFiles, "more_files_are_listed_than_fit_on_a_page"),
+        (AllButSnapshots, "all_levels_are_listed"),
         (ViewsOfFiles, "ranges_are_read"),
         (TimeOfTheUpload, "files_are_listed_as_they_were_written"),
         (MissingIsEmpty, "what_is_missing_is_not_found"),

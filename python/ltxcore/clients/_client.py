@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self
 
-from ltxcore.ltx import TXID, FileInfo
+from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 from ltxcore.stores import Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
 
     from ltxcore.stores import SignedURL
 
@@ -84,6 +84,18 @@ class ReplicaClient(ABC):
 
     def init(self) -> None:  # noqa: B027 - an optional step, not a forgotten one
         """Connect and check access. May be called often; does nothing the second time."""
+
+    def all_ltx_files(self, *, use_metadata: bool = False) -> Iterator[FileInfo]:
+        """The LTX files of all levels, from level 0 up, each ascending; see :meth:`ltx_files`.
+
+        By default every level is listed by itself. Override this method where one request can list several.
+        """
+        for level in range(SNAPSHOT_LEVEL + 1):
+            yield from self.ltx_files(level, use_metadata=use_metadata)
+
+    def requests_sent(self) -> Mapping[str, int] | None:
+        """How many requests were sent, repetitions included, by the name of the operation; ``None`` if nobody counts them."""
+        return None
 
     def change_token(self) -> object | None:
         """A value that is another one once LTX files have come or gone, or ``None`` where that costs a request.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import io
 import itertools
@@ -33,7 +34,7 @@ from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, FileInfo, Header, for
 from ltxcore.stores import MAX_KEY, MAX_PART
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore, SignedURL
@@ -44,6 +45,8 @@ __all__ = ["ObjectReplicaClient"]
 _HEADERS = 64
 #: How many objects are deleted at once.
 _DELETIONS = 1000
+#: So many foreign objects in a row between the folders of two levels are listed before a new listing begins behind them.
+_STRANGERS = 1000
 #: The least that is asked of a store's reader at once, in bytes.
 _BUFFER_SIZE = 1 << 16
 
@@ -53,7 +56,7 @@ _PREFIX = re.compile(r"(?:(?!\.{1,2}/)[^/\x00-\x1f\x7f\ud800-\udfff]+/)*")
 
 #: The folder of a level below the prefix, as Litestream names it in most storages, and in those of two types.
 _FOLDER = "ltx/{level}/"
-_FOLDERS = {"s3": "{level:04x}/", "oss": "{level:04x}/"}
+_FOLDERS = {"s3": "000{level}/", "oss": "000{level}/"}
 #: What the keys of a replica have behind its prefix, in bytes.
 _KEY_SIZE = len(_FOLDER.format(level=0) + format_filename(1, 1))
 
@@ -61,6 +64,15 @@ _KEY_SIZE = len(_FOLDER.format(level=0) + format_filename(1, 1))
 def _is_too_long(prefix: str) -> bool:
     sizes = [len(part.encode()) for part in prefix.split("/")]
     return max(sizes) > MAX_PART or sum(sizes) + len(sizes) - 1 + _KEY_SIZE > MAX_KEY
+
+
+def _file(level: int, info: ObjectInfo, folder: str) -> FileInfo | None:
+    """The LTX file that an object in the folder of a level is, if its name is that of one."""
+    try:
+        low, high = parse_filename(info.key.removeprefix(folder))
+    except FormatError:
+        return None
+    return FileInfo(level, low, high, info.size, info.modified) if 0 < low <= high else None
 
 
 class ObjectReplicaClient(ReplicaClient):
@@ -114,6 +126,20 @@ class ObjectReplicaClient(ReplicaClient):
         if use_metadata and not self.capabilities.keeps_time:
             return self._with_times(listed)
         return listed
+
+    def all_ltx_files(self, *, use_metadata: bool = False) -> Iterator[FileInfo]:
+        """See :meth:`ReplicaClient.all_ltx_files`. One listing: the folders of the levels lie side by side."""
+        if type(self).ltx_files is not ObjectReplicaClient.ltx_files or "ltx_files" in vars(self):
+            # Somebody has files listed in another way, and knows nothing of this one.
+            return super().all_ltx_files(use_metadata=use_metadata)
+        listed = self._all_listed()
+        if use_metadata and not self.capabilities.keeps_time:
+            return self._with_times(listed)
+        return listed
+
+    def requests_sent(self) -> Mapping[str, int] | None:
+        """See :meth:`ReplicaClient.requests_sent`: the requests of the store."""
+        return self.store.requests_sent()
 
     def open_ltx_file(
         self, level: int, min_txid: TXID, max_txid: TXID, *, offset: int = 0, size: int | None = None
@@ -211,12 +237,37 @@ class ObjectReplicaClient(ReplicaClient):
     def _listed(self, level: int, seek: TXID) -> Iterator[FileInfo]:
         folder = self._folder(level)
         for info in self._list(folder, f"{folder}{seek}"):
-            try:
-                low, high = parse_filename(info.key.removeprefix(folder))
-            except FormatError:
-                continue
-            if 0 < low <= high:
-                yield FileInfo(level, low, high, info.size, info.modified)
+            file = _file(level, info, folder)
+            if file is not None:
+                yield file
+
+    def _all_listed(self) -> Iterator[FileInfo]:
+        """All levels by one listing, which ends behind the last of them: other replicas may lie below the same prefix."""
+        folders = [self._folder(level) for level in range(SNAPSHOT_LEVEL + 1)]
+        level: int | None = 0
+        while level is not None:
+            level = yield from self._listed_from(folders, level)
+
+    def _listed_from(self, folders: list[str], first: int) -> Generator[FileInfo, None, int | None]:
+        """The files of the levels from ``first`` on, or the level where another listing has to begin."""
+        strangers, common = 0, self._root + self._levels.partition("{")[0]
+        # From a name on: SeaweedFS takes a folder that a listing begins behind to be over.
+        for info in self._list(common, f"{folders[first]}{TXID(0)}"):
+            level = bisect.bisect(folders, info.key) - 1
+            folder = folders[level]
+            if level >= 0 and info.key.startswith(folder):
+                strangers, first = 0, level
+                file = _file(level, info, folder)
+                if file is not None:
+                    yield file
+            elif level == SNAPSHOT_LEVEL:
+                return None
+            else:
+                strangers += 1
+                # Only to what was not listed yet: a store may list the folder "a" before "a-b", against the order of bytes.
+                if strangers > _STRANGERS and level >= first:
+                    return level + 1
+        return None
 
     def _with_times(self, files: Iterator[FileInfo]) -> Iterator[FileInfo]:
         """The same files with the times of their headers; those that are gone by now are left out."""

@@ -44,20 +44,19 @@ class Inventory:
 
     @classmethod
     def of(cls, client: ReplicaClient) -> Inventory:
-        """What the replica holds now; every level is listed once.
+        """What the replica holds now, by one listing of all levels where the client has that, or else one of each.
 
         Raises:
             ReplicaError: the storage cannot be listed.
         """
         sizes: dict[Key, int] = {}
         directory = native(client)
+        if not isinstance(directory, _ltxcore.FileClient):
+            return cls({key_of(file): file.size for file in directory.all_ltx_files()})
         for level in range(SNAPSHOT_LEVEL + 1):
-            if isinstance(directory, _ltxcore.FileClient):
-                # Without a value for each file: a directory of many files is listed often.
-                rows = directory.ltx_files(level, 0, False)
-                sizes.update(((row[0], row[1], row[2]), row[3]) for row in rows)
-            else:
-                sizes.update((key_of(file), file.size) for file in directory.ltx_files(level))
+            # Without a value for each file: a directory of many files is listed often.
+            rows = directory.ltx_files(level, 0, False)
+            sizes.update(((row[0], row[1], row[2]), row[3]) for row in rows)
         return cls(sizes)
 
     def chain(self) -> list[Key]:

@@ -91,6 +91,26 @@ class ReplicaClientContract:
             assert _ranges(client, 2) == []
             assert _ranges(client, 9) == [(1, 2), (1, 9)]
 
+    def test_all_levels_are_listed(self, tmp_path: Path) -> None:
+        with self.make(tmp_path) as client:
+            assert [*client.all_ltx_files()] == []
+            ranges = [
+                (0, 1, 1),
+                (0, 2, 2),
+                (0, 16, 16),
+                (1, 1, 2),
+                (5, 1, 2),
+                (8, 1, 2),
+                (9, 1, 1),
+                (9, 1, 2),
+            ]
+            written = [_put(client, *each, time=TIME + timedelta(milliseconds=each[2])) for each in ranges]
+            assert [*client.all_ltx_files(use_metadata=True)] == written
+            for level in (0, 4, 9):
+                self.put_foreign(client, level, "README")
+            each_level = [file for level in range(SNAPSHOT_LEVEL + 1) for file in client.ltx_files(level)]
+            assert [*client.all_ltx_files()] == each_level, "as level by level"
+
     def test_files_are_listed_as_they_were_written(self, tmp_path: Path) -> None:
         with self.make(tmp_path) as client:
             written = [_put(client, 0, low, time=TIME + timedelta(milliseconds=low)) for low in (1, 2, 3)]

@@ -125,6 +125,16 @@ impl ReplicaClient for PyClient {
         })
     }
 
+    fn all_ltx_files(&self, use_metadata: bool) -> Result<Vec<FileInfo>> {
+        ask(|py| {
+            let options = PyDict::new(py);
+            options.set_item(intern!(py, "use_metadata"), use_metadata)?;
+            let list = gil::getattr(self.client().bind(py), intern!(py, "all_ltx_files"))?;
+            let files = gil::call(&list, (), Some(&options))?;
+            gil::iterate(&files)?.map(|file| file_info(&file?)).collect()
+        })
+    }
+
     fn open_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Box<dyn Read + Send>> {
         match self.open_located(info, offset, size)? {
             Some(reader) => Ok(reader),

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use ltx::{Timestamp, TxId};
+use ltx::{SNAPSHOT_LEVEL, Timestamp, TxId};
 
 use crate::error::{Error, Result};
 use crate::place::{FileKey, Place, after};
@@ -79,6 +79,19 @@ pub trait ReplicaClient: Send + Sync {
     /// # Errors
     /// Whatever the storage reports.
     fn ltx_files(&self, level: u8, seek: TxId, use_metadata: bool) -> Result<Vec<FileInfo>>;
+
+    /// Lists the files of all levels, as [`ReplicaClient::ltx_files`] does those of one; level by level, unless the storage can
+    /// list several at once.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    fn all_ltx_files(&self, use_metadata: bool) -> Result<Vec<FileInfo>> {
+        let mut files = Vec::new();
+        for level in 0..=SNAPSHOT_LEVEL {
+            files.extend(self.ltx_files(level, TxId::NONE, use_metadata)?);
+        }
+        Ok(files)
+    }
 
     /// Opens a file at `offset` (bytes) for at most `size` bytes, or to its end.
     ///

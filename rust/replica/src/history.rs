@@ -50,8 +50,7 @@ impl History {
     }
 
     fn read_once(client: &dyn ReplicaClient, use_metadata: bool) -> Result<Self> {
-        let levels = (0..=SNAPSHOT_LEVEL).map(|level| client.ltx_files(level, TxId::NONE, use_metadata));
-        Ok(Self::of_levels(levels.collect::<Result<_>>()?))
+        Ok(Self::new(client.all_ltx_files(use_metadata)?))
     }
 
     /// The history that these files are; those of no level are left out.
@@ -60,10 +59,6 @@ impl History {
         for file in files {
             levels.iter_mut().skip(file.level.into()).take(1).for_each(|level| level.push(file));
         }
-        Self::of_levels(levels)
-    }
-
-    fn of_levels(levels: Vec<Vec<FileInfo>>) -> Self {
         let (levels, unusable): (Vec<_>, Vec<_>) = levels.into_iter().map(split).unzip();
         Self { levels, unusable: unusable.concat() }
     }

@@ -114,6 +114,10 @@ class S3Store(ObjectStore):
             sent["GetObject"] += self._reads.requests
         return sent
 
+    def requests_sent(self) -> Counter[str]:
+        """See :meth:`ObjectStore.requests_sent`."""
+        return self.requests
+
     def init(self) -> None:
         """Make the boto3 client, and look up the region of the bucket if it is not known."""
         self._client  # noqa: B018 - makes it

@@ -24,18 +24,15 @@ pub fn following(client: &dyn ReplicaClient, txid: TxId, thorough: bool) -> Resu
     if !has_hole && (!chain.is_empty() || !(listed.is_empty() || thorough)) {
         return Ok(chain);
     }
-    let mut higher = Vec::new();
-    for level in 1..=SNAPSHOT_LEVEL {
-        higher.extend(client.ltx_files(level, TxId::NONE, false)?);
-    }
+    let all = client.all_ltx_files(false)?;
+    let higher: Vec<FileInfo> = all.iter().filter(|file| file.level > 0).copied().collect();
     let chain = join(&listed, &higher, txid);
     if !chain.is_empty() {
         return Ok(chain);
     }
     // A file of level 0 that begins before `txid` may lead beyond it, as other levels' may.
-    higher.extend(client.ltx_files(0, TxId::NONE, false)?);
-    check(&higher, txid)?;
-    Ok(join(&[], &higher, txid))
+    check(&all, txid)?;
+    Ok(join(&[], &all, txid))
 }
 
 fn join(level0: &[FileInfo], higher: &[FileInfo], mut reached: TxId) -> Vec<FileInfo> {
