@@ -57,10 +57,9 @@ class FakeDB:
 @pytest.fixture
 def fake(monkeypatch):
     """Every DB made by the command; `before` may change one before it is used."""
-    state = SimpleNamespace(made=[], steps=[], before=lambda db: None, files=[])
+    state = SimpleNamespace(made=[], steps=[], before=lambda db: None, files=[], requests=None)
     origin = SimpleNamespace(
-        client=SimpleNamespace(type="file"),
-        sync_interval=None,
+        client=SimpleNamespace(type="file", requests_sent=lambda: state.requests),
         files=lambda: iter(state.files),
         newest_txid=lambda: ltxcore.TXID(5),
     )
@@ -72,7 +71,12 @@ def fake(monkeypatch):
         return db
 
     monkeypatch.setattr(ltxcore, "DB", make)
-    monkeypatch.setattr(replicate, "replica", lambda url: origin)
+
+    def replica(url, **options):
+        state.options = options
+        return origin
+
+    monkeypatch.setattr(replicate, "replica", replica)
     monkeypatch.setattr(replicate, "start_log", lambda level: None)
     state.origin = origin
     return state
@@ -90,7 +94,25 @@ def test_once_with_a_snapshot_and_json(run, fake):
     assert fake.steps == ["open", "sync", "wait", "snapshot", "close"]
     report = json.loads(done.stdout)
     assert report.pop("duration_ms") >= 0
-    assert report == {"db_path": "app.db", "replica": "file", "txid": "0000000000000005"}
+    assert report == {
+        "db_path": "app.db",
+        "replica": "file",
+        "txid": "0000000000000005",
+        "requests": None,
+        "usd_per_month": None,
+    }
+
+
+def test_requests_and_their_price_are_shown(run, fake, monkeypatch):
+    fake.requests = {"ListObjectsV2": 1, "PutObject": 12}
+    assert "13 requests: 12 PutObject, 1 ListObjectsV2\n" in run("replicate", "app.db", "u", "--once").stderr
+    clock = iter([0.0, 3600.0, 0.0, 3600.0])
+    monkeypatch.setattr(replicate.time, "monotonic", lambda: next(clock))
+    said = run("replicate", "app.db", "u", "--once").stderr
+    assert "1 ListObjectsV2; about $0.0016 a day, $0.05 a month" in said
+    report = json.loads(run("replicate", "app.db", "u", "--once", "--json").stdout)
+    assert report["requests"] == fake.requests
+    assert report["usd_per_month"] == pytest.approx(13 * 24 * 30 * 0.005 / 1000)
 
 
 def test_intervals_reach_the_database(run, fake):
@@ -105,7 +127,7 @@ def test_intervals_reach_the_database(run, fake):
         "--l0-retention",
         "1m",
     )
-    assert fake.origin.sync_interval == 0.01
+    assert fake.options == {"sync_interval": 0.01, "max_requests_per_hour": None}
     assert fake.made[0].options == {
         "monitor_interval": 2.0,
         "checkpoint_interval": 60.0,
@@ -125,6 +147,7 @@ def test_intervals_reach_the_database(run, fake):
         (["app.db", "u", "--exec", ""], "command"),
         (["app.db", "u", "--exec", "echo 'x"], "--exec"),
         (["app.db", "u", "--sync-interval", "0"], "--sync-interval"),
+        (["app.db", "u", "--max-requests-per-hour", "9"], "--max-requests-per-hour"),
     ],
 )
 def test_misuse(run, fake, argv, word):

@@ -1,14 +1,15 @@
-"""Object stores of the test suite's own: in memory, in a directory, and one that fails every second time."""
+"""Object stores of the test suite's own: in memory, in a directory, one that counts, and one that fails every second time."""
 
 import contextlib
 import errno
 import os
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from ltxcore.errors import ObjectExistsError, ObjectNotFoundError, ReplicaError
 from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore
@@ -48,6 +49,33 @@ class MemoryStore(ObjectStore):
         for key in keys:
             self.objects.pop(key, None)
         return {}
+
+
+class CountingStore(MemoryStore):
+    """Counts its requests, by the names that they have in S3. They are not for nothing, and claims are."""
+
+    def __init__(self) -> None:
+        super().__init__(Capabilities(creates_if_absent=True))
+        self.sent: Counter[str] = Counter()
+
+    def requests_sent(self) -> Counter[str]:
+        return self.sent
+
+    def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+        self.sent["ListObjectsV2"] += 1
+        return super().list(prefix, start=start)
+
+    def read(self, key: str, *, offset: int = 0, size: int | None = None) -> bytes:
+        self.sent["GetObject"] += 1
+        return super().read(key, offset=offset, size=size)
+
+    def write(self, key: str, data: BinaryIO, **options: Any) -> ObjectInfo:
+        self.sent["PutObject"] += 1
+        return super().write(key, data, **options)
+
+    def delete(self, keys: Iterable[str]) -> dict[str, Exception]:
+        self.sent["DeleteObjects"] += 1
+        return super().delete(keys)
 
 
 class FlakyStore(ObjectStore):

@@ -178,6 +178,11 @@ FAULTS = {
     "snapshot: {interval: 0s}": ("snapshot.interval", "must be greater than 0"),
     "snapshot: {interval: [1]}": ("snapshot.interval", "expected a text"),
     "sync-interval: 0s": ("sync-interval", "must be greater than 0"),
+    "max-requests-per-hour: 9": ("max-requests-per-hour", r"at least 10 \(got 9\)"),
+    "dbs: [{path: /a, replica: {path: /r, max-requests-per-hour: 0}}]": (
+        "dbs[0].replica.max-requests-per-hour",
+        "at least 10",
+    ),
     "part-size: 5XB": ("part-size", "not a size"),
     "socket: {permissions: 0x1}": ("socket.permissions", "octal"),
     "logging: {type: xml}": ("logging.type", "nvalid enum value"),

@@ -142,7 +142,7 @@ def test_every_second_request_has_failed(
     with DB(database, replica=Replica(ObjectReplicaClient(store))) as db:
         insert(database, 1)
         db.wait(timeout=20)
-    assert store.failed > 20
+    assert store.failed >= 4
 
 
 def test_two_databases_do_not_share_a_prefix(database: Path, store: ObjectStore, tmp_path: Path) -> None:

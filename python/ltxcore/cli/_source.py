@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 WITH_CONFIG = ", or with --config its database"
 
 
-def replica(source: str, *, other: str = "") -> Replica:
-    """The replica that an argument names; ``other`` is what else may be named, for the message."""
+def replica(source: str, *, other: str = "", **options: Any) -> Replica:
+    """The replica that an argument names, with ``options``; ``other`` is what else may be named, for the message."""
     from ltxcore import Replica
 
     if "://" in source:
-        return Replica(source)
+        return Replica(source, **options)
     if Path(source).is_file():
         raise click.UsageError(
             f"{source} is a file, not a replica; name the replica's directory or its URL, like file:///backups/app{other}"
         )
-    return Replica(source)
+    return Replica(source, **options)
 
 
 def located(source: str, config: str | None, expand_env: bool) -> tuple[Replica, Path | None]:

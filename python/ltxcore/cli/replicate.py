@@ -15,12 +15,15 @@ from ltxcore.cli._child import Child, Events, Finished, Signalled
 from ltxcore.cli._log import LEVELS, start_log
 from ltxcore.cli._missing import restore_missing
 from ltxcore.cli._options import SETTINGS, Command, json_option, option
-from ltxcore.cli._output import note, print_json
+from ltxcore.cli._output import counted, note, print_json
 from ltxcore.cli._source import is_empty, replica
 from ltxcore.cli._types import DURATION, PLACE, FullPath
+from ltxcore.replica._costs import request_costs
+from ltxcore.replica._limit import LEAST
 
 if TYPE_CHECKING:
     from ltxcore import DB, Replica
+    from ltxcore.replica._costs import RequestCosts
 
 #: What runs beside the main thread.
 REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
@@ -45,6 +48,12 @@ REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
 @option("--force-snapshot", is_flag=True, help="With --once: also store the whole database as one file.")
 @option(
     "--sync-interval", type=DURATION, default="1s", show_default=True, help="Minimum time between uploads."
+)
+@option(
+    "--max-requests-per-hour",
+    type=click.IntRange(min=LEAST),
+    metavar="N",
+    help="Upload less often, so that no hour has more requests [no limit].",
 )
 @option(
     "--monitor-interval",
@@ -101,6 +110,7 @@ def command(
     restore_if_db_not_exists: bool,
     force_snapshot: bool,
     sync_interval: float,
+    max_requests_per_hour: int | None,
     shutdown_timeout: float,
     log_level: str,
     as_json: bool,
@@ -121,9 +131,10 @@ def command(
         raise click.UsageError("--force-snapshot needs --once")
     start_log(log_level)
     urls = [url, *mirrors]
-    destinations = [replica(each) for each in urls]
-    for each in destinations:
-        each.sync_interval = sync_interval
+    destinations = [
+        replica(each, sync_interval=sync_interval, max_requests_per_hour=max_requests_per_hour)
+        for each in urls
+    ]
     if restore_if_db_not_exists and not db.exists():
         restore_first(destinations, db)
     began = time.monotonic()
@@ -272,20 +283,48 @@ def close(database: DB, timeout: float, events: Events, asked: bool) -> None:
 
 
 def report(database: DB, destinations: list[Replica], seconds: float, as_json: bool) -> None:
-    """Say where the replica and its mirrors stand."""
-    found = [(each.client.type, each.newest_txid()) for each in destinations]
-    (kind, txid), mirrors = found[0], found[1:]
+    """Say where the replica and its mirrors stand, and what they have taken."""
+    answers = [account_of(each, seconds) for each in destinations]
     if as_json:
-        answer = {
-            "db_path": str(database.path),
-            "replica": kind,
-            "txid": str(txid),
-            "duration_ms": round(seconds * 1000),
-        }
-        if mirrors:
-            answer["mirrors"] = [{"replica": kind, "txid": str(txid)} for kind, txid in mirrors]
-        print_json(answer)
+        print_json(
+            {
+                "db_path": str(database.path),
+                "duration_ms": round(seconds * 1000),
+                **answers[0],
+                **({"mirrors": answers[1:]} if answers[1:] else {}),
+            }
+        )
         return
-    note(f"replica is at TXID {txid}" if txid else "nothing was replicated: the replica is empty")
-    for number, (_kind, txid) in enumerate(mirrors, 1):
-        note(f"mirror {number} is at TXID {txid}" if txid else f"mirror {number} is empty")
+    for number, each in enumerate(destinations):
+        txid, name = each.newest_txid(), f"mirror {number}" if number else "replica"
+        empty = "nothing was replicated: the replica is empty" if number == 0 else f"{name} is empty"
+        note(f"{name} is at TXID {txid}" if txid else empty)
+        if (costs := costs_of(each, seconds)) is not None:
+            note(costs_text(costs))
+
+
+def account_of(destination: Replica, seconds: float) -> dict[str, Any]:
+    """The same of one destination, for programs."""
+    txid, costs = destination.newest_txid(), costs_of(destination, seconds)
+    return {
+        "replica": destination.client.type,
+        "txid": str(txid),
+        "requests": None if costs is None else costs.requests,
+        "usd_per_month": None if costs is None else costs.per_month,
+    }
+
+
+def costs_of(destination: Replica, seconds: float) -> RequestCosts | None:
+    """What was requested, if the client counts that."""
+    sent = destination.client.requests_sent()
+    return None if sent is None else request_costs(sent, sent, seconds)
+
+
+def costs_text(costs: RequestCosts) -> str:
+    """One line about requests, the most frequent operations first."""
+    named = sorted(costs.requests.items(), key=lambda each: (-each[1], each[0]))
+    text = f"{counted(sum(costs.requests.values()), 'request')}: "
+    text += ", ".join(f"{number} {operation}" for operation, number in named)
+    if costs.per_day is None:
+        return text
+    return f"{text}; about ${costs.per_day:.4f} a day, ${costs.per_month:.2f} a month at the prices of S3 Standard"

@@ -26,6 +26,8 @@ LEVEL_NAMES = {"trace", "debug", "info", "warn", "warning", "error"}
 
 #: Keys at the top of a file that begin so are for YAML anchors and mean nothing.
 FREE = "x-"
+#: The smallest limit of requests, as a Replica has it.
+LEAST_REQUESTS = 10
 #: How much a key has to resemble a known one to be taken for a mistyped one.
 LIKENESS = 0.52
 
@@ -111,6 +113,7 @@ def check(config: Config) -> None:
 
 
 def _check_times(config: Config) -> None:
+    _check_limit("max-requests-per-hour", config.max_requests_per_hour)
     _positive("sync-interval", config.sync_interval)
     _positive("snapshot.interval", config.snapshot.interval)
     _positive("snapshot.retention", config.snapshot.retention)
@@ -155,6 +158,7 @@ def _check_db(key: str, db: DBConfig) -> None:
 
 def _check_replica(key: str, replica: ReplicaConfig) -> None:
     _positive(f"{key}.sync-interval", replica.sync_interval)
+    _check_limit(f"{key}.max-requests-per-hour", replica.max_requests_per_hour)
     _check_age(f"{key}.age", replica.age)
     if replica.url is not None:
         if "://" not in replica.url:
@@ -185,6 +189,11 @@ def _positive(key: str, value: Duration | None, *, or_zero: bool = False) -> Non
     if value is not None and (value < 0 or (not value and not or_zero)):
         text = "must not be negative" if or_zero else "must be greater than 0"
         raise _fault(key, text, _shown(value))
+
+
+def _check_limit(key: str, value: int | None) -> None:
+    if value is not None and value < LEAST_REQUESTS:
+        raise _fault(key, f"must be at least {LEAST_REQUESTS}", value)
 
 
 def _shown(value: float) -> str:

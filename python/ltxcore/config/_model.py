@@ -15,7 +15,14 @@ from ltxcore.errors import ConfigError
 #: Settings that a replica does not take over from the top of the file.
 NOT_INHERITED = {"part_size", "concurrency", "host_key", "webdav_url", "webdav_username", "webdav_password"}
 #: Settings of the uploads, not of the client.
-COMMON = {"sync_interval", "validation_interval", "max_sync_ltx_files", "auto_recover", "age"}
+COMMON = {
+    "sync_interval",
+    "validation_interval",
+    "max_sync_ltx_files",
+    "auto_recover",
+    "age",
+    "max_requests_per_hour",
+}
 
 
 class _Section(msgspec.Struct, kw_only=True, rename="kebab"):
@@ -37,6 +44,7 @@ class ReplicaSettings(_Section):
     max_sync_ltx_files: int | None = None
     auto_recover: bool | None = None
     age: AgeConfig | None = None
+    max_requests_per_hour: int | None = None
     # s3 and oss
     access_key_id: str | None = None
     secret_access_key: str | None = None

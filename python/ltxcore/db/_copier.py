@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ltxcore.db._agreement import Party
     from ltxcore.db._presence import Presence
     from ltxcore.replica import Replica
+    from ltxcore.replica._limit import RequestLimit
 
 
 class Copier:
@@ -69,6 +70,8 @@ class Copier:
         self.last_upload_ms: int | None = None
         #: Set when what is under way is no longer waited for: no further file is begun.
         self.is_abandoned = False
+        #: Whether the last pass has left files for later, as a limit of requests was reached.
+        self.is_held = False
         self.survey = Survey(replica.client)
         self._log = Log(logger)
         self._under_way = WatchedCall(f"upload of {path} has not finished a file for", self._log)
@@ -90,8 +93,9 @@ class Copier:
         self._uploading = threading.Lock()
         # Another one each time the local history is taken from the replica.
         self._history = object()
-        # Whether the pass that runs has uploaded anything.
+        # Whether the pass that runs has uploaded anything, and what may hold it back.
         self._has_stored = False
+        self._limit: RequestLimit | None = None
 
     @property
     def busy_for(self) -> float | None:
@@ -112,7 +116,9 @@ class Copier:
             with self._uploading:
                 self._history = object()
                 self._party.begin_anew()
-                self._baseline = position(self._replica.client, is_empty_odd=known, has_local=has_local)
+                self._baseline = position(
+                    self._replica.client, self.survey.look_ahead, is_empty_odd=known, has_local=has_local
+                )
         self.survey.forget()
         return self._baseline
 
@@ -132,22 +138,24 @@ class Copier:
                 error,
             )
 
-    def run(self, *, is_awaited: bool) -> bool:
+    def run(self, *, is_awaited: bool, is_last: bool) -> bool:
         """One pass: upload what is new; before that, compare the replica with the local files where it has changed.
 
         Args:
-            is_awaited: somebody waits for it. Only then, or after an upload, or now and then where that costs no request,
+            is_awaited: somebody waits for it. Only then, or after uploads, or now and then where that costs no request,
                 is the replica listed without a reason.
+            is_last: the database is being closed. No limit holds the uploads back then.
 
         Returns:
             Whether anything was uploaded.
         """
-        self._has_stored = False
+        self._has_stored = self.is_held = False
+        self._limit = None if is_last else self._replica.limit
         if not self._presence.is_gone() and self._engine.page_size is not None:
-            self._run(is_awaited=is_awaited)
+            self._run(is_awaited=is_awaited, is_last=is_last)
         return self._has_stored
 
-    def _run(self, *, is_awaited: bool) -> None:
+    def _run(self, *, is_awaited: bool, is_last: bool) -> None:
         with self._under_way:
             self._party.snapshots.clean()
             local, sent = self._engine.pos.txid, self._sent
@@ -157,13 +165,19 @@ class Copier:
                     return
             # What the replica never had is no difference.
             self._send_new(local)
-            is_idle = not is_awaited and self._sent == sent
-            if self.survey.is_idle_due() if is_idle else self.survey.is_due():
+            if not self.is_held and self._is_due(
+                is_awaited=is_awaited, is_idle=self._sent == sent and not is_last
+            ):
                 self._reconcile(local)
             known = self.survey.known
             if known is not None:
                 # The last one that the replica has stays: after a crash it shows that the replica is of this history.
                 self._party.needs_no_file_to(TXID(max(min(self._sent, known.reach) - 1, 0)))
+
+    def _is_due(self, *, is_awaited: bool, is_idle: bool) -> bool:
+        if is_idle and not is_awaited:
+            return self.survey.is_idle_due()
+        return self.survey.is_due(is_awaited=is_awaited)
 
     def snapshot(self) -> FileInfo:
         """Upload the whole database as one file of level 9."""
@@ -250,6 +264,10 @@ class Copier:
         """Upload the local files that are new; what is out of the ordinary takes a comparison of everything."""
         is_plain = self._wanted_snapshot(local) is None
         for number in range(self._sent + 1, local + 1):
+            self.is_held = self._limit is not None and self._limit.delay() > 0
+            if self.is_held:
+                # The file stays here until it is its turn.
+                break
             is_plain = is_plain and (0, number, number) not in self.survey.files.damaged
             if not is_plain or not self._send(TXID(number)):
                 self.survey.forget()

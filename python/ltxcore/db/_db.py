@@ -236,7 +236,7 @@ class DB:
     ) -> Pos:
         """Wait until a restore from the replica contains all commits up to now, or the transaction ``txid``.
 
-        The replica is checked first: a directory at every call, other storage once in a while. Files that it has lost are
+        The replica is checked first: a directory at every call, other storage once a minute at most. Files that it has lost are
         uploaded again, or covered by a snapshot.
 
         While a caller waits, uploads do not wait for their interval, and a failed upload is retried every half second.

@@ -51,6 +51,10 @@ class Running:
         mirrors: tuple[Replica, ...],
         logger: logging.Logger,
     ) -> None:
+        interval = options["monitor_interval"]
+        limits = [each.limit.interval for each in (replica, *mirrors) if each is not None and each.limit]
+        # No more local files than can be uploaded everywhere: each of them is a request.
+        options = options | {"monitor_interval": max(interval, *limits) if limits else interval}
         self.engine = _ltxcore.Database(
             os.fspath(path),
             meta_path=os.fspath(meta_path),
@@ -79,7 +83,7 @@ class Running:
             notify=partial(_notify, self.uploaders()),
             adopt=positions.adopt if positions else _nothing,
             ended=self._ended.notify,
-            interval=options["monitor_interval"],
+            interval=interval,
             logger=logger,
         )
 

@@ -9,10 +9,12 @@ from ltxcore import _ltxcore, ltx
 from ltxcore.clients.file import native
 from ltxcore.errors import FormatError, LTXFileNotFoundError
 from ltxcore.ltx import HEADER_SIZE, TXID
-from ltxcore.replica._inventory import Inventory, Key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ltxcore.clients import ReplicaClient
+    from ltxcore.replica._inventory import Inventory, Key
 
 #: A storage that was not empty and is has to stay so for so long, in seconds: it may only be away for a moment.
 LONG_REST = 1.0
@@ -20,7 +22,9 @@ LONG_REST = 1.0
 _FAR_AWAY = 1 << 63
 
 
-def position(client: ReplicaClient, *, is_empty_odd: bool, has_local: bool) -> TXID:
+def position(
+    client: ReplicaClient, listing: Callable[[], Inventory], *, is_empty_odd: bool, has_local: bool
+) -> TXID:
     """Where a history goes on, listed now: after the last TXID of the replica.
 
     What a restore reaches counts, and what lies beyond a hole as well, if it is what its name says: under its TXIDs
@@ -28,14 +32,15 @@ def position(client: ReplicaClient, *, is_empty_odd: bool, has_local: bool) -> T
 
     Args:
         client: the replica.
+        listing: lists it.
         is_empty_odd: there were files a while ago, so that an empty listing is not believed at once.
         has_local: there are local files, which go on where the sound ones end and take the place of damaged ones. Without
             them a damaged file that follows counts as well: it would be in the way until somebody commits.
     """
-    files = Inventory.of(client)
+    files = listing()
     if is_empty_odd and not files.sizes:
         time.sleep(LONG_REST)
-        files = Inventory.of(client)
+        files = listing()
     newest = newest_sound(client, files, TXID(0))
     end = max(files.sound_reach(), TXID(newest[2] if newest is not None else 0))
     if not has_local:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ltxcore.ltx import TXID, Pos
-    from ltxcore.replica import Replica
+    from ltxcore.replica import Replica, RequestCosts
 
 #: SQLite's checkpoint modes.
 CheckpointMode: TypeAlias = Literal["PASSIVE", "FULL", "RESTART", "TRUNCATE"]
@@ -53,6 +53,8 @@ class ReplicaStatus:
     * ``last_upload``: time of the last upload.
     * ``last_error``: the error of the last attempt, or what keeps it from being restored; ``None`` if all is well.
     * ``uploading_for``: how long the current upload has taken, in seconds; ``None`` if nothing is being uploaded.
+    * ``requests``: what was requested of it since the ``DB`` was opened, and what that costs; ``None`` if its client does not
+      count requests.
     * ``has_ended``: uploads have ended by themselves and nothing is retried; ``last_error`` says why.
     """
 
@@ -62,6 +64,7 @@ class ReplicaStatus:
     last_upload: datetime | None
     last_error: BaseException | None
     uploading_for: float | None
+    requests: RequestCosts | None
     has_ended: bool
 
 

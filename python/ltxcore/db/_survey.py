@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ltxcore.ltx import TXID, FileInfo
+from ltxcore.clients import ReplicaClient
+from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 from ltxcore.replica._inventory import Inventory, Key, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ltxcore.clients import ReplicaClient
     from ltxcore.errors import Error
 
 #: A directory that is listed within this time, in seconds, is listed before every answer.
@@ -21,12 +21,16 @@ _CHEAP = 0.001
 #: Listing without a reason takes one part in so many of the time: in a directory, where a token tells of files that come
 #: and go, and a listing finds those that were changed in place;
 _DIRECTORY_SHARE = 100
-#: and elsewhere, where a listing is ten requests, and the only way to find anything.
-_REQUEST_SHARE = 300
+#: and elsewhere, where a listing is requests, which cost money, and the only way to find anything.
+_REQUEST_SHARE = 3000
 #: While nothing happens and nobody waits, a directory is listed for what was changed in place, for this part of the time.
 _IDLE_SHARE = 30_000
-#: The least and the most time between two listings by request, in seconds.
+#: The least and the most time between two listings, in seconds; by request, the most is for each page of a listing.
 _SHORTEST, _LONGEST = 1.0, 60.0
+#: While nobody waits, a listing by request costs no more than one request for so many uploads.
+_UPLOADS = 20
+#: How many files are on one page of a listing, which is one request.
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,10 @@ class Survey:
         self._known: Known | None = None
         self._settled = False
         self._token: object | None = None
+        # A listing that was made for another purpose and can serve for the next look, and when it was begun.
+        self._ahead: tuple[Inventory, float] | None = None
+        # How many files were stored since the last look.
+        self._stored = 0
         self._listed_at = float("-inf")
         self._seen_at = float("-inf")
         self._listing_takes = float("inf")
@@ -74,11 +82,16 @@ class Survey:
         """Whether what was known at the end of the last pass is still true, as far as that can be told for nothing."""
         return self._settled and (self._token is None or self.client.change_token() == self._token)
 
-    def is_due(self) -> bool:
-        """Whether it is time to list the files although nothing hints at a change."""
+    def is_due(self, *, is_awaited: bool = True) -> bool:
+        """Whether it is time to list the files although nothing hints at a change.
+
+        Args:
+            is_awaited: somebody waits for the answer. Otherwise a listing by request has to be earned by uploads.
+        """
         since = time.monotonic() - self._listed_at
         if self._token is None:
-            return since >= min(max(self._listing_takes * _REQUEST_SHARE, _SHORTEST), _LONGEST)
+            is_earned = since == float("inf") or self._stored >= _UPLOADS * self._requests()
+            return (is_awaited or is_earned) and since >= self._pause()
         return self._is_cheap() or since >= min(self._listing_takes * _DIRECTORY_SHARE, _LONGEST)
 
     def is_idle_due(self) -> bool:
@@ -105,10 +118,8 @@ class Survey:
         """
         self._doubt_seen = self._doubt
         token = self.client.change_token()
-        began = time.monotonic()
-        files = Inventory.of(self.client)
-        # One that took long for once says little about the next.
-        self._listing_takes = min(time.monotonic() - began, self._listing_takes * 1.5)
+        files, began = self._listed(token)
+        self._stored = 0
         before, self.files = self.files, files
         self._found_damaged.update({key: before.sizes[key] for key in before.damaged})
         for key, size in list(self._found_damaged.items()):
@@ -121,6 +132,19 @@ class Survey:
         self._token = token
         self._listed_at = self._seen_at = began
         return differs
+
+    def look_ahead(self) -> Inventory:
+        """List the files for another purpose. The next look takes the same listing, if a listing is requests and it comes soon.
+
+        From any thread.
+
+        Raises:
+            ReplicaError: the storage cannot be listed.
+        """
+        files, began = self._list()
+        self._ahead = files, began
+        # Of its own, as whoever reads these files will note what is damaged.
+        return Inventory(files.sizes)
 
     def settle(self, obstacle: Error | None = None) -> None:
         """What was found has been dealt with; ``obstacle`` says better what is left in the way, if anything is."""
@@ -154,6 +178,7 @@ class Survey:
 
     def expire(self) -> None:
         """It is time to list the files. From any thread."""
+        self._ahead = None
         self._listed_at = float("-inf")
 
     def limit(self, bound: TXID | None) -> None:
@@ -168,6 +193,7 @@ class Survey:
         """Around a write of ours: the file is known afterwards, and its coming is not taken for a change by others."""
         undisturbed = self._token is not None and self.client.change_token() == self._token
         yield
+        self._stored += 1
         self.files.sizes[key] = self.expected[key] = size
         self.files.damaged.discard(key)
         self._found_damaged.pop(key, None)
@@ -189,6 +215,34 @@ class Survey:
         else:
             # It may be passed by now.
             self.settle(known.obstacle)
+
+    def _listed(self, token: object | None) -> tuple[Inventory, float]:
+        """The files, and when they were listed: now, or lately for another purpose."""
+        ahead, self._ahead = self._ahead, None
+        is_new = ahead is not None and time.monotonic() - ahead[1] < self._pause()
+        # A token that is asked for now says nothing about an older listing.
+        return ahead if ahead is not None and is_new and token is None else self._list()
+
+    def _list(self) -> tuple[Inventory, float]:
+        began = time.monotonic()
+        files = Inventory.of(self.client)
+        # One that took long for once says little about the next.
+        self._listing_takes = min(time.monotonic() - began, self._listing_takes * 1.5)
+        return files, began
+
+    def _pause(self) -> float:
+        """The least time between two listings by request, in seconds: one page a minute at most."""
+        return min(max(self._listing_takes * _REQUEST_SHARE, _SHORTEST), _LONGEST * self._pages())
+
+    def _requests(self) -> int:
+        """How many requests a listing is, about, as far as they cost anything."""
+        if self.client.capabilities.is_local:
+            return 0
+        lists_each_level = type(self.client).all_ltx_files is ReplicaClient.all_ltx_files
+        return self._pages() + (SNAPSHOT_LEVEL if lists_each_level else 0)
+
+    def _pages(self) -> int:
+        return 1 + len(self.files.sizes) // _PAGE
 
     def _is_cheap(self) -> bool:
         return self._token is not None and self._listing_takes <= _CHEAP

@@ -15,6 +15,7 @@ from ltxcore._process.wakeup import Wakeup
 from ltxcore.db._copier import Copier
 from ltxcore.db._status import ReplicaStatus
 from ltxcore.errors import Error, InternalError, NotOpenError, ReplicaTimeoutError
+from ltxcore.replica._costs import RequestMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ltxcore.db._presence import Presence
     from ltxcore.ltx import TXID, FileInfo
     from ltxcore.replica import Replica
+    from ltxcore.replica._costs import RequestCosts
 
 #: Between two attempts while somebody waits for the result, in seconds.
 RETRY_INTERVAL = 0.5
@@ -76,6 +78,7 @@ class Uploader:
         self._is_local = replica.client.capabilities.is_local
         self._backoff = Backoff("upload", path, replica.sync_interval, logger, is_local=self._is_local)
         self._wakeup = Wakeup()
+        self._meter = RequestMeter(replica.client.requests_sent)
         self._copier = Copier(
             engine, replica, path, meta_path, presence, party, advanced=self._wakeup.notify, logger=logger
         )
@@ -130,6 +133,7 @@ class Uploader:
             last_upload=from_millis(self._copier.last_upload_ms) if self._copier.last_upload_ms else None,
             last_error=self.error,
             uploading_for=self._copier.busy_for,
+            requests=self._meter.costs(),
             has_ended=self.death is not None,
         )
 
@@ -281,12 +285,17 @@ class Uploader:
 
     def _late(self, txid: TXID, error: BaseException | None) -> ReplicaTimeoutError:
         said = "" if error is None else f": {error}"
+        hint = getattr(error, "hint", None)
+        limit = self.replica.limit
+        if error is None and limit is not None and (delay := limit.delay()) > 0:
+            said = f": max_requests_per_hour={limit.per_hour} allows the next request in {delay:.0f} s"
+            hint = "wait for longer, or raise the limit"
         return ReplicaTimeoutError(
             f"transaction {txid} of {self._path} is not in the replica yet{said}",
             op="wait",
             path=os.fspath(self._path),
             max_txid=txid,
-            hint=getattr(error, "hint", None),
+            hint=hint,
         )
 
     def _main(self) -> None:
@@ -316,7 +325,7 @@ class Uploader:
         try:
             if not self._next_pass():
                 return False
-            has_stored = self._copier.run(is_awaited=self._is_urgent())
+            has_stored = self._copier.run(is_awaited=bool(self._waiting), is_last=self._finish_by is not None)
             self._backoff.succeeded()
         except BaseException as error:
             self._survey.forget()
@@ -350,8 +359,9 @@ class Uploader:
             if self._pending:
                 # Somebody has said so while the pass ran.
                 self._not_before = min(self._not_before, self._news_from())
-            self._pending = self._pending or self._backoff.error is not None
+            self._pending = self._pending or self._backoff.error is not None or self._copier.is_held
             self._passes += 1
+        self._meter.note()
         self._wakeup.notify()
 
     def _wait_until(self, condition: Callable[[], bool], deadline: float) -> None:
@@ -372,6 +382,12 @@ class Uploader:
 
     def _due(self) -> float:
         """When the next pass may start, on the monotonic clock."""
+        due, limit = self._due_without_limit(), self.replica.limit
+        if limit is None or self._finish_by is not None or due == float("inf"):
+            return due
+        return max(due, time.monotonic() + limit.delay())
+
+    def _due_without_limit(self) -> float:
         if self._is_urgent():
             at_once = self._pending and self._backoff.error is None
             return self._last_pass + (0.0 if at_once else RETRY_INTERVAL)

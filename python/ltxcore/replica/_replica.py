@@ -13,12 +13,27 @@ from ltxcore.clients.file import file_info, native
 from ltxcore.errors import NoSnapshotError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 from ltxcore.replica._inventory import Inventory
+from ltxcore.replica._limit import LEAST, RequestLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime, timedelta
 
-    from ltxcore.clients import Source
+    from ltxcore.clients import ReplicaClient, Source
+
+
+def _limit(client: ReplicaClient, per_hour: int | None) -> RequestLimit | None:
+    if per_hour is None:
+        return None
+    if per_hour < LEAST:
+        raise argument_error("max_requests_per_hour", f"the limit must be at least {LEAST}: {per_hour}")
+    if client.requests_sent() is None:
+        raise argument_error(
+            "max_requests_per_hour",
+            f"{client!r} does not count its requests, so they cannot be limited",
+            "leave the limit out, or override requests_sent() in the client",
+        )
+    return RequestLimit(per_hour, lambda: client.requests_sent() or {})
 
 
 class Replica:
@@ -27,15 +42,35 @@ class Replica:
     Args:
         client: a client, an object store, a URL, or the path of a directory.
         sync_interval: the minimum time between two uploads, in seconds or as a ``timedelta``.
+        max_requests_per_hour: send no more requests than this in any hour, at least 10; ``None`` for no limit. Uploads are then
+            fewer and larger: under steady writing there is one local LTX file for each upload that the limit allows. What has
+            to wait stays in local LTX files. Reads do not count. A final upload in ``close()``, and opening and repairing a
+            replica, are not held back, but what they send is made up for later.
+
+    Raises:
+        ConfigError: the limit is below 10, or the client does not count its requests, as that of a directory.
     """
 
-    def __init__(self, client: Source, *, sync_interval: float | timedelta = 1.0) -> None:
+    def __init__(
+        self,
+        client: Source,
+        *,
+        sync_interval: float | timedelta = 1.0,
+        max_requests_per_hour: int | None = None,
+    ) -> None:
         self.client = as_client(client)
         self.sync_interval = seconds(sync_interval, "sync_interval")
+        #: What the uploads have to keep to.
+        self.limit = _limit(self.client, max_requests_per_hour)
         self._compacting = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Replica({self.client!r})"
+
+    @property
+    def max_requests_per_hour(self) -> int | None:
+        """How many requests are sent in any hour at most; ``None`` if there is no limit."""
+        return None if self.limit is None else self.limit.per_hour
 
     def newest_txid(self) -> TXID:
         """The newest transaction that a restore contains; 0 if nothing can be restored. Lists all levels of the replica.
@@ -51,9 +86,7 @@ class Replica:
         Raises:
             ReplicaError: the storage cannot be listed.
         """
-        levels = range(SNAPSHOT_LEVEL + 1) if level is None else (level,)
-        for each in levels:
-            yield from self.client.ltx_files(each)
+        return self.client.all_ltx_files() if level is None else self.client.ltx_files(level)
 
     def time_bounds(self) -> tuple[datetime, datetime]:
         """The times of the oldest and of the newest file.
