@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benches import rows_blob, rows_bulk, rows_codec, rows_lag, rows_live, rows_vfs, tools
+from benches import rows_blob, rows_bulk, rows_codec, rows_lag, rows_live, rows_requests, rows_vfs, tools
 from benches.site import Site, Sizes, say
 from benches.table import Row, render
 
@@ -35,6 +35,7 @@ GROUPS: dict[str, Callable[[Site], list[Row]]] = {
     "idle": rows_live.idle,
     "vfs": rows_vfs.vfs,
     "blob": rows_blob.blob,
+    "requests": rows_requests.requests,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 Of = Literal["ratio", "ours"]
 HEAD = ("what", "ltxcore", "Litestream / limit", "ratio", "wanted", "verdict")
 #: Units of which less is better; of all others more is.
-COSTS = frozenset({"s", "ms", "us", "MiB", "%"})
+COSTS = frozenset({"s", "ms", "us", "MiB", "%", "/day", "$/month"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,7 +246,7 @@ class Server:
             what,
             head.headers.get("range"),
             "X-Amz-Signature=" in target,
-            fault=rule and rule.fault,
+            fault=None if rule is None else rule.fault,
         )
         self.records.append(record)
         return record, rule
