@@ -48,7 +48,7 @@ from ltxcore.db import (
 )
 from ltxcore.errors import Error
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
-from ltxcore.replica import Replica
+from ltxcore.replica import Replica, RequestCosts
 from ltxcore.vfs import OSVFS, ReaderVFS, SQLiteLibrary, sqlite_library
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ __all__ = [
     "Replica",
     "ReplicaClient",
     "ReplicaStatus",
+    "RequestCosts",
     "RestorePlan",
     "RestorePoint",
     "RestoreProgress",

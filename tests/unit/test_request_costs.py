@@ -91,9 +91,9 @@ def test_a_database_knows_its_requests(database: Path) -> None:
     with DB(database, replica=store) as db:
         insert(database, 1)
         db.wait(timeout=20)
-        assert db._running is not None
-        assert db._running.uploader is not None
-        costs = db._running.uploader.request_costs()
+        status = db.status().replica
+        assert status is not None
+        costs = status.requests
         assert costs is not None
         assert costs.requests == dict(store.sent)
         assert costs.requests["PutObject"] >= 1

@@ -22,8 +22,7 @@ from ltxcore.replica._costs import request_costs
 from ltxcore.replica._limit import LEAST
 
 if TYPE_CHECKING:
-    from ltxcore import DB, Replica
-    from ltxcore.replica._costs import RequestCosts
+    from ltxcore import DB, Replica, RequestCosts
 
 #: What runs beside the main thread.
 REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
