@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ltxcore.db._presence import Presence
     from ltxcore.ltx import TXID, FileInfo
     from ltxcore.replica import Replica
-    from ltxcore.replica._costs import RequestCosts
 
 #: Between two attempts while somebody waits for the result, in seconds.
 RETRY_INTERVAL = 0.5
