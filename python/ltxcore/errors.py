@@ -15,6 +15,9 @@
     |   |-- LTXFileExistsError(FileExistsError)
     |   |-- ObjectNotFoundError(FileNotFoundError)
     |   |-- ObjectExistsError(FileExistsError)
+    |   |-- ObjectChangedError
+    |   |-- LeaseHeldError
+    |   |-- LeaseLostError
     |   |-- ReplicaPermissionError(PermissionError)
     |   `-- ReplicaTimeoutError(TimeoutError)
     |-- RestoreError
@@ -97,11 +100,14 @@ __all__ = [
     "InternalError",
     "LTXFileExistsError",
     "LTXFileNotFoundError",
+    "LeaseHeldError",
+    "LeaseLostError",
     "NoSnapshotError",
     "NotABlobStoreError",
     "NotLTXError",
     "NotOpenError",
     "NotReadyError",
+    "ObjectChangedError",
     "ObjectExistsError",
     "ObjectNotFoundError",
     "OptionMismatchError",
@@ -241,6 +247,29 @@ class ObjectExistsError(ReplicaError, FileExistsError):
     """The object store already has an object ``key``, and replacing it was not requested."""
 
     key: str | None = None
+
+
+class ObjectChangedError(ReplicaError):
+    """The object ``key`` is not the version that was to be replaced or deleted: another process has changed it."""
+
+    key: str | None = None
+
+
+class LeaseHeldError(ReplicaError):
+    """Another program holds the lease of the replica: ``owner``, until ``expires_at`` if it does not renew it."""
+
+    owner: str | None = None
+    expires_at: datetime | None = None
+
+
+class LeaseLostError(ReplicaError):
+    """The lease of the replica is not held any more, so nothing is uploaded.
+
+    If ``transient`` is false, another program has taken or removed it; ``owner`` holds it now, if anyone does. If
+    ``transient`` is true, the lease could not be renewed in time. Uploads continue once it is renewed.
+    """
+
+    owner: str | None = None
 
 
 class ReplicaPermissionError(ReplicaError, PermissionError):

@@ -29,6 +29,7 @@ __all__ = [
     "ObjectStore",
     "RequestCounter",
     "SignedURL",
+    "Version",
 ]
 
 #: The most bytes that the reader of :meth:`ObjectStore.open` asks for at once, and holds.
@@ -100,6 +101,23 @@ class Capabilities:
     keeps_time: bool = False
     #: A request costs next to nothing, in time and in money: the objects are in memory or on a disk of this machine.
     is_local: bool = False
+    #: ``read_version``, ``write_version`` and ``delete_version`` work, and the storage itself decides: of several writers that
+    #: have seen the same version exactly one succeeds. A lease needs this.
+    replaces_if_unchanged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What is under one key at one moment. It is for small objects that several processes change in turn.
+
+    ``data`` are the bytes of the object. ``tag`` tells this version from every other one with different bytes. Both are
+    ``None`` if there is no object. ``answered_at`` is an aware time: when the storage answered, by its own clock. It is
+    ``None`` if the storage does not say.
+    """
+
+    data: bytes | None
+    tag: str | None
+    answered_at: datetime | None = None
 
 
 class ObjectStore(ABC):
@@ -176,6 +194,37 @@ class ObjectStore(ABC):
         Returns:
             What went wrong, for each key whose object could not be deleted; empty if all are gone.
         """
+
+    def read_version(self, key: str) -> Version:
+        """The present version of a small object, of 64 KiB at most.
+
+        This method and the next two are used only if :attr:`Capabilities.replaces_if_unchanged` is true. They should end
+        within seconds, whether or not they succeed.
+        """
+        raise self._without_versions(key)
+
+    def write_version(self, key: str, data: bytes, *, tag: str | None) -> Version:
+        """Store ``data`` if the present version is the one with this ``tag``; with ``None``, if there is no object.
+
+        Returns:
+            The new version.
+
+        Raises:
+            ObjectExistsError: ``tag`` is ``None``, and there is such an object.
+            ObjectChangedError: there is another version, or no object.
+        """
+        raise self._without_versions(key)
+
+    def delete_version(self, key: str, *, tag: str) -> None:
+        """Delete an object if its present version is the one with this ``tag``. One that is not there is no failure.
+
+        Raises:
+            ObjectChangedError: there is another version.
+        """
+        raise self._without_versions(key)
+
+    def _without_versions(self, key: str) -> NotImplementedError:
+        return NotImplementedError(f"a store of the type {self.type} cannot compare versions: {key}")
 
     def read_many(self, requests: Sequence[tuple[str, int, int]]) -> Sequence[bytes]:
         """Answers to several :meth:`read`, in their order. By default one is made after the other.

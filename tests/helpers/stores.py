@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import tempfile
 import threading
@@ -11,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
-from ltxcore.errors import ObjectExistsError, ObjectNotFoundError, ReplicaError
-from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore
+from ltxcore.errors import ObjectChangedError, ObjectExistsError, ObjectNotFoundError, ReplicaError
+from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore, Version
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,7 +21,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class MemoryStore(ObjectStore):
     type: ClassVar[str] = "memory"
 
-    def __init__(self, capabilities: Capabilities = Capabilities(True, True, True)) -> None:  # noqa: B008
+    def __init__(self, capabilities: Capabilities = Capabilities(True, True, True, True)) -> None:  # noqa: B008
         self.capabilities = capabilities
         self.objects: dict[str, tuple[bytes, datetime]] = {}
         self._lock = threading.Lock()
@@ -49,6 +50,31 @@ class MemoryStore(ObjectStore):
         for key in keys:
             self.objects.pop(key, None)
         return {}
+
+    def read_version(self, key: str) -> Version:
+        data, _time = self.objects.get(key, (None, None))
+        tag = None if data is None else hashlib.sha256(data).hexdigest()
+        return Version(data, tag, self.now())
+
+    def write_version(self, key: str, data: bytes, *, tag: str | None) -> Version:
+        with self._lock:
+            self._compare(key, tag)
+            self.objects[key] = data, datetime.now(UTC)
+            return self.read_version(key)
+
+    def delete_version(self, key: str, *, tag: str) -> None:
+        with self._lock:
+            if key in self.objects:
+                self._compare(key, tag)
+                del self.objects[key]
+
+    def now(self) -> datetime:
+        """The clock of the storage."""
+        return datetime.now(UTC)
+
+    def _compare(self, key: str, tag: str | None) -> None:
+        if self.read_version(key).tag != tag:
+            raise (ObjectExistsError if tag is None else ObjectChangedError)(f"another version: {key}")
 
 
 class CountingStore(MemoryStore):
@@ -128,6 +154,25 @@ class FlakyStore(ObjectStore):
         if not self._fails():
             return self.store.delete(keys)
         return self.store.delete(keys[::2]) | {key: self._error() for key in keys[1::2] or keys}
+
+    def read_version(self, key: str) -> Version:
+        if self._fails():
+            raise self._error()
+        return self.store.read_version(key)
+
+    def write_version(self, key: str, data: bytes, *, tag: str | None) -> Version:
+        fails = self._fails()
+        if fails and self.failed % 2:
+            raise self._error()
+        written = self.store.write_version(key, data, tag=tag)
+        if fails:
+            raise self._error()
+        return written
+
+    def delete_version(self, key: str, *, tag: str) -> None:
+        if self._fails():
+            raise self._error()
+        self.store.delete_version(key, tag=tag)
 
     def init(self) -> None:
         if self._fails():

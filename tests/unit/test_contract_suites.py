@@ -13,7 +13,7 @@ import pytest
 from ltxcore import TXID, FileInfo, ReplicaClient
 from ltxcore.clients.objects import ObjectReplicaClient
 from ltxcore.errors import ObjectNotFoundError
-from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore
+from ltxcore.stores import Capabilities, ObjectInfo, ObjectStore, Version
 from ltxcore.testing import ObjectStoreContract, ReplicaClientContract
 
 from tests.helpers.stores import MemoryStore
@@ -141,6 +141,23 @@ class MissingIsAFailure(MemoryStore):
         return {key: KeyError(key) for key in keys if self.objects.pop(key, None) is None}
 
 
+class LooksThenReplaces(MemoryStore):
+    def write_version(self, key: str, data: bytes, *, tag: str | None) -> Version:
+        self._compare(key, tag)
+        clock.sleep(0.02)
+        return super().write_version(key, data, tag=self.read_version(key).tag)
+
+
+class ReplacesAnyVersion(MemoryStore):
+    def write_version(self, key: str, data: bytes, *, tag: str | None) -> Version:
+        return super().write_version(key, data, tag=tag and self.read_version(key).tag)
+
+
+class DeletesAnyVersion(MemoryStore):
+    def delete_version(self, key: str, *, tag: str) -> None:
+        self.delete([key])
+
+
 class TokenThatStays(MemoryStore):
     def change_token(self) -> object:
         return len(self.objects) > 0
@@ -169,6 +186,9 @@ class TokenThatStays(MemoryStore):
         (WholeSeconds, "times_are_kept_to_the_millisecond"),
         (MissingIsAFailure, "objects_are_deleted"),
         (TokenThatStays, "a_change_changes_the_token"),
+        (LooksThenReplaces, "one_of_many_replaces_a_version"),
+        (ReplacesAnyVersion, "a_version_is_written_only_over_the_one_that_was_seen"),
+        (DeletesAnyVersion, "a_version_is_deleted_only_if_it_is_the_one_that_was_seen"),
     ],
 )
 def test_a_broken_store_is_found_out(broken: type[MemoryStore], test: str, tmp_path: Path) -> None:

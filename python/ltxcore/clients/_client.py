@@ -13,7 +13,7 @@ from ltxcore.stores import Capabilities
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping
 
-    from ltxcore.stores import SignedURL
+    from ltxcore.stores import ObjectStore, SignedURL
 
 
 class ReplicaClient(ABC):
@@ -131,6 +131,13 @@ class ReplicaClient(ABC):
         Nothing is asked: whether the file is there, its reader will find out. Restores, compaction and followers read it there
         without Python, and use :meth:`open_ltx_file` if they are refused. A class that overrides :meth:`open_ltx_file` or
         :meth:`read_ltx_file` of another, and not this method, is not asked: its bytes may be others.
+        """
+        return None
+
+    def object_place(self) -> tuple[ObjectStore, str] | None:
+        """The object store of the replica, and what its keys begin with; ``None`` if the client is not made of one.
+
+        What a replica holds beside LTX files is there, such as its lease.
         """
         return None
 

@@ -175,6 +175,10 @@ class ObjectReplicaClient(ReplicaClient):
         """See :meth:`ReplicaClient.locate`."""
         return self.store.locate(self._key(Name(level, min_txid, max_txid)))
 
+    def object_place(self) -> tuple[ObjectStore, str]:
+        """See :meth:`ReplicaClient.object_place`: the store and the prefix."""
+        return self.store, self.prefix
+
     def delete_ltx_files(self, files: Iterable[FileInfo]) -> None:
         """See :meth:`ReplicaClient.delete_ltx_files`."""
         keys = (self._key(Name(file.level, file.min_txid, file.max_txid)) for file in files)

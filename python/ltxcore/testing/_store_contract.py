@@ -21,6 +21,7 @@ from ltxcore.testing._tools import (
     raises,
     succeeded,
 )
+from ltxcore.testing._version_contract import VersionContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,7 +51,7 @@ _ODD_KEYS = [
 ]
 
 
-class ObjectStoreContract:
+class ObjectStoreContract(VersionContract):
     """What every :class:`~ltxcore.stores.ObjectStore` has to do. Override :meth:`make`."""
 
     #: The size of the object, in bytes, that is read without being held in memory. Smaller is faster, but not below 8 MiB.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _ATTEMPTS = 4
 # In seconds.
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10, 30
+# The same for requests whose answers are of no use late, which are made once.
+_QUICK_CONNECT_TIMEOUT, _QUICK_READ_TIMEOUT = 3, 5
 # More than any batch of requests at once needs.
 _CONNECTIONS = 32
 _REGION = "us-east-1"
@@ -64,6 +66,7 @@ class Connection:
         self._given = client
         # With the generation of the process that made it: its connections are of no use to a child.
         self._made: tuple[int, Any] | None = None
+        self._made_quick: tuple[int, Any] | None = None
         #: Requests that were sent, repetitions included, by the name of the operation.
         self.requests: Counter[str] = Counter()
 
@@ -80,11 +83,31 @@ class Connection:
             return made[1]
         return self._connect()
 
+    @property
+    def quick(self) -> Any:  # noqa: ANN401 - as above
+        """A client that makes each request once, and waits a few seconds for it. A client of the caller is used as it is."""
+        made = self._made_quick
+        if made is not None and made[0] == runtime.generation():
+            return made[1]
+        client = self.client
+        if client is not self._given:
+            with _Process.lock:
+                session = self._session or _Process.session
+            client = self._make(session, client.meta.region_name, is_quick=True)
+        with _Process.lock:
+            if self._made_quick is None or self._made_quick[0] != runtime.generation():
+                if client is not self._given:
+                    self._watch(client)
+                self._made_quick = runtime.generation(), client
+            return self._made_quick[1]
+
     def close(self) -> None:
         """Let go of the connections."""
-        made, self._made = self._made, None
-        if made is not None and made[0] == runtime.generation() and made[1] is not self._given:
-            made[1].close()
+        both = self._made, self._made_quick
+        self._made = self._made_quick = None
+        for made in both:
+            if made is not None and made[0] == runtime.generation() and made[1] is not self._given:
+                made[1].close()
 
     def _connect(self) -> Any:  # noqa: ANN401 - as above
         try:
@@ -107,7 +130,7 @@ class Connection:
                 self._made = runtime.generation(), client
             return self._made[1]
 
-    def _make(self, session: Session, region: str) -> Any:  # noqa: ANN401 - as above
+    def _make(self, session: Any, region: str, *, is_quick: bool = False) -> Any:  # noqa: ANN401 - as above
         from botocore.config import Config
 
         settings = self._settings
@@ -131,9 +154,9 @@ class Connection:
                     # Services other than AWS refuse the newer checksums.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
-                    retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
-                    connect_timeout=_CONNECT_TIMEOUT,
-                    read_timeout=_READ_TIMEOUT,
+                    retries={"total_max_attempts": 1 if is_quick else _ATTEMPTS, "mode": "standard"},
+                    connect_timeout=_QUICK_CONNECT_TIMEOUT if is_quick else _CONNECT_TIMEOUT,
+                    read_timeout=_QUICK_READ_TIMEOUT if is_quick else _READ_TIMEOUT,
                     max_pool_connections=_CONNECTIONS,
                     user_agent_extra=f"ltxcore/{_ltxcore.__version__}",
                 ),
@@ -167,10 +190,13 @@ class Connection:
 
 def _add_md5(params: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - as above
     """Have a batch of deletions checked by its MD5, which every service knows, and not by a newer checksum."""
-    params["headers"]["Content-MD5"] = base64.b64encode(
-        hashlib.md5(params["body"], usedforsecurity=False).digest()
-    ).decode()
+    params["headers"]["Content-MD5"] = content_md5(params["body"])
     params.get("context", {}).pop("checksum", None)
+
+
+def content_md5(body: bytes) -> str:
+    """The value of the header ``Content-MD5`` for a body."""
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
 def _region_of(client: Any, bucket: str) -> str:  # noqa: ANN401 - as above

@@ -5,14 +5,13 @@ boto3 has them, too, but cannot create an object only if there is none.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ltxcore._process.parallel import in_parallel
 from ltxcore.clients._transfer import read_full
+from ltxcore.clients.s3._connection import content_md5
 from ltxcore.clients.s3._settings import MAX_PARTS
 from ltxcore.errors import ReplicaError
 
@@ -28,12 +27,6 @@ def read_whole(data: BinaryIO, size: int, key: str) -> bytes:
     if len(block) != size:
         raise ReplicaError(f"the data of {key} became shorter while it was uploaded", op="write")
     return block
-
-
-def md5_of(block: bytes) -> dict[str, str]:
-    """The parameter that has the service check a body."""
-    digest = hashlib.md5(block, usedforsecurity=False).digest()
-    return {"ContentMD5": base64.b64encode(digest).decode()}
 
 
 def upload_parts(
@@ -69,7 +62,7 @@ def upload_parts(
         with reading:
             data.seek(begin + index * part_size)
             block = read_whole(data, min(part_size, size - index * part_size), key)
-        md5 = md5_of(block) if settings.put_with_md5 else {}
+        md5 = {"ContentMD5": content_md5(block)} if settings.put_with_md5 else {}
         answer = client.upload_part(**upload, PartNumber=index + 1, Body=block, **md5, **settings.of_content)
         return {"PartNumber": index + 1, "ETag": answer["ETag"]}
 

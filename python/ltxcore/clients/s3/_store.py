@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import logging
@@ -11,9 +12,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from ltxcore._process.parallel import in_parallel
-from ltxcore.clients.s3._connection import Connection
-from ltxcore.clients.s3._multipart import md5_of, read_whole, upload_parts
+from ltxcore.clients.s3._connection import Connection, content_md5
+from ltxcore.clients.s3._multipart import read_whole, upload_parts
 from ltxcore.clients.s3._settings import S3Options, settings
+from ltxcore.clients.s3._versions import Versions
 from ltxcore.errors import ObjectExistsError, ObjectNotFoundError, ReplicaError
 from ltxcore.stores import (
     BLOCK_SIZE,
@@ -23,6 +25,7 @@ from ltxcore.stores import (
     ObjectStore,
     RequestCounter,
     SignedURL,
+    Version,
 )
 
 if TYPE_CHECKING:
@@ -78,11 +81,12 @@ class S3Store(ObjectStore):
         client: BaseClient | None = None,
         **options: Unpack[S3Options],
     ) -> None:
-        self.capabilities = Capabilities(creates_if_absent=True)
+        self.capabilities = Capabilities(creates_if_absent=True, replaces_if_unchanged=True)
         self._settings = settings(bucket, options)
         # A client of the caller knows its own.
         self._endpoint = self._settings.endpoint if client is None else client.meta.endpoint_url
         self._connection = Connection(self._settings, session, client)
+        self._versions = Versions(self._connection, self._settings)
         # Of the reads by URL, which are not boto3's.
         self._reads = RequestCounter()
         self._http = HTTPOptions(verify=self._settings.verify, counter=self._reads)
@@ -199,6 +203,28 @@ class S3Store(ObjectStore):
             failed |= self._delete(batch)
         return failed
 
+    def read_version(self, key: str) -> Version:
+        """See :meth:`ObjectStore.read_version`."""
+        return self._versions.read(key)
+
+    def write_version(self, key: str, data: bytes, *, tag: str | None) -> Version:
+        """See :meth:`ObjectStore.write_version`. The first call of a process proves that the service compares versions.
+
+        Raises:
+            ReplicaError: it does not. :attr:`capabilities` says so from then on.
+        """
+        from ltxcore.clients.s3._errors import UnsupportedError
+
+        try:
+            return self._versions.write(key, data, tag)
+        except UnsupportedError:
+            self.capabilities = dataclasses.replace(self.capabilities, replaces_if_unchanged=False)
+            raise
+
+    def delete_version(self, key: str, *, tag: str) -> None:
+        """See :meth:`ObjectStore.delete_version`."""
+        self._versions.delete(key, tag)
+
     def locate(self, key: str) -> SignedURL | None:
         """See :meth:`ObjectStore.locate`: a URL that is good for an hour at most."""
         client = self._client
@@ -273,7 +299,7 @@ class S3Store(ObjectStore):
 
     def _put(self, key: str, body: bytes, options: Mapping[str, Any]) -> Any:  # noqa: ANN401 - botocore's answer
         if self._settings.put_with_md5:
-            options = {**options, **md5_of(body)}
+            options = {**options, "ContentMD5": content_md5(body)}
         return self._client.put_object(Bucket=self.bucket, Key=key, Body=body, **options)
 
     def _has(self, key: str) -> bool:
