@@ -1,7 +1,7 @@
 """`python -m tests.helpers.driver`: replicates one database and answers line commands about it.
 
 A process of its own, because the application under test uses the stdlib's SQLite in the parent. Commands: open, sync,
-wait, barrier, pos, status, snapshot, compact, checkpoint, restore, close, fork.
+wait, barrier, pos, status, ended, snapshot, compact, checkpoint, restore, close, fork.
 """
 
 import faulthandler
@@ -22,9 +22,9 @@ def opened() -> Any:
     return held[0]
 
 
-def do_open(path: str, url: str, options: dict[str, Any]) -> None:
+def do_open(path: str, url: str, options: dict[str, Any], of_replica: dict[str, Any] | None = None) -> None:
     close()
-    db = ltxcore.DB(path, replica=url, **options)
+    db = ltxcore.DB(path, replica=ltxcore.Replica(url, **(of_replica or {})), **options)
     held.append(db)  # first, so that a failed open is closed too
     try:
         db.open()
@@ -77,6 +77,13 @@ def fork_and_use() -> str:
     return name
 
 
+def has_ended() -> tuple[bool, list[str], str]:
+    """Whether replication has ended by itself; the names of the classes of the last error, and what it says."""
+    status = opened().status()
+    error = status.last_error
+    return status.has_ended, [kind.__name__ for kind in type(error).__mro__], str(error)
+
+
 def compact(level: int) -> bool:
     return opened().compact(level) is not None
 
@@ -91,6 +98,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compact": compact,
     "fork": fork_and_use,
     "pos": lambda: int(opened().pos.txid),
+    "ended": has_ended,
     "status": lambda: str(opened().status()),
     "snapshot": lambda: int(opened().snapshot().max_txid),
     "checkpoint": lambda mode: str(opened().checkpoint(mode)),

@@ -111,7 +111,14 @@ class Talker(Child):
         super().__init__([sys.executable, "-m", module], log, talk=True)
 
     def ask(self, command: str, *, timeout: float = 60.0, **arguments: Any) -> Any:
+        self.begin(command, **arguments)
+        return self.end(command, timeout)
+
+    def begin(self, command: str, **arguments: Any) -> None:
+        """Ask, and leave the answer to `end`: several children then work at the same time."""
         self.write_line(json.dumps({"command": command, **arguments}))
+
+    def end(self, command: str, timeout: float = 60.0) -> Any:
         answer = json.loads(self.read_line(timeout))
         if "error" in answer:
             raise ChildError(f"{command}: {answer['error'][0]}: {answer['message']}", kinds=answer["error"])

@@ -14,7 +14,14 @@ from typing import IO, Any
 import click
 
 from ltxcore.cli._options import SETTINGS, GoArguments, option
-from ltxcore.errors import BehindReplicaError, ConfigError, Error, InternalError, LTXFileExistsError
+from ltxcore.errors import (
+    BehindReplicaError,
+    ConfigError,
+    Error,
+    InternalError,
+    LeaseLostError,
+    LTXFileExistsError,
+)
 
 COMMANDS = ("blob", "doctor", "file", "ltx", "replicate", "restore", "version")
 
@@ -92,7 +99,8 @@ def failure(error: Exception) -> Failure:
     """What the command ends with because of an error."""
     if isinstance(error, ConfigError):
         return Misuse(error)
-    if isinstance(error, (BehindReplicaError, LTXFileExistsError)):
+    is_lost = isinstance(error, LeaseLostError) and not error.transient
+    if is_lost or isinstance(error, (BehindReplicaError, LTXFileExistsError)):
         return Conflict(error)
     return Failure(error)
 

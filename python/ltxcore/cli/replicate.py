@@ -44,6 +44,11 @@ REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
     is_flag=True,
     help="If DB does not exist, restore it from the replica first. A -wal without its database is renamed.",
 )
+@option(
+    "--lease",
+    is_flag=True,
+    help="Write only while this process holds the lease of the replica. Needs a storage with conditional writes.",
+)
 @option("--force-snapshot", is_flag=True, help="With --once: also store the whole database as one file.")
 @option(
     "--sync-interval", type=DURATION, default="1s", show_default=True, help="Minimum time between uploads."
@@ -107,6 +112,7 @@ def command(
     once: bool,
     exec_line: str | None,
     restore_if_db_not_exists: bool,
+    lease: bool,
     force_snapshot: bool,
     sync_interval: float,
     max_requests_per_hour: int | None,
@@ -124,15 +130,19 @@ def command(
 
     If another process has continued the database in the same replica, replication ends with exit code 3, and COMMAND gets a
     SIGTERM.
+
+    With --lease, the command fails with exit code 1 while another program holds the lease, and may be started again. If another
+    program takes the lease, replication ends with exit code 3.
     """
     arguments = exec_arguments(exec_line, once)
     if force_snapshot and not once:
         raise click.UsageError("--force-snapshot needs --once")
     start_log(log_level)
     urls = [url, *mirrors]
+    bounds = {"max_requests_per_hour": max_requests_per_hour, "lease": lease}
     destinations = [
-        replica(each, sync_interval=sync_interval, max_requests_per_hour=max_requests_per_hour)
-        for each in urls
+        replica(url, sync_interval=sync_interval, **bounds),
+        *(mirror(each, bounds, sync_interval=sync_interval) for each in mirrors),
     ]
     if restore_if_db_not_exists and not db.exists():
         restore_first(destinations, db)
@@ -158,8 +168,32 @@ def exec_arguments(line: str | None, once: bool) -> list[str] | None:
     return words
 
 
+def mirror(url: str, bounds: dict[str, Any], **options: Any) -> Replica:
+    """A further destination, with ``bounds`` unless it is a directory, which has neither requests nor a lease."""
+    if not replica(url).client.capabilities.is_local:
+        options |= bounds
+    return replica(url, **options)
+
+
 def restore_first(origins: list[Replica], db: Path) -> None:
-    """Restore the database from the first replica that has something."""
+    """Restore the database from the first replica that has something.
+
+    Under the leases, if there have to be any: otherwise another program may write after the restore, and what it wrote would be
+    missing here when this one gets the lease.
+    """
+    held = []
+    try:
+        for each in origins:
+            if each.lease:
+                held.append(each.acquire_lease())
+        _restore_first(origins, db)
+    except BaseException:
+        for lease in held:
+            lease.release()
+        raise
+
+
+def _restore_first(origins: list[Replica], db: Path) -> None:
     import ltxcore
 
     origin = next((each for each in origins if not is_empty(each)), None)

@@ -26,7 +26,7 @@ COMMON = {
 
 
 class _Section(msgspec.Struct, kw_only=True, rename="kebab"):
-    """A mapping of the file. Its keys are those that Litestream 0.5.17 or 0.5.18 knows."""
+    """A mapping of the file. Its keys are those that Litestream 0.5.17 or 0.5.18 knows, and those that a docstring names."""
 
 
 class AgeConfig(_Section):
@@ -96,12 +96,16 @@ class ReplicaSettings(_Section):
 
 
 class ReplicaConfig(ReplicaSettings):
-    """One replica of one database."""
+    """One replica of one database.
+
+    ``lease`` is a key of ltxcore alone: write only while this process holds the lease of the replica.
+    """
 
     type: str | None = None
     name: str | None = None
     path: str | None = None
     url: str | None = None
+    lease: bool = False
 
     def settings(self) -> dict[str, Any]:
         """What is set for the client alone, by name."""

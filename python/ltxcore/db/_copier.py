@@ -51,6 +51,7 @@ class Copier:
         meta_path: the directory of the local files.
         presence: whether the database file is there. Nothing is written for one that is gone.
         party: what it has to say to the other destinations.
+        check_lease: called before anything is written; raises if it must not be.
         advanced: called whenever more is known to be in the replica.
         logger: where it is reported what the replica lost.
     """
@@ -64,6 +65,7 @@ class Copier:
         presence: Presence,
         party: Party,
         *,
+        check_lease: Callable[[], None],
         advanced: Callable[[], None],
         logger: Logger,
     ) -> None:
@@ -80,6 +82,7 @@ class Copier:
         self._path = path
         self._meta_path = meta_path
         self._presence = presence
+        self._check_lease = check_lease
         self._advanced = advanced
         # The local files are a replica like any other.
         self._local = FileClient(meta_path)
@@ -179,9 +182,24 @@ class Copier:
             return self.survey.is_idle_due()
         return self.survey.is_due(is_awaited=is_awaited)
 
-    def snapshot(self) -> FileInfo:
-        """Upload the whole database as one file of level 9."""
-        stored = self._make_snapshot(self._write_snapshot)
+    @property
+    def sent(self) -> TXID:
+        """The last local file that the replica has got."""
+        return self._sent
+
+    def snapshot(self, claim: Callable[[TXID], None]) -> FileInfo:
+        """Upload the whole database as one file of level 9.
+
+        Args:
+            claim: waits until the local files up to a TXID are in the replica. A snapshot replaces them in a restore, so
+                until then it would put our transactions in the place of those of another writer.
+        """
+
+        def store(txid: TXID, path: Path) -> FileInfo:
+            claim(txid)
+            return self._write_snapshot(txid, path)
+
+        stored = self._make_snapshot(store)
         self.survey.note(stored)
         return stored
 
@@ -200,6 +218,7 @@ class Copier:
         return stored
 
     def _merge(self, level: int) -> FileInfo | None:
+        self._check_lease()
         try:
             return self._replica.compact(level)
         except RestoreError:
@@ -280,6 +299,7 @@ class Copier:
         """Upload the local L0 file of one TXID, in place of a damaged one; false if it is gone, or damaged itself."""
         if self.is_abandoned:
             raise ReplicaTimeoutError("not all was uploaded when the time was over", op="close")
+        self._check_lease()
         key, files, client = (0, txid, txid), self.survey.files, self._replica.client
         # Not while the local history is taken from the replica: it could go on from below this TXID, with another file.
         with self._uploading:
@@ -339,10 +359,12 @@ class Copier:
         return stored
 
     def _write_snapshot(self, txid: TXID, path: Path) -> FileInfo:
+        self._check_lease()
         return self._replica.client.write_ltx_path(SNAPSHOT_LEVEL, TXID(1), txid, path)
 
     def _store(self, key: Key, path: Path, write: Callable[[FileInfo], FileInfo]) -> FileInfo:
         """Upload one file, which is at ``path``; what the client answers has to be the whole of it."""
+        self._check_lease()
         level, min_txid, max_txid = key
         size = os.stat(path).st_size
         with self.survey.storing(key, size):

@@ -125,7 +125,9 @@ class DB:
             The object itself.
 
         Raises:
-            ConfigError: another ``DB`` of this process has the replica or a mirror.
+            ConfigError: another ``DB`` of this process has the replica or a mirror, or the storage of the replica cannot hold a
+                lease.
+            LeaseHeldError: another program holds the lease of the replica.
             LTXFileExistsError: the replica has files of another history.
             ReplicaError: the replica cannot be listed or written. Errors of a mirror are in its status, and in the log.
             DatabaseError: the database cannot be read or switched to WAL mode, or another replicator has it.
@@ -255,6 +257,7 @@ class DB:
             ConfigError: the ``DB`` has no replica, or not this one.
             LTXFileExistsError, BehindReplicaError: another writer has continued the history in the replica. That is final
                 if ``has_ended`` is true in its status, and is then raised at once, whatever the timeout.
+            LeaseLostError: the lease of the replica is not held. The same applies.
             Error: the sync or an upload failed, or the replica cannot be restored.
         """
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -146,7 +146,9 @@ class Running:
             self._ended.wait(version, float("inf"))
 
     def leave(self) -> None:
-        """Let another database have the replica."""
+        """Let another database, or another program, have the replicas."""
+        for uploader in self.uploaders():
+            uploader.leave()
         places, self._places = self._places, []
         for place in places:
             give_back(place)

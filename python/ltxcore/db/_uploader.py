@@ -14,7 +14,7 @@ from ltxcore._process.times import from_millis
 from ltxcore._process.wakeup import Wakeup
 from ltxcore.db._copier import Copier
 from ltxcore.db._status import ReplicaStatus
-from ltxcore.errors import Error, InternalError, NotOpenError, ReplicaTimeoutError
+from ltxcore.errors import Error, InternalError, LeaseLostError, NotOpenError, ReplicaTimeoutError
 from ltxcore.replica._costs import RequestMeter
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ltxcore.db._agreement import Party
     from ltxcore.db._presence import Presence
     from ltxcore.ltx import TXID, FileInfo
-    from ltxcore.replica import Replica
+    from ltxcore.replica import HeldLease, Replica
 
 #: Between two attempts while somebody waits for the result, in seconds.
 RETRY_INTERVAL = 0.5
@@ -78,8 +78,19 @@ class Uploader:
         self._backoff = Backoff("upload", path, replica.sync_interval, logger, is_local=self._is_local)
         self._wakeup = Wakeup()
         self._meter = RequestMeter(replica.client.requests_sent)
+        self._logger = logger
+        # While the replica is in use, if it has to have one.
+        self._lease: HeldLease | None = None
         self._copier = Copier(
-            engine, replica, path, meta_path, presence, party, advanced=self._wakeup.notify, logger=logger
+            engine,
+            replica,
+            path,
+            meta_path,
+            presence,
+            party,
+            check_lease=self._check_lease,
+            advanced=self._wakeup.notify,
+            logger=logger,
         )
         self._survey = self._copier.survey
         self._lock = threading.Lock()
@@ -103,8 +114,8 @@ class Uploader:
 
     @property
     def death(self) -> BaseException | None:
-        """What has ended the uploads for good: a fault of ours, or a conflict that no retry can end."""
-        return self._death or self._copier.conflict
+        """What has ended the uploads for good: a fault of ours, or another writer that no retry can end."""
+        return self._death or self._conflict
 
     @property
     def failure(self) -> BaseException | None:
@@ -113,9 +124,13 @@ class Uploader:
 
     @property
     def error(self) -> BaseException | None:
-        """The same, or what keeps the replica from being restored."""
+        """The same, or why the lease is not renewed, or what keeps the replica from being restored."""
+        return self.failure or (None if self._lease is None else self._lease.error) or self._obstacle
+
+    @property
+    def _obstacle(self) -> BaseException | None:
         known = self._survey.known
-        return self.failure or (None if known is None else known.obstacle)
+        return None if known is None else known.obstacle
 
     @property
     def known_txid(self) -> TXID | None:
@@ -156,8 +171,31 @@ class Uploader:
         self._copier.adopt_chain(txid)
 
     def start(self) -> None:
-        """Start the thread. It is idle until it is notified."""
+        """Start the thread. It is idle until it is notified. Before that, acquire the lease if the replica has to have one.
+
+        The thread of a mirror acquires it, as nobody waits for a mirror.
+
+        Raises:
+            ConfigError: the storage cannot hold a lease.
+            LeaseHeldError: another program holds it.
+            ReplicaError: the storage failed.
+        """
+        if self._party.number == 0:
+            self._acquire_lease()
         self._thread.start()
+
+    def _acquire_lease(self) -> None:
+        if self.replica.lease and self._lease is None:
+            self._lease = self.replica.acquire_lease(logger=self._logger)
+            self._lease.watch(self.notify)
+
+    def leave(self) -> None:
+        """Give back the lease, within a few seconds. If something is still being uploaded, let it expire instead."""
+        if self._lease is not None:
+            is_idle = self._thread.ident is None
+            self._wait_until(lambda: self._ended or is_idle, time.monotonic() + LEAST_ATTEMPT)
+            self._lease.end(gives_back=self._ended or is_idle)
+            self._lease.join()
 
     def notify(self) -> None:
         """Say that there may be something to do."""
@@ -194,6 +232,30 @@ class Uploader:
         finally:
             self._waiting.discard(me)
 
+    def _wait_until_sent(self, txid: TXID) -> None:
+        """Wait until the local files up to ``txid`` are in the replica, whether or not it can be restored.
+
+        Raises:
+            Error: what the first attempt failed with.
+        """
+        passes, me = self._passes, object()
+        try:
+            self._waiting.add(me)
+            self.notify()
+            while True:
+                version = self._wakeup.version
+                if self._copier.sent >= txid:
+                    return
+                if self.failure is not None and self._passes > passes:
+                    raise self.failure
+                has_ended = self._ended
+                self._check_alive()
+                if has_ended:
+                    raise self._closed(txid)
+                self._wakeup.wait(version, _CHECK_INTERVAL)
+        finally:
+            self._waiting.discard(me)
+
     def begin_to_finish(self, timeout: float) -> None:
         """Have what is left uploaded, trying again until ``timeout`` seconds are over."""
         with self._lock:
@@ -210,8 +272,9 @@ class Uploader:
         self._wait_until(lambda: self._ended, time.monotonic() + max(timeout, LEAST_ATTEMPT))
         if not self._ended:
             self.abandon()
-            return self.error or ReplicaTimeoutError("the last upload did not end in time", op="close")
-        return self.error
+            late = ReplicaTimeoutError("the last upload did not end in time", op="close")
+            return self.failure or self._obstacle or late
+        return self.failure or self._obstacle
 
     def abandon(self) -> None:
         """End without another attempt; one that is under way is left to itself."""
@@ -224,7 +287,7 @@ class Uploader:
         """Upload the whole database as one file of level 9."""
         self._refuse_conflict()
         try:
-            return self._copier.snapshot()
+            return self._copier.snapshot(self._wait_until_sent)
         finally:
             self.notify()
 
@@ -236,10 +299,26 @@ class Uploader:
         finally:
             self.notify()
 
+    @property
+    def _conflict(self) -> Error | None:
+        """That another writer has continued the history in the replica, or has the lease."""
+        return self._copier.conflict or (None if self._lease is None else self._lease.lost)
+
     def _refuse_conflict(self) -> None:
-        """Nothing is written into a replica that another writer has continued."""
-        if self._copier.conflict is not None:
-            raise self._copier.conflict
+        """Nothing is written into a replica that another writer has continued, or has the lease of."""
+        if self._conflict is not None:
+            raise self._conflict
+
+    def _check_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+        elif self.replica.lease:
+            raise LeaseLostError(
+                f"the lease of {self.replica.client!r} is not held yet",
+                op="lease",
+                hint="uploads begin when another program has given it back",
+                transient=True,
+            )
 
     def _holds(self, txid: TXID, is_confirmed: Callable[[], bool]) -> bool:
         """Whether a restore contains ``txid``, and that is confirmed; if only that is not, the thread has to find out."""
@@ -263,24 +342,32 @@ class Uploader:
         """Raise what ends a wait, if anything does."""
         # Read first: the reason for an end is there before the end is.
         has_ended = self._ended
+        self._check_alive()
+        # A lease that was not renewed for the moment is no reason while it is held.
+        error = self.failure or self._obstacle
+        if deadline is None and error is not None and self._passes > passes:
+            raise error
+        if deadline is not None and time.monotonic() >= deadline:
+            raise self._late(txid, error) from error
+        if has_ended:
+            raise self._closed(txid) from error
+
+    def _check_alive(self) -> None:
+        """Raise what has ended the uploads, or keeps the thread from them for good."""
         if self.death is None and not self._ended and not self._thread.is_alive():
             self._death = InternalError(f"the upload thread of {self._path} is not running", op="wait")
         if self.death is not None:
             raise self.death
         if self._presence.is_gone():
             raise self._presence.error("wait")
-        error = self.error
-        if deadline is None and error is not None and self._passes > passes:
-            raise error
-        if deadline is not None and time.monotonic() >= deadline:
-            raise self._late(txid, error) from error
-        if has_ended:
-            raise NotOpenError(
-                f"{self._path} was closed before transaction {txid} was in the replica",
-                op="wait",
-                path=os.fspath(self._path),
-                max_txid=txid,
-            ) from error
+
+    def _closed(self, txid: TXID) -> NotOpenError:
+        return NotOpenError(
+            f"{self._path} was closed before transaction {txid} was in the replica",
+            op="wait",
+            path=os.fspath(self._path),
+            max_txid=txid,
+        )
 
     def _late(self, txid: TXID, error: BaseException | None) -> ReplicaTimeoutError:
         said = "" if error is None else f": {error}"
@@ -300,6 +387,8 @@ class Uploader:
     def _main(self) -> None:
         try:
             keep_going(self._turn, self.notify)
+            if self._conflict is not None:
+                self._log.error("upload of %s has ended: %s", self._path, self._conflict)
         except BaseException as error:
             self._death = InternalError(
                 f"the upload thread of {self._path} has ended: {error!r}", op="upload"
@@ -307,6 +396,8 @@ class Uploader:
             self._death.__cause__ = error
         finally:
             self._ended = True
+            if self._lease is not None:
+                self._lease.end()
             self._wakeup.notify()
             self._on_end()
             self._leave()
@@ -324,12 +415,12 @@ class Uploader:
         try:
             if not self._next_pass():
                 return False
+            self._acquire_lease()
             has_stored = self._copier.run(is_awaited=bool(self._waiting), is_last=self._finish_by is not None)
             self._backoff.succeeded()
         except BaseException as error:
             self._survey.forget()
-            if self._copier.conflict is not None:
-                self._log.error("upload of %s has ended: %s", self._path, self._copier.conflict)
+            if self._conflict is not None:
                 return False
             delay = self._backoff.failed(as_exception(error))
         self._end_pass(delay, has_stored=has_stored)
@@ -395,7 +486,7 @@ class Uploader:
         return self._last_pass + _IDLE_INTERVAL if self._is_local and self._passes else float("inf")
 
     def _is_finished(self) -> bool:
-        if self._copier.is_abandoned or self._copier.conflict is not None:
+        if self._copier.is_abandoned or self._conflict is not None:
             return True
         if self._finish_by is None or self._passes == self._finish_from:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import NoSnapshotError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
+from ltxcore.replica._held_lease import HeldLease
 from ltxcore.replica._inventory import Inventory
 from ltxcore.replica._limit import LEAST, RequestLimit
 
@@ -46,6 +48,8 @@ class Replica:
             fewer and larger: under steady writing there is one local LTX file for each upload that the limit allows. What has
             to wait stays in local LTX files. Reads do not count. A final upload in ``close()``, and opening and repairing a
             replica, are not held back, but what they send is made up for later.
+        lease: write only while this process holds the lease of the replica. :meth:`DB.open` acquires it, and :meth:`DB.close`
+            gives it back. This takes a request every 10 seconds. See "Two writers" in ``docs/s3.md``.
 
     Raises:
         ConfigError: the limit is below 10, or the client does not count its requests, as that of a directory.
@@ -57,11 +61,14 @@ class Replica:
         *,
         sync_interval: float | timedelta = 1.0,
         max_requests_per_hour: int | None = None,
+        lease: bool = False,
     ) -> None:
         self.client = as_client(client)
         self.sync_interval = seconds(sync_interval, "sync_interval")
         #: What the uploads have to keep to.
         self.limit = _limit(self.client, max_requests_per_hour)
+        self.lease = lease
+        self._held_lease: HeldLease | None = None
         self._compacting = threading.Lock()
 
     def __repr__(self) -> str:
@@ -71,6 +78,28 @@ class Replica:
     def max_requests_per_hour(self) -> int | None:
         """How many requests are sent in any hour at most; ``None`` if there is no limit."""
         return None if self.limit is None else self.limit.per_hour
+
+    def acquire_lease(self, *, logger: logging.Logger | None = None) -> HeldLease:
+        """Acquire the lease of the replica. If this object holds it already, return it as it is.
+
+        A ``DB`` whose replica has ``lease=True`` does so itself. Call this method for work before that, such as a restore that
+        no other program should outdate. The ``DB`` then goes on with the same lease, and gives it back.
+
+        Args:
+            logger: the logger for warnings and errors; the default is the logger ``ltxcore``.
+
+        Raises:
+            ConfigError: the storage cannot hold a lease.
+            LeaseHeldError: another program holds it.
+            FormatError: there is another object in its place.
+            ReplicaError: the storage failed.
+        """
+        held = self._held_lease
+        if held is None or held.has_ended:
+            held = HeldLease(self.client, logger or logging.getLogger("ltxcore"))
+            held.acquire()
+            self._held_lease = held
+        return held
 
     def newest_txid(self) -> TXID:
         """The newest transaction that a restore contains; 0 if nothing can be restored. Lists all levels of the replica.
