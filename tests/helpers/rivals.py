@@ -22,7 +22,7 @@ CONFLICT = {"LTXFileExistsError", "BehindReplicaError"}
 BEGINNINGS = ("before any upload", "clone", "clone without local files", "restored")
 #: What one of them does in a round.
 ACTS = ("nothing", "write", "barrier", "barrier", "barrier", "snapshot", "compact")
-MOST_ROUNDS = 30
+MOST_ROUNDS, MOST_OPENS = 30, 5
 #: How long one answer may take, in seconds: answers that are lost make it long.
 PATIENCE = 90.0
 
@@ -67,13 +67,23 @@ class Rival:
         self.begin(command)
         return self.end(command, may_fail=may_fail)
 
+    def is_open(self) -> bool:
+        try:
+            self.talker.ask("ended", timeout=PATIENCE)
+        except ChildError as error:
+            if "IndexError" in error.kinds:
+                return False
+            raise
+        return True
+
     def write(self, rows: int) -> None:
         if self.app is None:
             self.app = App(self.path)
         self.app.insert(rows)
 
-    def local_file(self, txid: int) -> bytes:
-        return (self.meta / "ltx/0" / ltxcore.ltx.format_filename(txid, txid)).read_bytes()
+    def local_file(self, txid: int) -> bytes | None:
+        path = self.meta / "ltx/0" / ltxcore.ltx.format_filename(txid, txid)
+        return path.read_bytes() if path.exists() else None
 
     def close(self) -> None:
         if self.app is not None:
@@ -131,7 +141,13 @@ class Match:
             rival.begin("open")
             time.sleep(self.random.choice((0, 0, 0.05, 0.5)))
         for rival in order:
-            rival.end("open", may_fail=False)
+            rival.end("open", may_fail=self.loses)
+        for rival in order:
+            for _ in range(MOST_OPENS):
+                if rival.defeat or rival.is_open():
+                    break
+                # All attempts of its first upload have lost their answers.
+                rival.ask("open", may_fail=True)
 
     def _round(self, acts: list[str]) -> None:
         for rival, act in zip(self.both, acts, strict=True):
@@ -155,28 +171,51 @@ class Match:
 
     def check(self, winner: Rival, loser: Rival) -> None:
         """Exactly one has won each TXID, the loser has ended for good, and the replica is what the winner has."""
-        assert_ended(loser)
-        files = self._own_files(winner)
+        self._assert_ended(loser)
+        files = self._files_of(winner, loser)
         self._assert_restores(winner)
         winner.write(3)
         loser.write(3)
         txid = winner.ask("barrier")
         assert winner.ask("ended")[0] is False
         winner.ask("snapshot")
-        again = self._own_files(winner)
+        again = self._files_of(winner, loser)
         assert again.items() >= files.items()
         assert max(again) >= txid
         self._assert_restores(winner)
-        assert_ended(loser)
+        self._assert_ended(loser)
 
-    def _own_files(self, winner: Rival) -> dict[int, bytes]:
-        """The files of level 0 that came after the beginning. All of them are the winner's."""
+    def _assert_ended(self, loser: Rival) -> None:
+        """It says so by itself; an open that failed has ended anyway.
+
+        Where both began with an empty replica, no file is common to both. Then it uploads nothing, but does not end: the
+        replica may have been swapped, and come back.
+        """
+        assert loser.defeat is not None
+        is_final = self.beginning != BEGINNINGS[0]
+
+        def has_ended() -> bool:
+            if not loser.is_open():
+                return True
+            ended, kinds, _message = loser.talker.ask("ended", timeout=PATIENCE)
+            return (ended or not is_final) and bool(CONFLICT.intersection(kinds))
+
+        until(has_ended, time.monotonic() + PATIENCE)
+
+    def _files_of(self, winner: Rival, loser: Rival) -> dict[int, bytes]:
+        """The files of level 0 that came after the beginning: the winner's, from its first one on.
+
+        Before that there may be files of the loser: a winner that was opened a moment later continues after them.
+        """
         found = {}
         for file in self.client.ltx_files(0, seek=ltxcore.TXID(self.base + 1)):
-            name = (0, file.min_txid, file.max_txid)
-            found[int(file.max_txid)] = self.client.read_ltx_file(*name)
-            assert found[file.max_txid] == winner.local_file(file.max_txid), (
-                f"{file.name} is not the winner's"
+            txid = int(file.max_txid)
+            found[txid] = self.client.read_ltx_file(0, file.min_txid, file.max_txid)
+            is_winners = winner.local_file(txid) is not None
+            expected = (winner if is_winners else loser).local_file(txid)
+            assert found[txid] == expected, f"{file.name} is neither's"
+            assert is_winners or not any(winner.local_file(each) for each in found), (
+                f"{file.name} is the loser's"
             )
         return found
 
@@ -190,21 +229,6 @@ class Match:
         for rival in self.both:
             rival.close()
             rival.talker.kill()
-
-
-def assert_ended(loser: Rival) -> None:
-    """It says so by itself; an open that failed has ended anyway."""
-    assert loser.defeat is not None
-    deadline = time.monotonic() + PATIENCE
-
-    def has_ended() -> bool:
-        try:
-            ended, kinds, _message = loser.talker.ask("ended", timeout=PATIENCE)
-        except ChildError as error:
-            return "IndexError" in error.kinds  # it is not open
-        return ended and bool(CONFLICT.intersection(kinds))
-
-    until(has_ended, deadline)
 
 
 def until(condition: Callable[[], bool], deadline: float) -> None:

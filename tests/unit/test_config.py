@@ -96,6 +96,19 @@ def test_a_replica_takes_over_what_is_set_at_the_top() -> None:
     assert found.replica(found.dbs[0]).skip_verify is True
 
 
+def test_the_lease_of_a_replica() -> None:
+    """It says nothing to the client, and is not for the top of the file."""
+    found = config.parse("dbs: [{path: /a, replica: {url: 's3://bucket/a', lease: true}}]")
+    replica = found.replica(found.dbs[0])
+    assert replica.lease
+    assert replica.settings() == {}
+    found.client(found.dbs[0])
+    without = config.parse("dbs: [{path: /a, replica: {url: 's3://bucket/a'}}]")
+    assert not without.replica(without.dbs[0]).lease
+    with pytest.raises(errors.ConfigError, match="lease: unknown key"):
+        config.parse("lease: true")
+
+
 def test_the_client_of_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -83,8 +83,9 @@ REPLICA_KEYS = _words("""
     creds nkey username token tls root-cas client-cert client-key max-reconnects reconnect-wait timeout age
     put-object-content-md5
 """)
-OWN_REPLICA_KEYS = ["max-requests-per-hour"]
-REPLICA_KEYS += OWN_REPLICA_KEYS
+#: Keys that Litestream does not have: of replicas or of all of them, and of one replica.
+REPLICA_KEYS += ["max-requests-per-hour"]
+OURS = ["lease"]
 TOP_KEYS = _words("""
     addr socket levels snapshot validation l0-retention l0-retention-check-interval verify-compaction retention
     heartbeat-url heartbeat-interval dbs exec logging mcp-addr shutdown-sync-timeout shutdown-sync-interval
@@ -97,7 +98,7 @@ DB_KEYS = _words("""
 SECTIONS = {
     "": TOP_KEYS + REPLICA_KEYS,
     "dbs[0]": DB_KEYS,
-    "dbs[0].replica": [*REPLICA_KEYS, "type", "name", "path", "url"],
+    "dbs[0].replica": [*REPLICA_KEYS, "type", "name", "path", "url", *OURS],
     "dbs[0].snapshot": ["interval", "retention"],
     "snapshot": ["interval", "retention"],
     "levels[0]": ["interval"],

@@ -54,6 +54,8 @@ class OfServer:
         monkeypatch.setattr("ltxcore.clients.s3._store._PAGE", 50)
         for module in ("_transfer", "objects"):
             monkeypatch.setattr(f"ltxcore.clients.{module}.PAUSES", (0.05,) * 20)
+        # SeaweedFS has those wait who come at once, for a second each.
+        monkeypatch.setattr("ltxcore.clients.s3._connection._QUICK_READ_TIMEOUT", 25)
 
     def new_store(self) -> S3Store:
         return store_of(self.server)
@@ -74,8 +76,11 @@ class OnRclone(OfServer):
         """It has found out that this server ignores conditions: what the suites test is what a store says it can."""
         store = super().new_store()
         store.write("found/out", io.BytesIO(b"x"), if_absent=True)
+        with pytest.raises(ReplicaError, match="ignores the condition If-Match"):
+            store.write_version("found/out", b"x", tag=None)
         store.delete(["found/out"])
         assert not store.capabilities.creates_if_absent
+        assert not store.capabilities.replaces_if_unchanged
         return store
 
 
