@@ -139,7 +139,7 @@ def command(
         raise click.UsageError("--force-snapshot needs --once")
     start_log(log_level)
     urls = [url, *mirrors]
-    bounds = {"max_requests_per_hour": max_requests_per_hour, "lease": lease}
+    bounds: dict[str, Any] = {"max_requests_per_hour": max_requests_per_hour, "lease": lease}
     destinations = [
         replica(url, sync_interval=sync_interval, **bounds),
         *(mirror(each, bounds, sync_interval=sync_interval) for each in mirrors),

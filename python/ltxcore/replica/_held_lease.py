@@ -24,9 +24,9 @@ from ltxcore.errors import (
 )
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable
 
+    from ltxcore._process.log import Logger
     from ltxcore.clients import ReplicaClient
 
 #: Between two renewals, in seconds.
@@ -47,7 +47,7 @@ class HeldLease:
     taken the lease. After 25 seconds without a renewal the lease counts as not held until it is renewed.
     """
 
-    def __init__(self, client: ReplicaClient, logger: logging.Logger) -> None:
+    def __init__(self, client: ReplicaClient, logger: Logger) -> None:
         self._client = client
         self._what = repr(client)
         self._lease = _lease_of(client)

@@ -21,21 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime, timedelta
 
+    from ltxcore._process.log import Logger
     from ltxcore.clients import ReplicaClient, Source
-
-
-def _limit(client: ReplicaClient, per_hour: int | None) -> RequestLimit | None:
-    if per_hour is None:
-        return None
-    if per_hour < LEAST:
-        raise argument_error("max_requests_per_hour", f"the limit must be at least {LEAST}: {per_hour}")
-    if client.requests_sent() is None:
-        raise argument_error(
-            "max_requests_per_hour",
-            f"{client!r} does not count its requests, so they cannot be limited",
-            "leave the limit out, or override requests_sent() in the client",
-        )
-    return RequestLimit(per_hour, lambda: client.requests_sent() or {})
 
 
 class Replica:
@@ -79,7 +66,7 @@ class Replica:
         """How many requests are sent in any hour at most; ``None`` if there is no limit."""
         return None if self.limit is None else self.limit.per_hour
 
-    def acquire_lease(self, *, logger: logging.Logger | None = None) -> HeldLease:
+    def acquire_lease(self, *, logger: Logger | None = None) -> HeldLease:
         """Acquire the lease of the replica. If this object holds it already, return it as it is.
 
         A ``DB`` whose replica has ``lease=True`` does so itself. Call this method for work before that, such as a restore that
@@ -159,3 +146,17 @@ class Replica:
     async def compact_async(self, level: int) -> FileInfo | None:
         """:meth:`compact`, without blocking the event loop. Cancelling it does not end the work."""
         return await to_thread(self.compact, level)
+
+
+def _limit(client: ReplicaClient, per_hour: int | None) -> RequestLimit | None:
+    if per_hour is None:
+        return None
+    if per_hour < LEAST:
+        raise argument_error("max_requests_per_hour", f"the limit must be at least {LEAST}: {per_hour}")
+    if client.requests_sent() is None:
+        raise argument_error(
+            "max_requests_per_hour",
+            f"{client!r} does not count its requests, so they cannot be limited",
+            "leave the limit out, or override requests_sent() in the client",
+        )
+    return RequestLimit(per_hour, lambda: client.requests_sent() or {})
