@@ -60,6 +60,7 @@ def fake(monkeypatch):
     state = SimpleNamespace(made=[], steps=[], before=lambda db: None, files=[], requests=None)
     origin = SimpleNamespace(
         client=SimpleNamespace(type="file", requests_sent=lambda: state.requests),
+        lease=False,
         files=lambda: iter(state.files),
         newest_txid=lambda: ltxcore.TXID(5),
     )
@@ -127,7 +128,7 @@ def test_intervals_reach_the_database(run, fake):
         "--l0-retention",
         "1m",
     )
-    assert fake.options == {"sync_interval": 0.01, "max_requests_per_hour": None}
+    assert fake.options == {"sync_interval": 0.01, "max_requests_per_hour": None, "lease": False}
     assert fake.made[0].options == {
         "monitor_interval": 2.0,
         "checkpoint_interval": 60.0,
@@ -280,7 +281,8 @@ def test_mirrors(tmp_path, run):
     done = run("replicate", database, *places, "--once", "--json", "--force-snapshot")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
-    assert report["mirrors"] == [{"replica": "file", "txid": report["txid"]}] * 2
+    facts = {"replica": "file", "txid": report["txid"], "requests": None, "usd_per_month": None}
+    assert report["mirrors"] == [facts] * 2
     for place in places:
         assert [file.max_txid for file in ltxcore.Replica(place).files(9)] == [int(report["txid"], 16)]
     # The first replica that has something is where a missing database comes from.

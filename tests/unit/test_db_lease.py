@@ -132,6 +132,12 @@ def quietly_closed(db: DB) -> None:
         db.close(timeout=0)
 
 
+def replica_txid(db: DB) -> int:
+    status = db.status().replica
+    assert status is not None
+    return status.txid or 0
+
+
 def test_it_is_held_while_the_database_is_open(
     opened: Open, storage: Storage, client: ReplicaClient, database: Path, tmp_path: Path
 ) -> None:
@@ -296,7 +302,7 @@ def test_uploads_go_on_by_themselves(opened: Open, storage: Storage, database: P
     insert(database, 2)
     eventually(lambda: isinstance(db.status().last_error, LeaseLostError))
     storage.failure = None
-    eventually(lambda: (db.status().replica_txid or 0) > before, timeout=LONG)
+    eventually(lambda: replica_txid(db) > before, timeout=LONG)
 
 
 def test_errors_that_pass_are_tried_again_at_a_start(
