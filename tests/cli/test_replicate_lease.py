@@ -65,10 +65,10 @@ def db(tmp_path: Path) -> Path:
 def started(ltxcore: Any, *arguments: object) -> "subprocess.Popen[str]":
     process: subprocess.Popen[str] = ltxcore.start("replicate", *arguments, "--lease")
     assert process.stderr is not None
-    line = process.stderr.readline()
-    if line.startswith("restored "):
-        line = process.stderr.readline()
-    assert line.startswith("replicating "), line
+    said = ""
+    while not said.startswith("replicating "):
+        said = process.stderr.readline()
+        assert said, "it has ended"
     return process
 
 

@@ -93,9 +93,13 @@ class Rival:
 class Match:
     """What one seed decides, from the beginning to the end."""
 
-    def __init__(self, folder: Path, url: str, client: S3Client, seed: int, *, loses: bool) -> None:
+    def __init__(
+        self, folder: Path, url: str, client: S3Client, seed: int, lose: Callable[[], None] | None
+    ) -> None:
         self.random = random.Random(seed)
-        self.folder, self.client, self.loses = folder, client, loses
+        # What has answers lost from the moment on when both begin.
+        self.lose, self.loses = lose, lose is not None
+        self.folder, self.client = folder, client
         self.beginning = BEGINNINGS[seed % len(BEGINNINGS)]
         self.first, self.second = self.both = Rival(folder / "first", url), Rival(folder / "second", url)
         self.base = 0
@@ -103,6 +107,8 @@ class Match:
     def play(self) -> tuple[Rival, Rival]:
         """The winner and the loser."""
         self._prepare()
+        if self.lose is not None:
+            self.lose()
         self._open()
         for _ in range(MOST_ROUNDS):
             if any(rival.defeat for rival in self.both):

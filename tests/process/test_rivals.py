@@ -38,13 +38,10 @@ def test_one_wins_and_the_other_ends(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", seaweedfs.secret_key)
     bucket = seaweedfs.make_bucket(f"rivals-{os.getpid()}-{seed}-{loses:d}")
     client = S3Client(bucket, "app", endpoint=seaweedfs.url, region=seaweedfs.region)
-    endpoint = seaweedfs.url
-    if loses:
-        proxy = proxied(seaweedfs.url)
-        proxy.fault("lose", operation="PutObject", times=None, chance=CHANCE, seed=seed)
-        endpoint = proxy.url
-    url = f"s3://{bucket}/app?endpoint={endpoint}&region={seaweedfs.region}"
-    match = Match(tmp_path / "match", url, client, seed, loses=loses)
+    proxy = proxied(seaweedfs.url)
+    lose = lambda: proxy.fault("lose", operation="PutObject", times=None, chance=CHANCE, seed=seed)  # noqa: E731
+    url = f"s3://{bucket}/app?endpoint={proxy.url}&region={seaweedfs.region}"
+    match = Match(tmp_path / "match", url, client, seed, lose if loses else None)
     try:
         winner, loser = match.play()
         match.check(winner, loser)
