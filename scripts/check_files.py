@@ -20,6 +20,7 @@ LONG: dict[str, str] = {
     "python/ltxcore/blob_store/_sql/transaction.py": "what a transaction may do",
     "python/ltxcore/blob_store/_store.py": "the public class: signatures and docstrings",
     "python/ltxcore/db/_db.py": "the public class: signatures and docstrings",
+    "python/ltxcore/db/_uploader.py": "the thread that uploads, and everybody who waits for it",
     "python/ltxcore/errors.py": "every exception",
 }
 # Paths that exist on one machine only; written in two halves so that this file passes its own check.

@@ -8,13 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import ltxcore
-from ltxcore import DB, FileClient, Replica, ReplicaClient
+from ltxcore import DB, Replica, ReplicaClient
 from ltxcore.clients import _lease
 from ltxcore.clients.objects import ObjectReplicaClient
 from ltxcore.errors import (
@@ -30,67 +29,12 @@ from ltxcore.errors import (
 from ltxcore.replica import _held_lease
 from ltxcore.stores import Capabilities, Version
 
-from tests.helpers.stores import MemoryStore
 from tests.unit.databases import eventually, insert, restored
-from tests.unit.memory import MemoryClient
+from tests.unit.leases import KEY, Clock, Storage
 
-KEY = "app/lock.json"
 LONG = 20.0
 
 Open = Callable[[], DB]
-
-
-class Storage(MemoryStore):
-    """A storage whose requests for the lease can fail or hang, and are counted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failure: Exception | None = None
-        self.goes_on = threading.Event()
-        self.goes_on.set()
-        self.requests = 0
-
-    def _request(self) -> None:
-        self.requests += 1
-        assert self.goes_on.wait(60)
-        if self.failure is not None:
-            raise self.failure
-
-    def read_version(self, key: str) -> Version:
-        if not self._lock.locked():
-            self._request()
-        return super().read_version(key)
-
-    def write_version(self, key: str, data: bytes, *, tag: str | None) -> Version:
-        self._request()
-        return super().write_version(key, data, tag=tag)
-
-    def delete_version(self, key: str, *, tag: str) -> None:
-        self._request()
-        super().delete_version(key, tag=tag)
-
-    def put(self, owner: str = "there:2", seconds: float = 3600) -> None:
-        until = datetime.now(UTC) + timedelta(seconds=seconds)
-        content = {"generation": 7, "expires_at": until.isoformat(), "owner": owner}
-        self.objects[KEY] = json.dumps(content).encode(), until
-
-    @property
-    def files(self) -> list[str]:
-        return sorted(key for key in self.objects if key.endswith(".ltx"))
-
-    @property
-    def owner(self) -> str | None:
-        return str(json.loads(self.objects[KEY][0])["owner"]) if KEY in self.objects else None
-
-
-class Clock:
-    """A clock that the test can move on, as if the machine had been asleep."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.monotonic() + self.ahead
 
 
 @pytest.fixture(autouse=True)
@@ -384,23 +328,6 @@ def test_it_expires_while_an_upload_that_hangs_may_still_arrive(
     assert not lease_threads()
     assert storage.owner is not None
     goes_on.set()
-
-
-@pytest.mark.parametrize("kind", ["directory", "five methods", "no versions"])
-def test_a_storage_that_cannot_hold_one_is_refused(kind: str, database: Path, tmp_path: Path) -> None:
-    clients: dict[str, ReplicaClient] = {
-        "directory": FileClient(tmp_path / "replica"),
-        "five methods": MemoryClient(),
-        "no versions": ObjectReplicaClient(MemoryStore(Capabilities(creates_if_absent=True))),
-    }
-    client = clients[kind]
-    with pytest.raises(ConfigError, match="cannot have a lease") as raised:
-        DB(database, replica=Replica(client, lease=True)).open()
-    assert raised.value.key == "lease"
-    assert raised.value.hint and "conditional writes" in raised.value.hint
-    assert next(iter(Replica(client).files()), None) is None
-    with DB(database, replica=client) as db:
-        db.wait(timeout=LONG)
 
 
 def test_a_store_that_finds_out_that_it_cannot(opened: Open, storage: Storage) -> None:

@@ -4,12 +4,16 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from ltxcore import DB, FileClient, Replica, ReplicaClient
 from ltxcore.clients import _lease
 from ltxcore.clients._lease import MARGIN, TTL, Claim, Lease
+from ltxcore.clients.objects import ObjectReplicaClient
 from ltxcore.errors import (
+    ConfigError,
     FormatError,
     LeaseHeldError,
     LeaseLostError,
@@ -17,9 +21,10 @@ from ltxcore.errors import (
     ReplicaError,
     ReplicaPermissionError,
 )
-from ltxcore.stores import Version
+from ltxcore.stores import Capabilities, Version
 
 from tests.helpers.stores import MemoryStore
+from tests.unit.memory import MemoryClient
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "backups/app/lock.json"
@@ -354,3 +359,20 @@ def test_owners_and_times_that_are_odd(storage: Storage) -> None:
     storage.put({"generation": 1, "expires_at": "0001-01-01T00:00:00Z"})
     lease(storage).acquire()
     assert storage.content["generation"] == 2
+
+
+@pytest.mark.parametrize("kind", ["directory", "five methods", "no versions"])
+def test_a_storage_that_cannot_hold_one_is_refused(kind: str, database: Path, tmp_path: Path) -> None:
+    clients: dict[str, ReplicaClient] = {
+        "directory": FileClient(tmp_path / "replica"),
+        "five methods": MemoryClient(),
+        "no versions": ObjectReplicaClient(MemoryStore(Capabilities(creates_if_absent=True))),
+    }
+    client = clients[kind]
+    with pytest.raises(ConfigError, match="cannot have a lease") as raised:
+        DB(database, replica=Replica(client, lease=True)).open()
+    assert raised.value.key == "lease"
+    assert raised.value.hint and "conditional writes" in raised.value.hint
+    assert next(iter(Replica(client).files()), None) is None
+    with DB(database, replica=client) as db:
+        db.wait(timeout=20)

@@ -208,11 +208,7 @@ class S3Store(ObjectStore):
         return self._versions.read(key)
 
     def write_version(self, key: str, data: bytes, *, tag: str | None) -> Version:
-        """See :meth:`ObjectStore.write_version`. The first call of a process proves that the service compares versions.
-
-        Raises:
-            ReplicaError: it does not. :attr:`capabilities` says so from then on.
-        """
+        """See :meth:`ObjectStore.write_version`. If the service does not compare them, :attr:`capabilities` says so then."""
         from ltxcore.clients.s3._errors import UnsupportedError
 
         try:
