@@ -20,7 +20,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benches import rows_blob, rows_bulk, rows_codec, rows_lag, rows_live, rows_requests, rows_vfs, tools
+from benches import (
+    rows_blob,
+    rows_bulk,
+    rows_codec,
+    rows_lag,
+    rows_link,
+    rows_live,
+    rows_requests,
+    rows_vfs,
+    tools,
+)
 from benches.site import Site, Sizes, say
 from benches.table import Row, render
 
@@ -29,6 +39,7 @@ GROUPS: dict[str, Callable[[Site], list[Row]]] = {
     "codec": rows_codec.codec,
     "replicate": rows_bulk.replicate,
     "restore": rows_bulk.restore,
+    "link": rows_link.link,
     "chain": rows_bulk.chain,
     "writer": rows_live.writer,
     "lag": rows_lag.lag,
@@ -130,7 +141,7 @@ def file_system(directory: Path) -> str:
 def heading(about: dict[str, Any], sizes: Sizes) -> str:
     """What stands above the table."""
     return (
-        f"ltxcore beside Litestream {tools.LITESTREAM_VERSION}, in turns, medians of {sizes.rounds}. "
+        f"ltxcore beside Litestream {tools.litestream_version()}, in turns, medians of {sizes.rounds}. "
         "ratio: how many times better, or the part of the limit.\n"
         + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
     )

@@ -694,6 +694,14 @@ class Restored:
     def exact(self) -> bool:
         """Whether no further transactions may be from before the time asked for."""
 
+    @property
+    def page_1(self) -> int:
+        """The checksum of page 1 as the replica has it; 0 if that is not known."""
+
+    @property
+    def is_update(self) -> bool:
+        """Whether it began with ``base``, and ``files`` are those since then."""
+
 def restore(
     client: _Client,
     output: _Path,
@@ -703,11 +711,16 @@ def restore(
     parallelism: int = 8,
     overwrite: bool = False,
     rollback_journal: bool = False,
+    base: tuple[Followed, int, int | None, tuple[int, int, int] | None] | None = None,
     progress: Callable[[int, int, int, int], None] | None = None,
     verify: Callable[[pathlib.Path], None] | None = None,
     prepare: Callable[[pathlib.Path], None] | None = None,
 ) -> Restored:
     """Rebuild a database; see ``ltxcore.restore``.
+
+    ``base`` is a copy at an earlier transaction, so that only files since then have to be read: the file, its TXID, the checksum of
+    page 1 as the replica has it there, if known, and what the copy was like when it was proved to be the replica's, if it was: its
+    change counter, size in bytes, and time in nanoseconds. If that does not lead to the wanted state, everything is read.
 
     ``verify`` gets the path of the new database while it has a temporary name, and ``prepare`` when only its name is left to be
     given; an exception from either calls the restore off. ``rollback_journal`` takes a database out of WAL mode.

@@ -15,7 +15,7 @@ from ltxcore._process.times import argument_error, seconds
 from ltxcore._restore.followed import FollowedDatabase, OnDivergence
 from ltxcore._restore.history import listed_again
 from ltxcore._restore.mark import mark_at_end
-from ltxcore._restore.position import Position, Shape, Sidecars
+from ltxcore._restore.position import Position, Sidecars, shape_of_new
 from ltxcore._restore.restore import RestoreProgress, RestoreResult, output_path, restore_prepared
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
@@ -164,7 +164,7 @@ def _restore_once(
 
     def prepare(new: Path) -> None:
         nonlocal position
-        position = replace(position, shape=_shape(new))
+        position = replace(position, shape=shape_of_new(new))
         sidecars.remove()
         if not replaced:
             sidecars.write(position)
@@ -184,11 +184,3 @@ def _restore_once(
     if replaced:
         sidecars.write(position)
     return result, position
-
-
-def _shape(new: Path) -> Shape:
-    fd = os.open(new, os.O_RDONLY)  # under a temporary name: nobody else has it open
-    try:
-        return Shape.of(fd)
-    finally:
-        os.close(fd)

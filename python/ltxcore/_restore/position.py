@@ -45,16 +45,27 @@ class Shape:
         )
 
 
+def shape_of_new(path: Path) -> Shape:
+    """What a database is like that nobody else has open, as it has a temporary name."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return Shape.of(fd)
+    finally:
+        os.close(fd)
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """A transaction, the file of the replica that ends with it, and the database file as it was left there.
 
-    Without ``mark`` and ``shape`` only a comparison can prove that the database is what the replica holds.
+    Without ``mark`` and ``shape`` only a comparison can prove that the database is what the replica holds. ``page_1`` is the
+    checksum of page 1 as the replica has it, which may have another journal mode; followers do not know it.
     """
 
     txid: TXID
     mark: Mark | None = None
     shape: Shape | None = None
+    page_1: int | None = None
 
 
 class Sidecars:
@@ -125,6 +136,8 @@ def _record(position: Position) -> str:
             "size": shape.size,
             "mtime_ns": shape.mtime_ns,
         }
+    if position.page_1 is not None:
+        record["page_1"] = f"{position.page_1:016x}"
     return json.dumps(record) + "\n"
 
 
@@ -141,7 +154,8 @@ def _position(record: dict[str, Any]) -> Position:
         int(file["checksum"], 16),
     )
     shape = Shape(int(database["change_counter"]), int(database["size"]), int(database["mtime_ns"]))
-    return Position(TXID.parse(record["txid"]), mark, shape)
+    page_1 = record.get("page_1")
+    return Position(TXID.parse(record["txid"]), mark, shape, None if page_1 is None else int(page_1, 16))
 
 
 def _staged(path: Path) -> Path:

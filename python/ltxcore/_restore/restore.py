@@ -11,6 +11,8 @@ from ltxcore import _ltxcore
 from ltxcore._process.arguments import check_parallelism, local_path
 from ltxcore._process.awaiting import awaitable, cancellation
 from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
+from ltxcore._restore.history import listed_again
+from ltxcore._restore.update import Update
 from ltxcore.clients import as_client
 from ltxcore.clients.file import FileClient, file_info, native
 from ltxcore.errors import FormatError, IntegrityCheckError
@@ -47,6 +49,7 @@ class RestoreResult:
     * ``created_at``: the time of the last transaction that was restored.
     * ``exact``: false if later transactions are, or may be, from before the requested time. They were merged with later ones,
       so the states between can no longer be restored.
+    * ``updated``: an earlier copy was brought up to date; ``files`` and ``bytes_read`` are what that took.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class RestoreResult:
     clamped: bool
     created_at: datetime | None = None
     exact: bool = True
+    updated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ def restore(
     timestamp: datetime | str | None = None,
     parallelism: int = 8,
     overwrite: bool = False,
+    update: bool = False,
     integrity_check: Literal["none", "quick", "full"] = "none",
     journal_mode: Literal["keep", "delete"] = "keep",
     progress: Callable[[RestoreProgress], None] | None = None,
@@ -116,9 +121,15 @@ def restore(
         txid: the last transaction to restore: a number, or 16 hexadecimal digits.
         timestamp: restore the newest state from before this time: an aware ``datetime``, or ISO 8601 text with a zone. If
             the state right before this time was merged with later ones, ``exact`` is false in the result.
-        parallelism: the number of files, or parts of files, to read and decode at once: 1 to 12.
+        parallelism: the number of files, or parts of files, to read and decode at once: 1 to 12. With 2 or more, eight times as
+            many are read at once from S3 and other servers that are read by URL.
         overwrite: replace an existing database, and its WAL, when the new one is complete. Owner and permissions are kept.
             No program may have the database open; a program that has it open in WAL mode, or in a transaction, is noticed.
+        update: bring a database that was restored with ``update`` before, or followed, to the wanted state, and read only what
+            has changed since. If there is no database, it is restored. The position is kept beside the database, in
+            ``<output>-txid`` and ``<output>-ltxcore``. Everything is read again if another program wrote to the database, if
+            the wanted state is an older one, or if the replica does not prove that it continues the database. The old
+            database is replaced as with ``overwrite``.
         integrity_check: check the new database with ``PRAGMA quick_check`` (``"quick"``) or ``PRAGMA integrity_check``
             (``"full"``), or not at all (``"none"``).
         journal_mode: keep the journal mode of the database (``"keep"``), or change WAL mode to a rollback journal
@@ -131,7 +142,7 @@ def restore(
         What was restored.
 
     Raises:
-        OutputExistsError: ``output`` exists and ``overwrite`` is false.
+        OutputExistsError: ``output`` exists, ``overwrite`` is false, and ``update`` does not know what it is.
         OutputInUseError: a program has the database open that would be replaced.
         NoSnapshotError: the replica does not exist, is empty, or has nothing from before ``timestamp``.
         TXIDNotAvailableError: the state at ``txid`` cannot be restored.
@@ -142,17 +153,33 @@ def restore(
         ReplicaError: the storage failed.
         ConfigError: an argument has an impossible value, or both a TXID and a time were given. It is a ``ValueError``, too.
     """
-    return restore_prepared(
-        as_client(source),
-        output_path(output),
-        txid=_txid(txid),
-        timestamp=timestamp,
-        parallelism=parallelism,
-        overwrite=overwrite,
-        integrity_check=integrity_check,
-        journal_mode=journal_mode,
-        progress=progress,
-    )
+    client, path, number = as_client(source), output_path(output), _txid(txid)
+
+    def run(number: TXID | None, known: Update | None) -> RestoreResult:
+        return restore_prepared(
+            client,
+            path,
+            txid=number,
+            timestamp=timestamp,
+            parallelism=parallelism,
+            overwrite=overwrite if known is None else known.overwrite,
+            integrity_check=integrity_check,
+            journal_mode=journal_mode,
+            progress=progress,
+            update=known,
+        )
+
+    if not update:
+        return run(number, None)
+    before = _before(number, timestamp)
+    known = Update(client, path, overwrite=overwrite)
+
+    def run_planned() -> RestoreResult:
+        planned = known.plan(number, before)
+        return run(planned if before is None else None, known)
+
+    # What is newest when it is planned may be merged when it is read.
+    return run_planned() if number is not None else listed_again(run_planned)
 
 
 restore_async = awaitable(restore)
@@ -170,6 +197,7 @@ def restore_prepared(
     journal_mode: Literal["keep", "delete"] = "keep",
     progress: Callable[[RestoreProgress], None] | None = None,
     prepare: Callable[[Path], None] | None = None,
+    update: Update | None = None,
 ) -> RestoreResult:
     """:func:`restore`, with a last step of the caller's.
 
@@ -187,6 +215,8 @@ def restore_prepared(
     def verify(new: Path) -> None:
         _check(new, path, integrity_check)
 
+    if update is not None:
+        prepare = update.prepared
     if (check := cancellation()) is not None:
         progress, prepare = _cancellable(check, progress), _cancellable(check, prepare)
 
@@ -198,10 +228,13 @@ def restore_prepared(
         parallelism=parallelism,
         overwrite=overwrite,
         rollback_journal=journal_mode == "delete",
+        base=None if update is None else update.base,
         progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
         verify=None if integrity_check == "none" else verify,
         prepare=prepare,
     )
+    if update is not None:
+        update.finish(TXID(restored.txid), restored.page_1)
     return RestoreResult(
         path=path,
         pos=Pos(TXID(restored.txid), Checksum(restored.checksum)),
@@ -212,6 +245,7 @@ def restore_prepared(
         clamped=restored.clamped,
         created_at=from_millis(restored.created_ms),
         exact=restored.exact,
+        updated=restored.is_update,
     )
 
 

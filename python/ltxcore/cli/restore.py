@@ -61,6 +61,11 @@ T = TypeVar("T")
     is_flag=True,
     help="Replace an existing output, and its WAL, when the new database is complete. No program may have it open.",
 )
+@option(
+    "--update",
+    is_flag=True,
+    help="Read only what has changed since OUTPUT was last restored with --update or followed. OUTPUT is replaced.",
+)
 @option("--dry-run", is_flag=True, help="Only list the files that would be read; needs no --output.")
 @option(
     "--integrity-check",
@@ -107,6 +112,7 @@ def command(
     if_db_not_exists: bool,
     if_replica_exists: bool,
     force: bool,
+    update: bool,
     dry_run: bool,
     integrity_check: IntegrityCheck,
     journal_mode: JournalMode,
@@ -130,6 +136,8 @@ def command(
     """
     if follow and (txid is not None or timestamp is not None or dry_run):
         raise click.UsageError("--follow excludes --txid, --timestamp and --dry-run")
+    if update and (follow or dry_run):
+        raise click.UsageError("--update excludes --follow and --dry-run")
     if txid is not None and timestamp is not None:
         raise click.UsageError("--txid and --timestamp exclude each other")
     origin, db = located(source, config, not no_expand_env)
@@ -163,6 +171,8 @@ def command(
     options: dict[str, Any] = {"txid": txid, "timestamp": timestamp, "parallelism": parallelism}
     if journal_mode != "keep":
         options["journal_mode"] = journal_mode
+    if update:
+        options["update"] = True
     with command_line_hints(), progress_bar() as progress:
         options |= {"overwrite": force, "integrity_check": integrity_check}
         result = unless_there(if_db_not_exists, output, lambda: run(origin, output, progress, **options))
@@ -228,13 +238,16 @@ def report(
             "bytes_read": result.bytes_read,
             "clamped": result.clamped,
         }
+        if result.updated:
+            found["updated"] = True
         if result.created_at is not None:
             found |= {"timestamp": format_time(result.created_at), "exact": result.exact}
         print_json(found)
         return
     checked = "" if integrity_check == "none" else f", {integrity_check} check ok"
+    done = "updated" if result.updated else "restored"
     click.echo(
-        f"restored {result.path}: TXID {result.pos.txid}{at}, {counted(result.page_count, 'page')} of {result.page_size} "
+        f"{done} {result.path}: TXID {result.pos.txid}{at}, {counted(result.page_count, 'page')} of {result.page_size} "
         f"bytes from {counted(len(result.files), 'file')} in {seconds:.1f} s{checked}"
     )
 

@@ -165,8 +165,8 @@ class DB:
     def close(self, *, timeout: float | None = 30.0) -> None:
         """Upload the last commits, and stop. Does nothing if the ``DB`` is closed.
 
-        The last upload is not held back by a limit of requests. Files that an object store has lost are not looked for: the next
-        ``open`` finds them.
+        The last upload is not held back by a limit of requests. Files that an object store has lost are not looked for: the
+        next ``open`` finds them.
 
         If the call is interrupted, by Ctrl-C for example, another call continues, and so does the end of the process.
 

@@ -76,6 +76,13 @@ pub fn use_rollback_journal(page_1: &mut [u8]) {
     }
 }
 
+/// Turns WAL mode on in the first page of a database.
+pub fn use_wal(page_1: &mut [u8]) {
+    if let Some(versions) = page_1.get_mut(VERSIONS) {
+        versions.copy_from_slice(&[WAL_VERSION; 2]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +131,15 @@ mod tests {
         assert_eq!((page_size(&header[..17]), stored_page_size(&header[..17])), (None, None));
         assert_eq!(word(&header[..27], CHANGE_COUNTER), None);
         assert!(!is_wal(&header[..19]) && is_wal(&header[..20]));
+    }
+
+    #[test]
+    fn modes_are_changed_there_and_back() {
+        let mut header = sample();
+        use_rollback_journal(&mut header);
+        assert!(!is_wal(&header));
+        use_wal(&mut header);
+        assert_eq!(header, sample());
     }
 
     #[test]

@@ -125,6 +125,11 @@ impl ReplicaClient for PyClient {
         })
     }
 
+    fn is_direct(&self) -> bool {
+        // A client that has not been asked yet says so with the first file.
+        self.0.client().may_know()
+    }
+
     fn all_ltx_files(&self, use_metadata: bool) -> Result<Vec<FileInfo>> {
         ask(|py| {
             let options = PyDict::new(py);

@@ -59,6 +59,13 @@ pub(crate) fn write_sidecar(py: Python<'_>, path: PathBuf, content: Vec<u8>) -> 
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
 pub(crate) struct Followed(mirror::Followed);
 
+impl Followed {
+    /// The same file.
+    pub(crate) fn copy(&self) -> mirror::Followed {
+        self.0.clone()
+    }
+}
+
 #[pymethods]
 impl Followed {
     #[new]

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use ltx::{Timestamp, TxId};
+use ltx::{Checksum, Timestamp, TxId};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use replica::{Progress, RestoreOptions, Target};
+use replica::{Progress, RestoreOptions, Shape, Target};
 
 use crate::client::{Client, Row, row};
 use crate::errors::detached;
+use crate::follow::Followed;
 use crate::gil;
 
 pub(crate) fn target(txid: Option<u64>, timestamp_ms: Option<i64>) -> PyResult<Target> {
@@ -43,11 +44,16 @@ pub(crate) struct Restored {
     clamped: bool,
     created_ms: i64,
     exact: bool,
+    page_1: u64,
+    is_update: bool,
 }
+
+/// A copy to begin with: its file, its TXID, the checksum of page 1 in the replica, and change counter, size and time if it is proved.
+type Base<'py> = (PyRef<'py, Followed>, u64, Option<u64>, Option<(u32, u64, i64)>);
 
 /// Rebuilds a database.
 #[pyfunction]
-#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, rollback_journal=false, progress=None, verify=None, prepare=None))]
+#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, rollback_journal=false, base=None, progress=None, verify=None, prepare=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments, one for each option")]
 pub(crate) fn restore(
     py: Python<'_>,
@@ -58,18 +64,30 @@ pub(crate) fn restore(
     parallelism: usize,
     overwrite: bool,
     rollback_journal: bool,
+    base: Option<Base<'_>>,
     progress: Option<Py<PyAny>>,
     verify: Option<Py<PyAny>>,
     prepare: Option<Py<PyAny>>,
 ) -> PyResult<Restored> {
     let target = target(txid, timestamp_ms)?;
     let watcher = Watcher { progress, verify, prepare, ..Watcher::default() };
+    let base = base.map(|(file, txid, page_1, proved)| (file.copy(), txid, page_1, proved));
     let done = detached(py, || {
+        let base = base.as_ref().map(|(copy, txid, page_1, proved)| replica::Base {
+            file: copy.file(),
+            txid: TxId::new(*txid),
+            page_1: page_1.map(Checksum::new),
+            proved: proved.map(|(change_counter, size, mtime_ns)| {
+                let mtime_ns = mtime_ns.into();
+                Shape { change_counter, size, mtime_ns }
+            }),
+        });
         let report = |progress: Progress| watcher.report(progress);
         let verify = |path: &Path| watcher.verify(path);
         let prepare = |path: &Path| watcher.prepare(path);
         let options = RestoreOptions {
             parallelism,
+            base,
             overwrite,
             lock: Some(&lock_database),
             rollback_journal,
@@ -85,16 +103,19 @@ pub(crate) fn restore(
         })
     });
     let (plan, restored) = watcher.outcome(done)?;
+    let used = if restored.is_update { plan.since.unwrap_or_default() } else { plan.files };
     Ok(Restored {
         txid: restored.pos.txid.get(),
         checksum: restored.pos.post_apply_checksum.get(),
         page_size: restored.page_size.get(),
         page_count: restored.commit.get(),
-        files: plan.files.iter().map(row).collect(),
+        files: used.iter().map(row).collect(),
         bytes_read: restored.bytes,
         clamped: plan.clamped,
         created_ms: restored.created_at.millis(),
         exact: plan.exact,
+        page_1: restored.page_1.get(),
+        is_update: restored.is_update,
     })
 }
 

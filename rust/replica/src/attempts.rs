@@ -7,7 +7,7 @@ use ltx::{PageSize, SNAPSHOT_LEVEL};
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
-use crate::history::{MOST_PLANS, Plan, Target, plan};
+use crate::history::{MOST_PLANS, Plan, Target, plan_from};
 use crate::place::FileKey;
 use crate::range::RangeReader;
 use crate::restore::RestoreOptions;
@@ -27,15 +27,20 @@ pub fn with_plan<T>(
     work: &mut dyn FnMut(&Plan) -> Result<T>,
 ) -> Result<(Plan, T)> {
     let by_header = matches!(target, Target::Before(_));
+    let from = options.base.map(|base| base.txid);
     for _ in 1..MOST_PLANS {
-        let plan = plan(client, target)?;
+        let plan = plan_from(client, target, from)?;
         match carry_out(client, &plan, options, work) {
-            Err(error) if is_stale(client, &plan.files, by_header, &error) => {}
+            Err(error) if is_stale(client, &all_files(&plan), by_header, &error) => {}
             done => return done,
         }
     }
-    let plan = plan(client, target)?;
+    let plan = plan_from(client, target, from)?;
     carry_out(client, &plan, options, work)
+}
+
+fn all_files(plan: &Plan) -> Vec<FileInfo> {
+    plan.files.iter().chain(plan.since.iter().flatten()).copied().collect()
 }
 
 /// Whether `error` may have come about because `files` are no longer what a listing has shown: the one that it is about, if
@@ -98,7 +103,7 @@ fn since_last_change(
                 let (actual, expected) = (of_newest.get(), page_size.get());
                 let mixed = Error::PageSizeMismatch { file, actual, other: info.key(), expected };
                 let files = plan.files.get(first..).unwrap_or_default().to_vec();
-                return Ok(Some((Plan { files, ..plan.clone() }, mixed)));
+                return Ok(Some((Plan { files, since: None, ..plan.clone() }, mixed)));
             }
             _ => newer = Some((place, info.key(), page_size)),
         }

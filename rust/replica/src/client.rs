@@ -54,6 +54,11 @@ pub trait ReplicaClient: Send + Sync {
         false
     }
 
+    /// Whether files are read from a server without the client, so that it makes no difference to it how many are read at once.
+    fn is_direct(&self) -> bool {
+        false
+    }
+
     /// Which replica this is, for messages: a path or a URL.
     fn location(&self) -> String {
         format!("{} replica", self.client_type())
@@ -80,8 +85,8 @@ pub trait ReplicaClient: Send + Sync {
     /// Whatever the storage reports.
     fn ltx_files(&self, level: u8, seek: TxId, use_metadata: bool) -> Result<Vec<FileInfo>>;
 
-    /// Lists the files of all levels, as [`ReplicaClient::ltx_files`] does those of one; level by level, unless the storage can
-    /// list several at once.
+    /// Lists the files of every level; see [`ReplicaClient::ltx_files`]. Lower levels are listed before higher ones: a file that
+    /// is merged meanwhile is missing in both only if it is the other way around.
     ///
     /// # Errors
     /// Whatever the storage reports.

@@ -122,6 +122,14 @@ pub enum Error {
         /// Pre-apply checksum of this file.
         actual: Checksum,
     },
+    /// A copy of the database is not what the replica has at its transaction, or nothing proves that it is.
+    #[error("nothing proves that {path} is the replica's at transaction {txid}")]
+    Unproved {
+        /// The copy.
+        path: PathBuf,
+        /// Where it should be.
+        txid: TxId,
+    },
     /// A database stands at a later transaction than the replica.
     #[error("the database is at TXID {txid}, but the replica ends at {newest}")]
     EndsBefore {
@@ -342,6 +350,18 @@ impl Error {
             }
             _ => None,
         }
+    }
+
+    /// Whether the files since a copy of the database do not lead on from it. Those that need no copy may be sound all the same.
+    pub(crate) fn is_about_base(&self) -> bool {
+        matches!(
+            self,
+            Self::Unproved { .. }
+                | Self::Format { .. }
+                | Self::PageSizeMismatch { .. }
+                | Self::NotContinued { .. }
+                | Self::MissingPage { .. }
+        )
     }
 
     /// Whether the reason may be that files have been merged, deleted or replaced since they were listed.

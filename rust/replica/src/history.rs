@@ -7,6 +7,7 @@ mod following;
 mod plan;
 mod points;
 mod reach;
+mod since;
 mod sources;
 
 use ltx::{SNAPSHOT_LEVEL, TxId};
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::head::MIN_FILE;
 
 pub use following::following;
+pub(crate) use plan::plan_from;
 pub use plan::{Plan, Target, plan};
 pub use points::restore_points;
 pub use reach::{Obstacle, Reach};
@@ -50,7 +52,7 @@ impl History {
     }
 
     fn read_once(client: &dyn ReplicaClient, use_metadata: bool) -> Result<Self> {
-        Ok(Self::new(client.all_ltx_files(use_metadata)?))
+        client.all_ltx_files(use_metadata).map(Self::new)
     }
 
     /// The history that these files are; those of no level are left out.

@@ -21,8 +21,9 @@ const READ_AHEAD: usize = 16 << 20;
 /// The longest read, in bytes.
 const LONGEST_READ: usize = 1 << 20;
 
-/// Inputs whose beginning is fetched at once.
+/// Inputs whose beginning is fetched at once, from this machine or by the client, and from a server without it.
 const PREFETCHERS: usize = 8;
+const DIRECT_PREFETCHERS: usize = 64;
 
 /// Merges `inputs`, each of which continues the one before: one thread merges, this one lets `store` read the LTX file that comes
 /// out, to its end, and returns what `store` returns. Every byte of the inputs is verified by then.
@@ -72,7 +73,8 @@ impl<'a> Merge<'a> {
         let reader = RangeReader { client, retry, cancel: stop };
         let block = (READ_AHEAD / inputs.len().max(1)).clamp(READ_AHEAD / MOST_INPUTS, LONGEST_READ);
         let inputs = inputs.iter().map(|info| Input::new(reader, *info, block)).collect();
-        Ok(Self { client, inputs: prefetch(inputs)?, stop })
+        let at_once = if client.is_direct() { DIRECT_PREFETCHERS } else { PREFETCHERS };
+        Ok(Self { client, inputs: prefetch(inputs, at_once)?, stop })
     }
 
     /// The page size of the first input.
@@ -212,7 +214,7 @@ impl Read for Input<'_> {
 }
 
 /// Fetches the first block of every input, several at once: most files are not longer than that.
-fn prefetch(inputs: Vec<Input<'_>>) -> Result<Vec<Input<'_>>> {
+fn prefetch(inputs: Vec<Input<'_>>, at_once: usize) -> Result<Vec<Input<'_>>> {
     let slots: Vec<Mutex<Input<'_>>> = inputs.into_iter().map(Mutex::new).collect();
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     thread::scope(|scope| {
@@ -225,7 +227,7 @@ fn prefetch(inputs: Vec<Input<'_>>) -> Result<Vec<Input<'_>>> {
                 }
             }
         };
-        for _ in 0..PREFETCHERS.min(slots.len()) {
+        for _ in 0..at_once.min(slots.len()) {
             forks::between_forks(|| scope.spawn(fetch));
         }
     });

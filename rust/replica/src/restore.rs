@@ -7,9 +7,12 @@
 //! Only when all files have proved sound, and no page is missing, the new file is made durable and takes its place
 //! (`publish`). Whatever fails before that leaves no output.
 //!
-//! Memory does not depend on the size of the database or the number of files: each of at most twelve workers has
-//! one range of about 1 MiB and one batch of pages; the file numbers of a database above 2 Mi pages go to a file.
+//! Memory does not depend on the size of the database or the number of files: all workers together hold [`MOST_INPUT`] bytes
+//! that they have read, and at most twelve of them, one batch of pages each, decode at once; the file numbers of a database
+//! above 2 Mi pages go to a file. Where reading is waiting for a server, there are many more workers than that.
 
+mod base;
+mod buffers;
 mod file;
 mod index;
 mod options;
@@ -19,6 +22,7 @@ mod queue;
 mod winners;
 mod worker;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +31,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ltx::{Checksum, Header, Pos};
+use ltx::{Checksum, Header, PageCount, Pos, Trailer};
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
@@ -36,13 +40,22 @@ use crate::history::Plan;
 use crate::range::RangeReader;
 pub use options::{LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify};
 use output::{Content, Output};
+pub use base::{Base, Shape};
+use buffers::{Buffers, Pool};
 use publish::{Names, RealNames};
 use queue::Queue;
 use winners::Winners;
-use worker::{Counters, Shared, Worker};
+use worker::{Batch, Counters, Shared, Worker};
 
-/// More workers than this would need more memory than a restore may use.
+/// More threads that decode would need more memory than a restore may use.
 pub const MOST_WORKERS: usize = 12;
+
+/// Workers for each of those that may decode, where the others can wait for a server at no cost. A link of 100 MB/s and 30 ms has
+/// room for 3 MB of requests that wait for their answers; files of 50 kB, as small transactions make them, need 60 for that.
+const READERS: usize = 8;
+
+/// Bytes that are read and not yet decoded, in all.
+const MOST_INPUT: usize = 24 << 20;
 
 /// How often progress is reported, and the cancel flag looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -68,7 +81,15 @@ pub fn restore(
     output: &Path,
     options: &RestoreOptions<'_>,
 ) -> Result<Restored> {
-    restore_with(&RealNames, client, plan, output, options)
+    if options.base.is_some()
+        && let Some(files) = plan.since.clone()
+    {
+        match restore_with(&RealNames, client, &Plan { files, ..plan.clone() }, plan, output, options) {
+            Err(error) if error.is_about_base() => {}
+            done => return done,
+        }
+    }
+    restore_with(&RealNames, client, plan, plan, output, &RestoreOptions { base: None, ..*options })
 }
 
 /// Goes through the files of `plan` as [`restore`] does, but keeps of every page only its checksum: the file at `output`, which
@@ -86,28 +107,31 @@ pub fn page_checksums(
     output: &Path,
     options: &RestoreOptions<'_>,
 ) -> Result<Restored> {
-    let options = RestoreOptions { overwrite: false, ..*options };
+    let options = RestoreOptions { overwrite: false, base: None, ..*options };
     let place = publish::Place::new(&RealNames, output)?;
     place.prepare(false)?;
-    let built = build(client, plan, place.output(), Content::Checksums, &options)?;
+    let built = build(client, plan, plan.files.last(), place.output(), Content::Checksums, &options, &|| Ok(None))?;
     built.report_whole(plan, &options)?;
     place.publish(built.file.path(), false)?;
     Ok(built.restored(plan))
 }
 
+/// Restores the files of `plan`. If there are none, the database has that state already which the last file of `whole` leads to.
 fn restore_with(
     names: &dyn Names,
     client: &dyn ReplicaClient,
     plan: &Plan,
+    whole: &Plan,
     output: &Path,
     options: &RestoreOptions<'_>,
 ) -> Result<Restored> {
     let place = publish::Place::new(names, output)?;
     place.prepare(options.overwrite)?;
     let lock = options.lock.filter(|_| options.overwrite);
-    // Held only while names change, but who has the database open is told of before everything has been read.
+    // Held only while names change or a copy is taken, but who has the database open is told of before everything has been read.
     drop(place.lock(lock)?);
-    let built = build(client, plan, place.output(), Content::Pages, options)?;
+    let newest = plan.files.last().or(whole.files.last());
+    let built = build(client, plan, newest, place.output(), Content::Pages, options, &|| place.lock(lock))?;
     options.verify.map_or(Ok(()), |verify| verify(built.file.path()))?;
     built.report_whole(plan, options)?;
     let locked = place.lock(lock)?;
@@ -122,6 +146,8 @@ struct Built {
     file: Output,
     newest: Header,
     post_apply_checksum: Checksum,
+    page_1: Checksum,
+    is_update: bool,
     counters: Counters,
 }
 
@@ -142,47 +168,125 @@ impl Built {
             commit: self.newest.commit,
             files: plan.files.len(),
             bytes: plan.size(),
+            page_1: self.page_1,
+            is_update: self.is_update,
         }
     }
 }
 
-/// Reads, verifies and writes everything.
+/// Reads, verifies and writes everything; `newest` says what the database will be like. `lock` keeps the database unchanged that is there.
 fn build(
     client: &dyn ReplicaClient,
     plan: &Plan,
+    newest: Option<&FileInfo>,
     output: &Path,
     content: Content,
     options: &RestoreOptions<'_>,
+    lock: &dyn Fn() -> Result<Option<Box<dyn Any>>>,
 ) -> Result<Built> {
     check_sizes(&plan.files)?;
     let stop = AtomicBool::new(false);
     let reader = RangeReader { client, retry: options.retry, cancel: options.cancel.unwrap_or(&stop) };
-    let newest = plan.files.last().ok_or(Error::NoSnapshot { first: None })?;
+    let newest = newest.ok_or(Error::NoSnapshot { first: None })?;
     let (header, _) = read_header(newest, &mut |offset, buf| reader.read_exact(newest, offset, buf))?;
     let replaced = if options.overwrite { fs::metadata(output).ok() } else { None };
     let file = Output::create(output, content, header.page_size, replaced.as_ref())?;
+    let start = match options.base {
+        Some(base) => {
+            let _locked = lock()?;
+            let start = Start::at(base, &header, output)?;
+            start.copy_to(&file, &header)?;
+            start
+        }
+        None => Start::NOTHING,
+    };
     file.set_size(header.commit)?;
     let spill = || file.create_scratch();
-    let winners = Winners::new(header.commit, header.page_size, content.is_sparse(), spill);
-    let workers = worker_count(client, plan, options.parallelism);
+    let is_sparse = content.is_sparse() && start.base.is_none();
+    let winners = Winners::new(header.commit, header.page_size, is_sparse, spill);
+    let decoders = decoder_count(client, options.parallelism);
+    let workers = worker_count(client, plan, decoders);
     let shared = Shared {
         reader: RangeReader { cancel: &stop, ..reader },
         files: &plan.files,
         newest: header,
         queue: Queue::new(plan.files.len(), workers),
+        inputs: Buffers::new(MOST_INPUT),
+        batches: Pool::new((0..decoders.min(workers)).map(|_| Batch::new()).collect()),
         winners: winners.map_err(|source| file.error(source))?,
         output: &file,
         counters: Counters::default(),
         links: Mutex::new(BTreeMap::new()),
     };
     run(&shared, workers, plan, options, &stop)?;
-    let post_apply_checksum = check_whole(&shared)?;
+    let post_apply_checksum = match plan.files.last() {
+        Some(_) => check_whole(&shared, start.pages)?,
+        None => read_checksum(&shared.reader, newest)?,
+    };
+    let page_1 = match content {
+        Content::Pages => start.check(&shared, post_apply_checksum, output)?,
+        Content::Checksums => Checksum::NONE,
+    };
     let counters = shared.counters;
     if options.rollback_journal && content == Content::Pages {
         file.use_rollback_journal()?;
     }
     file.sync()?;
-    Ok(Built { file, newest: header, post_apply_checksum, counters })
+    let is_update = start.base.is_some();
+    Ok(Built { file, newest: header, post_apply_checksum, page_1, is_update, counters })
+}
+
+/// What a new database begins with: pages of a copy, or nothing.
+struct Start<'a> {
+    base: Option<Base<'a>>,
+    pages: PageCount,
+    /// The caller has proved that the copy is sound, and it has not changed since.
+    is_proved: bool,
+}
+
+impl<'a> Start<'a> {
+    const NOTHING: Self = Self { base: None, pages: PageCount::new(0), is_proved: false };
+
+    /// The pages of `base`, for a database as `header` says, to be called `output`.
+    fn at(base: Base<'a>, header: &Header, output: &Path) -> Result<Self> {
+        let failed = |source| Error::output("read", output, source);
+        let is_proved = base.is_proved().map_err(failed)?;
+        let pages = base.pages(header.page_size).map_err(failed)?;
+        match pages {
+            // Without a checksum nothing could be proved afterwards.
+            Some(pages) if is_proved || !header.flags.no_checksum => {
+                Ok(Self { base: Some(base), pages, is_proved })
+            }
+            _ => Err(Error::Unproved { path: output.to_owned(), txid: base.txid }),
+        }
+    }
+
+    fn copy_to(&self, file: &Output, header: &Header) -> Result<()> {
+        let Some(base) = self.base else { return Ok(()) };
+        let pages = PageCount::new(self.pages.get().min(header.commit.get()));
+        file.copy_from(base.file, pages.bytes(header.page_size))
+    }
+
+    /// Whether the result is the database that the newest file is about; the checksum of page 1 as the replica has it.
+    fn check(&self, shared: &Shared<'_>, expected: Checksum, output: &Path) -> Result<Checksum> {
+        let (file, commit) = (shared.output, shared.newest.commit);
+        let actual = file.page_1_checksum()?;
+        let Some(base) = self.base else { return Ok(actual) };
+        let is_new = shared.winners.has_page_1().map_err(|source| file.error(source))?;
+        let page_1 = if is_new || commit.get() == 0 { Some(actual) } else { base.page_1 };
+        if let Some(page_1) = page_1.filter(|page_1| *page_1 != actual) {
+            // An earlier restore has changed the journal mode, and nothing else.
+            file.use_wal()?;
+            if file.page_1_checksum()? != page_1 {
+                return Err(Error::Unproved { path: output.to_owned(), txid: base.txid });
+            }
+        }
+        let is_summed = !expected.is_none() && page_1.is_some();
+        if (is_summed && file.checksum(commit)? == expected) || (!is_summed && self.is_proved) {
+            return Ok(page_1.unwrap_or(Checksum::NONE));
+        }
+        Err(Error::Unproved { path: output.to_owned(), txid: base.txid })
+    }
 }
 
 /// Runs the workers; meanwhile this thread reports progress and listens for cancellation.
@@ -232,9 +336,9 @@ fn report(counters: &Counters, plan: &Plan, options: &RestoreOptions<'_>, is_don
     });
 }
 
-/// All files are sound; now they also have to make one whole database. Returns its checksum, if known.
-fn check_whole(shared: &Shared<'_>) -> Result<Checksum> {
-    let missing = shared.winners.first_missing().map_err(|source| shared.output.error(source))?;
+/// All files are sound; now they also have to make one whole database with the pages that were `there`. Returns its checksum, if known.
+fn check_whole(shared: &Shared<'_>, there: PageCount) -> Result<Checksum> {
+    let missing = shared.winners.first_missing(there).map_err(|source| shared.output.error(source))?;
     if let Some(pgno) = missing {
         return Err(Error::MissingPage { pgno, commit: shared.newest.commit });
     }
@@ -251,6 +355,13 @@ fn check_whole(shared: &Shared<'_>) -> Result<Checksum> {
     Ok(last.map_or(Checksum::NONE, |link| link.after))
 }
 
+/// The checksum of the database that a file leads to; none if it has none.
+fn read_checksum(reader: &RangeReader<'_>, info: &FileInfo) -> Result<Checksum> {
+    let mut trailer = [0; Trailer::SIZE];
+    reader.read_exact(info, info.size.saturating_sub(Trailer::SIZE as u64), &mut trailer)?;
+    Ok(Trailer::parse(&trailer).post_apply_checksum)
+}
+
 fn check_sizes(files: &[FileInfo]) -> Result<()> {
     let short = files.iter().find(|file| file.size < MIN_FILE);
     short.map_or(Ok(()), |file| {
@@ -258,13 +369,20 @@ fn check_sizes(files: &[FileInfo]) -> Result<()> {
     })
 }
 
-/// Local files are limited by processors, remote ones by waiting.
-fn worker_count(client: &dyn ReplicaClient, plan: &Plan, wanted: usize) -> usize {
+/// How many workers decode at once. Local files are limited by processors, remote ones by waiting.
+fn decoder_count(client: &dyn ReplicaClient, wanted: usize) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let most = if client.is_local() { MOST_WORKERS.min(cores) } else { MOST_WORKERS };
+    wanted.clamp(1, most)
+}
+
+/// How many workers there are, that is, how many reads at once.
+fn worker_count(client: &dyn ReplicaClient, plan: &Plan, decoders: usize) -> usize {
     let useful =
         plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(1 + file.size / file::UNIT as u64));
-    let most = if client.is_local() { MOST_WORKERS.min(cores) } else { MOST_WORKERS };
-    wanted.clamp(1, most).min(usize::try_from(useful).unwrap_or(MOST_WORKERS)).max(1)
+    // Who asks for one at a time gets that.
+    let most = if client.is_direct() && decoders > 1 { decoders * READERS } else { decoders };
+    most.min(usize::try_from(useful).unwrap_or(most)).max(1)
 }
 
 /// The name under which a database may be found that was being replaced when a process died.

@@ -122,7 +122,7 @@ fn files_too_short_for_anything_are_named() {
 #[test]
 fn a_plan_without_files_restores_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let empty = Plan { files: Vec::new(), txid: txid(0), clamped: false, exact: true };
+    let empty = Plan { files: Vec::new(), txid: txid(0), clamped: false, exact: true, since: None };
     let error = restore(&MemoryClient::default(), &empty, &dir.path().join("db"), &options()).unwrap_err();
     assert!(matches!(error, Error::NoSnapshot { .. }));
 }
@@ -189,7 +189,7 @@ fn a_snapshot_with_the_wrong_database_checksum_is_refused() {
 #[test]
 fn missing_files_and_missing_rights_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let planned = Plan { files: vec![info(9, 1, 3, 0)], txid: txid(3), clamped: false, exact: true };
+    let planned = Plan { files: vec![info(9, 1, 3, 0)], txid: txid(3), clamped: false, exact: true, since: None };
     let client = FileClient::new(dir.path().join("replica"));
     let error = restore(&client, &planned, &dir.path().join("db"), &options()).unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");

@@ -32,12 +32,15 @@ pub struct Plan {
     /// Nothing that was committed before the target time is known to be, or may be, left out. It is false if the next
     /// transactions have been merged with later ones, so that the states between them are gone.
     pub exact: bool,
+    /// Files that lead there from the transaction of a copy, [`RestoreOptions::base`](crate::RestoreOptions::base), and have fewer
+    /// bytes than `files`; none if the copy is there already. `None` if there is no such way, or no copy.
+    pub since: Option<Vec<FileInfo>>,
 }
 
 impl Plan {
     /// Size of all files together, in bytes.
     pub fn size(&self) -> u64 {
-        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
+        size(&self.files)
     }
 
     /// When the restored state was made, as well as the listing knows.
@@ -62,15 +65,26 @@ impl Plan {
 /// - [`Error::FileTooShort`]: such transactions should be in a file that cannot be one.
 /// - What the client reports.
 pub fn plan(client: &dyn ReplicaClient, target: &Target) -> Result<Plan> {
+    plan_from(client, target, None)
+}
+
+/// The same, with the files that lead there from `from`, where a copy of the database is.
+pub(crate) fn plan_from(client: &dyn ReplicaClient, target: &Target, from: Option<TxId>) -> Result<Plan> {
     let history = History::read(client, matches!(target, Target::Before(_)))?;
     if history.all().next().is_none() {
         return Err(Error::EmptyReplica { location: client.location(), exists: client.exists() });
     }
-    match *target {
+    let plan = match *target {
         Target::Latest => history.latest(),
         Target::Txid(txid) => history.exactly(txid),
         Target::Before(time) => history.before(time),
-    }
+    }?;
+    let since = from.and_then(|from| history.cheapest(from, plan.txid));
+    Ok(Plan { since: since.filter(|files| size(files) < plan.size()), ..plan })
+}
+
+fn size(files: &[FileInfo]) -> u64 {
+    files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
 }
 
 /// Beyond every transaction.
@@ -85,7 +99,7 @@ impl History {
         }
         match self.lost(reached, |_| true) {
             Some(error) => Err(error),
-            None => Ok(Plan { files, txid: reached, clamped: false, exact: true }),
+            None => Ok(Plan { files, txid: reached, clamped: false, exact: true, since: None }),
         }
     }
 
@@ -93,7 +107,7 @@ impl History {
         let files = self.walk(wanted);
         match files.last() {
             Some(last) if last.max_txid == wanted => {
-                Ok(Plan { files, txid: wanted, clamped: false, exact: true })
+                Ok(Plan { files, txid: wanted, clamped: false, exact: true, since: None })
             }
             _ => Err(self.unreachable(wanted)),
         }
@@ -116,7 +130,7 @@ impl History {
         let next_is_later = || beyond().any(|file| file.max_txid == next) && !beyond().any(fits);
         let exact = beyond().next().is_none() || next_is_later();
         let clamped = self.all().all(fits);
-        Ok(Plan { files: self.walk(reached), txid: reached, clamped, exact })
+        Ok(Plan { files: self.walk(reached), txid: reached, clamped, exact, since: None })
     }
 
     /// Walks as far towards `limit` as the files lead, and never beyond.

@@ -5,10 +5,11 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use ltx::{PageCount, PageSize, Pos, Timestamp};
+use ltx::{Checksum, PageCount, PageSize, Pos, Timestamp};
 
 use crate::error::Result;
 use crate::range::RetryPolicy;
+use crate::restore::base::Base;
 
 /// Looks at a restored database.
 pub type Verify<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
@@ -23,9 +24,13 @@ pub type LockDatabase<'a> = dyn Fn(&Path) -> io::Result<Option<Box<dyn Any>>> + 
 /// How a restore is done.
 #[derive(Clone, Copy)]
 pub struct RestoreOptions<'a> {
-    /// How many files or parts of files are read and decoded at once, 1 to 12. For local files the number of
-    /// processors is the limit.
+    /// How many files or parts of files are decoded at once, 1 to 12; for local files the number of processors is the limit.
+    /// As many are read at once. If it is more than one, eight times as many are, where
+    /// [`ReplicaClient::is_direct`](crate::ReplicaClient::is_direct).
     pub parallelism: usize,
+    /// A copy of the database to begin with. [`with_plan`](crate::with_plan) then plans for the files since its transaction, too.
+    /// Should these not lead on from it, everything is read.
+    pub base: Option<Base<'a>>,
     /// Replaces an existing database once the new one is whole and durable.
     pub overwrite: bool,
     /// Keeps connections out of a database while it is replaced; without it, nobody may have that open.
@@ -49,6 +54,7 @@ impl Default for RestoreOptions<'_> {
     fn default() -> Self {
         Self {
             parallelism: 8,
+            base: None,
             overwrite: false,
             lock: None,
             rollback_journal: false,
@@ -89,4 +95,8 @@ pub struct Restored {
     pub files: usize,
     /// How many bytes they had.
     pub bytes: u64,
+    /// The checksum of page 1 as the replica has it, whatever the journal mode has become; none if that is not known.
+    pub page_1: Checksum,
+    /// It began with [`RestoreOptions::base`]: only [`Plan::since`](crate::Plan::since) was read.
+    pub is_update: bool,
 }

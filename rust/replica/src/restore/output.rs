@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use dbfile::{header, page_checksum};
 use durable::{Rights, Staged, create_dirs, create_nameless, give_rights_of, sibling};
-use ltx::{PageCount, PageSize, Pgno};
+use ltx::{Checksum, PageCount, PageSize, Pgno, RollingChecksum};
 
 use crate::error::{Error, Result};
 
@@ -22,6 +22,9 @@ const WRITEBACK: u64 = 64 << 20;
 /// Only writes of so many bytes count towards [`WRITEBACK`]. Single pages are better left until their neighbours
 /// have come: written early, they cost the disk one request and the file system one extent each.
 const BULK: usize = 64 << 10;
+
+/// Bytes that are copied or summed at a time.
+const BLOCK: usize = 1 << 20;
 
 /// What of each page goes into the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,58 @@ impl Output {
     /// Makes room for a database of `commit` pages; new space reads as zeros.
     pub(crate) fn set_size(&self, commit: PageCount) -> Result<()> {
         self.file().set_len(self.content.len(commit, self.page_size)).map_err(|source| self.error(source))
+    }
+
+    /// Takes over the first `len` bytes of another file, but for zeros.
+    pub(crate) fn copy_from(&self, base: &File, len: u64) -> Result<()> {
+        let mut block = vec![0; BLOCK];
+        let mut copy = || -> io::Result<()> {
+            for offset in (0..len).step_by(BLOCK) {
+                let size = usize::try_from(len - offset).unwrap_or(BLOCK).min(BLOCK);
+                let bytes = block.get_mut(..size).unwrap_or_default();
+                base.read_exact_at(bytes, offset)?;
+                if bytes.iter().any(|byte| *byte != 0) {
+                    self.write_at(bytes, offset)?;
+                }
+            }
+            Ok(())
+        };
+        copy().map_err(|source| self.error(source))
+    }
+
+    /// The checksum of all pages of the database.
+    pub(crate) fn checksum(&self, commit: PageCount) -> Result<Checksum> {
+        let size = self.page_size.bytes();
+        let mut block = vec![0; BLOCK];
+        let mut sum = RollingChecksum::new();
+        let mut pgnos = (1..=commit.get()).filter_map(Pgno::new).peekable();
+        while let Some(start) = pgnos.peek().copied() {
+            let pages = (block.len() / size).min((commit.get() - start.get()) as usize + 1);
+            let bytes = block.get_mut(..pages * size).unwrap_or_default();
+            let read = self.file().read_exact_at(bytes, start.offset(self.page_size));
+            read.map_err(|source| self.error(source))?;
+            for (pgno, page) in pgnos.by_ref().take(pages).zip(bytes.chunks_exact(size)) {
+                if pgno != self.page_size.lock_pgno() {
+                    sum.add(ltx::page_checksum(pgno, page));
+                }
+            }
+        }
+        Ok(sum.get())
+    }
+
+    /// The checksum of page 1; that of a database without a page is none.
+    pub(crate) fn page_1_checksum(&self) -> Result<Checksum> {
+        let mut page = vec![0; self.page_size.bytes()];
+        match self.file().read_exact_at(&mut page, 0) {
+            Ok(()) => Ok(ltx::page_checksum(Pgno::FIRST, &page)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Checksum::NONE),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// Undoes [`Output::use_rollback_journal`].
+    pub(crate) fn use_wal(&self) -> Result<()> {
+        self.edit_page_1(header::use_wal).map_err(|source| self.error(source))
     }
 
     /// Makes the database one with a rollback journal, if it is one with a WAL.

@@ -83,8 +83,10 @@ impl Queue {
         let has_more = active.is_some();
         state.active.extend(active);
         state.out = state.out.saturating_sub(1);
-        if has_more || state.out == 0 {
+        if state.out == 0 {
             self.changed.notify_all();
+        } else if has_more {
+            self.changed.notify_one();
         }
     }
 

@@ -99,12 +99,12 @@ impl Winners {
         self.store(start, &numbers)
     }
 
-    /// The first page that nobody has written.
-    pub(crate) fn first_missing(&self) -> io::Result<Option<Pgno>> {
+    /// The first page that nobody has written, of those behind the first `there`.
+    pub(crate) fn first_missing(&self, there: PageCount) -> io::Result<Option<Pgno>> {
         let lock_pgno = self.page_size.lock_pgno();
         let mut numbers = vec![0; 1 << 14];
         let total = self.commit.get() as usize;
-        for start in (0..total).step_by(numbers.len()) {
+        for start in (there.get() as usize..total).step_by(numbers.len()) {
             let count = numbers.len().min(total - start);
             let Some(block) = numbers.get_mut(..count) else { break };
             self.load(start, block)?;
@@ -115,6 +115,15 @@ impl Winners {
             }
         }
         Ok(None)
+    }
+
+    /// Whether anybody has written page 1.
+    pub(crate) fn has_page_1(&self) -> io::Result<bool> {
+        let mut number = [0];
+        if self.commit.get() > 0 {
+            self.load(0, &mut number)?;
+        }
+        Ok(number != [0])
     }
 
     fn load(&self, start: usize, out: &mut [u32]) -> io::Result<()> {
@@ -207,10 +216,10 @@ mod tests {
             let winners = winners(5, spilled);
             let out = Mutex::new(vec![0; 5 * SIZE]);
             assert_eq!(write(&winners, &out, 1, &[1, 1, 0, 1], 2), [(0, 2), (3, 1)]);
-            assert_eq!(winners.first_missing().unwrap(), Pgno::new(5));
+            assert_eq!(winners.first_missing(PageCount::new(0)).unwrap(), Pgno::new(5));
             assert_eq!(write(&winners, &out, 2, &[9, 9, 9, 9], 1), [(4, 1)], "older pages are skipped");
             assert_eq!(write(&winners, &out, 2, &[0], 3), [(1, 1)], "zeros over content are written");
-            assert_eq!(winners.first_missing().unwrap(), None);
+            assert_eq!(winners.first_missing(PageCount::new(0)).unwrap(), None);
             let fills: Vec<u8> = out.lock().unwrap().chunks(SIZE).map(|page| page[7]).collect();
             assert_eq!(fills, [1, 0, 0, 1, 9]);
         }
@@ -228,7 +237,7 @@ mod tests {
         let page_size = PageSize::new(65536).unwrap();
         let winners = Winners::new(PageCount::new(16_386), page_size, true, || panic!("small")).unwrap();
         winners.store(0, &vec![1; 16_384]).unwrap();
-        assert_eq!(winners.first_missing().unwrap(), Pgno::new(16_386));
+        assert_eq!(winners.first_missing(PageCount::new(0)).unwrap(), Pgno::new(16_386));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::client::FileInfo;
 use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::range::RangeReader;
+use crate::restore::buffers::{Buffers, Pool};
 use crate::restore::file::{Link, OpenFile, Part, UNIT, Unit, Units, Verdict};
 use crate::restore::index::{Entry, TERMINATOR};
 use crate::restore::output::Output;
@@ -27,6 +28,10 @@ pub(crate) struct Shared<'a> {
     /// Header of the last file, which says what the database will be like.
     pub(crate) newest: Header,
     pub(crate) queue: Queue,
+    /// Memory for what is read.
+    pub(crate) inputs: Buffers,
+    /// One for each worker that may decode while the others read.
+    pub(crate) batches: Pool<Batch>,
     pub(crate) winners: Winners,
     pub(crate) output: &'a Output,
     pub(crate) counters: Counters,
@@ -41,15 +46,13 @@ pub(crate) struct Counters {
     pub(crate) files: AtomicU64,
 }
 
-/// One thread's buffers.
+/// One thread. Most of the time most of them wait for the storage: what they need for that is little.
 pub(crate) struct Worker<'a> {
     shared: &'a Shared<'a>,
-    input: Vec<u8>,
-    batch: Batch,
 }
 
 /// Consecutive pages of one file and region that wait to be written.
-struct Batch {
+pub(crate) struct Batch {
     first: Option<Pgno>,
     /// The page that can be added.
     next: Option<Pgno>,
@@ -74,12 +77,11 @@ impl Sums {
 
 impl<'a> Worker<'a> {
     pub(crate) fn new(shared: &'a Shared<'a>) -> Self {
-        let batch = Batch { first: None, next: None, pages: vec![0; REGION], filled: 0 };
-        Self { shared, input: Vec::new(), batch }
+        Self { shared }
     }
 
     /// Works until nothing is left to do, or somebody fails.
-    pub(crate) fn run(&mut self) {
+    pub(crate) fn run(&self) {
         while let Some(task) = self.shared.queue.take() {
             let done = match task {
                 Task::Open(place) => self.open(place),
@@ -92,7 +94,7 @@ impl<'a> Worker<'a> {
         self.shared.queue.leave();
     }
 
-    fn open(&mut self, place: usize) -> Result<()> {
+    fn open(&self, place: usize) -> Result<()> {
         let Some(info) = self.shared.files.get(place) else { return Ok(()) };
         let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
         if info.size <= UNIT as u64 {
@@ -108,29 +110,30 @@ impl<'a> Worker<'a> {
     }
 
     /// Reads a file at once and decodes it alone.
-    fn small_file(&mut self, info: &FileInfo, number: u32) -> Result<()> {
-        let mut bytes = std::mem::take(&mut self.input);
-        bytes.resize(info.size as usize, 0);
-        let done = self.shared.reader.read_exact(info, 0, &mut bytes).and_then(|()| {
-            let mut read = |offset: u64, buf: &mut [u8]| {
-                copy_range(&bytes, offset, buf)
-                    .ok_or_else(|| format_error(info, LtxError::Truncated { offset: info.size }))
-            };
-            let (file, mut units) = OpenFile::open(*info, number, &mut read)?;
-            self.check_header(&file)?;
-            while let Some(unit) = next_unit(&file, &mut units, self.shared.newest.page_size, &mut read)? {
-                let start = usize::try_from(unit.offset).unwrap_or(usize::MAX);
-                let range = start..start.saturating_add(unit.len);
-                self.decode(&file, &unit, bytes.get(range).unwrap_or_default())?;
-            }
-            Ok(())
-        });
-        self.input = bytes;
-        done
+    fn small_file(&self, info: &FileInfo, number: u32) -> Result<()> {
+        self.shared.inputs.with(info.size as usize, |bytes| {
+            self.shared.reader.read_exact(info, 0, bytes)?;
+            self.shared.batches.with(|batch| self.whole(info, number, bytes, batch))
+        })
+    }
+
+    fn whole(&self, info: &FileInfo, number: u32, bytes: &[u8], batch: &mut Batch) -> Result<()> {
+        let mut read = |offset: u64, buf: &mut [u8]| {
+            copy_range(bytes, offset, buf)
+                .ok_or_else(|| format_error(info, LtxError::Truncated { offset: info.size }))
+        };
+        let (file, mut units) = OpenFile::open(*info, number, &mut read)?;
+        self.check_header(&file)?;
+        while let Some(unit) = next_unit(&file, &mut units, self.shared.newest.page_size, &mut read)? {
+            let start = usize::try_from(unit.offset).unwrap_or(usize::MAX);
+            let range = start..start.saturating_add(unit.len);
+            self.decode(&file, &unit, bytes.get(range).unwrap_or_default(), batch)?;
+        }
+        Ok(())
     }
 
     /// Takes one unit of a big file, lets others have the rest, and decodes it.
-    fn advance(&mut self, active: Active) -> Result<()> {
+    fn advance(&self, active: Active) -> Result<()> {
         let Active { file, mut units } = active;
         let (reader, info) = (self.shared.reader, file.info);
         let mut read = |offset: u64, buf: &mut [u8]| reader.read_exact(&info, offset, buf);
@@ -141,13 +144,10 @@ impl<'a> Worker<'a> {
         };
         let rest = (!unit.is_last).then(|| Active { file: Arc::clone(&file), units });
         self.shared.queue.give_back(rest);
-        let mut bytes = std::mem::take(&mut self.input);
-        bytes.resize(unit.len, 0);
-        let done = reader
-            .read_exact(&info, unit.offset, &mut bytes)
-            .and_then(|()| self.decode(&file, &unit, &bytes));
-        self.input = bytes;
-        done
+        self.shared.inputs.with(unit.len, |bytes| {
+            reader.read_exact(&info, unit.offset, bytes)?;
+            self.shared.batches.with(|batch| self.decode(&file, &unit, bytes, batch))
+        })
     }
 
     fn check_header(&self, file: &OpenFile) -> Result<()> {
@@ -166,13 +166,13 @@ impl<'a> Worker<'a> {
     }
 
     /// Decodes, checks and writes the frames of one unit.
-    fn decode(&mut self, file: &OpenFile, unit: &Unit, bytes: &[u8]) -> Result<()> {
-        self.batch.clear();
+    fn decode(&self, file: &OpenFile, unit: &Unit, bytes: &[u8], batch: &mut Batch) -> Result<()> {
+        batch.clear();
         let (mut sums, mut used) = (Sums::default(), 0);
         for entry in &unit.entries {
             let end = used + entry.size as usize;
             let frame = bytes.get(used..end).unwrap_or_default();
-            self.page(file, entry, frame, &mut sums).map_err(|source| match source {
+            self.page(file, entry, frame, &mut sums, batch).map_err(|source| match source {
                 // The frame is another page's: say where.
                 PageError::Moved => {
                     format_error(&file.info, LtxError::IndexMismatch { offset: unit.offset + used as u64 })
@@ -182,7 +182,7 @@ impl<'a> Worker<'a> {
             })?;
             used = end;
         }
-        self.flush(file.number)?;
+        self.flush(file.number, batch)?;
         if unit.is_last {
             end_mark(&file.info, bytes.get(used..).unwrap_or_default(), &mut sums)?;
         }
@@ -196,17 +196,18 @@ impl<'a> Worker<'a> {
 
     /// Decodes one frame into the batch.
     fn page(
-        &mut self,
+        &self,
         file: &OpenFile,
         entry: &Entry,
         frame: &[u8],
         sums: &mut Sums,
+        batch: &mut Batch,
     ) -> std::result::Result<(), PageError> {
-        if !self.batch.takes(entry.pgno) {
-            self.flush(file.number)?;
+        if !batch.takes(entry.pgno) {
+            self.flush(file.number, batch)?;
         }
         let page_size = self.shared.newest.page_size;
-        let page = self.batch.room(page_size.bytes());
+        let page = batch.room(page_size.bytes());
         let pgno = ltx::decode_frame(frame, page_size, page)?;
         if pgno != entry.pgno {
             return Err(PageError::Moved);
@@ -218,17 +219,17 @@ impl<'a> Worker<'a> {
         }
         // Pages that a later transaction cut off were decoded for the checksum only.
         if pgno.get() <= self.shared.newest.commit.get() {
-            self.batch.keep(pgno, page_size.bytes());
+            batch.keep(pgno, page_size.bytes());
             if self.shared.winners.ends_region(pgno) {
-                self.flush(file.number)?;
+                self.flush(file.number, batch)?;
             }
         }
         Ok(())
     }
 
-    fn flush(&mut self, number: u32) -> Result<()> {
-        if let Some(first) = self.batch.first {
-            let pages = self.batch.pages.get(..self.batch.filled).unwrap_or_default();
+    fn flush(&self, number: u32, batch: &mut Batch) -> Result<()> {
+        if let Some(first) = batch.first {
+            let pages = batch.pages.get(..batch.filled).unwrap_or_default();
             let output = self.shared.output;
             let written = self
                 .shared
@@ -236,7 +237,7 @@ impl<'a> Worker<'a> {
                 .write(&Run { first, pages, number }, |pages, offset| output.write_pages(pages, offset));
             written.map_err(|source| output.error(source))?;
         }
-        self.batch.clear();
+        batch.clear();
         Ok(())
     }
 
@@ -250,6 +251,11 @@ impl<'a> Worker<'a> {
 }
 
 impl Batch {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        Self { first: None, next: None, pages: vec![0; REGION], filled: 0 }
+    }
+
     fn clear(&mut self) {
         (self.first, self.next, self.filled) = (None, None, 0);
     }
