@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
-from ltxcore._restore.mark import Seen, look_for, mark_at_end
+from ltxcore._restore.mark import Seen, look_for, mark
 from ltxcore._restore.position import Position, Shape, Sidecars, shape_of_new
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import OutputExistsError
@@ -75,7 +75,8 @@ class Update:
         Should the replica be replaced meanwhile, this is not the mark of what it has then.
         """
         last = file_info(_ltxcore.restore_plan(native(self._client), txid, before).files[-1])
-        self._new = Position(last.max_txid, mark_at_end(self._client, last))
+        # Of two files that end there a plan has the one that was merged more, which stays longer.
+        self._new = Position(last.max_txid, mark(self._client, last))
         return last.max_txid
 
     def prepared(self, new: Path) -> None:

@@ -64,17 +64,17 @@ impl Base<'_> {
         self.proved.map_or(Ok(false), |shape| Ok(shape == Shape::of(self.file)?))
     }
 
-    /// How many whole pages it has, if they are of this size.
+    /// How many pages it has, if they are of this size.
     pub(crate) fn pages(&self, page_size: PageSize) -> io::Result<Option<PageCount>> {
         let mut head = [0; header::SIZE];
-        match self.file.read_exact_at(&mut head, 0) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error),
+        let len = self.file.metadata()?.len();
+        if len >= head.len() as u64 {
+            self.file.read_exact_at(&mut head, 0)?;
         }
         let size = u64::from(page_size.get());
-        let (pages, rest) = (self.file.metadata()?.len() / size, self.file.metadata()?.len() % size);
-        let is_of_size = header::stored_page_size(&head) == Some(page_size.get()) && rest == 0;
-        Ok(u32::try_from(pages).ok().filter(|_| is_of_size).map(PageCount::new))
+        let is_other = head.starts_with(header::MAGIC)
+            && header::stored_page_size(&head) != Some(page_size.get());
+        let pages = u32::try_from(len / size).ok().filter(|_| len % size == 0 && !is_other);
+        Ok(pages.map(PageCount::new))
     }
 }
