@@ -2,7 +2,7 @@
 
 python -m benches.download REQUESTS SINK     # prints the seconds
 
-Each line of the file REQUESTS is a URL, an offset and a number of bytes. The bodies go to the file SINK, which stays in the page cache.
+Each line of the file REQUESTS is a URL, an offset and a number of bytes. The bodies go to the file SINK, without a sync.
 """
 
 from __future__ import annotations

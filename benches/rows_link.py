@@ -20,6 +20,7 @@ from benches import datasets, tools
 from benches.rows_bulk import Samples, pair
 from benches.site import Site, library_seconds, say
 from benches.table import Row, Wanted
+
 from tests.helpers.proxy import Proxy
 from tests.helpers.s3_servers import SeaweedFS
 
@@ -64,7 +65,9 @@ class Bucket:
             size += length
         requests = directory / f"{name}.requests"
         requests.write_text("".join(lines))
-        url = f"s3://{BUCKET}/{name}?endpoint={self.proxy.url}&region={self.server.region}&forcePathStyle=true"
+        url = (
+            f"s3://{BUCKET}/{name}?endpoint={self.proxy.url}&region={self.server.region}&forcePathStyle=true"
+        )
         return Remote(name, url, requests, size)
 
 
@@ -90,7 +93,9 @@ def link(site: Site) -> list[Row]:
         datasets.snapshot_replica(site.big_database(), local)
         site.free_big_database()
         snapshot = remote.replica("snapshot", local, directory)
-        rows = measured(f"restore from S3, one snapshot of {sizes.snapshot_mb} MB", remote, snapshot, directory, site)
+        rows = measured(
+            f"restore from S3, one snapshot of {sizes.snapshot_mb} MB", remote, snapshot, directory, site
+        )
         shutil.rmtree(local)
         db, local = directory / "db", directory / "chain"
         say(f"making {sizes.chain_files} L0 files on {sizes.chain_mb} MB")
@@ -114,7 +119,9 @@ def measured(what: str, remote: Bucket, replica: Remote, directory: Path, site: 
     ours, limit = (megabytes / median(samples[name]) for name in ("library", "link"))
     peak = max(samples["ltxcore peak MiB"])
     return [
-        Row(what, "s", median(samples["ltxcore"]), median(samples["litestream"]), Wanted(3.0), samples=samples),
+        Row(
+            what, "s", median(samples["ltxcore"]), median(samples["litestream"]), Wanted(3.0), samples=samples
+        ),
         Row("  as a library call, against the link", "MB/s", ours, limit, Wanted(0.8), against="link"),
         pair("  processor time", "s", samples, "processor"),
         Row(
@@ -168,4 +175,3 @@ def clean(directory: Path) -> None:
     for left in directory.glob("output*"):
         left.unlink()
     os.sync()
-

@@ -1,8 +1,8 @@
 """What `restore(update=True)` adds: it begins with the database of the last time, and reads only files since then.
 
-The position is kept as a follower keeps it, so either goes on with what the other has left. A copy counts as the replica's if the
-file of the replica that ended there is still what it was, and nobody has written to the copy; or, where files have checksums of the
-whole database, if the result has the right one. Otherwise everything is read.
+The position is kept as a follower keeps it, so either goes on with what the other has left. A copy counts as the replica's if
+the file of the replica that ended there is still what it was, and nobody has written to the copy. Where files have checksums of
+the whole database, it does as well if the result has the right one. Otherwise everything is read.
 """
 
 from __future__ import annotations

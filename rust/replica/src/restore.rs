@@ -38,10 +38,10 @@ use crate::error::{Error, Result};
 use crate::head::{MIN_FILE, read_header};
 use crate::history::Plan;
 use crate::range::RangeReader;
-pub use options::{LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify};
-use output::{Content, Output};
 pub use base::{Base, Shape};
 use buffers::{Buffers, Pool};
+pub use options::{LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify};
+use output::{Content, Output};
 use publish::{Names, RealNames};
 use queue::Queue;
 use winners::Winners;
@@ -110,7 +110,8 @@ pub fn page_checksums(
     let options = RestoreOptions { overwrite: false, base: None, ..*options };
     let place = publish::Place::new(&RealNames, output)?;
     place.prepare(false)?;
-    let built = build(client, plan, plan.files.last(), place.output(), Content::Checksums, &options, &|| Ok(None))?;
+    let built =
+        build(client, plan, plan.files.last(), place.output(), Content::Checksums, &options, &|| Ok(None))?;
     built.report_whole(plan, &options)?;
     place.publish(built.file.path(), false)?;
     Ok(built.restored(plan))

@@ -189,7 +189,8 @@ fn a_snapshot_with_the_wrong_database_checksum_is_refused() {
 #[test]
 fn missing_files_and_missing_rights_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
-    let planned = Plan { files: vec![info(9, 1, 3, 0)], txid: txid(3), clamped: false, exact: true, since: None };
+    let planned =
+        Plan { files: vec![info(9, 1, 3, 0)], txid: txid(3), clamped: false, exact: true, since: None };
     let client = FileClient::new(dir.path().join("replica"));
     let error = restore(&client, &planned, &dir.path().join("db"), &options()).unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");

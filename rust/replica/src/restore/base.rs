@@ -72,8 +72,8 @@ impl Base<'_> {
             self.file.read_exact_at(&mut head, 0)?;
         }
         let size = u64::from(page_size.get());
-        let is_other = head.starts_with(header::MAGIC)
-            && header::stored_page_size(&head) != Some(page_size.get());
+        let is_other =
+            head.starts_with(header::MAGIC) && header::stored_page_size(&head) != Some(page_size.get());
         let pages = u32::try_from(len / size).ok().filter(|_| len % size == 0 && !is_other);
         Ok(pages.map(PageCount::new))
     }
