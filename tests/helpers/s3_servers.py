@@ -7,6 +7,7 @@ What each of them does, as asserted in `tests/process/test_s3_servers.py` (versi
 | `If-None-Match: *`, PutObject and multipart | honoured, 412 | ignored | honoured, 412 |
 | of 8 that create one key at once | one succeeds; waiters poll each second | most succeed | mostly one, now and then two |
 | `If-Match`, PutObject | honoured; missing key: 412 | ignored | honoured; missing key: 404 |
+| `If-Match`, DeleteObject | honoured; missing key: 412 | ignored | honoured; missing key: 404 |
 | `If-Match`, multipart | honoured | ignored | ignored |
 | DeleteObjects: missing keys; quiet | deleted; silent | deleted; silent | deleted; names them all |
 | more than 1,000 keys in one DeleteObjects | 400 InvalidArgument | 400 MalformedXML | done |

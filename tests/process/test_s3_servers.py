@@ -110,6 +110,16 @@ def test_replace_if_it_is_the_same(server: S3Server, client: Any, bucket: str) -
     assert outcome(lambda: multipart(client, bucket, "key", 9, IfMatch=WRONG_ETAG)) == of_parts
 
 
+def test_delete_if_it_is_the_same(server: S3Server, client: Any, bucket: str) -> None:
+    place = {"Bucket": bucket, "Key": "key"}
+    etag = client.put_object(**place, Body=b"old")["ETag"]
+    refused = {"rclone": 200}.get(server.name, (412, "PreconditionFailed"))
+    assert outcome(client.delete_object, **place, IfMatch=WRONG_ETAG) == refused
+    assert outcome(client.delete_object, **place, IfMatch=etag) == 200
+    missing = {"moto": (404, "NoSuchKey")}.get(server.name, refused)
+    assert outcome(client.delete_object, **place, IfMatch=etag) == missing
+
+
 def test_batches_of_deletes(server: S3Server, client: Any, bucket: str) -> None:
     def delete(*names: str, **how: Any) -> Any:
         return client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": k} for k in names], **how})
