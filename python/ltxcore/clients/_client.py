@@ -90,8 +90,9 @@ class ReplicaClient(ABC):
 
         By default every level is listed by itself. Override this method where one request can list several.
         """
-        for level in range(SNAPSHOT_LEVEL + 1):
-            yield from self.ltx_files(level, use_metadata=use_metadata)
+        # No generator, which would hide what a listing raises if that is StopIteration.
+        levels = range(SNAPSHOT_LEVEL + 1)
+        return iter([file for level in levels for file in self.ltx_files(level, use_metadata=use_metadata)])
 
     def requests_sent(self) -> Mapping[str, int] | None:
         """How many requests were sent, repetitions included, by the name of the operation; ``None`` if nobody counts them."""
