@@ -19,9 +19,13 @@ LONG: dict[str, str] = {
     "python/ltxcore/blob_store/_process/connections.py": "the pool of connections",
     "python/ltxcore/blob_store/_sql/transaction.py": "what a transaction may do",
     "python/ltxcore/blob_store/_store.py": "the public class: signatures and docstrings",
+    "python/ltxcore/db/_copier.py": "what is copied into a replica, and how",
     "python/ltxcore/db/_db.py": "the public class: signatures and docstrings",
     "python/ltxcore/db/_uploader.py": "the thread that uploads, and everybody who waits for it",
     "python/ltxcore/errors.py": "every exception",
+    "rust/replica/src/error.rs": "every error, and what is said of it",
+    "tests/process/test_s3_servers.py": "a table of three servers",
+    "tests/unit/test_threads_survive.py": "what can happen to a thread",
 }
 # Paths that exist on one machine only; written in two halves so that this file passes its own check.
 MACHINE_PATHS = ("/ho" + "me/", "/ro" + "ot/", "/wo" + "rk/")

@@ -55,6 +55,11 @@ def logger() -> Iterator[logging.Logger]:
 
 @pytest.mark.parametrize("raised", [*RAISED, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["handler", "filter"])
+def uploading_for(db: DB) -> float | None:
+    status = db.status().replica
+    return status.uploading_for if status else None
+
+
 def test_a_log_handler_that_raises_ends_nothing(
     database: Path,
     client: MemoryClient,
@@ -200,8 +205,7 @@ def test_an_upload_that_does_not_return_is_reported(
         end_watchdog(monkeypatch)
     db = DB(database, replica=client).open()
     db.wait(timeout=10)
-    status = db.status()
-    assert status.replica is not None and status.replica.uploading_for is None
+    assert uploading_for(db) is None
     client.before_write = lambda _key: hanging.wait(20) and None
     insert(database, 1)
     with caplog.at_level(logging.WARNING, "ltxcore"):
@@ -209,8 +213,7 @@ def test_an_upload_that_does_not_return_is_reported(
             db.wait(timeout=1)
         eventually(lambda: "has not finished a file for" in caplog.text)
     status = db.status()
-    assert status.replica is not None
-    assert status.replica.uploading_for is not None and status.replica.uploading_for > 0.9
+    assert (uploading_for(db) or 0.0) > 0.9
     assert not status.is_current
     start = time.monotonic()
     with pytest.raises(ReplicaTimeoutError):
