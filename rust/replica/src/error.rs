@@ -352,18 +352,6 @@ impl Error {
         }
     }
 
-    /// Whether the files since a copy of the database do not lead on from it. Those that need no copy may be sound all the same.
-    pub(crate) fn is_about_base(&self) -> bool {
-        matches!(
-            self,
-            Self::Unproved { .. }
-                | Self::Format { .. }
-                | Self::PageSizeMismatch { .. }
-                | Self::NotContinued { .. }
-                | Self::MissingPage { .. }
-        )
-    }
-
     /// Whether the reason may be that files have been merged, deleted or replaced since they were listed.
     pub(crate) fn may_be_stale(&self) -> bool {
         match self {

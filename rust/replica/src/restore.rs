@@ -85,7 +85,7 @@ pub fn restore(
         && let Some(files) = plan.since.clone()
     {
         match restore_with(&RealNames, client, &Plan { files, ..plan.clone() }, plan, output, options) {
-            Err(error) if error.is_about_base() => {}
+            Err(error) if is_about_base(&error) => {}
             done => return done,
         }
     }
@@ -115,6 +115,15 @@ pub fn page_checksums(
     built.report_whole(plan, &options)?;
     place.publish(built.file.path(), false)?;
     Ok(built.restored(plan))
+}
+
+/// Whether the files since a copy of the database do not lead on from it. Those that need no copy may be sound all the same.
+fn is_about_base(error: &Error) -> bool {
+    use Error::{Format, MissingPage, NotContinued, PageSizeMismatch, Unproved};
+    matches!(
+        error,
+        Format { .. } | MissingPage { .. } | NotContinued { .. } | PageSizeMismatch { .. } | Unproved { .. }
+    )
 }
 
 /// Restores the files of `plan`. If there are none, the database has that state already which the last file of `whole` leads to.
