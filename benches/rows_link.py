@@ -22,7 +22,7 @@ from benches.site import Site, library_seconds, say
 from benches.table import Row, Wanted
 
 from tests.helpers.proxy import Proxy
-from tests.helpers.s3_servers import SeaweedFS
+from tests.helpers.s3_servers import S3Server, SeaweedFS
 
 LATENCY_S = 0.03
 RATE = 100e6
@@ -45,7 +45,7 @@ class Remote:
 class Bucket:
     """A bucket, and the proxy in front of it."""
 
-    def __init__(self, server: SeaweedFS, proxy: Proxy) -> None:
+    def __init__(self, server: S3Server, proxy: Proxy) -> None:
         self.server, self.proxy = server, proxy
         self._direct = server.client()
         self._signer = server.client(endpoint_url=proxy.url)
@@ -160,7 +160,7 @@ def compare(replica: Remote, directory: Path) -> None:
     outputs = [directory / f"output-{name}" for name in tools.NAMES]
     for name, output in zip(tools.NAMES, outputs, strict=True):
         tools.run(line(name, replica, output), directory / "log")
-    if not filecmp.cmp(*outputs, shallow=False):
+    if not filecmp.cmp(outputs[0], outputs[1], shallow=False):
         raise tools.BenchError("the two programs restored different databases")
     clean(directory)
 

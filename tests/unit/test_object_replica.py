@@ -1,10 +1,10 @@
 """What a replica in an object store does beyond the contract: keys, headers, claims, errors that are asked for once more."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import pytest
 
@@ -362,3 +362,29 @@ def test_half_a_store_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="abstract"):
         Half()  # type: ignore[abstract]  # the point of the test
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_all_levels_are_one_listing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(MemoryStore):
+        type = kind
+        listed: ClassVar[list[str]] = []
+
+        def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
+            self.listed.append(prefix)
+            return super().list(prefix, start=start)
+
+    store = Counting()
+    client = ObjectReplicaClient(store, "app")
+    for level, low, high in [(9, 1, 3), (0, 4, 4), (1, 1, 4), (0, 3, 3)]:
+        data = io.BytesIO(ltx_file({1: page(1)}, commit=1, min_txid=low, max_txid=high))
+        client.write_ltx_file(level, TXID(low), TXID(high), data)
+    for foreign in ["app/ltx/10/x.ltx", "app/000a/x.ltx", "app/ltx/0/x", "app/0000/deep/x.ltx", "app/ltx"]:
+        store.objects[foreign] = b"", EPOCH
+    store.listed.clear()
+    found = [(file.level, file.min_txid, file.max_txid) for file in client.all_ltx_files()]
+    assert len(store.listed) == 1
+    assert found == [(0, 3, 3), (0, 4, 4), (1, 1, 4), (9, 1, 3)]
+    assert found == [
+        (f.level, f.min_txid, f.max_txid) for f in super(ObjectReplicaClient, client).all_ltx_files()
+    ]
