@@ -98,7 +98,7 @@ def requests(site: Site) -> list[Row]:
 
 def programs() -> dict[str, str]:
     """Names and paths; the other Litestream only if somebody names one."""
-    found = {OURS: tools.program(OURS), tools.LITESTREAM_VERSION: tools.program("litestream")}
+    found = {OURS: tools.program(OURS), tools.litestream_version(): tools.program("litestream")}
     other = os.environ.get("LTXCORE_LITESTREAM")
     if other:
         found[run(other, "version").stdout.strip().removeprefix("v")] = other
