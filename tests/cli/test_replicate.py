@@ -291,5 +291,20 @@ def test_mirrors(tmp_path, run):
     assert done.exit_code == 0, done.output
     assert "restored" in done.stderr and "mirror 1 is at TXID" in done.stderr
     assert copy.exists()
+    # One that was away is behind the others.
+    behind = tmp_path / "behind"
+    shutil.copytree(tmp_path / "c", behind)
+    run("replicate", database, mirror, "--once")
+    connection = sqlite3.connect(database)
+    connection.execute("INSERT INTO t VALUES (1)")
+    connection.commit()
+    connection.close()
+    assert run("replicate", database, mirror, "--once").exit_code == 0
+    late = tmp_path / "late.db"
+    done = run("replicate", late, behind, mirror, "--once", "--restore-if-db-not-exists")
+    assert done.exit_code == 0, done.output
+    connection = sqlite3.connect(late)
+    assert connection.execute("SELECT x FROM t").fetchall() == [(1,)]
+    connection.close()
     done = run("replicate", copy, mirror, mirror, "--once")
     assert done.exit_code != 0 and "in one place" in done.stderr

@@ -88,7 +88,9 @@ def test_sources_of_all_kinds_become_clients(tmp_path: Path) -> None:
     assert isinstance(as_client("file:///a"), FileClient)
 
 
-@pytest.mark.parametrize("text", ["backup", "backups/app", "./s3:/x", "a b", "C:/x", "x:y", "?a=b", "~"])
+@pytest.mark.parametrize(
+    "text", ["backup", "backups/app", "./s3:/x", "./s3:x", "a b", "C:/x", "x:y", "?a=b", "~"]
+)
 def test_a_text_without_two_slashes_is_a_path(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +102,9 @@ def test_a_text_without_two_slashes_is_a_path(
     assert Replica(text).client.path == tmp_path / text  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("text", ["s3:/bucket/x", "file:/x", "S3:/x", "webdavs:/x"])
+@pytest.mark.parametrize(
+    "text", ["s3:/bucket/x", "file:/x", "S3:/x", "webdavs:/x", "s3:bucket/x", "gs:x", "file:x"]
+)
 def test_a_url_that_has_lost_a_slash_is_no_path(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,9 +120,9 @@ def test_a_url_that_has_lost_a_slash_is_no_path(
         lambda: ltxcore.follow(tmp_path, text),
     ]
     for call in calls:
-        with pytest.raises(ConfigError, match="without its second slash") as caught:
+        with pytest.raises(ConfigError, match="without its slashes") as caught:
             call()
-        assert caught.value.hint is not None and f"{text.partition('/')[0]}//..." in caught.value.hint
+        assert caught.value.hint is not None and f"{text.partition(':')[0]}://..." in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 

@@ -395,3 +395,25 @@ def test_a_forked_child_neither_has_it_nor_gives_it_back(
     assert os.waitpid(pid, 0)[1] == 0
     assert said.startswith("LeaseHeldError"), said
     assert held.is_held
+
+
+def test_one_that_has_expired_is_not_deleted(
+    opened: Open, storage: Storage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program may hold it by then, and a service may ignore the condition of a deletion."""
+    deleted: list[str] = []
+    db = opened()
+    monkeypatch.setattr(_held_lease, "RENEWAL_INTERVAL", 3600.0)
+    db.wait(timeout=LONG)
+    storage.failure = ReplicaError("the service is away")
+    clock.ahead += _lease.TTL
+    monkeypatch.setattr(storage, "delete_version", lambda key, **_: deleted.append(key))
+    with suppress(Error):
+        db.close(timeout=0)
+    assert deleted == []
+
+
+def test_there_is_none_with_a_limit(client: ReplicaClient) -> None:
+    with pytest.raises(ConfigError, match="limit") as caught:
+        Replica(client, lease=True, max_requests_per_hour=1000)
+    assert caught.value.hint and "360" in caught.value.hint

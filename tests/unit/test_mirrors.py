@@ -10,6 +10,7 @@ import pytest
 
 import ltxcore
 from ltxcore import DB, FileClient, Replica
+from ltxcore.clients.objects import ObjectReplicaClient
 from ltxcore.db import _agreement, _positions
 from ltxcore.errors import (
     BehindReplicaError,
@@ -19,6 +20,7 @@ from ltxcore.errors import (
     ReplicaTimeoutError,
 )
 
+from tests.helpers.stores import CountingStore
 from tests.unit.databases import eventually, forget_local_files, insert, ltx_path, restored
 from tests.unit.memory import MemoryClient, run_sql
 
@@ -299,3 +301,45 @@ def test_what_makes_no_sense_is_refused(database: Path, client: MemoryClient, tm
         with pytest.raises(ConfigError, match="another database"):
             DB(tmp_path / "b.db", replica=MemoryClient(), mirrors=[client]).open()
     assert "mirrors=" in repr(db) and "mirrors" not in repr(DB(database, replica=client))
+
+
+def test_an_idle_mirror_is_not_late(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had all there was for longer than one that is away is kept for; then it is away for a moment."""
+    monkeypatch.setattr(_agreement, "PATIENCE", 1.0)
+    client, mirror = MemoryClient(), MemoryClient()
+    with opened(database, client, mirror, l0_retention=0) as db:
+        insert(database, 1)
+        wait_for_all(db)
+        time.sleep(1.2)
+        away(mirror)
+        first = db.pos.txid + 1
+        for value in (2, 3):
+            insert(database, value)
+            db.wait(timeout=10)
+        back(mirror)
+        wait_for_all(db)
+        assert (first, first) in mirror.txids(0) and not mirror.txids(9)
+
+
+def test_a_mirror_that_hangs_does_not_hold_up_the_status(database: Path, client: MemoryClient) -> None:
+    hanging, mirror = threading.Event(), MemoryClient()
+    with opened(database, client, mirror) as db:
+        insert(database, 1)
+        wait_for_all(db)
+        assert db.status().mirrors[0].is_current
+
+        def hang() -> None:
+            hanging.wait(60)
+
+        mirror.change_token = hang  # type: ignore[method-assign]
+        began = time.monotonic()
+        try:
+            assert db.status().mirrors[0].txid == db.pos.txid
+            assert time.monotonic() - began < 30
+        finally:
+            hanging.set()
+
+
+def test_a_mirror_has_no_limit_of_its_own(database: Path, client: MemoryClient) -> None:
+    mirror = Replica(ObjectReplicaClient(CountingStore(), "app"), max_requests_per_hour=60)
+    refused(lambda: DB(database, replica=client, mirrors=[mirror]), "cannot have a limit")

@@ -247,3 +247,21 @@ def test_a_changed_page_size(tmp_path: Path) -> None:
     ltxcore.restore(client, copy, update=True)
     with pytest.raises(ConfigError):
         ltxcore.restore(client, copy, update=True, txid=1, timestamp="2026-01-01T00:00:00Z")
+
+
+def test_a_kill_before_the_position_is_kept_leaves_something_to_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database has its name by then, and nothing beside it says more than that it is a copy."""
+    place = Place(tmp_path)
+    for _ in range(2):
+        place.change()
+        with monkeypatch.context() as patch:
+            patch.setattr("ltxcore._restore.update.Update.finish", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                place.update()
+        assert place.is_right()
+        place.change()
+        place.update()
+        assert place.is_right()
+    place.db.close()

@@ -14,7 +14,7 @@ import pytest
 from ltxcore import ReplicaClient
 from ltxcore.clients.s3 import S3Client, S3Store
 from ltxcore.clients.s3._settings import MIN_PART_SIZE
-from ltxcore.errors import ObjectExistsError, ReplicaError, ReplicaPermissionError
+from ltxcore.errors import ConfigError, ObjectExistsError, ReplicaError, ReplicaPermissionError
 from ltxcore.stores import ObjectStore, SignedURL
 from ltxcore.testing import ObjectStoreContract, ReplicaClientContract
 
@@ -285,3 +285,35 @@ def test_uploads_carry_an_md5_if_told_to(seaweedfs: S3Server, wanted: bool) -> N
     store.write("large", io.BytesIO(bytes(MIN_PART_SIZE + 1)))
     assert seen == [wanted] * 3
     assert store.read("large", offset=MIN_PART_SIZE) == b"\0"
+
+
+def test_a_replica_without_a_path_is_refused_where_nobody_would_find_it(seaweedfs: S3Server) -> None:
+    """SeaweedFS drops the slash that its keys begin with."""
+    with pytest.raises(ConfigError, match="begin with a slash") as caught:
+        store_of(seaweedfs).write("/0000/x.ltx", io.BytesIO(b"x"), if_absent=True)
+    assert caught.value.hint and "s3://" in caught.value.hint
+
+
+def test_a_replica_without_a_path_elsewhere(moto: S3Server) -> None:
+    store = store_of(moto)
+    store.write("/0000/x.ltx", io.BytesIO(b"x"), if_absent=True)
+    assert [info.key for info in store.list("/")] == ["/0000/x.ltx"]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "options", "says"),
+    [
+        ("bucket", {"storage_clas": "GLACIER"}, "storage_class"),
+        ("bucket", {"sse_kms_keyid": "x"}, "sse_kms_key_id"),
+        ("bucket", {"zzz": 1}, "part_size"),
+        ("bucket", {"part_size": "16MiB"}, None),
+        ("bucket", {"concurrency": "4"}, None),
+        ("s3://bucket/x", {}, "two arguments"),
+        ("bucket/x", {}, "two arguments"),
+    ],
+)
+def test_arguments_that_are_mistaken(bucket: str, options: Any, says: str | None) -> None:
+    for make in (S3Store, S3Client):
+        with pytest.raises(ConfigError) as caught:
+            make(bucket, **options)
+        assert says is None or (caught.value.hint and says in caught.value.hint)

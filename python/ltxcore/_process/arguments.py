@@ -10,7 +10,7 @@ from ltxcore._ltxcore import MAX_PARALLELISM
 from ltxcore._process.times import argument_error
 
 #: What is left of a URL that has lost a slash, as pathlib removes it.
-_CUT_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_CUT_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|(?:abs|file|gs|https?|nats|oss|s3|sftp|webdavs?):")
 
 
 def local_path(path: str | os.PathLike[str], what: str, key: str) -> Path:
@@ -37,8 +37,8 @@ def local_path(path: str | os.PathLike[str], what: str, key: str) -> Path:
     if cut is not None:
         raise argument_error(
             key,
-            f"the path of the {what} looks like a URL without its second slash: {text}",
-            f"write {cut[0]}/... for a URL, in Python as a str; write an absolute path for a directory of that name",
+            f"the path of the {what} looks like a URL without its slashes: {text}",
+            f"write {cut[0].rstrip('/')}//... for a URL, in Python as a str; write an absolute path for such a directory",
         )
     return Path(path)
 

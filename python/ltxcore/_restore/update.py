@@ -16,12 +16,12 @@ from ltxcore._restore.mark import Seen, look_for, mark
 from ltxcore._restore.position import Position, Shape, Sidecars, shape_of_new
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import OutputExistsError
+from ltxcore.ltx import TXID
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ltxcore.clients import ReplicaClient
-    from ltxcore.ltx import TXID
 
     #: The copy, its TXID, the checksum of page 1 in the replica, and what the copy is like if it is proved.
     Base = tuple[_ltxcore.Followed, int, int | None, tuple[int, int, int] | None]
@@ -47,7 +47,7 @@ class Update:
                 f"{path} exists, but {path}-txid does not: it was not restored with update=True (--update)",
                 op="restore",
                 path=os.fspath(path),
-                hint="choose another path, or replace the database with overwrite=True (--force) this time",
+                hint="choose another path, or replace the database this once with overwrite=True as well (--update --force)",
             )
         self.overwrite = overwrite or known is not None
         self.base = None if known is None else self._base(known)
@@ -82,7 +82,9 @@ class Update:
     def prepared(self, new: Path) -> None:
         """Called right before the database gets its name: what is beside it is about another one from now on."""
         self._shape = shape_of_new(new)
-        self._sidecars.remove()
+        # One that proves nothing: with none at all, a kill would leave a database that nobody may update any more.
+        self._sidecars.write(Position(TXID(1) if self._new is None else self._new.txid))
+        self._sidecars.twin.unlink(missing_ok=True)
 
     def finish(self, txid: TXID, page_1: int) -> None:
         """Keep the new position. Should the process die before, everything is read the next time."""

@@ -57,7 +57,7 @@ REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
     "--max-requests-per-hour",
     type=click.IntRange(min=LEAST),
     metavar="N",
-    help="Upload less often, so that no hour has more requests [no limit].",
+    help="Send at most N requests an hour, at least 10, by uploading less often [no limit].",
 )
 @option(
     "--monitor-interval",
@@ -139,10 +139,10 @@ def command(
         raise click.UsageError("--force-snapshot needs --once")
     start_log(log_level)
     urls = [url, *mirrors]
-    bounds: dict[str, Any] = {"max_requests_per_hour": max_requests_per_hour, "lease": lease}
+    limit = max_requests_per_hour
     destinations = [
-        replica(url, sync_interval=sync_interval, **bounds),
-        *(mirror(each, bounds, sync_interval=sync_interval) for each in mirrors),
+        replica(url, sync_interval=sync_interval, lease=lease, max_requests_per_hour=limit),
+        *(mirror(each, sync_interval=sync_interval, lease=lease) for each in mirrors),
     ]
     if restore_if_db_not_exists and not db.exists():
         restore_first(destinations, db)
@@ -168,15 +168,14 @@ def exec_arguments(line: str | None, once: bool) -> list[str] | None:
     return words
 
 
-def mirror(url: str, bounds: dict[str, Any], **options: Any) -> Replica:
-    """A further destination, with ``bounds`` unless it is a directory, which has neither requests nor a lease."""
-    if not replica(url).client.capabilities.is_local:
-        options |= bounds
-    return replica(url, **options)
+def mirror(url: str, *, sync_interval: float, lease: bool) -> Replica:
+    """A further destination, with a lease unless it is a directory, which cannot have one."""
+    is_local = replica(url).client.capabilities.is_local
+    return replica(url, sync_interval=sync_interval, lease=lease and not is_local)
 
 
 def restore_first(origins: list[Replica], db: Path) -> None:
-    """Restore the database from the first replica that has something.
+    """Restore the database from the replica that reaches furthest; of equal ones, the first.
 
     Under the leases, if there have to be any: otherwise another program may write after the restore, and what it wrote would be
     missing here when this one gets the lease.
@@ -196,12 +195,13 @@ def restore_first(origins: list[Replica], db: Path) -> None:
 def _restore_first(origins: list[Replica], db: Path) -> None:
     import ltxcore
 
-    origin = next((each for each in origins if not is_empty(each)), None)
-    if origin is None:
+    if all(is_empty(each) for each in origins):
         note(
             f"{db} does not exist, and its replica is empty: a new history begins with the first transaction"
         )
         return
+    # A replica that was away for a while is behind its mirrors.
+    origin = max(origins, key=lambda each: each.newest_txid())
     result = restore_missing(db, lambda: ltxcore.restore(origin.client, db))
     if result is not None:
         note(f"restored {db}: TXID {result.pos.txid}")

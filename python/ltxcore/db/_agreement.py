@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ltxcore import _ltxcore
 
-#: A mirror that has got nothing for so long, in seconds, is not kept for: it gets a snapshot when it is back.
+#: For a mirror that has got nothing for so long, in seconds, no files are kept: it gets a snapshot when it is back.
 PATIENCE = 3600.0
 
 
@@ -40,7 +40,10 @@ class Agreement:
 
     def enforce(self) -> None:
         """Delete local files that are old and uploaded everywhere."""
+        newest = self.engine.pos.txid
         with self._lock:
+            for party in self._parties:
+                party.note_newest(newest)
             least = min((party.uploaded for party in self._parties if party.counts()), default=TXID(0))
         self.engine.enforce_l0_retention(least)
 
@@ -65,7 +68,8 @@ class Party:
         self.uploaded = self.snapshot = TXID(0)
         self.has_left = False
         self._agreement = agreement
-        self._reported_at = time.monotonic()
+        # Since when it lacks something, or got something last; None while it lacks nothing.
+        self._lacking_since: float | None = None
 
     @property
     def snapshots(self) -> Snapshots:
@@ -74,8 +78,16 @@ class Party:
 
     def counts(self) -> bool:
         """Whether local files are kept for it."""
-        is_late = self.number > 0 and time.monotonic() - self._reported_at > PATIENCE
+        since = self._lacking_since
+        is_late = self.number > 0 and since is not None and time.monotonic() - since > PATIENCE
         return not self.has_left and not is_late
+
+    def note_newest(self, txid: int) -> None:
+        """The newest local file is that of ``txid``. The last one that a destination has is needed, too."""
+        if self.uploaded + 1 >= txid:
+            self._lacking_since = None
+        elif self._lacking_since is None:
+            self._lacking_since = time.monotonic()
 
     def begin_anew(self) -> None:
         """The local history is taken from the replicas: the same TXIDs may mean something else from now on."""
@@ -83,7 +95,7 @@ class Party:
 
     def needs_no_file_to(self, txid: TXID) -> None:
         """Local files up to ``txid`` are not needed for it."""
-        self.uploaded, self._reported_at = txid, time.monotonic()
+        self.uploaded, self._lacking_since = txid, None
         self._agreement.enforce()
 
     def snapshot_wanted(self) -> TXID | None:

@@ -83,6 +83,13 @@ class DB:
         self.mirrors = tuple(each if isinstance(each, Replica) else Replica(each) for each in mirrors)
         if self.mirrors and self.replica is None:
             raise argument_error("mirrors", "mirrors without a replica", "pass the first one as replica")
+        for each in self.mirrors:
+            if each.limit is not None:
+                raise argument_error(
+                    "mirrors",
+                    f"a mirror cannot have a limit of requests: {each!r}",
+                    "limit the replica: there are as many local files as it allows, and each is a request to a mirror",
+                )
         check_replicas([each.client for each in self._replicas()], self.meta_path)
         self._options: dict[str, Any] = {
             "monitor_interval": seconds(monitor_interval, "monitor_interval"),

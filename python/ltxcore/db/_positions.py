@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ltxcore.db._uploader import Uploader
 
 #: A mirror may take so much longer than the replica to say where it ends, in seconds.
-_PATIENCE = 5.0
+_PATIENCE = 2.0
 
 
 class Positions:

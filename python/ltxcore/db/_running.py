@@ -52,9 +52,9 @@ class Running:
         logger: logging.Logger,
     ) -> None:
         interval = options["monitor_interval"]
-        limits = [each.limit.interval for each in (replica, *mirrors) if each is not None and each.limit]
-        # No more local files than can be uploaded everywhere: each of them is a request.
-        options = options | {"monitor_interval": max(interval, *limits) if limits else interval}
+        if replica is not None and replica.limit is not None:
+            # No more local files than can be uploaded: each of them is a request.
+            options = options | {"monitor_interval": max(interval, replica.limit.interval)}
         self.engine = _ltxcore.Database(
             os.fspath(path),
             meta_path=os.fspath(meta_path),

@@ -143,7 +143,8 @@ class Uploader:
         return ReplicaStatus(
             replica=self.replica,
             txid=self.known_txid,
-            is_current=self.is_current(txid),
+            # A mirror that hangs must not make a question hang that is about the database.
+            is_current=self._is_known_to_hold(txid) if self._party.number else self.is_current(txid),
             last_upload=from_millis(self._copier.last_upload_ms) if self._copier.last_upload_ms else None,
             last_error=self.error,
             uploading_for=self._copier.busy_for,

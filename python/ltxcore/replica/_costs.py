@@ -125,9 +125,7 @@ class RequestMeter:
             now = self._clock()
             self._forget(now)
             at, before = self._samples[0]
-            # Requests come in passes, and each pass is noted: between a sample of long ago and the next one there were none.
-            seconds = min(now - at, _HOUR)
-            return request_costs(_since(self._first, sent), _since(before, sent), seconds)
+            return request_costs(_since(self._first, sent), _since(before, sent), now - at)
 
     def _forget(self, now: float) -> None:
         while len(self._samples) > 1 and now - self._samples[1][0] >= _HOUR:

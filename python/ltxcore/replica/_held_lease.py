@@ -104,7 +104,7 @@ class HeldLease:
             ) from error
 
     def release(self) -> None:
-        """Stop to renew the lease, and give it back. Waits a few seconds for the storage at most.
+        """Stop renewing the lease, and give it back. Waits a few seconds for the storage at most.
 
         If the storage does not answer, the lease expires by itself within half a minute.
         """
@@ -154,7 +154,8 @@ class HeldLease:
         try:
             self._acquire()
             keep_going(self._turn)
-            if self._gives_back and self._lost is None:
+            # What has expired is another program's by now, or nobody's.
+            if self._gives_back and self._lost is None and self._lease.is_held:
                 self._give_back()
         except Error as error:
             self._lost = error

@@ -13,7 +13,7 @@ from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import NoSnapshotError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
-from ltxcore.replica._held_lease import HeldLease
+from ltxcore.replica._held_lease import RENEWAL_INTERVAL, HeldLease
 from ltxcore.replica._inventory import Inventory
 from ltxcore.replica._limit import LEAST, RequestLimit
 
@@ -34,12 +34,14 @@ class Replica:
         max_requests_per_hour: send no more requests than this in any hour, at least 10; ``None`` for no limit. Uploads are then
             fewer and larger: under steady writing there is one local LTX file for each upload that the limit allows. What has
             to wait stays in local LTX files. Reads do not count. A final upload in ``close()``, and opening and repairing a
-            replica, are not held back, but what they send is made up for later.
+            replica, are not held back; later uploads wait until these requests are within the limit. A new ``Replica`` may send
+            a tenth of the limit at once.
         lease: write only while this process holds the lease of the replica. :meth:`DB.open` acquires it, and :meth:`DB.close`
             gives it back. This takes a request every 10 seconds. See "Two writers" in ``docs/s3.md``.
 
     Raises:
-        ConfigError: the limit is below 10, or the client does not count its requests, as that of a directory.
+        ConfigError: the limit is below 10, there is a lease as well, or the client does not count its requests, as that of a
+            directory.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Replica:
         self.client = as_client(client)
         self.sync_interval = seconds(sync_interval, "sync_interval")
         #: What the uploads have to keep to.
-        self.limit = _limit(self.client, max_requests_per_hour)
+        self.limit = _limit(self.client, max_requests_per_hour, lease)
         self.lease = lease
         self._held_lease: HeldLease | None = None
         self._compacting = threading.Lock()
@@ -148,11 +150,17 @@ class Replica:
         return await to_thread(self.compact, level)
 
 
-def _limit(client: ReplicaClient, per_hour: int | None) -> RequestLimit | None:
+def _limit(client: ReplicaClient, per_hour: int | None, lease: bool) -> RequestLimit | None:
     if per_hour is None:
         return None
     if per_hour < LEAST:
         raise argument_error("max_requests_per_hour", f"the limit must be at least {LEAST}: {per_hour}")
+    if lease:
+        raise argument_error(
+            "max_requests_per_hour",
+            "a replica with a lease cannot have a limit of requests",
+            f"a lease takes {int(3600 / RENEWAL_INTERVAL)} requests an hour by itself: leave one of the two out",
+        )
     if client.requests_sent() is None:
         raise argument_error(
             "max_requests_per_hour",

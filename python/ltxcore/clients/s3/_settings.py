@@ -142,12 +142,18 @@ def settings(bucket: str, options: S3Options) -> Settings:
     """
     if not bucket:
         raise argument_error("bucket", "the name of the bucket is empty", "write s3://BUCKET/PATH")
+    if "/" in bucket and not bucket.startswith("arn:"):
+        hint = "pass the name of the bucket and the path as two arguments, or give the whole URL to client_from_url()"
+        raise argument_error("bucket", f"not the name of a bucket: {bucket}", hint)
+    _check_names(options)
     endpoint = _endpoint(options.get("endpoint"))
     provider = provider_of(endpoint)
     part_size = options.get("part_size", MIN_PART_SIZE)
+    _check_number("part_size", part_size, "bytes")
     if part_size < MIN_PART_SIZE:
         raise argument_error("part_size", f"part size must be at least {MIN_PART_SIZE} bytes: {part_size}")
     concurrency = options.get("concurrency", provider.concurrency)
+    _check_number("concurrency", concurrency, "requests at once")
     if concurrency < 1:
         raise argument_error("concurrency", f"concurrency must be at least 1: {concurrency}")
     return Settings(
@@ -166,6 +172,23 @@ def settings(bucket: str, options: S3Options) -> Settings:
         of_uploads=_of_uploads(options),
         of_content=_customer_key(options, endpoint),
     )
+
+
+def _check_names(options: S3Options) -> None:
+    """Refuse an option that there is not: a replica that is not encrypted because of a typing mistake must not exist."""
+    for name in options:
+        if name not in S3Options.__annotations__:
+            import difflib  # slow to import, and of no use without a mistake
+
+            near = difflib.get_close_matches(name, S3Options.__annotations__, n=1)
+            names = ", ".join(sorted(S3Options.__annotations__))
+            hint = f"did you mean {near[0]}?" if near else f"the options are {names}"
+            raise argument_error(name, f"S3 has no option {name}", hint)
+
+
+def _check_number(name: str, value: object, unit: str) -> None:
+    if not isinstance(value, int):
+        raise argument_error(name, f"{name} must be a number of {unit}: {value!r}")
 
 
 def _endpoint(given: str | None) -> str | None:

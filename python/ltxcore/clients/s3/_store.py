@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from ltxcore._process.parallel import in_parallel
+from ltxcore._process.times import argument_error
 from ltxcore.clients.s3._connection import Connection, content_md5
 from ltxcore.clients.s3._multipart import read_whole, upload_parts
 from ltxcore.clients.s3._presign import Presigner
@@ -43,6 +44,8 @@ logger = logging.getLogger("ltxcore.s3")
 
 #: Services and buckets that have shown that they keep `if_absent`. One proof is enough for all stores of a process.
 _proved: set[tuple[str, str]] = set()
+#: The same for keys that begin with a slash.
+_keeps_slashes: set[tuple[str, str]] = set()
 
 #: How many small reads are made at once.
 _READS = 32
@@ -179,6 +182,27 @@ class S3Store(ObjectStore):
         self, key: str, data: BinaryIO, *, if_absent: bool = False, time: datetime | None = None
     ) -> ObjectInfo:
         """See :meth:`ObjectStore.write`. One request, or a multipart upload from ``part_size`` bytes on."""
+        if key.startswith("/") and self._place not in _keeps_slashes:
+            info = self._write_somehow(key, data, time, if_absent)
+            self._check_slash(key)
+            return info
+        return self._write_somehow(key, data, time, if_absent)
+
+    def _check_slash(self, key: str) -> None:
+        """Refuse a service that stores a key that begins with a slash under another name: nobody would find it again."""
+        found = next(iter(self.list(key, start=key)), None)
+        if found is not None and found.key == key:
+            _keeps_slashes.add(self._place)
+            return
+        self._delete([key])
+        raise argument_error(
+            "path",
+            f"the service does not keep keys that begin with a slash, as those of a replica without a path: {key}",
+            f"give the replica a path, such as s3://{self.bucket}/app",
+        )
+
+    def _write_somehow(self, key: str, data: BinaryIO, time: datetime | None, if_absent: bool) -> ObjectInfo:
+        """Write, and find out on the first occasion what the service does with conditions."""
         if not if_absent or self._place in _proved:
             return self._write(key, data, time, if_absent=if_absent)
         from ltxcore.clients.s3._errors import UnsupportedError, of_code
