@@ -38,7 +38,8 @@ def test_a_child_may_answer_a_signal_with_a_code(tmp_path):
         "import pathlib, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
         f"pathlib.Path({str(ready)!r}).touch()\n"
-        "time.sleep(60)"
+        # Python may sleep on if a signal comes right before a sleep.
+        "while True: time.sleep(0.1)"
     )
     while not ready.exists():
         time.sleep(0.01)

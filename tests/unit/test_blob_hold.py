@@ -151,10 +151,12 @@ def test_reads_that_are_far_apart_hold_nothing(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_it(tmp_path: Path) -> None:
-    before = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
+    threads, descriptors = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
     with held(tmp_path / "store.db"):
         assert any(thread.name == "ltxcore-blob-hold" for thread in threading.enumerate())
-    assert (set(threading.enumerate()), len(os.listdir("/proc/self/fd"))) == before
+    # What other tests have left may go meanwhile.
+    assert set(threading.enumerate()) <= threads
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_a_store_that_is_garbage_lets_go(tmp_path: Path) -> None:

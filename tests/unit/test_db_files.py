@@ -28,17 +28,23 @@ def test_files_of_others_in_the_meta_directory_stay(tmp_path: Path) -> None:
         state / "upload.tmp",
         outside / "precious.tmp",
         state / "ltxcore/notes.tmp",
+        state / "ltxcore/chain-compared-.tmp",
+        state / "ltxcore/chain-compared-1a.tmp",
     ]
     for path in others:
         path.write_text("not yours")
     (state / "link").symlink_to(outside)
-    (state / "ltxcore/page-checksums.tmp").write_text("left behind by a crash")
+    ours = [
+        state / f"ltxcore/{name}.tmp" for name in ("page-checksums", "chain-compared", "chain-checksums-12")
+    ]
+    for path in ours:
+        path.write_text("left behind by a crash")
     with closing(sqlite3.connect(tmp_path / "app.db")) as application:
         application.execute("CREATE TABLE t (v)")
     with ltxcore.DB(tmp_path / "app.db", replica=tmp_path / "replica", meta_path=state) as db:
         db.wait(timeout=10)
     assert [path.read_text() for path in others] == ["not yours"] * len(others)
-    assert not (state / "ltxcore/page-checksums.tmp").exists()
+    assert not any(path.exists() for path in ours)
 
 
 def test_page_checksums_go_wherever_the_pages_go(tmp_path: Path) -> None:

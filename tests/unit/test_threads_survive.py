@@ -44,6 +44,11 @@ class Broken(logging.Handler):
         raise self.raised("the log sink is down")
 
 
+def uploading_for(db: DB) -> float | None:
+    status = db.status().replica
+    return status.uploading_for if status else None
+
+
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
     made = logging.getLogger("tests.threads")
@@ -55,11 +60,6 @@ def logger() -> Iterator[logging.Logger]:
 
 @pytest.mark.parametrize("raised", [*RAISED, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["handler", "filter"])
-def uploading_for(db: DB) -> float | None:
-    status = db.status().replica
-    return status.uploading_for if status else None
-
-
 def test_a_log_handler_that_raises_ends_nothing(
     database: Path,
     client: MemoryClient,

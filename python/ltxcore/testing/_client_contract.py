@@ -106,7 +106,7 @@ class ReplicaClientContract:
             ]
             written = [_put(client, *each, time=TIME + timedelta(milliseconds=each[2])) for each in ranges]
             assert [*client.all_ltx_files(use_metadata=True)] == written
-            for level in (0, 4, 9):
+            for level in (0, 5, 9):
                 self.put_foreign(client, level, "README")
             each_level = [file for level in range(SNAPSHOT_LEVEL + 1) for file in client.ltx_files(level)]
             assert [*client.all_ltx_files()] == each_level, "as level by level"

@@ -15,6 +15,21 @@ use osvfs::{LockFile, Stamp};
 use crate::error::{Context, Error, Result};
 use crate::level0::{Level0, LocalFile};
 
+/// Files of the directory that is ours alone, before they have their names; of each replica, those for its chain have its number.
+const OWN_STAGING: [&str; 4] = ["page-checksums", "snapshot-wanted", "chain-checksums", "chain-compared"];
+
+/// Whether a name is one of [`OWN_STAGING`].
+fn is_staged(name: &str) -> bool {
+    name.strip_suffix(".tmp").is_some_and(|name| {
+        let number = |rest: &str| rest.is_empty() || rest.strip_prefix('-').is_some_and(is_number);
+        OWN_STAGING.iter().any(|own| name.strip_prefix(own).is_some_and(number))
+    })
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The meta directory of one database, locked against a second replicator.
 #[derive(Debug)]
 pub(crate) struct MetaDir {
@@ -53,7 +68,7 @@ impl MetaDir {
             name.strip_suffix(".tmp").is_some_and(|name| ltx::parse_file_name(name).is_ok())
         })
         .context("clean", &level0)?;
-        remove_stale(&own, |name| name.ends_with(".tmp")).context("clean", &own)?;
+        remove_stale(&own, is_staged).context("clean", &own)?;
         Ok(Self { root, level0: Level0::new(level0), own, rights, _lock: lock })
     }
 
