@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 from ltxcore.db._snapshot import Snapshots
@@ -30,27 +31,32 @@ class Agreement:
         self.engine = engine
         self.snapshots = Snapshots(engine, meta_path)
         self._lock = threading.Lock()
-        self._parties: list[Party] = []
+        # Weakly, since they know us: a closed database is let go without waiting for the collector.
+        self._joined: list[weakref.ref[Party]] = []
 
     def join(self) -> Party:
         """Another destination. The first one is the replica, and the others are mirrors of it."""
-        party = Party(self, len(self._parties))
-        self._parties.append(party)
+        party = Party(self, len(self._joined))
+        self._joined.append(weakref.ref(party))
         return party
+
+    def _parties(self) -> list[Party]:
+        found = (each() for each in self._joined)
+        return [party for party in found if party is not None]
 
     def enforce(self) -> None:
         """Delete local files that are old and uploaded everywhere."""
         newest = self.engine.pos.txid
         with self._lock:
-            for party in self._parties:
+            for party in self._parties():
                 party.note_newest(newest)
-            least = min((party.uploaded for party in self._parties if party.counts()), default=TXID(0))
+            least = min((party.uploaded for party in self._parties() if party.counts()), default=TXID(0))
         self.engine.enforce_l0_retention(least)
 
     def snapshot_stored(self) -> None:
         """Let the engine forget that a snapshot is wanted, once every destination has it."""
         with self._lock:
-            stored = [party.snapshot for party in self._parties if not party.has_left]
+            stored = [party.snapshot for party in self._parties() if not party.has_left]
         if stored:
             self.engine.snapshot_stored(min(stored))
 

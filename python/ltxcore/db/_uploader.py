@@ -79,8 +79,7 @@ class Uploader:
         self._wakeup = Wakeup()
         self._meter = RequestMeter(replica.client.requests_sent)
         self._logger = logger
-        # While the replica is in use, if it has to have one.
-        self._lease: HeldLease | None = None
+        self._claim = _Claim(replica)
         self._copier = Copier(
             engine,
             replica,
@@ -88,7 +87,7 @@ class Uploader:
             meta_path,
             presence,
             party,
-            check_lease=self._check_lease,
+            check_lease=self._claim.check,
             advanced=self._wakeup.notify,
             logger=logger,
         )
@@ -187,8 +186,12 @@ class Uploader:
 
     def _acquire_lease(self) -> None:
         if self.replica.lease and self._lease is None:
-            self._lease = self.replica.acquire_lease(logger=self._logger)
-            self._lease.watch(self.notify)
+            held = self._claim.held = self.replica.acquire_lease(logger=self._logger)
+            held.watch(self.notify)
+
+    @property
+    def _lease(self) -> HeldLease | None:
+        return self._claim.held
 
     def leave(self) -> None:
         """Give back the lease, within a few seconds. If something is still being uploaded, let it expire instead."""
@@ -197,6 +200,7 @@ class Uploader:
             self._wait_until(lambda: self._ended or is_idle, time.monotonic() + LEAST_ATTEMPT)
             self._lease.end(gives_back=self._ended or is_idle)
             self._lease.join()
+            self._lease.watch(_nothing)
 
     def notify(self) -> None:
         """Say that there may be something to do."""
@@ -309,17 +313,6 @@ class Uploader:
         """Nothing is written into a replica that another writer has continued, or has the lease of."""
         if self._conflict is not None:
             raise self._conflict
-
-    def _check_lease(self) -> None:
-        if self._lease is not None:
-            self._lease.check()
-        elif self.replica.lease:
-            raise LeaseLostError(
-                f"the lease of {self.replica.client!r} is not held yet",
-                op="lease",
-                hint="uploads begin when another program has given it back",
-                transient=True,
-            )
 
     def _holds(self, txid: TXID, is_confirmed: Callable[[], bool]) -> bool:
         """Whether a restore contains ``txid``, and that is confirmed; if only that is not, the thread has to find out."""
@@ -494,3 +487,27 @@ class Uploader:
         if self._backoff.error is None:
             return not self._pending
         return time.monotonic() + RETRY_INTERVAL > self._finish_by
+
+
+class _Claim:
+    """The lease of a destination, while it is in use, if it has to have one."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.held: HeldLease | None = None
+        self._replica = replica
+
+    def check(self) -> None:
+        """Refuse to write without it."""
+        if self.held is not None:
+            self.held.check()
+        elif self._replica.lease:
+            raise LeaseLostError(
+                f"the lease of {self._replica.client!r} is not held yet",
+                op="lease",
+                hint="uploads begin when another program has given it back",
+                transient=True,
+            )
+
+
+def _nothing() -> None:
+    return None
