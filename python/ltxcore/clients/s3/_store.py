@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import itertools
@@ -16,7 +15,6 @@ from ltxcore._process.parallel import in_parallel
 from ltxcore._process.times import argument_error
 from ltxcore.clients.s3._connection import Connection, content_md5
 from ltxcore.clients.s3._multipart import read_whole, upload_parts
-from ltxcore.clients.s3._presign import Presigner
 from ltxcore.clients.s3._settings import S3Options, settings
 from ltxcore.clients.s3._versions import Versions
 from ltxcore.errors import ObjectExistsError, ObjectNotFoundError, ReplicaError
@@ -94,7 +92,6 @@ class S3Store(ObjectStore):
         self._versions = Versions(self._connection, self._settings)
         # Of the reads by URL, which are not boto3's.
         self._reads = RequestCounter()
-        self._presigner = Presigner(self._presign, self._secret, _headers(self._of_content), _URL_LIFE)
         self._http = HTTPOptions(verify=self._settings.verify, counter=self._reads)
 
     def __repr__(self) -> str:
@@ -253,24 +250,15 @@ class S3Store(ObjectStore):
         client = self._client
         if client.meta.config.signature_version != "s3v4":
             return None  # other versions sign more than the name of the object
+        life = _URL_LIFE
+        now = datetime.now(UTC)
         with self._errors("read", key):
-            url, expires_at = self._presigner.url(key)
-        return SignedURL(url, _headers(self._of_content), expires_at, self._http)
-
-    def _presign(self, key: str) -> str:
-        url: str = self._client.generate_presigned_url(
-            "get_object",
-            Params={"Bucket": self.bucket, "Key": key, **self._of_content},
-            ExpiresIn=int(_URL_LIFE.total_seconds()),
-        )
-        return url
-
-    def _secret(self) -> str | None:
-        """What botocore signs with, or ``None`` should this version of it keep that elsewhere."""
-        with contextlib.suppress(AttributeError):
-            credentials = self._client._request_signer._credentials.get_frozen_credentials()
-            return str(credentials.secret_key)
-        return None
+            url = client.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self.bucket, "Key": key, **self._of_content},
+                ExpiresIn=int(life.total_seconds()),
+            )
+        return SignedURL(url, _headers(self._of_content), now + life, self._http)
 
     @property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes when it runs
