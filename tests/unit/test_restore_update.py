@@ -10,6 +10,7 @@ import pytest
 
 import ltxcore
 from ltxcore import DB, FileClient, Replica
+from ltxcore._restore.update import Update
 from ltxcore.errors import ConfigError, OutputExistsError, ReplicaError
 
 from tests.helpers.app import App
@@ -249,6 +250,30 @@ def test_a_changed_page_size(tmp_path: Path) -> None:
         ltxcore.restore(client, copy, update=True, txid=1, timestamp="2026-01-01T00:00:00Z")
 
 
+def test_a_kill_before_the_database_has_its_name_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beside it is still true of it: Litestream goes on from there without a proof."""
+    place = Place(tmp_path)
+    before = place.update().pos.txid
+    old, prepared = place.copy.read_bytes(), Update.prepared
+    place.change()
+
+    def dies(self: Update, new: Path) -> None:
+        prepared(self, new)
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Update, "prepared", dies)
+        with pytest.raises(ZeroDivisionError):
+            place.update()
+    assert place.copy.read_bytes() == old
+    assert int(Path(f"{place.copy}-txid").read_text(), 16) <= before
+    place.update()
+    assert place.is_right()
+    place.db.close()
+
+
 def test_a_kill_before_the_position_is_kept_leaves_something_to_update(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,7 +282,7 @@ def test_a_kill_before_the_position_is_kept_leaves_something_to_update(
     for _ in range(2):
         place.change()
         with monkeypatch.context() as patch:
-            patch.setattr("ltxcore._restore.update.Update.finish", lambda *_: 1 / 0)
+            patch.setattr(Update, "finish", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 place.update()
         assert place.is_right()

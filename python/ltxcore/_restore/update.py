@@ -51,6 +51,8 @@ class Update:
             )
         self.overwrite = overwrite or known is not None
         self.base = None if known is None else self._base(known)
+        # Where the database is, if that is known.
+        self._was = None if known is None else known.txid
         self._new: Position | None = None
         self._shape: Shape | None = None
 
@@ -82,8 +84,13 @@ class Update:
     def prepared(self, new: Path) -> None:
         """Called right before the database gets its name: what is beside it is about another one from now on."""
         self._shape = shape_of_new(new)
-        # One that proves nothing: with none at all, a kill would leave a database that nobody may update any more.
-        self._sidecars.write(Position(TXID(1) if self._new is None else self._new.txid))
+        if self._was is None:
+            # There is no database, or one of which nothing is known.
+            self._sidecars.remove()
+        if self._was is not None or not self._path.exists():
+            # With none a kill would leave a database that nobody may update any more. This one proves nothing, and neither
+            # the database that may be there nor the new one is behind it.
+            self._sidecars.write(Position(self._was or TXID(1)))
         self._sidecars.twin.unlink(missing_ok=True)
 
     def finish(self, txid: TXID, page_1: int) -> None:
