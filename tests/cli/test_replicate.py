@@ -57,12 +57,12 @@ class FakeDB:
 @pytest.fixture
 def fake(monkeypatch):
     """Every DB made by the command; `before` may change one before it is used."""
-    state = SimpleNamespace(made=[], steps=[], before=lambda db: None, files=[], requests=None)
+    state = SimpleNamespace(made=[], steps=[], before=lambda db: None, files=[], reached=5, requests=None)
     origin = SimpleNamespace(
         client=SimpleNamespace(type="file", requests_sent=lambda: state.requests),
         lease=False,
         files=lambda: iter(state.files),
-        newest_txid=lambda: ltxcore.TXID(5),
+        newest_txid=lambda: ltxcore.TXID(state.reached),
     )
 
     def make(path, *, replica, mirrors, **options):
@@ -261,9 +261,10 @@ def test_a_missing_database_is_restored(run, fake, monkeypatch, tmp_path):
     result = SimpleNamespace(pos=ltxcore.Pos(ltxcore.TXID(5)))
     monkeypatch.setattr(ltxcore, "restore", lambda *arguments: restored.append(arguments) or result)
     path = tmp_path / "app.db"
+    fake.reached = 0
     run("replicate", path, "u", "--once", "--restore-if-db-not-exists")
     assert restored == []  # an empty replica is a new beginning
-    fake.files = ["one"]
+    fake.files, fake.reached = ["one"], 5
     run("replicate", path, "u", "--once", "--restore-if-db-not-exists")
     assert restored == [(fake.origin.client, Path(path))]
     path.touch()
@@ -306,5 +307,16 @@ def test_mirrors(tmp_path, run):
     connection = sqlite3.connect(late)
     assert connection.execute("SELECT x FROM t").fetchall() == [(1,)]
     connection.close()
+    # One that cannot be reached is said to be left out.
+    (tmp_path / "file").touch()
+    done = run(
+        "replicate",
+        tmp_path / "e.db",
+        mirror,
+        f"file://{tmp_path}/file/x",
+        "--once",
+        "--restore-if-db-not-exists",
+    )
+    assert "is left out of the restore" in done.stderr and (tmp_path / "e.db").exists()
     done = run("replicate", copy, mirror, mirror, "--once")
     assert done.exit_code != 0 and "in one place" in done.stderr

@@ -18,6 +18,8 @@ from ltxcore.cli._options import SETTINGS, Command, json_option, option
 from ltxcore.cli._output import counted, note, print_json
 from ltxcore.cli._source import is_empty, replica
 from ltxcore.cli._types import DURATION, PLACE, FullPath
+from ltxcore.errors import ReplicaError
+from ltxcore.ltx import TXID
 from ltxcore.replica._costs import request_costs
 from ltxcore.replica._limit import LEAST
 
@@ -170,8 +172,9 @@ def exec_arguments(line: str | None, once: bool) -> list[str] | None:
 
 def mirror(url: str, *, sync_interval: float, lease: bool) -> Replica:
     """A further destination, with a lease unless it is a directory, which cannot have one."""
-    is_local = replica(url).client.capabilities.is_local
-    return replica(url, sync_interval=sync_interval, lease=lease and not is_local)
+    made = replica(url, sync_interval=sync_interval)
+    made.lease = lease and not made.client.capabilities.is_local
+    return made
 
 
 def restore_first(origins: list[Replica], db: Path) -> None:
@@ -195,16 +198,26 @@ def restore_first(origins: list[Replica], db: Path) -> None:
 def _restore_first(origins: list[Replica], db: Path) -> None:
     import ltxcore
 
-    if all(is_empty(each) for each in origins):
+    # A replica that was away for a while is behind its mirrors.
+    reached = [origins[0].newest_txid(), *map(reach_of_mirror, origins[1:])]
+    origin = origins[reached.index(max(reached))]
+    if not max(reached) and is_empty(origin):
         note(
             f"{db} does not exist, and its replica is empty: a new history begins with the first transaction"
         )
         return
-    # A replica that was away for a while is behind its mirrors.
-    origin = max(origins, key=lambda each: each.newest_txid())
     result = restore_missing(db, lambda: ltxcore.restore(origin.client, db))
     if result is not None:
         note(f"restored {db}: TXID {result.pos.txid}")
+
+
+def reach_of_mirror(mirror: Replica) -> TXID:
+    """Its newest transaction; none if it cannot be reached, since the replica itself was."""
+    try:
+        return mirror.newest_txid()
+    except ReplicaError as error:
+        note(f"the mirror {mirror.client!r} is left out of the restore: {error}")
+        return TXID(0)
 
 
 def make_database(path: Path, destinations: list[Replica], options: dict[str, Any]) -> DB:
@@ -317,8 +330,10 @@ def close(database: DB, timeout: float, events: Events, asked: bool) -> None:
 
 def report(database: DB, destinations: list[Replica], seconds: float, as_json: bool) -> None:
     """Say where the replica and its mirrors stand, and what they have taken."""
-    answers = [account_of(each, seconds) for each in destinations]
+    txids = [each.newest_txid() for each in destinations]
+    costs = [costs_of(each, seconds) for each in destinations]
     if as_json:
+        answers = [account_of(*each) for each in zip(destinations, txids, costs, strict=True)]
         print_json(
             {
                 "db_path": str(database.path),
@@ -328,17 +343,16 @@ def report(database: DB, destinations: list[Replica], seconds: float, as_json: b
             }
         )
         return
-    for number, each in enumerate(destinations):
-        txid, name = each.newest_txid(), f"mirror {number}" if number else "replica"
-        empty = "nothing was replicated: the replica is empty" if number == 0 else f"{name} is empty"
+    for number, (txid, cost) in enumerate(zip(txids, costs, strict=True)):
+        name = f"mirror {number}" if number else "replica"
+        empty = f"{name} is empty" if number else "nothing was replicated: the replica is empty"
         note(f"{name} is at TXID {txid}" if txid else empty)
-        if (costs := costs_of(each, seconds)) is not None:
-            note(costs_text(costs))
+        if cost is not None:
+            note(costs_text(cost))
 
 
-def account_of(destination: Replica, seconds: float) -> dict[str, Any]:
+def account_of(destination: Replica, txid: TXID, costs: RequestCosts | None) -> dict[str, Any]:
     """The same of one destination, for programs."""
-    txid, costs = destination.newest_txid(), costs_of(destination, seconds)
     return {
         "replica": destination.client.type,
         "txid": str(txid),
