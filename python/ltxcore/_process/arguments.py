@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ltxcore._ltxcore import MAX_PARALLELISM
 from ltxcore._process.times import argument_error
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 #: What is left of a URL that has lost a slash, as pathlib removes it.
 _CUT_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|(?:abs|file|gs|https?|nats|oss|s3|sftp|webdavs?):")
@@ -41,6 +45,20 @@ def local_path(path: str | os.PathLike[str], what: str, key: str) -> Path:
             f"write {cut[0].rstrip('/')}//... for a URL, in Python as a str; write an absolute path for such a directory",
         )
     return Path(path)
+
+
+def meant(name: str, known: Collection[str], what: str) -> str:
+    """The hint about a name that nobody knows: which one it resembles, or which ones there are.
+
+    Args:
+        name: the name.
+        known: those that are known.
+        what: what they are names of, in the plural.
+    """
+    import difflib  # slow to import, and of no use without a mistake
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"the {what} are {', '.join(sorted(known))}"
 
 
 def page_count(value: object, key: str) -> int:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Wakeup:
@@ -40,3 +45,12 @@ class Wakeup:
             # A signal may have come before it was added.
             with contextlib.suppress(ValueError):
                 self._waiting.remove(lock)
+
+    def wait_until(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Wait until ``condition`` is true, which is looked at after each change; until ``deadline`` on the monotonic clock."""
+        while True:
+            version = self.version
+            left = deadline - time.monotonic()
+            if condition() or left <= 0:
+                return
+            self.wait(version, left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
+from ltxcore._process.arguments import meant
 from ltxcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,11 +34,7 @@ def url_parameters(url: str, known: Collection[str] = ()) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
-            import difflib  # slow to import, and of no use without a mistake
-
-            near = difflib.get_close_matches(name, known, n=1)
-            names = ", ".join(sorted(known))
-            hint = f"did you mean {near[0]}?" if near else f"the parameters are {names}"
+            hint = meant(name, known, "parameters")
             raise url_error(
                 f"unknown parameter of the URL {shown(url)}: {name}",
                 hint=hint if known else "remove it; this kind of URL has no parameters",

@@ -81,9 +81,8 @@ class _Mirror:
             self._answered.notify()
 
     def answer(self, deadline: float) -> TXID | None:
-        while True:
-            version = self._answered.version
-            left = deadline - time.monotonic()
-            if self._found is not None or left <= 0 or self._thread is None or not self._thread.is_alive():
-                return self._found
-            self._answered.wait(version, left)
+        thread = self._thread
+        self._answered.wait_until(
+            lambda: self._found is not None or thread is None or not thread.is_alive(), deadline
+        )
+        return self._found

@@ -197,10 +197,9 @@ class Uploader:
         """Give back the lease, within a few seconds. If something is still being uploaded, let it expire instead."""
         if self._lease is not None:
             is_idle = self._thread.ident is None
-            self._wait_until(lambda: self._ended or is_idle, time.monotonic() + LEAST_ATTEMPT)
+            self._wakeup.wait_until(lambda: self._ended or is_idle, time.monotonic() + LEAST_ATTEMPT)
             self._lease.end(gives_back=self._ended or is_idle)
             self._lease.join()
-            self._lease.watch(_nothing)
 
     def notify(self) -> None:
         """Say that there may be something to do."""
@@ -212,7 +211,7 @@ class Uploader:
     def wait_pass(self, timeout: float) -> None:
         """Wait until one pass is over, whether or not it worked."""
         deadline = time.monotonic() + timeout
-        self._wait_until(lambda: self._passes > 0 or self._ended, deadline)
+        self._wakeup.wait_until(lambda: self._passes > 0 or self._ended, deadline)
 
     def wait(self, txid: TXID, deadline: float | None) -> None:
         """Wait until a restore from the replica contains ``txid``; see ``DB.wait`` for what is raised when."""
@@ -274,7 +273,7 @@ class Uploader:
 
         What is under way when ``timeout`` seconds are over is left to itself.
         """
-        self._wait_until(lambda: self._ended, time.monotonic() + max(timeout, LEAST_ATTEMPT))
+        self._wakeup.wait_until(lambda: self._ended, time.monotonic() + max(timeout, LEAST_ATTEMPT))
         if not self._ended:
             self.abandon()
             late = ReplicaTimeoutError("the last upload did not end in time", op="close")
@@ -448,14 +447,6 @@ class Uploader:
         self._meter.note()
         self._wakeup.notify()
 
-    def _wait_until(self, condition: Callable[[], bool], deadline: float) -> None:
-        while True:
-            version = self._wakeup.version
-            left = deadline - time.monotonic()
-            if condition() or left <= 0:
-                return
-            self._wakeup.wait(version, left)
-
     def _is_urgent(self) -> bool:
         return bool(self._waiting) or self._finish_by is not None
 
@@ -507,7 +498,3 @@ class _Claim:
                 hint="uploads begin when another program has given it back",
                 transient=True,
             )
-
-
-def _nothing() -> None:
-    return None

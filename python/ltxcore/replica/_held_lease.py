@@ -120,7 +120,7 @@ class HeldLease:
         self._thread.start()
         deadline = time.monotonic() + _ACQUIRE_TIMEOUT
         try:
-            self._wait_until(lambda: self._is_acquired or self._has_ended, deadline)
+            self._wakeup.wait_until(lambda: self._is_acquired or self._has_ended, deadline)
         except BaseException:
             self.end()
             raise
@@ -140,15 +140,7 @@ class HeldLease:
     def join(self) -> None:
         """Wait until the lease was given back, for a few seconds at most."""
         if not runtime.is_inherited(self._generation):
-            self._wait_until(lambda: self._has_ended, time.monotonic() + _RELEASE_TIMEOUT)
-
-    def _wait_until(self, condition: Callable[[], bool], deadline: float) -> None:
-        while True:
-            version = self._wakeup.version
-            left = deadline - time.monotonic()
-            if condition() or left <= 0:
-                return
-            self._wakeup.wait(version, left)
+            self._wakeup.wait_until(lambda: self._has_ended, time.monotonic() + _RELEASE_TIMEOUT)
 
     def _main(self) -> None:
         try:
@@ -167,6 +159,8 @@ class HeldLease:
             self._wakeup.notify()
             if self._lost is not None:
                 self._on_change()
+            # Whoever watches may have known us for longer than is needed.
+            self._on_change = _nothing
 
     def _acquire(self) -> None:
         """Take the lease, trying again after errors that may pass."""
@@ -194,7 +188,7 @@ class HeldLease:
 
     def _turn(self) -> bool:
         """Renew the lease when it is time to; false when there is nothing more to do."""
-        self._wait_until(lambda: self._is_ending, self._due)
+        self._wakeup.wait_until(lambda: self._is_ending, self._due)
         if self._is_ending:
             return False
         was_held = self._lease.is_held

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from urllib.parse import quote
 
 from ltxcore import _ltxcore
+from ltxcore._process.arguments import meant
 from ltxcore.errors import FileLocksUnsupportedError, VFSNameInUseError, VFSParameterError
 from ltxcore.vfs._sqlite import Driver, known_bugs, locate, require_standard
 
@@ -72,13 +73,10 @@ _PARAMETERS = (
 def _check_parameter(name: str) -> None:
     if name in _PARAMETERS:
         return
-    import difflib  # slow to import, and of no use without a mistake
-
-    near = difflib.get_close_matches(name, _PARAMETERS, n=1)
     raise VFSParameterError(
         f"unknown URI parameter: {name}",
         op="open",
-        hint=f"did you mean {near[0]}?" if near else f"the parameters are {', '.join(_PARAMETERS)}",
+        hint=meant(name, _PARAMETERS, "parameters"),
     )
 
 

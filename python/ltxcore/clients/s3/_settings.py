@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from urllib.parse import urlsplit
 
+from ltxcore._process.arguments import meant
 from ltxcore._process.times import argument_error
 
 if TYPE_CHECKING:
@@ -178,11 +179,7 @@ def _check_names(options: S3Options) -> None:
     """Refuse an option that there is not: a replica that is not encrypted because of a typing mistake must not exist."""
     for name in options:
         if name not in S3Options.__annotations__:
-            import difflib  # slow to import, and of no use without a mistake
-
-            near = difflib.get_close_matches(name, S3Options.__annotations__, n=1)
-            names = ", ".join(sorted(S3Options.__annotations__))
-            hint = f"did you mean {near[0]}?" if near else f"the options are {names}"
+            hint = meant(name, S3Options.__annotations__, "options")
             raise argument_error(name, f"S3 has no option {name}", hint)
 
 

@@ -180,10 +180,10 @@ class S3Store(ObjectStore):
     ) -> ObjectInfo:
         """See :meth:`ObjectStore.write`. One request, or a multipart upload from ``part_size`` bytes on."""
         if key.startswith("/") and self._place not in _keeps_slashes:
-            info = self._write_somehow(key, data, time, if_absent)
+            info = self._write_probing(key, data, time, if_absent)
             self._check_slash(key)
             return info
-        return self._write_somehow(key, data, time, if_absent)
+        return self._write_probing(key, data, time, if_absent)
 
     def _check_slash(self, key: str) -> None:
         """Refuse a service that stores a key that begins with a slash under another name: nobody would find it again."""
@@ -198,7 +198,7 @@ class S3Store(ObjectStore):
             f"give the replica a path, such as s3://{self.bucket}/app",
         )
 
-    def _write_somehow(self, key: str, data: BinaryIO, time: datetime | None, if_absent: bool) -> ObjectInfo:
+    def _write_probing(self, key: str, data: BinaryIO, time: datetime | None, if_absent: bool) -> ObjectInfo:
         """Write, and find out on the first occasion what the service does with conditions."""
         if not if_absent or self._place in _proved:
             return self._write(key, data, time, if_absent=if_absent)
