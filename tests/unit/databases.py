@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import ltxcore
@@ -42,3 +43,9 @@ def forget_local_files(db: ltxcore.DB) -> None:
     """As if their retention were over: all but the newest go."""
     for path in sorted((db.meta_path / "ltx/0").iterdir())[:-1]:
         path.unlink()
+
+
+def quietly_closed(db: ltxcore.DB) -> None:
+    """Ended at once, whatever it could not upload."""
+    with suppress(ltxcore.Error):
+        db.close(timeout=0)

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,14 +17,13 @@ from ltxcore import DB, TXID, FileClient, Replica, ReplicaClient
 from ltxcore.clients.objects import ObjectReplicaClient
 from ltxcore.errors import (
     BehindReplicaError,
-    Error,
     InternalError,
     LTXFileExistsError,
     ReplicaTimeoutError,
 )
 
 from tests.helpers.stores import DirectoryStore
-from tests.unit.databases import eventually, insert, ltx_path, restored
+from tests.unit.databases import eventually, insert, ltx_path, quietly_closed, restored
 from tests.unit.memory import ltx_file, page
 from tests.unit.test_threads_survive import end_follower, end_upload_thread
 
@@ -64,11 +63,6 @@ def opened() -> Iterator[Open]:
             return db
 
         yield start
-
-
-def quietly_closed(db: DB) -> None:
-    with suppress(Error):
-        db.close(timeout=0)
 
 
 def copy_of(database: Path, folder: Path) -> Path:

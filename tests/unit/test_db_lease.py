@@ -29,7 +29,7 @@ from ltxcore.errors import (
 from ltxcore.replica import _held_lease
 from ltxcore.stores import Capabilities, Version
 
-from tests.unit.databases import eventually, insert, restored
+from tests.unit.databases import eventually, insert, quietly_closed, restored
 from tests.unit.leases import KEY, Clock, Storage
 
 LONG = 20.0
@@ -69,11 +69,6 @@ def opened(database: Path, client: ReplicaClient) -> Iterator[Open]:
             return db
 
         yield start
-
-
-def quietly_closed(db: DB) -> None:
-    with suppress(Error):
-        db.close(timeout=0)
 
 
 def replica_txid(db: DB) -> int:

@@ -48,8 +48,8 @@ class ReplicaStatus:
 
     * ``replica``: which one.
     * ``txid``: the newest TXID that a restore from it contains; ``None`` until it is known.
-    * ``is_current``: a restore from it, as it is now, contains everything that is in local L0 files. A directory is checked for
-      this; for other storage it is the result of the last check.
+    * ``is_current``: a restore from it, as it is now, contains everything that is in local L0 files. A replica in a directory
+      is checked for this; for other storage, and for mirrors, it is the result of the last check.
     * ``last_upload``: time of the last upload.
     * ``last_error``: the error of the last attempt, or what keeps it from being restored; ``None`` if all is well.
     * ``uploading_for``: how long the current upload has taken, in seconds; ``None`` if nothing is being uploaded.
