@@ -126,9 +126,10 @@ def test_what_the_command_wrote_last_is_in_the_replica(ltxcore, site, code):
 
 def test_the_command_gets_the_signal_and_its_word_counts(ltxcore, site, tmp_path):
     ready = tmp_path / "ready"
+    # Python may sleep on if a signal comes right before a sleep.
     code = (
         f"import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7));"
-        f"pathlib.Path({str(ready)!r}).touch(); time.sleep(30)"
+        f"pathlib.Path({str(ready)!r}).touch(); [time.sleep(0.1) for _ in range(300)]"
     )
     process = ltxcore.start(
         "replicate", site.db, site.url, "--exec", shlex.join([sys.executable, "-c", code])

@@ -88,7 +88,8 @@ def test_the_command_that_it_runs_ends_too(ltxcore, clones, tmp_path: Path) -> N
         "    sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, leave)\n"
         "pathlib.Path('started').touch()\n"
-        "time.sleep(120)\n"
+        # Python may sleep on if a signal comes right before a sleep.
+        "while True: time.sleep(0.1)\n"
     )
     line = f"{sys.executable} program.py"
     process = ltxcore.start("replicate", loser, "replica", "--sync-interval", "50ms", "--exec", line)

@@ -195,7 +195,8 @@ def test_checkpoints_of_others_are_no_loss(path: Path) -> None:
             store[f"a{number}"] = b"first"
             other[f"b{number}"] = b"second"
             (store if number % 2 else other)._engine._connection.execute("PRAGMA wal_checkpoint").fetchall()
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        # What other tests have left may go meanwhile.
+        assert len(os.listdir("/proc/self/fd")) <= descriptors
         assert len(store) == 100
 
 
