@@ -251,10 +251,9 @@ def test_a_changed_page_size(tmp_path: Path) -> None:
 
 
 def test_a_kill_before_the_database_has_its_name_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is beside it is still true of it: Litestream goes on from there without a proof."""
-    place = Place(tmp_path)
     before = place.update().pos.txid
     old, prepared = place.copy.read_bytes(), Update.prepared
     place.change()
@@ -271,14 +270,12 @@ def test_a_kill_before_the_database_has_its_name_leaves_the_old_one(
     assert int(Path(f"{place.copy}-txid").read_text(), 16) <= before
     place.update()
     assert place.is_right()
-    place.db.close()
 
 
 def test_a_kill_before_the_position_is_kept_leaves_something_to_update(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database has its name by then, and nothing beside it says more than that it is a copy."""
-    place = Place(tmp_path)
     for _ in range(2):
         place.change()
         with monkeypatch.context() as patch:
@@ -289,4 +286,3 @@ def test_a_kill_before_the_position_is_kept_leaves_something_to_update(
         place.change()
         place.update()
         assert place.is_right()
-    place.db.close()

@@ -52,13 +52,13 @@ def meant(name: str, known: Collection[str], what: str) -> str:
 
     Args:
         name: the name.
-        known: those that are known.
+        known: those that are known, in the order in which they are told.
         what: what they are names of, in the plural.
     """
     import difflib  # slow to import, and of no use without a mistake
 
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"the {what} are {', '.join(sorted(known))}"
+    return f"did you mean {near[0]}?" if near else f"the {what} are {', '.join(known)}"
 
 
 def page_count(value: object, key: str) -> int:

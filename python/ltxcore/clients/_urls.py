@@ -34,7 +34,7 @@ def url_parameters(url: str, known: Collection[str] = ()) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
-            hint = meant(name, known, "parameters")
+            hint = meant(name, sorted(known), "parameters")
             raise url_error(
                 f"unknown parameter of the URL {shown(url)}: {name}",
                 hint=hint if known else "remove it; this kind of URL has no parameters",

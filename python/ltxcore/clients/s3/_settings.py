@@ -179,7 +179,7 @@ def _check_names(options: S3Options) -> None:
     """Refuse an option that there is not: a replica that is not encrypted because of a typing mistake must not exist."""
     for name in options:
         if name not in S3Options.__annotations__:
-            hint = meant(name, S3Options.__annotations__, "options")
+            hint = meant(name, sorted(S3Options.__annotations__), "options")
             raise argument_error(name, f"S3 has no option {name}", hint)
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ltxcore.clients.s3._connection import Connection
     from ltxcore.clients.s3._settings import Settings
 
-#: Services and buckets that have shown that they keep `If-Match` and `If-None-Match`.
-_proved: set[tuple[str, str]] = set()
+#: Services and buckets that have shown that they keep a condition, with its name. Each proof is made once.
+_proved: set[tuple[str, str, str]] = set()
 
 #: The largest object that is read, in bytes.
 _MAX_SIZE = 64 << 10
@@ -69,13 +69,9 @@ class Versions:
         Raises:
             UnsupportedError: the service does not. The object is gone.
         """
-        place = self._connection.quick.meta.endpoint_url, self._bucket
-        if place in _proved:
-            return self._put(key, data, tag)
         self._prove(key, data, _NO_TAG, "If-Match")
         version = self._put(key, data, tag)
         self._prove(key, data, None, "If-None-Match")
-        _proved.add(place)
         return version
 
     def delete(self, key: str, tag: str) -> None:
@@ -92,12 +88,16 @@ class Versions:
                 raise self._changed("delete", key) from error
 
     def _prove(self, key: str, data: bytes, tag: str | None, condition: str) -> None:
-        """Make a write that the service has to refuse."""
+        """Make a write that the service has to refuse, unless it has done so before."""
+        proof = self._connection.quick.meta.endpoint_url, self._bucket, condition
+        if proof in _proved:
+            return
         from ltxcore.clients.s3._errors import UnsupportedError
 
         try:
             self._put(key, data, tag)
         except (ObjectExistsError, ObjectChangedError):
+            _proved.add(proof)
             return
         client = self._connection.quick
         with self._errors("delete", key):
