@@ -43,3 +43,9 @@ def live(database: Path, replica: Path) -> Iterator[DB]:
             insert(database, value)
             opened.wait(timeout=10)
         yield opened
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Object stores are looked at every other second while somebody waits, however slow this machine is; not every minute."""
+    monkeypatch.setattr("ltxcore.db._survey._LONGEST", 2.0)

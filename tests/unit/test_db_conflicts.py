@@ -27,6 +27,8 @@ from tests.unit.databases import eventually, insert, ltx_path, quietly_closed, r
 from tests.unit.memory import ltx_file, page
 from tests.unit.test_threads_survive import end_follower, end_upload_thread
 
+pytestmark = pytest.mark.usefixtures("looks_often")
+
 CONFLICT = (LTXFileExistsError, BehindReplicaError)
 #: Much less than a `close` or a `wait` is given here, and much more than they need.
 SOON = 20.0

@@ -19,6 +19,8 @@ from tests.helpers.stores import DirectoryStore, FlakyStore, MemoryStore
 from tests.unit.databases import eventually, insert, restored
 from tests.unit.memory import filled_client, ltx_file, page
 
+pytestmark = pytest.mark.usefixtures("looks_often")
+
 STORES: dict[str, Callable[[Path], ObjectStore]] = {
     "memory": lambda _: MemoryStore(),
     "memory that can do nothing": lambda _: MemoryStore(Capabilities()),
