@@ -71,7 +71,7 @@ def litestream_version() -> str:
         [program("litestream"), "version"], capture_output=True, text=True, env=environment()
     )
     # Built from source it does not know; then what it was built from has to be in the name.
-    said = done.stdout.strip()
+    said = done.stdout.strip().removeprefix("v")
     return next((each for each in LITESTREAM_VERSIONS if each in program("litestream")), said)
 
 

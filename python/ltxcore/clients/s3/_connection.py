@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import threading
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ltxcore import _ltxcore
@@ -84,6 +86,27 @@ class Connection:
         return self._connect()
 
     @property
+    def is_given(self) -> bool:
+        """Whether the client is one of the caller."""
+        return self._given is not None
+
+    def credentials(self) -> Any:  # noqa: ANN401 - as above
+        """What the client signs with, as it is now; ``None`` if there is nothing.
+
+        Raises:
+            BotoCoreError: it could not be renewed.
+        """
+        from botocore.credentials import Credentials
+
+        if (given := self._credentials()) is not None:
+            return Credentials(*given)
+        with _Process.lock:
+            session = self._session or _Process.session
+            found = None if session is None else session.get_credentials()
+        # May renew them, and other buckets need not wait for that.
+        return None if found is None else found.get_frozen_credentials()
+
+    @property
     def quick(self) -> Any:  # noqa: ANN401 - as above
         """A client that makes each request once, and waits a few seconds for it. A client of the caller is used as it is."""
         made = self._made_quick
@@ -111,14 +134,14 @@ class Connection:
 
     def _connect(self) -> Any:  # noqa: ANN401 - as above
         try:
-            from boto3.session import Session
+            import boto3  # noqa: F401
         except ImportError as error:
             raise ConfigError("boto3 is not installed, which S3 needs", op="open", hint=_HINT) from error
         from ltxcore.clients.s3._errors import translated  # imports botocore
 
         with translated(self._settings.bucket, "open"):
             with _Process.lock:
-                session = self._session or _Process.session or Session()
+                session = self._session or _Process.session or _new_session()
                 _Process.session = _Process.session or (None if self._session else session)
                 region = self._settings.region or session.region_name
             if region is None and self._settings.endpoint is None and self._given is None:
@@ -186,6 +209,28 @@ class Connection:
 
     def _add_headers(self, params: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - as above
         params["headers"].update(self._settings.provider.headers)
+
+
+def _new_session() -> Session:
+    """A session that reads the times of a listing ten times as fast as botocore, which takes half of its time for them."""
+    import boto3.session
+    import botocore.session
+
+    session = botocore.session.get_session()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+    return boto3.session.Session(botocore_session=session)
+
+
+def _timestamp(value: str | float) -> datetime:
+    """A time as a service writes it."""
+    from botocore.utils import parse_timestamp
+
+    # With another end it may have another form.
+    if isinstance(value, str) and value.endswith("Z"):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(value)
+    found: datetime = parse_timestamp(value)
+    return found
 
 
 def _add_md5(params: dict[str, Any], **_: Any) -> None:  # noqa: ANN401 - as above

@@ -16,6 +16,7 @@ from ltxcore._process.times import argument_error
 from ltxcore.clients.s3._connection import Connection, content_md5
 from ltxcore.clients.s3._multipart import read_whole, upload_parts
 from ltxcore.clients.s3._settings import S3Options, settings
+from ltxcore.clients.s3._signing import Signing
 from ltxcore.clients.s3._versions import Versions
 from ltxcore.errors import ObjectExistsError, ObjectNotFoundError, ReplicaError
 from ltxcore.stores import (
@@ -90,6 +91,8 @@ class S3Store(ObjectStore):
         self._endpoint = self._settings.endpoint if client is None else client.meta.endpoint_url
         self._connection = Connection(self._settings, session, client)
         self._versions = Versions(self._connection, self._settings)
+        self._signing = Signing(self._connection, bucket, self._of_content)
+        self._signed_headers = _headers(self._of_content)
         # Of the reads by URL, which are not boto3's.
         self._reads = RequestCounter()
         self._http = HTTPOptions(verify=self._settings.verify, counter=self._reads)
@@ -247,18 +250,10 @@ class S3Store(ObjectStore):
 
     def locate(self, key: str) -> SignedURL | None:
         """See :meth:`ObjectStore.locate`: a URL that is good for an hour at most."""
-        client = self._client
-        if client.meta.config.signature_version != "s3v4":
-            return None  # other versions sign more than the name of the object
-        life = _URL_LIFE
         now = datetime.now(UTC)
         with self._errors("read", key):
-            url = client.generate_presigned_url(
-                "get_object",
-                Params={"Bucket": self.bucket, "Key": key, **self._of_content},
-                ExpiresIn=int(life.total_seconds()),
-            )
-        return SignedURL(url, _headers(self._of_content), now + life, self._http)
+            url = self._signing.url(key, int(_URL_LIFE.total_seconds()))
+        return None if url is None else SignedURL(url, self._signed_headers, now + _URL_LIFE, self._http)
 
     @property
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its classes when it runs
