@@ -10,6 +10,7 @@ import contextlib
 import filecmp
 import os
 import shutil
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -123,6 +124,14 @@ def measured(what: str, remote: Bucket, replica: Remote, directory: Path, site: 
             what, "s", median(samples["ltxcore"]), median(samples["litestream"]), Wanted(3.0), samples=samples
         ),
         Row("  as a library call, against the link", "MB/s", ours, limit, Wanted(0.8), against="link"),
+        Row(
+            "  a busy thread beside it, against a process",
+            "loops/s",
+            median(samples["busy thread"]),
+            median(samples["busy process"]),
+            Wanted(0.9),
+            against="alone",
+        ),
         pair("  processor time", "s", samples, "processor"),
         Row(
             "  peak memory",
@@ -149,10 +158,24 @@ def in_turns(replica: Remote, directory: Path, rounds: int) -> Samples:
         clean(directory)
         samples["library"].append(library_seconds(log, "restore", replica.url, output))
         clean(directory)
+        for where, count in busy(replica, output, log).items():
+            samples[f"busy {where}"].append(count)
+            clean(directory)
         tools.run(tools.python_line("download", replica.requests, output), log)
         samples["link"].append(float(log.read_text().splitlines()[-1]))
         clean(directory)
     return dict(samples)
+
+
+def busy(replica: Remote, output: Path, log: Path) -> dict[str, float]:
+    """How fast Python counts in a thread beside a restore, and in a process beside one, which shares no interpreter."""
+    thread = library_seconds(log, "beside", replica.url, output)
+    output.unlink()
+    line = tools.python_line("library", "beside", "-", "-")
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as counting:
+        library_seconds(log, "restore", replica.url, output)
+        said, _ = counting.communicate()
+    return {"thread": thread, "process": float(said)}
 
 
 def compare(replica: Remote, directory: Path) -> None:

@@ -25,11 +25,14 @@ class Sizes:
     rounds: int = 3
     seconds: float = 30.0
     commits: int = 60
+    small_reads: int = 20_000
 
     @classmethod
     def quick(cls) -> Sizes:
         """Small enough for a look whether everything works; the figures mean little."""
-        return cls(snapshot_mb=50, chain_mb=20, chain_files=200, rounds=2, seconds=2.0, commits=4)
+        return cls(
+            snapshot_mb=50, chain_mb=20, chain_files=200, rounds=2, seconds=2.0, commits=4, small_reads=1_000
+        )
 
 
 class Site:
