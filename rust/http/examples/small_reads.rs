@@ -16,7 +16,8 @@ fn main() {
     http_ranges::prepare();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [url, size, threads, reads] = args.as_slice() else {
-        panic!("usage: small_reads URL SIZE THREADS READS");
+        eprintln!("usage: small_reads URL SIZE THREADS READS");
+        std::process::exit(2)
     };
     let (size, threads, reads): (u64, u64, u64) =
         (size.parse().unwrap(), threads.parse().unwrap(), reads.parse().unwrap());
