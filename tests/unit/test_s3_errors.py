@@ -53,7 +53,8 @@ def translate(
         (botocore.ProfileNotFound(profile="hidden"), errors.ConfigError, "ProfileNotFound", "AWS configuration"),
         (botocore.SSLError(endpoint_url="https://h", error="e"), errors.ReplicaError, "certificate", "AWS_CA_BUNDLE"),
         (botocore.ReadTimeoutError(endpoint_url="https://h?hidden"), errors.ReplicaTimeoutError, "not answer", None),
-        (botocore.EndpointConnectionError(endpoint_url="https://h?hidden"), errors.ReplicaError, "connection failed", None),
+        (botocore.EndpointConnectionError(endpoint_url="http://h?hidden"), errors.ReplicaError, "connect to h:", "endpoint"),
+        (botocore.ProxyConnectionError(proxy_url="u:hidden@p", error="hidden"), errors.ReplicaError, "failed", None),
     ],
 )  # fmt: skip
 def test_a_failure_is_named(error: Exception, kind: type[errors.Error], says: str, hint: str | None) -> None:

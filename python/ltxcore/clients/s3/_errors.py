@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from botocore import exceptions as botocore
 
@@ -167,7 +168,13 @@ def _of_connection(
             op,
             key,
         )
-    if isinstance(error, botocore.ConnectTimeoutError | botocore.ReadTimeoutError):
+    if isinstance(error, botocore.EndpointConnectionError):
+        # Nothing else of the URL: it may be a signed one.
+        host = urlsplit(str(error.kwargs.get("endpoint_url", ""))).netloc.rpartition("@")[2]
+        said = f"cannot connect to {host or 'the service'}"
+        hint = "check the endpoint, and that this machine can reach it"
+        meaning = _Meaning(ReplicaError, said, hint, transient)
+    elif isinstance(error, botocore.ConnectTimeoutError | botocore.ReadTimeoutError):
         meaning = _Meaning(ReplicaTimeoutError, "the service does not answer", transient=transient)
     else:
         meaning = _Meaning(ReplicaError, f"the connection failed: {name}", transient=transient)
