@@ -356,9 +356,9 @@ def test_a_restore_before_the_start_is_under_the_lease(
     assert held.has_ended
     with pytest.raises(LeaseLostError):
         held.check()
-    again = replica.acquire_lease()
-    assert again is not held
-    again.release()
+    with replica.acquire_lease() as again:
+        assert again is not held
+        assert again.is_held
     assert storage.owner is None
 
 

@@ -25,6 +25,7 @@ from ltxcore.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from ltxcore._process.log import Logger
     from ltxcore.clients import ReplicaClient
@@ -44,7 +45,8 @@ class HeldLease:
     """The lease of a replica while this process holds it. :meth:`Replica.acquire_lease` makes it.
 
     A thread renews the lease every 10 seconds. If that fails, the thread tries again until it succeeds or another program has
-    taken the lease. After 25 seconds without a renewal the lease counts as not held until it is renewed.
+    taken the lease. After 25 seconds without a renewal the lease counts as not held until it is renewed. As a context manager,
+    it is released at the end.
     """
 
     def __init__(self, client: ReplicaClient, logger: Logger) -> None:
@@ -64,6 +66,12 @@ class HeldLease:
 
     def __repr__(self) -> str:
         return f"<HeldLease of {self._what}: {'held' if self.is_held else 'not held'}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     @property
     def is_held(self) -> bool:
