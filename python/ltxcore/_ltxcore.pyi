@@ -54,6 +54,7 @@ __all__ = [
     "Status",
     "Step",
     "Trailer",
+    "URLReader",
     "__version__",
     "apply",
     "begin_shutdown",
@@ -67,6 +68,7 @@ __all__ = [
     "format_filename",
     "integrity_check",
     "missing_txids",
+    "open_url",
     "parse_filename",
     "probe_directory",
     "reach",
@@ -85,6 +87,8 @@ _Source: TypeAlias = _Path | BinaryIO
 _Row: TypeAlias = tuple[int, int, int, int, int]
 _Key: TypeAlias = tuple[int, int, int]
 _Client: TypeAlias = FileClient | ReplicaClient
+_Options: TypeAlias = tuple[str | None, str | None, bool, float, float]
+_Signed: TypeAlias = tuple[str, list[tuple[str, str]], float, _Options, RequestCounter | None]
 
 __version__: Final[str]
 #: Whether this is an unoptimised build.
@@ -525,6 +529,33 @@ class RequestCounter:
     @property
     def bytes(self) -> int:
         """How many bytes came back, without headers."""
+
+@final
+class URLReader:
+    """What a server sends."""
+
+    @property
+    def total(self) -> int | None:
+        """How many bytes the whole object has, if the server has said."""
+
+    def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes, as many as have come; none at the end.
+
+        Raises:
+            ReplicaError: the connection broke.
+        """
+
+    def close(self) -> None:
+        """Let the connection go. Does nothing the second time."""
+
+def open_url(place: _Signed, offset: int = 0, size: int | None = None) -> URLReader | None:
+    """Ask for bytes of an object; ``None`` if the server sends whole objects only, and another part is wanted.
+
+    Raises:
+        ObjectNotFoundError: there is no such object.
+        ReplicaPermissionError: the server refused.
+        ReplicaError: the server cannot be reached, or gave no answer to the question.
+    """
 
 @final
 class FileClient:

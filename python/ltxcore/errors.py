@@ -19,6 +19,7 @@
     |   |-- LeaseHeldError
     |   |-- LeaseLostError
     |   |-- ReplicaPermissionError(PermissionError)
+    |   |   `-- ReplicaReadOnlyError
     |   `-- ReplicaTimeoutError(TimeoutError)
     |-- RestoreError
     |   |-- NoSnapshotError
@@ -118,6 +119,7 @@ __all__ = [
     "PreviousIOError",
     "ReplicaError",
     "ReplicaPermissionError",
+    "ReplicaReadOnlyError",
     "ReplicaTimeoutError",
     "RestoreCancelledError",
     "RestoreError",
@@ -274,6 +276,10 @@ class LeaseLostError(ReplicaError):
 
 class ReplicaPermissionError(ReplicaError, PermissionError):
     """The storage of the replica refused access."""
+
+
+class ReplicaReadOnlyError(ReplicaPermissionError):
+    """The storage of the replica can only be read, as a web server. Nothing was written."""
 
 
 class ReplicaTimeoutError(ReplicaError, TimeoutError):

@@ -104,6 +104,8 @@ class Capabilities:
     #: ``read_version``, ``write_version`` and ``delete_version`` work, and the storage itself decides: of several writers that
     #: have seen the same version exactly one succeeds. A lease needs this.
     replaces_if_unchanged: bool = False
+    #: Nothing can be written or deleted: whatever would do that raises :class:`~ltxcore.errors.ReplicaReadOnlyError`.
+    is_read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

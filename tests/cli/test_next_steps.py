@@ -57,7 +57,7 @@ def test_a_url_where_a_path_is_needed(run, site, argv):
         (["replicate", "no.db", "replica", "--once"], "Hint: check the path; "),
         (
             ["replicate", "app.db", "gs://bucket/app", "--once"],
-            "Hint: write the path of a directory, or file:///path",
+            "Hint: write the path of a directory, file:///path, s3://bucket/path or https://host/path",
         ),
         (
             ["restore", "replica", "-o", "x.db", "--txid", "0000000000000099"],

@@ -61,6 +61,7 @@ def fake(monkeypatch):
     origin = SimpleNamespace(
         client=SimpleNamespace(type="file", requests_sent=lambda: state.requests),
         lease=False,
+        check_writable=lambda: None,
         files=lambda: iter(state.files),
         newest_txid=lambda: ltxcore.TXID(state.reached),
     )

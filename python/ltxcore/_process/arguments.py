@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ltxcore._ltxcore import MAX_PARALLELISM
 from ltxcore._process.times import argument_error
+from ltxcore._process.urls import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -35,7 +36,7 @@ def local_path(path: str | os.PathLike[str], what: str, key: str) -> Path:
         )
     if "://" in text:
         raise argument_error(
-            key, f"the path of the {what} is a URL: {text}", "write the path without a scheme"
+            key, f"the path of the {what} is a URL: {shown(text)}", "write the path without a scheme"
         )
     cut = _CUT_URL.match(text)
     if cut is not None:

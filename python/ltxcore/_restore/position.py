@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxcore._ltxcore import CHANGE_COUNTER_AT, write_sidecar
+from ltxcore._process.files import sync_dir
 from ltxcore.errors import FormatError, RestoreError
 from ltxcore.ltx import TXID
 
@@ -160,12 +161,3 @@ def _position(record: dict[str, Any]) -> Position:
 
 def _staged(path: Path) -> Path:
     return Path(f"{path}.new")
-
-
-def sync_dir(path: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -21,9 +21,10 @@ from ltxcore.errors import (
     InternalError,
     LeaseLostError,
     LTXFileExistsError,
+    ReplicaReadOnlyError,
 )
 
-COMMANDS = ("blob", "doctor", "file", "ltx", "replicate", "restore", "version")
+COMMANDS = ("blob", "doctor", "file", "listing", "ltx", "replicate", "restore", "version")
 
 
 class Failure(click.ClickException):
@@ -97,7 +98,7 @@ class App(GoArguments, click.Group):
 
 def failure(error: Exception) -> Failure:
     """What the command ends with because of an error."""
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | ReplicaReadOnlyError):
         return Misuse(error)
     is_lost = isinstance(error, LeaseLostError) and not error.transient
     if is_lost or isinstance(error, (BehindReplicaError, LTXFileExistsError)):

@@ -13,6 +13,7 @@ from ltxcore._ltxcore import MAX_PARALLELISM
 from ltxcore._process.arguments import check_parallelism
 from ltxcore._process.times import parse_time
 from ltxcore._process.units import parse_duration, parse_size
+from ltxcore._process.urls import shown
 from ltxcore.errors import ConfigError, Error, FormatError
 
 
@@ -97,7 +98,7 @@ class FullPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """What click makes of it."""
         if isinstance(value, str) and "://" in value:
-            self.fail(f"a path is needed, not a URL: {value}", param, ctx)
+            self.fail(f"a path is needed, not a URL: {shown(value)}", param, ctx)
         return super().convert(not_empty(self, value, param, ctx), param, ctx)
 
 

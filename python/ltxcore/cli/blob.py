@@ -77,7 +77,8 @@ def get(store: Path, name: str, output: Path | None, offset: int, length: int | 
 
     The store is opened read-only, so the read does not count as use of the blob.
     """
-    from ltxcore.cli import _blob, _files
+    from ltxcore._process.files import whole_file
+    from ltxcore.cli import _blob
 
     to_stdout = output is None or _blob.is_dash(output)
     if as_json and to_stdout:
@@ -91,7 +92,7 @@ def get(store: Path, name: str, output: Path | None, offset: int, length: int | 
             _blob.copy(blob, target, length)
             target.flush()
             return
-        with _files.whole_file(output) as file:
+        with whole_file(output) as file:
             size = _blob.copy(blob, file, length)
     if as_json:
         print_json({"name": name, "offset": offset, "size": size, "path": str(output)})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxcore._ltxcore import SQLITE_MAGIC
-from ltxcore.cli._files import whole_file
+from ltxcore._process.files import whole_file
 from ltxcore.cli._options import SETTINGS, Group, json_option, option
 from ltxcore.cli._output import print_facts, print_json, print_table
 from ltxcore.cli._types import FullPath

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ltxcore._process.urls import shown
 from ltxcore.cli._child import Child, Events, Finished, Signalled
 from ltxcore.cli._log import LEVELS, start_log
 from ltxcore.cli._missing import restore_missing
@@ -146,6 +147,8 @@ def command(
         replica(url, sync_interval=sync_interval, lease=lease, max_requests_per_hour=limit),
         *(mirror(each, sync_interval=sync_interval, lease=lease) for each in mirrors),
     ]
+    for each in destinations:
+        each.check_writable()
     if restore_if_db_not_exists and not db.exists():
         restore_first(destinations, db)
     began = time.monotonic()
@@ -268,7 +271,7 @@ class Start:
 
     def __init__(self, database: DB, urls: list[str]) -> None:
         self._database = database
-        self._path, self._urls = database.path, " and ".join(urls)
+        self._path, self._urls = database.path, " and ".join(map(shown, urls))
         self._said: str | None = None
 
     def check(self) -> float | None:

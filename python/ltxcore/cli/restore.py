@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from ltxcore._process.urls import shown
 from ltxcore.cli._missing import command_line_hints, restore_missing
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
 from ltxcore.cli._output import counted, format_time, note, print_json, print_table
@@ -141,6 +142,7 @@ def command(
     if txid is not None and timestamp is not None:
         raise click.UsageError("--txid and --timestamp exclude each other")
     origin, db = located(source, config, not no_expand_env)
+    source = shown(source)  # from here on for messages
     output = output or db
     if output is None and not dry_run:
         raise click.UsageError("--output (-o) is required when restoring from a replica")

@@ -78,6 +78,10 @@ def _factory(scheme: str) -> Callable[..., ReplicaClient]:
         from ltxcore.clients import s3  # not needed for a directory
 
         return s3.from_url
+    if scheme in ("http", "https"):
+        from ltxcore.clients import http  # as above
+
+        return http.from_url
     # Slow to import, and not needed for a directory.
     from importlib.metadata import entry_points
 
@@ -86,6 +90,6 @@ def _factory(scheme: str) -> Callable[..., ReplicaClient]:
         return factory
     raise url_error(
         f"no replica client for the URL scheme {scheme!r}",
-        hint="write the path of a directory, or file:///path; another scheme needs an installed package with an entry point in "
-        f"the group {ENTRY_POINT_GROUP}",
+        hint="write the path of a directory, file:///path, s3://bucket/path or https://host/path; another scheme "
+        f"needs an installed package with an entry point in the group {ENTRY_POINT_GROUP}",
     )

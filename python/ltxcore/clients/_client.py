@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self
 
+from ltxcore._process.times import argument_error
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 from ltxcore.stores import Capabilities
 
@@ -141,6 +143,28 @@ class ReplicaClient(ABC):
         What a replica holds beside LTX files is there, such as its lease.
         """
         return None
+
+    @property
+    def level_folders(self) -> tuple[str, ...] | None:
+        """The folder of each level, 0 to 9, below the place of the replica; ``None`` if its files are not in such folders.
+
+        A server of the files under this place has them there: see :meth:`Replica.write_listing`.
+        """
+        return None
+
+    def write_object(self, name: str, data: bytes) -> None:
+        """Store a small file beside the folders of the levels, in place of an older one: whole, or not at all.
+
+        Raises:
+            ConfigError: the client is not one of an object store or a directory.
+        """
+        place = self.object_place()
+        if place is None:
+            raise argument_error(
+                "path", f"nothing but LTX files can be stored in {self!r}", "write it to a local file"
+            )
+        store, prefix = place
+        store.write(f"{prefix}{name}", io.BytesIO(data))
 
     def copy_ltx_file(self, file: FileInfo, source: ReplicaClient) -> FileInfo:
         """Store a file of another replica under the same level and TXIDs; see :meth:`write_ltx_file`.

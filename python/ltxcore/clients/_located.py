@@ -39,7 +39,7 @@ def locate(client: ReplicaClient, level: int, min_txid: TXID, max_txid: TXID) ->
     place = client.locate(level, min_txid, max_txid)
     if place is None:
         return None
-    return _signed(place) if isinstance(place, SignedURL) else os.fspath(place)
+    return signed(place) if isinstance(place, SignedURL) else os.fspath(place)
 
 
 def gave_up(client: ReplicaClient, reason: str) -> None:
@@ -67,7 +67,8 @@ def _is_of_readers(owner: object, base: type, readers: Sequence[str]) -> bool:
     return found is not None and not any(name in names for names in places[:found] for name in readers)
 
 
-def _signed(place: SignedURL) -> Signed:
+def signed(place: SignedURL) -> Signed:
+    """A URL in the form that the native side takes, with what the environment says about proxies and certificates now."""
     life = (place.expires_at - datetime.now(UTC)).total_seconds()
     options = place.options
     return place.url, list(place.headers.items()), life, _options(place.url, options), options.counter

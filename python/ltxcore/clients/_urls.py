@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from ltxcore._process.arguments import meant
+from ltxcore._process.urls import shown
 from ltxcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-
-def shown(url: str) -> str:
-    """A URL as messages show it: without its parameters and its password, which may be secrets."""
-    plain = url.partition("?")[0]
-    before, at, _ = urlsplit(plain).netloc.rpartition("@")
-    user, colon, password = before.partition(":")
-    return plain.replace(f"{user}:{password}@", f"{user}:***@", 1) if at and colon else plain
 
 
 def url_parameters(url: str, known: Collection[str] = ()) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from ltxcore import _ltxcore
 from ltxcore._process.arguments import local_path
+from ltxcore._process.files import whole_file
 from ltxcore._process.times import from_millis
 from ltxcore.clients._client import ReplicaClient
 from ltxcore.clients._urls import url_parameters
@@ -101,6 +102,20 @@ class FileClient(ReplicaClient):
     def locate(self, level: int, min_txid: TXID, max_txid: TXID) -> Path:
         """See :meth:`ReplicaClient.locate`."""
         return self._path(level, min_txid, max_txid)
+
+    @property
+    def level_folders(self) -> tuple[str, ...]:
+        """See :attr:`ReplicaClient.level_folders`."""
+        return tuple(f"ltx/{level}" for level in range(SNAPSHOT_LEVEL + 1))
+
+    def write_object(self, name: str, data: bytes) -> None:
+        """See :meth:`ReplicaClient.write_object`. It is durable, and readable for all, as a web server may be another user.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with whole_file(self.path / name) as file:
+            file.write(data)
 
     def _path(self, level: int, min_txid: TXID, max_txid: TXID) -> Path:
         return self.path / "ltx" / str(level) / format_filename(min_txid, max_txid)

@@ -179,6 +179,17 @@ class ObjectReplicaClient(ReplicaClient):
         """See :meth:`ReplicaClient.object_place`: the store and the prefix."""
         return self.store, self.prefix
 
+    @property
+    def level_folders(self) -> tuple[str, ...] | None:
+        """See :attr:`ReplicaClient.level_folders`. ``None`` in S3 without a prefix, where keys begin with a slash."""
+        if self._root != self.prefix:
+            return None
+        return tuple(self._levels.format(level=level).rstrip("/") for level in range(SNAPSHOT_LEVEL + 1))
+
+    def write_object(self, name: str, data: bytes) -> None:
+        """See :meth:`ReplicaClient.write_object`."""
+        again(lambda: super(ObjectReplicaClient, self).write_object(name, data))
+
     def delete_ltx_files(self, files: Iterable[FileInfo]) -> None:
         """See :meth:`ReplicaClient.delete_ltx_files`."""
         keys = (self._key(Name(file.level, file.min_txid, file.max_txid)) for file in files)

@@ -253,7 +253,8 @@ class Config(ReplicaSettings):
         if kind == "s3":
             return _s3_client(replica)
         if replica.url is not None:
-            return client_from_url(replica.url, **({} if kind == "file" else replica.settings()))
+            has_options = kind not in ("file", "http", "https")
+            return client_from_url(replica.url, **(replica.settings() if has_options else {}))
         if kind == "file" and replica.path:
             return FileClient(expand_path(replica.path))
         message = (

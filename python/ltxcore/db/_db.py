@@ -90,6 +90,8 @@ class DB:
                     f"a mirror cannot have a limit of requests: {each!r}",
                     "limit the replica: there are as many local files as it allows, and each is a request to a mirror",
                 )
+        for each in self._replicas():
+            each.check_writable()
         check_replicas([each.client for each in self._replicas()], self.meta_path)
         self._options: dict[str, Any] = {
             "monitor_interval": seconds(monitor_interval, "monitor_interval"),

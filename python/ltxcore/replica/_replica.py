@@ -7,17 +7,21 @@ import threading
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
+from ltxcore._process.arguments import local_path
 from ltxcore._process.awaiting import to_thread
+from ltxcore._process.files import whole_file
 from ltxcore._process.times import argument_error, seconds
 from ltxcore.clients import as_client
+from ltxcore.clients._listing import NAME, encode
 from ltxcore.clients.file import file_info, native
-from ltxcore.errors import NoSnapshotError
+from ltxcore.errors import NoSnapshotError, ReplicaReadOnlyError
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 from ltxcore.replica._held_lease import RENEWAL_INTERVAL, HeldLease
 from ltxcore.replica._inventory import Inventory
 from ltxcore.replica._limit import LEAST, RequestLimit
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
     from datetime import datetime, timedelta
 
@@ -42,6 +46,7 @@ class Replica:
     Raises:
         ConfigError: the limit is below 10, there is a lease as well, or the client does not count its requests, as that of a
             directory.
+        ReplicaReadOnlyError: the replica can only be read, and there is a limit or a lease, which are for writing.
     """
 
     def __init__(
@@ -53,6 +58,8 @@ class Replica:
         lease: bool = False,
     ) -> None:
         self.client = as_client(client)
+        if lease or max_requests_per_hour is not None:
+            self.check_writable()
         self.sync_interval = seconds(sync_interval, "sync_interval")
         #: What the uploads have to keep to.
         self.limit = _limit(self.client, max_requests_per_hour, lease)
@@ -79,16 +86,31 @@ class Replica:
 
         Raises:
             ConfigError: the storage cannot hold a lease.
+            ReplicaReadOnlyError: the replica can only be read.
             LeaseHeldError: another program holds it.
             FormatError: there is another object in its place.
             ReplicaError: the storage failed.
         """
+        self.check_writable()
         held = self._held_lease
         if held is None or held.has_ended:
             held = HeldLease(self.client, logger or logging.getLogger("ltxcore"))
             held.acquire()
             self._held_lease = held
         return held
+
+    def check_writable(self) -> None:
+        """Find out whether anything may be written to the replica at all. No request is made.
+
+        Raises:
+            ReplicaReadOnlyError: the replica can only be read, as one on a web server.
+        """
+        if self.client.capabilities.is_read_only:
+            raise ReplicaReadOnlyError(
+                f"the replica can only be read: {self.client!r}",
+                op="write",
+                hint="replicate to the storage behind it: a directory, or s3://BUCKET/PATH",
+            )
 
     def newest_txid(self) -> TXID:
         """The newest transaction that a restore contains; 0 if nothing can be restored. Lists all levels of the replica.
@@ -105,6 +127,43 @@ class Replica:
             ReplicaError: the storage cannot be listed.
         """
         return self.client.all_ltx_files() if level is None else self.client.ltx_files(level)
+
+    def write_listing(self, path: str | os.PathLike[str] | None = None) -> int:
+        """Write a list of the LTX files, for readers that cannot list the storage, such as those of a web server.
+
+        The listing is the file ``ltx.json`` beside the folders of the levels. It names files that were there when it was
+        written, so if you copy a replica to a server, copy the listing last. Write it again when files were added.
+
+        Args:
+            path: a local file to write it to. ``None``: into the replica itself, in place of an older listing.
+
+        Returns:
+            The number of LTX files.
+
+        Raises:
+            NoSnapshotError: the replica has no files.
+            ConfigError: the replica is of a kind that has no folders, or is in S3 without a path.
+            ReplicaReadOnlyError: ``path`` is ``None``, and the replica can only be read.
+            ReplicaError: the storage failed.
+        """
+        if path is None:
+            self.check_writable()
+        folders = self.client.level_folders
+        if folders is None:
+            message = f"the files of {self.client!r} are not in folders that a listing could name"
+            raise argument_error("client", message, "give a replica in S3 a path, such as s3://BUCKET/app")
+        files = list(self.client.all_ltx_files(use_metadata=True))
+        if not files:
+            raise NoSnapshotError(
+                f"the replica is empty: {self.client!r}", op="list", hint="replicate to it first"
+            )
+        data = encode(folders, files)
+        if path is None:
+            self.client.write_object(NAME, data)
+        else:
+            with whole_file(local_path(path, "listing", "path")) as file:
+                file.write(data)
+        return len(files)
 
     def time_bounds(self) -> tuple[datetime, datetime]:
         """The times of the oldest and of the newest file.
@@ -135,12 +194,14 @@ class Replica:
 
         Raises:
             ConfigError: the level is not 1 to 8.
+            ReplicaReadOnlyError: the replica can only be read.
             FormatError: a file is damaged.
             ReplicaError: the storage failed.
             RestoreError: files are missing between the two levels.
         """
         if not 1 <= level < SNAPSHOT_LEVEL:
             raise argument_error("level", f"level must be from 1 to {SNAPSHOT_LEVEL - 1}: {level}")
+        self.check_writable()
         with self._compacting:
             row = _ltxcore.compact_level(native(self.client), level)
         return None if row is None else file_info(row)

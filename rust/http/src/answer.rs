@@ -42,10 +42,22 @@ pub(crate) enum Expected {
     UpTo(u64),
 }
 
-/// What the body of a response will be.
-pub(crate) fn check(asked: &Asked, host: &str, response: &Response<ureq::Body>) -> Result<Expected> {
+/// What the body of a response will be, and how large the whole object is, if the server says.
+pub(crate) fn check(
+    asked: &Asked,
+    host: &str,
+    response: &Response<ureq::Body>,
+) -> Result<(Expected, Option<u64>)> {
     let headers = response.headers();
-    match response.status().as_u16() {
+    let total = match response.status().as_u16() {
+        200 => length(headers),
+        _ => content_range(headers).and_then(|range| range.total),
+    };
+    expected(asked, host, response.status().as_u16(), headers).map(|expected| (expected, total))
+}
+
+fn expected(asked: &Asked, host: &str, status: u16, headers: &HeaderMap) -> Result<Expected> {
+    match status {
         206 => is_plain(headers, host).and_then(|()| part(asked, host, headers)),
         200 => is_plain(headers, host).and_then(|()| whole(asked, host, headers)),
         416 => beyond(asked, host, headers),
@@ -63,7 +75,7 @@ fn is_plain(headers: &HeaderMap, host: &str) -> Result<()> {
 /// The part of the object that was asked for, or its beginning if the object ends there.
 fn part(asked: &Asked, host: &str, headers: &HeaderMap) -> Result<Expected> {
     let wrong = || Error::WrongRange { host: host.to_owned() };
-    let range = text(headers, &CONTENT_RANGE).and_then(ContentRange::parse).ok_or_else(wrong)?;
+    let range = content_range(headers).ok_or_else(wrong)?;
     let (first, last) = range.part.ok_or_else(wrong)?;
     let end = range.total.map(|total| total - 1);
     let is_all = match asked.last() {
@@ -95,7 +107,7 @@ fn whole(asked: &Asked, host: &str, headers: &HeaderMap) -> Result<Expected> {
 
 /// Nothing, if the object does end before.
 fn beyond(asked: &Asked, host: &str, headers: &HeaderMap) -> Result<Expected> {
-    let total = text(headers, &CONTENT_RANGE).and_then(ContentRange::parse).and_then(|range| range.total);
+    let total = content_range(headers).and_then(|range| range.total);
     if total.is_some_and(|total| total > asked.offset) {
         return Err(Error::WrongRange { host: host.to_owned() });
     }
@@ -117,6 +129,10 @@ fn refusal(host: &str, status: u16, headers: &HeaderMap) -> Error {
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
+    text(headers, &CONTENT_RANGE).and_then(ContentRange::parse)
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {

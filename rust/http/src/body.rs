@@ -18,7 +18,10 @@ use crate::error::Error;
 const SLOWEST: u64 = 1024;
 
 /// The bytes of an answer. An error of reading is an [`enum@Error`], which [`Error::from_io`] takes out.
-pub struct Body(Option<Reading>);
+pub struct Body {
+    reading: Option<Reading>,
+    total: Option<u64>,
+}
 
 struct Reading {
     reader: BodyReader<'static>,
@@ -39,14 +42,26 @@ struct Reading {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left = self.0.as_ref().map_or(0, |reading| reading.left);
+        let left = self.reading.as_ref().map_or(0, |reading| reading.left);
         f.debug_struct("Body").field("left", &left).finish_non_exhaustive()
     }
 }
 
 impl Body {
     pub(crate) fn empty() -> Self {
-        Self(None)
+        Self { reading: None, total: None }
+    }
+
+    /// Notes how large the object is.
+    pub(crate) fn of(self, total: Option<u64>) -> Self {
+        let mut body = self;
+        body.total = total;
+        body
+    }
+
+    /// How many bytes the whole object has, if the server has said.
+    pub fn total(&self) -> Option<u64> {
+        self.total
     }
 
     pub(crate) fn new(
@@ -63,7 +78,7 @@ impl Body {
             Expected::UpTo(bytes) => (bytes, false, false),
         };
         let (begun, forks) = (Instant::now(), fork_generation());
-        Self(Some(Reading {
+        let reading = Reading {
             reader: body.into_reader(),
             host,
             left,
@@ -74,13 +89,14 @@ impl Body {
             stall,
             counter,
             forks,
-        }))
+        };
+        Self { reading: Some(reading), total: None }
     }
 }
 
 impl Read for Body {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let Some(reading) = &mut self.0 else { return Ok(0) };
+        let Some(reading) = &mut self.reading else { return Ok(0) };
         if buf.is_empty() {
             return Ok(0);
         }
@@ -88,7 +104,7 @@ impl Read for Body {
         match &read {
             Ok(n) if *n > 0 && reading.left > 0 => {}
             Ok(_) => {
-                if let Some(reading) = self.0.take() {
+                if let Some(reading) = self.reading.take() {
                     reading.finish();
                 }
             }
@@ -142,7 +158,7 @@ impl Reading {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let Some(reading) = self.0.take() else { return };
+        let Some(reading) = self.reading.take() else { return };
         if reading.forks != fork_generation() {
             // It is the parent's, with locks that may be held there.
             mem::forget(reading);

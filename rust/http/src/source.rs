@@ -64,8 +64,10 @@ impl Source {
             return Ok(Body::empty());
         }
         let (response, host) = self.follow(&asked.header())?;
-        let expected = answer::check(&asked, &host, &response)?;
-        Ok(Body::new(response.into_body(), host, expected, self.settings.stall, Arc::clone(&self.counter)))
+        let (expected, total) = answer::check(&asked, &host, &response)?;
+        let body =
+            Body::new(response.into_body(), host, expected, self.settings.stall, Arc::clone(&self.counter));
+        Ok(body.of(total))
     }
 
     /// Sends the request, and again to where it is redirected. Who answered comes with the answer.

@@ -73,6 +73,21 @@ fn every_range_is_what_it_should_be() {
 }
 
 #[test]
+fn the_size_of_the_object_is_told() {
+    let of = |head: &'static str| {
+        let server = Server::start(move |_, stream| {
+            send(stream, head, b"12345");
+            false
+        });
+        source(&server.url("/object")).read(0, Some(5)).map(|body| body.total())
+    };
+    assert_eq!(of("206 part\r\nContent-Range: bytes 0-4/77\r\nContent-Length: 5").unwrap(), Some(77));
+    assert_eq!(of("206 part\r\nContent-Range: bytes 0-4/*\r\nContent-Length: 5").unwrap(), None);
+    assert_eq!(of("200 all\r\nContent-Length: 99").unwrap(), Some(99));
+    assert_eq!(of("200 all\r\nTransfer-Encoding: chunked").unwrap(), None);
+}
+
+#[test]
 fn threads_share_connections_that_are_used_again_and_counted() {
     let content = content();
     let server = Server::of(content.clone());

@@ -17,6 +17,7 @@ use crate::gil::{self, Raised};
 use crate::types;
 
 mod engine;
+mod http;
 mod replica;
 
 macro_rules! exceptions {
@@ -52,6 +53,7 @@ exceptions!(
     NotLTXError,
     NotOpenError,
     NotReadyError,
+    ObjectNotFoundError,
     OutputExistsError,
     OutputInUseError,
     PageSizeChangedError,

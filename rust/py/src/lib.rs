@@ -21,6 +21,7 @@ mod python_client;
 mod reader;
 mod restore;
 mod types;
+mod url;
 mod vfs;
 
 /// Lets everything look at the environment that does so once. While a module is imported, the interpreter's lock keeps other threads
@@ -69,6 +70,8 @@ mod _ltxcore {
     use crate::reader::ReaderSource;
     #[pymodule_export]
     use crate::restore::{Restored, chain_checksums, compact_level, restore};
+    #[pymodule_export]
+    use crate::url::{URLReader, open_url};
     #[pymodule_export]
     use crate::vfs::{Probed, SQLiteHandle, break_lock, probe_directory, take_refusal, write_checksums};
 

@@ -53,10 +53,10 @@ pub(crate) struct Located {
 }
 
 /// Proxy, bundle of certificates, whether these are verified, seconds for connecting, seconds of silence.
-type Options = (Option<String>, Option<PathBuf>, bool, f64, f64);
+pub(crate) type Options = (Option<String>, Option<PathBuf>, bool, f64, f64);
 
 /// URL, headers, seconds that it is good for, how to connect, and who counts.
-type Signed = (String, Vec<(String, String)>, f64, Options, Option<Py<RequestCounter>>);
+pub(crate) type Signed = (String, Vec<(String, String)>, f64, Options, Option<Py<RequestCounter>>);
 
 impl Located {
     pub(crate) fn new(client: PyObjectClient) -> Arc<Direct<Self>> {
@@ -77,15 +77,18 @@ impl Located {
         if let Ok(path) = answer.extract::<PathBuf>() {
             return Ok(Spot::Path(path));
         }
-        let (url, headers, life, options, counter) = answer.extract::<Signed>()?;
-        let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let counter = counter.map(|counter| Arc::clone(&counter.get().0)).unwrap_or_default();
-        Ok(match Source::new(&url, headers, Arc::new(settings(options)), counter) {
-            Ok(source) => Spot::Url(Arc::new(source), seconds(life)),
-            // A URL of another kind, which the client may know how to read.
-            Err(_) => Spot::Client,
-        })
+        let signed = answer.extract::<Signed>()?;
+        let life = seconds(signed.2);
+        // A URL of another kind is one that the client may know how to read.
+        Ok(source(signed).map_or(Spot::Client, |source| Spot::Url(Arc::new(source), life)))
     }
+}
+
+/// A URL and what belongs to it, as a source of bytes.
+pub(crate) fn source((url, headers, _, options, counter): Signed) -> http_ranges::Result<Source> {
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let counter = counter.map(|counter| Arc::clone(&counter.get().0)).unwrap_or_default();
+    Source::new(&url, headers, Arc::new(settings(options)), counter)
 }
 
 fn settings((proxy, bundle, verify, connect, stall): Options) -> Settings {

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 from ltxcore._process.units import parse_size
-from ltxcore.clients._urls import shown, url_error, url_parameters
+from ltxcore._process.urls import shown
+from ltxcore.clients._urls import url_error, url_parameters
 
 if TYPE_CHECKING:
     from ltxcore.clients.s3._settings import S3Options
@@ -28,6 +29,7 @@ _PARAMETERS: dict[str, tuple[str, _Kind]] = {
     "storageClass": ("storage_class", "text"),
     "partSize": ("part_size", "size"),
     "concurrency": ("concurrency", "count"),
+    "anonymous": ("anonymous", "flag"),
     "sseCustomerAlgorithm": ("sse_customer_algorithm", "text"),
     "sseCustomerKey": ("sse_customer_key", "text"),
     "sseCustomerKeyMD5": ("sse_customer_key_md5", "text"),

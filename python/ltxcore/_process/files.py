@@ -1,16 +1,13 @@
-"""Files that commands write: whole, or not at all."""
+"""Files that appear whole, or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-
-from ltxcore._restore.position import sync_dir
 
 
 @contextlib.contextmanager
@@ -25,6 +22,8 @@ def whole_file(output: Path) -> Iterator[BinaryIO]:
         return
     if not output.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output.parent))
+    import tempfile  # slow to import
+
     descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.tmp-", dir=output.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -36,3 +35,12 @@ def whole_file(output: Path) -> Iterator[BinaryIO]:
     finally:
         Path(name).unlink(missing_ok=True)
     sync_dir(output.parent)
+
+
+def sync_dir(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

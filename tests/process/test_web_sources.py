@@ -1,0 +1,418 @@
+"""Replicas that are read from real web servers: with a listing and without, with byte ranges and without."""
+
+import contextlib
+import logging
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+import ltxcore
+from ltxcore import DB, TXID, Replica, ltx
+from ltxcore.clients import _located
+from ltxcore.clients.http import HTTPClient
+from ltxcore.errors import (
+    Error,
+    FormatError,
+    LTXFileNotFoundError,
+    NoSnapshotError,
+    ReplicaError,
+    ReplicaPermissionError,
+    ReplicaReadOnlyError,
+)
+
+from tests.helpers.proxy import Proxy
+from tests.helpers.replicas import Source
+from tests.helpers.web_servers import SERVERS, Nginx, PythonServer, RcloneHTTP, WebServer
+from tests.unit.databases import eventually
+from tests.unit.memory import ltx_file
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+
+#: Of 512 bytes each, which cannot be compressed: files of several ranges.
+PAGES = 6000
+#: A listing that is not there, four directory pages, the head of the snapshot, its beginning, and one file of level 0.
+MOST_REQUESTS = 10
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_located, "_said", set())
+    for module in ("_transfer", "objects"):
+        monkeypatch.setattr(f"ltxcore.clients.{module}.PAUSES", (0.02,) * 3)
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    # Not below a folder that other users may not enter, as nginx runs as one.
+    folder = Path(tempfile.mkdtemp(prefix="ltxcore-web-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def fill(folder: Path, *, layout: str = "ltx/{}") -> Path:
+    """A replica of two transactions and a snapshot, as a server finds it. The first file is one of several ranges."""
+    chance = random.Random(7)
+    pages = {pgno: chance.randbytes(512) for pgno in range(1, PAGES + 1)}
+    files = {
+        (0, 1, 1): ltx_file(pages, commit=PAGES, min_txid=1),
+        (0, 2, 2): ltx_file({9: b"9" * 512}, commit=PAGES, min_txid=2),
+        (0, 3, 3): ltx_file({8: b"8" * 512}, commit=PAGES, min_txid=3),
+        (9, 1, 2): ltx_file(pages | {9: b"9" * 512}, commit=PAGES, min_txid=1, max_txid=2),
+    }
+    for (level, low, high), data in files.items():
+        place = folder / layout.format(level) / f"{low:016x}-{high:016x}.ltx"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        written = ltx.Header.parse(data[: ltx.HEADER_SIZE]).timestamp.timestamp()
+        os.utime(place, (written, written))
+    open_to_all(folder)
+    return folder
+
+
+def open_to_all(folder: Path) -> None:
+    for each in (folder, *folder.rglob("*")):
+        each.chmod(0o755 if each.is_dir() else 0o644)
+
+
+def url_of(server: WebServer, path: str = "app") -> str:
+    who = f"{quote(server.user, safe='')}:{quote(server.password, safe='')}@" if server.user else ""
+    return f"http://{who}127.0.0.1:{server.port}/{path}"
+
+
+@pytest.fixture(params=sorted(SERVERS))
+def server(request: pytest.FixtureRequest, root: Path) -> Iterator[WebServer]:
+    with SERVERS[request.param](root) as server:
+        yield server
+
+
+def restored(source: object, path: Path, **options: object) -> bytes:
+    ltxcore.restore(source, path, overwrite=True, **options)  # type: ignore[arg-type]
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listing", "pages"])
+@pytest.mark.parametrize("layout", ["ltx/{}", "000{}"])
+def test_a_replica_is_restored(
+    server: WebServer, root: Path, tmp_path: Path, layout: str, listed: bool
+) -> None:
+    folder = fill(root / "app", layout=layout)
+    local = fill(tmp_path / "local")
+    expected = restored(local, tmp_path / "expected.db")
+    if listed:
+        listing = Replica(local)
+        assert listing.write_listing(folder / "ltx.json") == 4
+        text = (folder / "ltx.json").read_text()
+        (folder / "ltx.json").write_text(text.replace('"ltx/', '"000') if layout != "ltx/{}" else text)
+    source = url_of(server)
+    assert restored(source, tmp_path / "new.db") == expected
+    assert restored(source, tmp_path / "old.db", txid=1) == restored(
+        local, tmp_path / "old-expected.db", txid=1
+    )
+    points = ltxcore.restore_points(source)
+    assert points == ltxcore.restore_points(local)
+    assert ltxcore.restore_plan(source) == ltxcore.restore_plan(local)
+    client = ltxcore.client_from_url(source)
+    assert [*client.all_ltx_files()] == [*ltxcore.FileClient(local).all_ltx_files(use_metadata=True)]
+    assert [*client.ltx_files(0, seek=TXID(2))] == [
+        *ltxcore.FileClient(local).ltx_files(0, seek=TXID(2), use_metadata=True)
+    ]
+    assert [*client.ltx_files(5)] == []
+    assert (
+        client.read_ltx_file(0, TXID(1), TXID(1), offset=1_000_000, size=10)
+        == ((local / "ltx/0/0000000000000001-0000000000000001.ltx").read_bytes()[1_000_000:1_000_010])
+    )
+    with pytest.raises(LTXFileNotFoundError):
+        client.read_ltx_file(0, TXID(7), TXID(7))
+
+
+def test_a_replica_is_followed_and_updated(server: WebServer, root: Path, tmp_path: Path) -> None:
+    """As files come to the server one after the other, with directory pages, which are always new."""
+    (root / "app").mkdir()
+    origin = Source(root / "app")
+    origin.move()
+    source = url_of(server, "app/replica")
+    open_to_all(root)
+    assert not ltxcore.restore(source, tmp_path / "copy.db", update=True).updated
+    with ltxcore.follow(source, tmp_path / "followed.db", interval=0.05) as followed:
+        assert followed.txid == 2
+        origin.move()
+        open_to_all(root)
+        eventually(lambda: followed.txid == 3)
+    result = ltxcore.restore(source, tmp_path / "copy.db", update=True)
+    assert (result.pos.txid, result.updated, len(result.files)) == (3, True, 1)
+    assert (tmp_path / "copy.db").read_bytes() == restored(origin.replica, tmp_path / "expected.db")
+
+
+def test_servers_without_ranges_send_each_file_once(root: Path, tmp_path: Path) -> None:
+    fill(root / "app")
+    with PythonServer(root) as server:
+        client = HTTPClient(url_of(server))
+        restored(client, tmp_path / "a.db")
+        sent = client.requests_sent()["GET"]
+        # Nothing that is known is asked for again: neither the sizes of files nor the snapshot.
+        restored(client, tmp_path / "b.db")
+        assert client.requests_sent()["GET"] - sent < sent
+        assert client.requests_sent()["GET"] - sent <= MOST_REQUESTS
+        client.close()
+        assert restored(client, tmp_path / "c.db") == restored(root / "app", tmp_path / "d.db")
+
+
+def test_what_is_not_there_is_said(root: Path, tmp_path: Path) -> None:
+    with Nginx(root) as server:
+        (root / "empty").mkdir()
+        for path in ("nowhere", "empty"):
+            with pytest.raises(
+                NoSnapshotError, match=r"neither the listing ltx\.json nor directory pages"
+            ) as caught:
+                ltxcore.restore(url_of(server, path), tmp_path / "out.db")
+            assert "ltxcore listing" in str(caught.value.hint)
+        (root / "wrong").mkdir()
+        for text in ("<html>", "[]", "{}", '{"version": 1}', '{"version": 1, "folders": [], "files": []}'):
+            (root / "wrong/ltx.json").write_text(text)
+            with pytest.raises(FormatError, match="not a listing of LTX files"):
+                ltxcore.restore_points(url_of(server, "wrong"))
+        (root / "wrong/ltx.json").write_text('{"version": 2}')
+        with pytest.raises(FormatError, match="version 2, and 1 is the only one"):
+            ltxcore.restore_points(url_of(server, "wrong"))
+    with pytest.raises(ReplicaError, match=r"connection to 127\.0\.0\.1"):
+        ltxcore.restore_points(url_of(server))
+    assert not (tmp_path / "out.db").exists()
+
+
+def test_a_wrong_password_is_refused_and_not_shown(root: Path, tmp_path: Path) -> None:
+    fill(root / "app")
+    with RcloneHTTP(root) as server, pytest.raises(ReplicaPermissionError, match="status 401") as caught:
+        ltxcore.restore(f"http://reader:not-the-one@127.0.0.1:{server.port}/app", tmp_path / "out.db")
+    assert "password" in str(caught.value.hint)
+    assert "not-the-one" not in f"{caught.value!r} {vars(caught.value)}"
+
+
+def test_nothing_is_ever_written(root: Path, tmp_path: Path) -> None:
+    """No request is made: nobody listens there."""
+    source = "https://reader:secret@127.0.0.1:9/app?token=secret"
+    client = ltxcore.client_from_url(source)
+    assert client.capabilities.is_read_only
+    (tmp_path / "file").write_bytes(b"x")
+    info = ltxcore.FileInfo(0, TXID(1), TXID(1), 1, ltxcore._restore.restore.from_millis(0))
+    acts: list[Callable[[], object]] = [
+        lambda: DB(tmp_path / "app.db", replica=source),
+        lambda: DB(tmp_path / "app.db", replica=tmp_path / "replica", mirrors=[source]),
+        lambda: ltxcore.replicate(tmp_path / "app.db", source),
+        lambda: Replica(source, lease=True),
+        lambda: Replica(source, max_requests_per_hour=60),
+        lambda: Replica(source).acquire_lease(),
+        lambda: Replica(source).compact(1),
+        lambda: Replica(source).write_listing(),
+        lambda: client.write_ltx_path(0, TXID(1), TXID(1), tmp_path / "file"),
+        lambda: client.write_object("x", b""),
+        lambda: client.copy_ltx_file(info, client),
+        lambda: client.delete_ltx_files([info]),
+        lambda: client.delete_all(),
+    ]
+    for act in acts:
+        with pytest.raises(ReplicaReadOnlyError) as caught:
+            act()
+        assert "secret" not in f"{caught.value!r} {vars(caught.value)}"
+        assert caught.value.hint
+    assert not (tmp_path / "app.db").exists()
+    assert not (tmp_path / "replica").exists()
+    assert client.requests_sent() == {"GET": 0}
+
+
+FAULTS = {
+    "busy": {"fault": "respond", "status": 503, "code": "SlowDown"},
+    "failing": {"fault": "respond", "status": 500, "code": "InternalError"},
+    "drop": {"fault": "drop"},
+    "truncate": {"fault": "truncate", "at": 300},
+    "reset": {"fault": "reset", "at": 300},
+    "length": {"fault": "length", "at": 100},
+    "garbage": {"fault": "garbage"},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("path", [r"ltx\.json", r"\.ltx"])
+def test_faults_pass_or_are_said(
+    root: Path, tmp_path: Path, proxied: Callable[..., Proxy], fault: str, path: str
+) -> None:
+    folder = fill(root / "app")
+    expected = restored(folder, tmp_path / "expected.db")
+    Replica(folder).write_listing()
+    with Nginx(root) as server:
+        proxy = proxied(server.url)
+        source = f"{proxy.url}/app"
+        proxy.fault(path=path, times=2, **FAULTS[fault])  # type: ignore[arg-type]
+        assert restored(source, tmp_path / "out.db") == expected
+        proxy.calm()
+        proxy.forget()
+        proxy.fault(path=path, times=None, **FAULTS[fault])  # type: ignore[arg-type]
+        began = time.monotonic()
+        with pytest.raises(Error) as caught:
+            ltxcore.restore(source, tmp_path / "none.db")
+        assert time.monotonic() - began < 60
+        assert isinstance(caught.value, ReplicaError | FormatError), caught.value
+        assert len(proxy.requests()) < 200
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_file_that_changes_between_two_ranges_is_no_mixture(
+    root: Path, tmp_path: Path, proxied: Callable[..., Proxy]
+) -> None:
+    """The checksum of the file finds it, whatever the server says about versions."""
+    folder = fill(root / "app")
+    Replica(folder).write_listing()
+    snapshot = folder / "ltx/9/0000000000000001-0000000000000002.ltx"
+    chance = random.Random(8)
+    pages = {pgno: chance.randbytes(512) for pgno in range(1, PAGES + 1)}
+    other = ltx_file(pages | {9: b"9" * 512}, commit=PAGES, min_txid=1, max_txid=2)
+    assert len(other) == snapshot.stat().st_size
+    with Nginx(root) as server:
+        proxy = proxied(server.url)
+        # Ranges of the snapshot are sent anew from another file than the first ones.
+        proxy.fault("delay", path=r"/9/", skip=3, times=None, seconds=1.0)
+        client = HTTPClient(f"{proxy.url}/app")
+
+        def swap(_progress: object) -> None:
+            if proxy.requests() and snapshot.read_bytes() != other:
+                snapshot.with_suffix(".tmp").write_bytes(other)
+                snapshot.with_suffix(".tmp").rename(snapshot)
+
+        with pytest.raises(FormatError):
+            ltxcore.restore(client, tmp_path / "out.db", txid=2, progress=swap)
+        proxy.calm()
+        assert restored(client, tmp_path / "out.db", txid=2) == restored(folder, tmp_path / "new.db", txid=2)
+
+
+def test_files_that_vanish_are_planned_around(
+    root: Path, tmp_path: Path, proxied: Callable[..., Proxy]
+) -> None:
+    """Between the listing and the read, the snapshot is deleted, and the listing written again."""
+    folder = fill(root / "app")
+    Replica(folder).write_listing()
+    expected = restored(folder, tmp_path / "expected.db")
+    shutil.rmtree(folder / "ltx/9")
+    with Nginx(root) as server:
+        proxy = proxied(server.url)
+        proxy.fault("delay", path=r"/9/", seconds=1.0)
+        client = HTTPClient(f"{proxy.url}/app")
+        listed = client.store.page
+
+        def page(key: str) -> bytes:
+            try:
+                return listed(key)
+            finally:
+                Replica(folder).write_listing()
+
+        client.store.page = page  # type: ignore[method-assign]
+        assert restored(client, tmp_path / "out.db") == expected
+
+
+def test_redirects_are_followed_without_secrets(
+    root: Path, tmp_path: Path, proxied: Callable[..., Proxy]
+) -> None:
+    folder = fill(root / "app")
+    Replica(folder).write_listing()
+    with Nginx(root) as server:
+        first, other = proxied(server.url), proxied(server.url)
+        name = r"ltx/9/0000000000000001-0000000000000002\.ltx"
+        target = "/app/" + name.replace("\\", "")
+        first.redirect(f"{other.url}{target}", path=name, times=None)
+        source = f"http://reader:secret@127.0.0.1:{first.port}/app?token=secret"
+        assert restored(source, tmp_path / "out.db") == restored(folder, tmp_path / "expected.db")
+        assert any("token=secret" in record.target for record in first.requests())
+        assert other.requests()
+        assert not any("secret" in record.target for record in other.requests())
+        first.calm()
+        first.redirect(f"{first.url}/app/ltx.json", path=r"ltx\.json", times=None)
+        with pytest.raises(ReplicaError, match="redirects"):
+            ltxcore.restore_points(source)
+
+
+def test_nothing_secret_is_said(
+    root: Path, tmp_path: Path, proxied: Callable[..., Proxy], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = fill(root / "app")
+    caplog.set_level(logging.DEBUG)
+    with PythonServer(root) as server:
+        proxy = proxied(server.url)
+        source = f"http://the-user:the-password@127.0.0.1:{proxy.port}/app?token=the-token"
+        client = ltxcore.client_from_url(source)
+        said: list[object] = [client, Replica(client), client.identity, client.capabilities]
+        said += [ltxcore.restore(client, tmp_path / "out.db"), client.locate(9, TXID(1), TXID(1))]
+        assert isinstance(client, HTTPClient)
+        said += [client.store, client.store.address]
+        faults = [{"fault": "drop"}, {"fault": "garbage"}, {"fault": "truncate", "at": 10}]
+        faults += [{"fault": "respond", "status": status} for status in (400, 403, 404, 410, 429, 418, 500)]
+        for fault in faults:
+            for path in (r"app/\?|ltx/\?|ltx\.json", r"\.ltx"):
+                proxy.fault(path=path, times=None, **fault)
+                try:
+                    said.append(ltxcore.restore(ltxcore.client_from_url(source), tmp_path / "none.db"))
+                except Error as error:
+                    said += [error, repr(error), vars(error), repr(error.__cause__), repr(error.__context__)]
+                proxy.calm()
+                (tmp_path / "none.db").unlink(missing_ok=True)
+    text = "\n".join([*map(str, said), caplog.text])
+    assert "127.0.0.1" in text
+    for secret in ("the-user", "the-password", "the-token", "dGhlLXVzZXI"):
+        assert secret not in text, text
+    assert folder.exists()
+
+
+def test_commands_say_nothing_secret(root: Path, tmp_path: Path) -> None:
+    folder = fill(root / "app")
+
+    def run(*words: object) -> tuple[int, str]:
+        argv = [sys.executable, "-m", "ltxcore", *map(str, words)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        said = done.stdout + done.stderr
+        assert said
+        assert "the-" not in said, said
+        return done.returncode, said
+
+    with Nginx(root) as server:
+        source = f"http://the-user:the-password@127.0.0.1:{server.port}/app?token=the-token"
+        assert run("listing", folder)[0] == 0
+        assert run("listing", folder, "-o", tmp_path / "ltx.json", "--json")[0] == 0
+        assert (tmp_path / "ltx.json").read_bytes() == (folder / "ltx.json").read_bytes()
+        assert run("restore", source, "-o", tmp_path / "a.db", "--json")[0] == 0
+        assert run("restore", source, "--dry-run")[0] == 0
+        assert run("restore", source, "--dry-run", "--json")[0] == 0
+        assert run("ltx", source, "--level", "all", "--json")[0] == 0
+        assert run("restore", source, "-o", source)[0] == 2
+        assert run("restore", source.replace("/app", "/other"), "-o", tmp_path / "b.db")[0] == 1
+        for act in (
+            ("replicate", tmp_path / "new.db", source),
+            ("replicate", tmp_path / "new.db", folder, source),
+        ):
+            code, said = run(*act, "--restore-if-db-not-exists", "--once")
+            assert code == 2
+            assert "can only be read" in said
+        code, said = run("listing", source)
+        assert code == 2
+        assert "can only be read" in said
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_a_listing_is_written_into_a_directory_whole(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "app")
+    assert Replica(folder).write_listing() == 4
+    first = (folder / "ltx.json").read_text()
+    assert Replica(folder).write_listing(tmp_path / "elsewhere.json") == 4
+    assert (tmp_path / "elsewhere.json").read_text() == first
+    assert (folder / "ltx.json").stat().st_mode & 0o777 == 0o644
+    assert sorted(path.name for path in folder.iterdir()) == ["ltx", "ltx.json"]
+    # It is in nobody's way.
+    assert len([*Replica(folder).files()]) == 4
+    with pytest.raises(NoSnapshotError, match="the replica is empty"), contextlib.ExitStack():
+        Replica(tmp_path / "nothing").write_listing()
