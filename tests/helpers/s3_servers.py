@@ -58,6 +58,8 @@ from tests.helpers.process import Child, ChildError, until
 ACCESS_KEY = "AKIDLTXCORETEST00001"
 SECRET_KEY = "secret-key-of-the-tests-0123456789abcdef"
 REGION = "us-east-1"
+#: The bucket of SeaweedFS that everybody may read.
+PUBLIC = "public"
 STARTS = 3  # another process may take a port between our choice and the server's
 READY_TIMEOUT_S = 20.0
 
@@ -240,7 +242,9 @@ class SeaweedFS(S3Server):
         (self.folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
         credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
         tester = {"name": "tester", "credentials": credentials, "actions": ["Admin"]}
-        (self.folder / "s3.json").write_text(json.dumps({"identities": [tester]}))
+        # Who signs nothing may read one bucket.
+        anonymous = {"name": "anonymous", "actions": [f"Read:{PUBLIC}", f"List:{PUBLIC}"]}
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [tester, anonymous]}))
 
     def _warm_up(self) -> None:
         # It lists buckets before it has a place for objects.

@@ -154,6 +154,7 @@ class Connection:
             return self._made[1]
 
     def _make(self, session: Any, region: str, *, is_quick: bool = False) -> Any:  # noqa: ANN401 - as above
+        from botocore import UNSIGNED
         from botocore.config import Config
 
         settings = self._settings
@@ -169,7 +170,7 @@ class Connection:
                 aws_session_token=token,
                 config=Config(
                     # boto3 would sign URLs with the older version, which signs the Range header's absence.
-                    signature_version="s3v4",
+                    signature_version=UNSIGNED if settings.anonymous else "s3v4",
                     s3={
                         "addressing_style": "path" if settings.path_style else "auto",
                         "payload_signing_enabled": settings.sign_payload,
@@ -188,7 +189,12 @@ class Connection:
 
     def _credentials(self) -> tuple[str, str, str | None] | None:
         """Those that were given, or those of Litestream's variables if boto3 would not find any in the environment."""
-        if self._settings.credentials or self._session or os.environ.get("AWS_ACCESS_KEY_ID"):
+        if (
+            self._settings.anonymous
+            or self._settings.credentials
+            or self._session
+            or os.environ.get("AWS_ACCESS_KEY_ID")
+        ):
             return self._settings.credentials
         key, secret = (
             os.environ.get(f"LITESTREAM_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")

@@ -151,7 +151,10 @@ def _of_connection(
         error,
         botocore.NoCredentialsError | botocore.PartialCredentialsError | botocore.CredentialRetrievalError,
     ):
-        hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give access_key_id and secret_access_key"
+        hint = (
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give access_key_id and secret_access_key; "
+            "for a public bucket, write anonymous=true in the URL"
+        )
         return _error(_Meaning(ReplicaPermissionError, "no credentials were found", hint), bucket, op, key)
     if isinstance(
         error, botocore.ProfileNotFound | botocore.InvalidConfigError | botocore.ParamValidationError

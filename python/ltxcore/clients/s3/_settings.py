@@ -42,6 +42,7 @@ class S3Options(TypedDict, total=False):
     * ``concurrency``: how many requests of one upload or one batch of reads are made at once. Default: 5, Cloudflare R2 2.
     * ``access_key_id``, ``secret_access_key``, ``session_token``: credentials. Default: wherever boto3 finds some, else
       ``LITESTREAM_ACCESS_KEY_ID`` and ``LITESTREAM_SECRET_ACCESS_KEY``.
+    * ``anonymous``: use no credentials, and sign nothing: for public buckets. Default: false.
     * ``sse_customer_algorithm``, ``sse_customer_key``, ``sse_customer_key_md5``, ``sse_customer_key_path``: encryption with a
       key of 32 bytes of your own (SSE-C), in base64, or the file that holds it.
     * ``sse_kms_key_id``: encryption with a key of AWS KMS.
@@ -61,6 +62,7 @@ class S3Options(TypedDict, total=False):
     access_key_id: str
     secret_access_key: str
     session_token: str
+    anonymous: bool
     sse_customer_algorithm: str
     sse_customer_key: str
     sse_customer_key_md5: str
@@ -127,6 +129,8 @@ class Settings:
     put_with_md5: bool
     part_size: int
     concurrency: int
+    #: Nothing is signed.
+    anonymous: bool
     #: Access key, secret key, session token.
     credentials: tuple[str, str, str | None] | None = field(repr=False)
     #: Parameters of uploads alone: storage class, KMS.
@@ -169,6 +173,7 @@ def settings(bucket: str, options: S3Options) -> Settings:
         put_with_md5=options.get("put_object_content_md5", False),
         part_size=part_size,
         concurrency=concurrency,
+        anonymous=options.get("anonymous", False),
         credentials=_credentials(options),
         of_uploads=_of_uploads(options),
         of_content=_customer_key(options, endpoint),
@@ -216,6 +221,10 @@ def _credentials(options: S3Options) -> tuple[str, str, str | None] | None:
         missing = "access_key_id" if secret else "secret_access_key"
         raise argument_error(
             missing, f"{missing} is missing", "give both, or neither to use those of the environment"
+        )
+    if key and options.get("anonymous"):
+        raise argument_error(
+            "anonymous", "anonymous and access_key_id exclude each other", "leave one of them out"
         )
     return (key, secret, options.get("session_token")) if key and secret else None
 

@@ -34,25 +34,32 @@ class Signing:
         self._place: tuple[int, str, str] | None = None
 
     def url(self, key: str, seconds: int) -> str | None:
-        """A URL that reads an object for so long, or as long as the credentials are good.
+        """A URL that reads an object for so long, or as long as the credentials are good; without a signature if there are none.
 
         Returns:
             ``None`` if the client signs by another version, which signs more than the name of the object.
         """
+        from botocore import UNSIGNED
+
         client = self._connection.client
-        if client.meta.config.signature_version != "s3v4":
+        version = client.meta.config.signature_version
+        if version not in ("s3v4", UNSIGNED):
             return None
         # Handlers of a client of the caller may sign in their own way, and parameters become headers that are signed.
         if self._connection.is_given or self._parameters:
             return self._by_client(client, key, seconds)
         base, region = self._found(client)
+        url = base + quote(key, safe="/~")
+        return url if version is UNSIGNED else self._signed(url, region, seconds)
+
+    def _signed(self, url: str, region: str, seconds: int) -> str:
         from botocore.auth import S3SigV4QueryAuth
         from botocore.awsrequest import AWSRequest
 
-        request = AWSRequest("GET", base + quote(key, safe="/~"))
+        request = AWSRequest("GET", url)
         S3SigV4QueryAuth(self._connection.credentials(), "s3", region, seconds).add_auth(request)
-        url: str = request.url
-        return url
+        signed: str = request.url
+        return signed
 
     def _found(self, client: Any) -> tuple[str, str]:  # noqa: ANN401 - boto3 makes its classes when it runs
         place = self._place
