@@ -89,6 +89,7 @@ _Key: TypeAlias = tuple[int, int, int]
 _Client: TypeAlias = FileClient | ReplicaClient
 _Options: TypeAlias = tuple[str | None, str | None, bool, float, float]
 _Signed: TypeAlias = tuple[str, list[tuple[str, str]], float, _Options, RequestCounter | None]
+_Mark: TypeAlias = tuple[int, int, int, int, int]
 
 __version__: Final[str]
 #: Whether this is an unoptimised build.
@@ -733,6 +734,14 @@ class Restored:
     def is_update(self) -> bool:
         """Whether it began with ``base``, and ``files`` are those since then."""
 
+    @property
+    def past(self) -> tuple[list[_Mark], bytes] | None:
+        """What it stands on, with ``keeps_past``: files as level, first and last TXID, size in bytes and checksum; and runs of pages.
+
+        The files are some of those that were read, and of those that the copy stood on, oldest first. The last one ends where the
+        database is. The runs say which pages were written after which of them (``rust/replica/src/restore/past.rs``).
+        """
+
 def restore(
     client: _Client,
     output: _Path,
@@ -743,6 +752,8 @@ def restore(
     overwrite: bool = False,
     rollback_journal: bool = False,
     base: tuple[Followed, int, int | None, tuple[int, int, int] | None] | None = None,
+    past: tuple[list[_Mark], bytes, int] | None = None,
+    keeps_past: bool = False,
     progress: Callable[[int, int, int, int], None] | None = None,
     verify: Callable[[pathlib.Path], None] | None = None,
     prepare: Callable[[pathlib.Path], None] | None = None,
@@ -752,6 +763,9 @@ def restore(
     ``base`` is a copy at an earlier transaction, so that only files since then have to be read: the file, its TXID, the checksum of
     page 1 as the replica has it there, if known, and what the copy was like when it was proved to be the replica's, if it was: its
     change counter, size in bytes, and time in nanoseconds. If that does not lead to the wanted state, everything is read.
+
+    ``past`` is what the copy stands on, as :attr:`Restored.past` was, and the place of the newest of those files that the replica
+    still has. The files that follow this one are read then. They must bring every page that the copy has from later ones.
 
     ``verify`` gets the path of the new database while it has a temporary name, and ``prepare`` when only its name is left to be
     given; an exception from either calls the restore off. ``rollback_journal`` takes a database out of WAL mode.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from ltxcore.ltx import TXID
 
 #: Version of the record; another one is not read.
 FORMAT = 1
+#: Longer runs are not read, in bytes. Those that are written have half of that.
+MOST_RUNS = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,17 @@ class Position:
 
     Without ``mark`` and ``shape`` only a comparison can prove that the database is what the replica holds. ``page_1`` is the
     checksum of page 1 as the replica has it, which may have another journal mode; followers do not know it.
+
+    ``witnesses`` are files that ended earlier, oldest first, and may stay longer. ``runs`` says which pages were written after
+    which of them (``rust/replica/src/restore/past.rs``); it is empty if none was. Followers keep neither.
     """
 
     txid: TXID
     mark: Mark | None = None
     shape: Shape | None = None
     page_1: int | None = None
+    witnesses: tuple[Mark, ...] = ()
+    runs: bytes = b""
 
 
 class Sidecars:
@@ -115,22 +124,16 @@ class Sidecars:
     def _recorded(self, txid: TXID) -> Position | None:
         try:
             position = _position(json.loads(self.record.read_text("utf-8")))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error):
             return None
         return position if position.txid == txid else None
 
 
 def _record(position: Position) -> str:
-    mark, shape = position.mark, position.shape
+    shape = position.shape
     record: dict[str, Any] = {"format": FORMAT, "txid": str(position.txid)}
-    if mark is not None:
-        record["file"] = {
-            "level": mark.level,
-            "min_txid": str(mark.min_txid),
-            "max_txid": str(mark.max_txid),
-            "size": mark.size,
-            "checksum": f"{mark.checksum:016x}",
-        }
+    if position.mark is not None:
+        record["file"] = _named(position.mark)
     if shape is not None:
         record["database"] = {
             "change_counter": shape.change_counter,
@@ -139,24 +142,54 @@ def _record(position: Position) -> str:
         }
     if position.page_1 is not None:
         record["page_1"] = f"{position.page_1:016x}"
+    if position.witnesses:
+        record["witnesses"] = [_named(mark) for mark in position.witnesses]
+        record["runs"] = base64.b64encode(zlib.compress(position.runs)).decode()
     return json.dumps(record) + "\n"
 
 
 def _position(record: dict[str, Any]) -> Position:
-    """The reverse of `_record`; what is wrong with it raises an error of Python's own."""
+    """The reverse of `_record`; what is wrong with it raises an error of Python's own, or of `zlib`."""
     if record["format"] != FORMAT:
         raise ValueError(record["format"])
-    file, database = record["file"], record["database"]
-    mark = Mark(
+    database, page_1 = record["database"], record.get("page_1")
+    witnesses = tuple(map(_mark, record.get("witnesses", ())))
+    return Position(
+        TXID.parse(record["txid"]),
+        _mark(record["file"]),
+        Shape(int(database["change_counter"]), int(database["size"]), int(database["mtime_ns"])),
+        None if page_1 is None else int(page_1, 16),
+        witnesses,
+        _decompress(record["runs"]) if witnesses else b"",
+    )
+
+
+def _named(mark: Mark) -> dict[str, Any]:
+    return {
+        "level": mark.level,
+        "min_txid": str(mark.min_txid),
+        "max_txid": str(mark.max_txid),
+        "size": mark.size,
+        "checksum": f"{mark.checksum:016x}",
+    }
+
+
+def _mark(file: dict[str, Any]) -> Mark:
+    return Mark(
         int(file["level"]),
         TXID.parse(file["min_txid"]),
         TXID.parse(file["max_txid"]),
         int(file["size"]),
         int(file["checksum"], 16),
     )
-    shape = Shape(int(database["change_counter"]), int(database["size"]), int(database["mtime_ns"]))
-    page_1 = record.get("page_1")
-    return Position(TXID.parse(record["txid"]), mark, shape, None if page_1 is None else int(page_1, 16))
+
+
+def _decompress(text: str) -> bytes:
+    stream = zlib.decompressobj()
+    runs = stream.decompress(base64.b64decode(text, validate=True), MOST_RUNS)
+    if not stream.eof:
+        raise ValueError("cut off, or too long")
+    return runs
 
 
 def _staged(path: Path) -> Path:

@@ -11,7 +11,6 @@ from ltxcore import _ltxcore
 from ltxcore._process.arguments import check_parallelism, local_path
 from ltxcore._process.awaiting import awaitable, cancellation
 from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
-from ltxcore._restore.history import listed_again
 from ltxcore._restore.update import Update
 from ltxcore.clients import as_client
 from ltxcore.clients.file import FileClient, file_info, native
@@ -173,13 +172,8 @@ def restore(
         return run(number, None)
     before = _before(number, timestamp)
     known = Update(client, path, overwrite=overwrite)
-
-    def run_planned() -> RestoreResult:
-        planned = known.plan(number, before)
-        return run(planned if before is None else None, known)
-
-    # What is newest when it is planned may be merged when it is read.
-    return run_planned() if number is not None else listed_again(run_planned)
+    known.look(number if before is None else _planned(client, before))
+    return run(number, known)
 
 
 restore_async = awaitable(restore)
@@ -229,12 +223,14 @@ def restore_prepared(
         overwrite=overwrite,
         rollback_journal=journal_mode == "delete",
         base=None if update is None else update.base,
+        past=None if update is None else update.past,
+        keeps_past=update is not None,
         progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
         verify=None if integrity_check == "none" else verify,
         prepare=prepare,
     )
     if update is not None:
-        update.finish(TXID(restored.txid), restored.page_1)
+        update.finish(restored)
     return RestoreResult(
         path=path,
         pos=Pos(TXID(restored.txid), Checksum(restored.checksum)),
@@ -328,6 +324,11 @@ def _check(new: Path, path: Path, mode: str) -> None:
     )
     error.report = report
     raise error
+
+
+def _planned(client: ReplicaClient, before: int) -> TXID:
+    """The transaction that a time selects."""
+    return file_info(_ltxcore.restore_plan(native(client), None, before).files[-1]).max_txid
 
 
 def _before(txid: TXID | None, timestamp: datetime | str | None) -> int | None:

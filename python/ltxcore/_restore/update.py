@@ -1,20 +1,19 @@
 """What `restore(update=True)` adds: it begins with the database of the last time, and reads only files since then.
 
 The position is kept as a follower keeps it, so either goes on with what the other has left. A copy counts as the replica's if
-the file of the replica that ended there is still what it was, and nobody has written to the copy. Where files have checksums of
-the whole database, it does as well if the result has the right one. Otherwise everything is read.
+nobody has written to the copy, and the file of the replica that ended there is still what it was. If that is gone, an earlier file
+that the copy stands on does as well, a witness, if the files since then bring every page that the copy has from later ones. Where
+files have checksums of the whole database, any copy counts if the result has the right one. Otherwise everything is read.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
-from ltxcore._restore.mark import Seen, look_for, mark
-from ltxcore._restore.position import Position, Shape, Sidecars, shape_of_new
-from ltxcore.clients.file import file_info, native
+from ltxcore._restore.mark import Seen, look_for
+from ltxcore._restore.position import Mark, Position, Shape, Sidecars, shape_of_new
 from ltxcore.errors import OutputExistsError
 from ltxcore.ltx import TXID
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
     #: The copy, its TXID, the checksum of page 1 in the replica, and what the copy is like if it is proved.
     Base = tuple[_ltxcore.Followed, int, int | None, tuple[int, int, int] | None]
+    #: Files that the copy stands on, which pages were written after which of them, and the place of the file that is still there.
+    Past = tuple[list[tuple[int, int, int, int, int]], bytes, int]
 
 
 class Update:
@@ -50,13 +51,22 @@ class Update:
                 hint="choose another path, or replace the database this once with overwrite=True as well (--update --force)",
             )
         self.overwrite = overwrite or known is not None
-        self.base = None if known is None else self._base(known)
+        self.base: Base | None = None
+        self.past: Past | None = None
+        self._known = known
         # Where the database is, if that is known.
         self._was = None if known is None else known.txid
-        self._new: Position | None = None
         self._shape: Shape | None = None
 
-    def _base(self, known: Position) -> Base | None:
+    def look(self, target: TXID | None) -> None:
+        """Find out how much of the database the replica still proves, for a restore of this transaction or of the newest one.
+
+        Raises:
+            ReplicaError: the storage failed.
+        """
+        known = self._known
+        if known is None:
+            return
         copy = _ltxcore.Followed(self._path)
         now = Shape.of(copy.fileno())
         if known.shape is not None and (now.change_counter, now.size) != (
@@ -64,22 +74,18 @@ class Update:
             known.shape.size,
         ):
             # Somebody has written to it: what has changed is not known.
-            return None
-        is_proved = (
-            now == known.shape and known.mark is not None and look_for(self._client, known.mark) is Seen.SAME
-        )
-        shape = (now.change_counter, now.size, now.mtime_ns) if is_proved else None
-        return copy, known.txid, known.page_1, shape
+            return
+        self.past = self._proof(known, target) if now == known.shape else None
+        shape = None if self.past is None else (now.change_counter, now.size, now.mtime_ns)
+        self.base = copy, known.txid, known.page_1, shape
 
-    def plan(self, txid: int | None, before: int | None) -> TXID:
-        """Look at the file that the restore will end with, before anything is read; its last transaction.
-
-        Should the replica be replaced meanwhile, this is not the mark of what it has then.
-        """
-        last = file_info(_ltxcore.restore_plan(native(self._client), txid, before).files[-1])
-        # Of two files that end there a plan has the one that was merged more, which stays longer.
-        self._new = Position(last.max_txid, mark(self._client, last))
-        return last.max_txid
+    def _proof(self, known: Position, target: TXID | None) -> Past | None:
+        """The newest file that is still there."""
+        marks = () if known.mark is None else (*known.witnesses, known.mark)
+        for place, mark in reversed(list(enumerate(marks))):
+            if (target is None or mark.max_txid <= target) and look_for(self._client, mark) is Seen.SAME:
+                return [_row(mark) for mark in marks], known.runs, place
+        return None
 
     def prepared(self, new: Path) -> None:
         """Called right before the database gets its name: what is beside it is about another one from now on."""
@@ -93,7 +99,20 @@ class Update:
             self._sidecars.write(Position(self._was or TXID(1)))
         self._sidecars.twin.unlink(missing_ok=True)
 
-    def finish(self, txid: TXID, page_1: int) -> None:
+    def finish(self, restored: _ltxcore.Restored) -> None:
         """Keep the new position. Should the process die before, everything is read the next time."""
-        new = self._new if self._new is not None and self._new.txid == txid else Position(txid)
-        self._sidecars.write(replace(new, shape=self._shape, page_1=page_1 or None))
+        assert restored.past is not None
+        rows, runs = restored.past
+        *witnesses, mark = (_mark(row) for row in rows)
+        page_1 = restored.page_1 or None
+        new = Position(TXID(restored.txid), mark, self._shape, page_1, tuple(witnesses), runs)
+        self._sidecars.write(new)
+
+
+def _row(mark: Mark) -> tuple[int, int, int, int, int]:
+    return mark.level, mark.min_txid, mark.max_txid, mark.size, mark.checksum
+
+
+def _mark(row: tuple[int, int, int, int, int]) -> Mark:
+    level, min_txid, max_txid, size, checksum = row
+    return Mark(level, TXID(min_txid), TXID(max_txid), size, checksum)

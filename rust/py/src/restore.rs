@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use ltx::{Checksum, Timestamp, TxId};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use replica::{Progress, RestoreOptions, Shape, Target};
+use replica::{Mark, Past, Progress, RestoreOptions, Shape, Target};
 
 use crate::client::{Client, Row, row};
 use crate::errors::detached;
@@ -46,14 +46,30 @@ pub(crate) struct Restored {
     exact: bool,
     page_1: u64,
     is_update: bool,
+    past: Option<Stood>,
 }
 
 /// A copy to begin with: its file, its TXID, the checksum of page 1 in the replica, and change counter, size and time if it is proved.
 type Base<'py> = (PyRef<'py, Followed>, u64, Option<u64>, Option<(u32, u64, i64)>);
 
+/// A file that was read: level, first and last TXID, size in bytes, checksum.
+type MarkRow = (u8, u64, u64, u64, u64);
+
+/// What a database stands on: files, and which pages were written after which of them.
+type Stood = (Vec<MarkRow>, Vec<u8>);
+
+fn mark((level, min_txid, max_txid, size, checksum): MarkRow) -> Mark {
+    Mark { level, min_txid: TxId::new(min_txid), max_txid: TxId::new(max_txid), size, checksum }
+}
+
+fn stood(past: Past) -> Stood {
+    let row = |mark: &Mark| (mark.level, mark.min_txid.get(), mark.max_txid.get(), mark.size, mark.checksum);
+    (past.marks.iter().map(row).collect(), past.runs)
+}
+
 /// Rebuilds a database.
 #[pyfunction]
-#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, rollback_journal=false, base=None, progress=None, verify=None, prepare=None))]
+#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, rollback_journal=false, base=None, past=None, keeps_past=false, progress=None, verify=None, prepare=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments, one for each option")]
 pub(crate) fn restore(
     py: Python<'_>,
@@ -65,6 +81,8 @@ pub(crate) fn restore(
     overwrite: bool,
     rollback_journal: bool,
     base: Option<Base<'_>>,
+    past: Option<(Vec<MarkRow>, Vec<u8>, usize)>,
+    keeps_past: bool,
     progress: Option<Py<PyAny>>,
     verify: Option<Py<PyAny>>,
     prepare: Option<Py<PyAny>>,
@@ -72,10 +90,14 @@ pub(crate) fn restore(
     let target = target(txid, timestamp_ms)?;
     let watcher = Watcher { progress, verify, prepare, ..Watcher::default() };
     let base = base.map(|(file, txid, page_1, proved)| (file.copy(), txid, page_1, proved));
+    let (marks, runs, place) = past.unwrap_or_default();
+    let past = Past { marks: marks.into_iter().map(mark).collect(), runs };
     let done = detached(py, || {
         let base = base.as_ref().map(|(copy, txid, page_1, proved)| replica::Base {
             file: copy.file(),
-            txid: TxId::new(*txid),
+            position: TxId::new(*txid),
+            past: &past,
+            mark: place,
             page_1: page_1.map(Checksum::new),
             proved: proved.map(|(change_counter, size, mtime_ns)| {
                 let mtime_ns = mtime_ns.into();
@@ -88,6 +110,7 @@ pub(crate) fn restore(
         let options = RestoreOptions {
             parallelism,
             base,
+            keeps_past,
             overwrite,
             lock: Some(&lock_database),
             rollback_journal,
@@ -116,6 +139,7 @@ pub(crate) fn restore(
         exact: plan.exact,
         page_1: restored.page_1.get(),
         is_update: restored.is_update,
+        past: restored.past.map(stood),
     })
 }
 

@@ -27,7 +27,7 @@ pub fn with_plan<T>(
     work: &mut dyn FnMut(&Plan) -> Result<T>,
 ) -> Result<(Plan, T)> {
     let by_header = matches!(target, Target::Before(_));
-    let from = options.base.map(|base| base.txid);
+    let from = options.base.map(|base| (base.txid(), base.position));
     for _ in 1..MOST_PLANS {
         let plan = plan_from(client, target, from)?;
         match carry_out(client, &plan, options, work) {

@@ -17,6 +17,7 @@ mod file;
 mod index;
 mod options;
 mod output;
+mod past;
 mod publish;
 mod queue;
 mod winners;
@@ -25,8 +26,9 @@ mod worker;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -42,6 +44,8 @@ pub use base::{Base, Shape};
 use buffers::{Buffers, Pool};
 pub use options::{LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify};
 use output::{Content, Output};
+use past::{Known, PageRun};
+pub use past::{Mark, Past};
 use publish::{Names, RealNames};
 use queue::Queue;
 use winners::Winners;
@@ -107,7 +111,7 @@ pub fn page_checksums(
     output: &Path,
     options: &RestoreOptions<'_>,
 ) -> Result<Restored> {
-    let options = RestoreOptions { overwrite: false, base: None, ..*options };
+    let options = RestoreOptions { overwrite: false, base: None, keeps_past: false, ..*options };
     let place = publish::Place::new(&RealNames, output)?;
     place.prepare(false)?;
     let built =
@@ -158,6 +162,7 @@ struct Built {
     post_apply_checksum: Checksum,
     page_1: Checksum,
     is_update: bool,
+    past: Option<Past>,
     counters: Counters,
 }
 
@@ -180,6 +185,7 @@ impl Built {
             bytes: plan.size(),
             page_1: self.page_1,
             is_update: self.is_update,
+            past: self.past,
         }
     }
 }
@@ -227,15 +233,20 @@ fn build(
         output: &file,
         counters: Counters::default(),
         links: Mutex::new(BTreeMap::new()),
+        checksums: plan.files.iter().map(|_| AtomicU64::new(0)).collect(),
     };
     run(&shared, workers, plan, options, &stop)?;
-    let post_apply_checksum = match plan.files.last() {
-        Some(_) => check_whole(&shared, start.pages)?,
-        None => read_checksum(&shared.reader, newest)?,
+    let (post_apply_checksum, mark) = match plan.files.last() {
+        Some(_) => (check_whole(&shared, start.pages)?, None),
+        None => read_end(&shared.reader, newest).map(|(sum, mark)| (sum, Some(mark)))?,
     };
     let page_1 = match content {
         Content::Pages => start.check(&shared, post_apply_checksum, output)?,
         Content::Checksums => Checksum::NONE,
+    };
+    let past = match options.keeps_past {
+        true => start.past(&shared, mark).map_err(|source| file.error(source))?,
+        false => None,
     };
     let counters = shared.counters;
     if options.rollback_journal && content == Content::Pages {
@@ -243,7 +254,7 @@ fn build(
     }
     file.sync()?;
     let is_update = start.base.is_some();
-    Ok(Built { file, newest: header, post_apply_checksum, page_1, is_update, counters })
+    Ok(Built { file, newest: header, post_apply_checksum, page_1, is_update, past, counters })
 }
 
 /// What a new database begins with: pages of a copy, or nothing.
@@ -252,23 +263,43 @@ struct Start<'a> {
     pages: PageCount,
     /// The caller has proved that the copy is sound, and it has not changed since.
     is_proved: bool,
+    /// Which of its pages were written after which file.
+    runs: Vec<PageRun>,
 }
 
 impl<'a> Start<'a> {
-    const NOTHING: Self = Self { base: None, pages: PageCount::new(0), is_proved: false };
+    const NOTHING: Self = Self { base: None, pages: PageCount::new(0), is_proved: false, runs: Vec::new() };
 
     /// The pages of `base`, for a database as `header` says, to be called `output`.
     fn at(base: Base<'a>, header: &Header, output: &Path) -> Result<Self> {
         let failed = |source| Error::output("read", output, source);
         let is_proved = base.is_proved().map_err(failed)?;
         let pages = base.pages(header.page_size).map_err(failed)?;
-        match pages {
+        match pages.zip(base.past.decode(header.page_size)) {
             // Without a checksum nothing could be proved afterwards.
-            Some(pages) if is_proved || !header.flags.no_checksum => {
-                Ok(Self { base: Some(base), pages, is_proved })
+            Some((pages, runs)) if is_proved || !header.flags.no_checksum => {
+                Ok(Self { base: Some(base), pages, is_proved, runs })
             }
-            _ => Err(Error::Unproved { path: output.to_owned(), txid: base.txid }),
+            _ => Err(Error::Unproved { path: output.to_owned(), txid: base.position }),
         }
+    }
+
+    /// What is known of the copy's past.
+    fn known(&self) -> Option<Known<'_>> {
+        let known =
+            |base: Base<'a>| Known { past: base.past, runs: &self.runs, place: base.mark, txid: base.txid() };
+        self.base.map(known)
+    }
+
+    /// What the result stands on; `mark` is the file that ends there, if it was not read.
+    fn past(&self, shared: &Shared<'_>, mark: Option<Mark>) -> io::Result<Option<Past>> {
+        let checksums: Vec<u64> = shared.checksums.iter().map(|sum| sum.load(Ordering::Relaxed)).collect();
+        let last = shared.files.last().zip(checksums.last());
+        let Some(newest) = mark.or(last.map(|(file, checksum)| Mark::new(file, *checksum))) else {
+            return Ok(None);
+        };
+        let read = past::Read { files: shared.files, checksums: &checksums, newest };
+        past::past(self.known().as_ref(), &read, &shared.winners, shared.newest.page_size).map(Some)
     }
 
     fn copy_to(&self, file: &Output, header: &Header) -> Result<()> {
@@ -282,20 +313,40 @@ impl<'a> Start<'a> {
         let (file, commit) = (shared.output, shared.newest.commit);
         let actual = file.page_1_checksum()?;
         let Some(base) = self.base else { return Ok(actual) };
+        let unproved = || Error::Unproved { path: output.to_owned(), txid: base.position };
+        if !self.is_continued(shared)? {
+            return Err(unproved());
+        }
         let is_new = shared.winners.has_page_1().map_err(|source| file.error(source))?;
         let page_1 = if is_new || commit.get() == 0 { Some(actual) } else { base.page_1 };
         if let Some(page_1) = page_1.filter(|page_1| *page_1 != actual) {
             // An earlier restore has changed the journal mode, and nothing else.
             file.use_wal()?;
             if file.page_1_checksum()? != page_1 {
-                return Err(Error::Unproved { path: output.to_owned(), txid: base.txid });
+                return Err(unproved());
             }
         }
         let is_summed = !expected.is_none() && page_1.is_some();
         if (is_summed && file.checksum(commit)? == expected) || (!is_summed && self.is_proved) {
             return Ok(page_1.unwrap_or(Checksum::NONE));
         }
-        Err(Error::Unproved { path: output.to_owned(), txid: base.txid })
+        Err(unproved())
+    }
+
+    /// Whether nothing is left that the copy had from files after the one that proves it, and this one is still there. It was
+    /// before anything was read, so nothing that was read is from before the replica became another one, if it did.
+    fn is_continued(&self, shared: &Shared<'_>) -> Result<bool> {
+        let Some(known) = self.known() else { return Ok(true) };
+        let is_rewritten = known.is_rewritten(&shared.winners, shared.newest.commit);
+        if !is_rewritten.map_err(|source| shared.output.error(source))? {
+            return Ok(false);
+        }
+        let Some(mark) = self.base.and_then(|base| base.mark()) else { return Ok(true) };
+        match read_end(&shared.reader, &mark.file()) {
+            Ok((_, found)) => Ok(found == mark),
+            Err(error) if error.is_not_found() || matches!(error, Error::ShortFile { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -365,11 +416,12 @@ fn check_whole(shared: &Shared<'_>, there: PageCount) -> Result<Checksum> {
     Ok(last.map_or(Checksum::NONE, |link| link.after))
 }
 
-/// The checksum of the database that a file leads to; none if it has none.
-fn read_checksum(reader: &RangeReader<'_>, info: &FileInfo) -> Result<Checksum> {
+/// The checksum of the database that a file leads to, which is none if it has none, and what tells it from others.
+fn read_end(reader: &RangeReader<'_>, info: &FileInfo) -> Result<(Checksum, Mark)> {
     let mut trailer = [0; Trailer::SIZE];
     reader.read_exact(info, info.size.saturating_sub(Trailer::SIZE as u64), &mut trailer)?;
-    Ok(Trailer::parse(&trailer).post_apply_checksum)
+    let Trailer { post_apply_checksum, file_checksum } = Trailer::parse(&trailer);
+    Ok((post_apply_checksum, Mark::new(info, file_checksum.get())))
 }
 
 fn check_sizes(files: &[FileInfo]) -> Result<()> {

@@ -68,8 +68,12 @@ pub fn plan(client: &dyn ReplicaClient, target: &Target) -> Result<Plan> {
     plan_from(client, target, None)
 }
 
-/// The same, with the files that lead there from `from`, where a copy of the database is.
-pub(crate) fn plan_from(client: &dyn ReplicaClient, target: &Target, from: Option<TxId>) -> Result<Plan> {
+/// The same, with the files that lead there from the first transaction of `from`, for a copy that is at the second one.
+pub(crate) fn plan_from(
+    client: &dyn ReplicaClient,
+    target: &Target,
+    from: Option<(TxId, TxId)>,
+) -> Result<Plan> {
     let history = History::read(client, matches!(target, Target::Before(_)))?;
     if history.all().next().is_none() {
         return Err(Error::EmptyReplica { location: client.location(), exists: client.exists() });
@@ -79,8 +83,12 @@ pub(crate) fn plan_from(client: &dyn ReplicaClient, target: &Target, from: Optio
         Target::Txid(txid) => history.exactly(txid),
         Target::Before(time) => history.before(time),
     }?;
-    let since = from.and_then(|from| history.cheapest(from, plan.txid));
-    Ok(Plan { since: since.filter(|files| size(files) < plan.size()), ..plan })
+    let since = from.and_then(|(from, position)| {
+        // What the copy has from later transactions the files hardly ever bring back. To try that may cost this part of a restore.
+        let most = if position > plan.txid { plan.size() / 4 } else { plan.size() };
+        history.cheapest(from, plan.txid).filter(|files| size(files) < most)
+    });
+    Ok(Plan { since, ..plan })
 }
 
 fn size(files: &[FileInfo]) -> u64 {

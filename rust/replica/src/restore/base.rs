@@ -1,9 +1,9 @@
 //! A copy of the database that a restore begins with, so that only files with later transactions have to be read.
 //!
 //! Pages that none of these files has stay as they are in the copy. So the copy must be what it is taken for, and the replica
-//! must still be the history that it stands on. Where the newest file has a checksum of the whole database, that proves both: the
-//! result is summed before it gets its name. Where it has none, the caller must have proved both, and the copy must still have
-//! the [`Shape`] that it had then.
+//! must still be the history that it stands on, at least up to one of the files that it stands on ([`Past`]). Where the newest file has
+//! a checksum of the whole database, that proves both: the result is summed before it gets its name. Where it has none, the caller
+//! must have proved both, and the copy must still have the [`Shape`] that it had then, and the replica the file.
 
 use std::fs::File;
 use std::io;
@@ -11,6 +11,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use dbfile::header;
 use ltx::{Checksum, PageCount, PageSize, TxId};
+
+use super::past::{Mark, Past};
 
 /// What a database file is like from outside. Whoever writes to it changes at least one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,11 @@ pub struct Base<'a> {
     /// The copy. It is read only, and whoever lends it knows how to close it without taking locks from others.
     pub file: &'a File,
     /// Where it is.
-    pub txid: TxId,
+    pub position: TxId,
+    /// What it stands on, if that is known. Its last file then ends at `position`.
+    pub past: &'a Past,
+    /// The place in [`Past::marks`] of the file that the replica still has. The files that follow it are read.
+    pub mark: usize,
     /// The checksum of page 1 as the replica has it there: that of the copy may differ in its journal mode. `None` if that is not
     /// known, in which case the files have to bring page 1 for the sum to prove anything.
     pub page_1: Option<Checksum>,
@@ -56,6 +62,16 @@ pub struct Base<'a> {
 }
 
 impl Base<'_> {
+    /// The file that proves what the copy is, if there is one.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.past.marks.get(self.mark).copied()
+    }
+
+    /// Where the files begin that have to be read.
+    pub(crate) fn txid(&self) -> TxId {
+        self.mark().map_or(self.position, |mark| mark.max_txid)
+    }
+
     /// Whether the copy is still what was proved. The caller keeps writers out meanwhile.
     ///
     /// # Errors

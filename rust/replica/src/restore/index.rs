@@ -218,7 +218,7 @@ fn largest_frame(page_size: PageSize) -> u32 {
 }
 
 /// Little-endian base 128 with at most ten bytes: the value, and how many bytes it took.
-fn parse_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+pub(crate) fn parse_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0_u64;
     for (i, byte) in bytes.iter().take(10).enumerate() {
         let part = u64::from(byte & 0x7f);

@@ -10,6 +10,7 @@ use ltx::{Checksum, PageCount, PageSize, Pos, Timestamp};
 use crate::error::Result;
 use crate::range::RetryPolicy;
 use crate::restore::base::Base;
+use crate::restore::past::Past;
 
 /// Looks at a restored database.
 pub type Verify<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
@@ -31,6 +32,8 @@ pub struct RestoreOptions<'a> {
     /// A copy of the database to begin with. [`with_plan`](crate::with_plan) then plans for the files since its transaction, too.
     /// Should these not lead on from it, everything is read.
     pub base: Option<Base<'a>>,
+    /// Finds out what the result stands on ([`Restored::past`]), so that it can be such a copy.
+    pub keeps_past: bool,
     /// Replaces an existing database once the new one is whole and durable.
     pub overwrite: bool,
     /// Keeps connections out of a database while it is replaced; without it, nobody may have that open.
@@ -55,6 +58,7 @@ impl Default for RestoreOptions<'_> {
         Self {
             parallelism: 8,
             base: None,
+            keeps_past: false,
             overwrite: false,
             lock: None,
             rollback_journal: false,
@@ -81,7 +85,7 @@ pub struct Progress {
 }
 
 /// What was restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// The restored state; its checksum is none if the files carry none.
     pub pos: Pos,
@@ -99,4 +103,6 @@ pub struct Restored {
     pub page_1: Checksum,
     /// It began with [`RestoreOptions::base`]: only [`Plan::since`](crate::Plan::since) was read.
     pub is_update: bool,
+    /// What it stands on, with [`RestoreOptions::keeps_past`].
+    pub past: Option<Past>,
 }

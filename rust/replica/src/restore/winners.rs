@@ -101,20 +101,32 @@ impl Winners {
 
     /// The first page that nobody has written, of those behind the first `there`.
     pub(crate) fn first_missing(&self, there: PageCount) -> io::Result<Option<Pgno>> {
-        let lock_pgno = self.page_size.lock_pgno();
-        let mut numbers = vec![0; 1 << 14];
-        let total = self.commit.get() as usize;
-        for start in (there.get() as usize..total).step_by(numbers.len()) {
-            let count = numbers.len().min(total - start);
-            let Some(block) = numbers.get_mut(..count) else { break };
-            self.load(start, block)?;
-            let missing = block.iter().enumerate().filter(|(_, held)| **held == 0);
-            let mut pgnos = missing.filter_map(|(i, _)| Pgno::new(u32::try_from(start + i + 1).ok()?));
-            if let Some(pgno) = pgnos.find(|pgno| *pgno != lock_pgno) {
-                return Ok(Some(pgno));
-            }
-        }
-        Ok(None)
+        let (lock_pgno, mut found) = (self.page_size.lock_pgno(), None);
+        self.blocks(there.get()..self.commit.get(), |start, numbers| {
+            let missing = (start..).zip(numbers).filter(|(_, held)| **held == 0);
+            let mut pgnos = missing.filter_map(|(page, _)| Pgno::new(page.checked_add(1)?));
+            found = pgnos.find(|pgno| *pgno != lock_pgno);
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    /// Whether each of these pages, counted from 0, has been written.
+    pub(crate) fn has_all(&self, pages: Range<u32>) -> io::Result<bool> {
+        let mut all = true;
+        self.blocks(pages, |_, numbers| {
+            all &= !numbers.contains(&0);
+            all
+        })?;
+        Ok(all)
+    }
+
+    /// Calls `see` with each page, counted from 0, and the number of its file, in order.
+    pub(crate) fn each(&self, mut see: impl FnMut(u32, u32)) -> io::Result<()> {
+        self.blocks(0..self.commit.get(), |start, numbers| {
+            (start..).zip(numbers).for_each(|(page, number)| see(page, *number));
+            true
+        })
     }
 
     /// Whether anybody has written page 1.
@@ -124,6 +136,21 @@ impl Winners {
             self.load(0, &mut number)?;
         }
         Ok(number != [0])
+    }
+
+    /// Calls `see` with the numbers of some pages after the others, and the first of these pages, until it returns false.
+    fn blocks(&self, pages: Range<u32>, mut see: impl FnMut(u32, &[u32]) -> bool) -> io::Result<()> {
+        let most = 1 << 14;
+        let mut numbers = vec![0; pages.len().min(most)];
+        for start in pages.clone().step_by(most) {
+            let count = numbers.len().min((pages.end - start) as usize);
+            let Some(block) = numbers.get_mut(..count) else { break };
+            self.load(start as usize, block)?;
+            if !see(start, block) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn load(&self, start: usize, out: &mut [u32]) -> io::Result<()> {

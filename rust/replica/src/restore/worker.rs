@@ -37,6 +37,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) counters: Counters,
     /// Database checksums before and after each file that has them, by number.
     pub(crate) links: Mutex<BTreeMap<u32, Link>>,
+    /// The checksum of each file, known when it has been read.
+    pub(crate) checksums: Vec<AtomicU64>,
 }
 
 /// How far the restore is.
@@ -245,6 +247,9 @@ impl<'a> Worker<'a> {
     fn finished(&self, file: &OpenFile, verdict: &Verdict) {
         if let Some(link) = Link::of(&file.header, verdict) {
             self.shared.links.lock().unwrap_or_else(PoisonError::into_inner).insert(file.number, link);
+        }
+        if let Some(checksum) = self.shared.checksums.get(file.number as usize - 1) {
+            checksum.store(verdict.trailer.file_checksum.get(), Ordering::Relaxed);
         }
         self.shared.counters.files.fetch_add(1, Ordering::Relaxed);
     }
