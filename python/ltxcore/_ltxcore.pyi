@@ -731,6 +731,10 @@ class Restored:
         """The checksum of page 1 as the replica has it; 0 if that is not known."""
 
     @property
+    def head(self) -> bytes:
+        """The database header in that page; empty if it is not known."""
+
+    @property
     def is_update(self) -> bool:
         """Whether it began with ``base``, and ``files`` are those since then."""
 
@@ -751,7 +755,7 @@ def restore(
     parallelism: int = 8,
     overwrite: bool = False,
     rollback_journal: bool = False,
-    base: tuple[Followed, int, int | None, tuple[int, int, int] | None] | None = None,
+    base: tuple[Followed, int, tuple[int, bytes | None] | None, tuple[int, int, int] | None] | None = None,
     past: tuple[list[_Mark], bytes, int] | None = None,
     keeps_past: bool = False,
     progress: Callable[[int, int, int, int], None] | None = None,
@@ -760,8 +764,8 @@ def restore(
 ) -> Restored:
     """Rebuild a database; see ``ltxcore.restore``.
 
-    ``base`` is a copy at an earlier transaction, so that only files since then have to be read: the file, its TXID, the checksum of
-    page 1 as the replica has it there, if known, and what the copy was like when it was proved to be the replica's, if it was: its
+    ``base`` is a copy at an earlier transaction, so that only files since then have to be read: the file, its TXID, the checksum and,
+    if the copy has another one, the head of page 1 as the replica has them there, if known, and what the copy was like when it was proved to be the replica's, if it was: its
     change counter, size in bytes, and time in nanoseconds. If that does not lead to the wanted state, everything is read.
 
     ``past`` is what the copy stands on, as :attr:`Restored.past` was, and the place of the newest of those files that the replica
@@ -793,6 +797,14 @@ class Step:
     @property
     def txid(self) -> int:
         """The transaction that it leads to."""
+
+    @property
+    def page_1(self) -> tuple[int, bytes] | None:
+        """Checksum and head (100 bytes) of page 1 as the replica has it, if it is one of the pages.
+
+        Raises:
+            RestoreError: it cannot be read.
+        """
 
     @property
     def is_whole(self) -> bool:

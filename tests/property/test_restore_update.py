@@ -1,4 +1,4 @@
-"""A copy that is updated now and then is, byte for byte, what a plain restore makes, whatever happened to the replica in between.
+"""A copy that is updated now and then is what a plain restore makes, whatever happened to the replica in between.
 
 Transactions of any pages, databases that shrink and grow, merges into three levels, snapshots, files that are deleted because
 they were merged or replaced by a snapshot, and other histories under the same names. Nothing has a checksum of the whole

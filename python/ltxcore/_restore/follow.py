@@ -17,6 +17,7 @@ from ltxcore._restore.history import listed_again
 from ltxcore._restore.mark import mark_at_end
 from ltxcore._restore.position import Position, Sidecars, shape_of_new
 from ltxcore._restore.restore import RestoreProgress, RestoreResult, output_path, restore_prepared
+from ltxcore._restore.update import page_1_of
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
 from ltxcore.errors import OutputExistsError
@@ -169,10 +170,16 @@ def _restore_once(
         if not replaced:
             sidecars.write(position)
 
+    def finish(restored: _ltxcore.Restored) -> None:
+        nonlocal position
+        position = replace(position, page_1=page_1_of(restored))
+        sidecars.write(position)
+
     result = restore_prepared(
         client,
         path,
         prepare=prepare,
+        finish=finish,
         txid=last.max_txid,
         parallelism=parallelism,
         overwrite=overwrite,
@@ -181,6 +188,4 @@ def _restore_once(
         journal_mode="delete",
         progress=progress,
     )
-    if replaced:
-        sidecars.write(position)
     return result, position

@@ -13,7 +13,7 @@ from ltxcore._process.backoff import Backoff, keep_going
 from ltxcore._process.log import Log
 from ltxcore._restore.followed_file import FollowedFile, StoppedError
 from ltxcore._restore.history import History, Ready
-from ltxcore._restore.position import Position, Sidecars
+from ltxcore._restore.position import Page1, Position, Sidecars
 from ltxcore.errors import DatabaseError, DivergedError, NoSnapshotError, NotOpenError, ReplicaTimeoutError
 from ltxcore.ltx import TXID, Pos
 from ltxcore.replica import Replica
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ltxcore import _ltxcore
     from ltxcore._restore.restore import RestoreResult
     from ltxcore.clients import ReplicaClient
 
@@ -245,7 +246,7 @@ class FollowedDatabase:
         self._local.check_place()
         self._position = self._local.recover(self._position)
         self._sidecars.twin.unlink(missing_ok=True)
-        self._local.leave_wal()
+        self._position = self._local.leave_wal(self._position)
         self._save()
 
     def _next_step(self, watch: Callable[[int, int], None], *, thorough: bool) -> Ready | None:
@@ -287,9 +288,16 @@ class FollowedDatabase:
         finally:
             self._kept_waiting = None
         self._sidecars.twin.unlink(missing_ok=True)
-        self._position = Position(TXID(ready.step.txid), ready.mark, shape)
+        self._position = Position(TXID(ready.step.txid), ready.mark, shape, self._page_1(ready.step))
         # Last: a position that lags only means that the same pages are written once more.
         self._save()
+
+    def _page_1(self, step: _ltxcore.Step) -> Page1 | None:
+        """Page 1 as the replica has it after a step; ``None`` if it cannot be made from the one that the database has."""
+        if (found := step.page_1) is not None:
+            return Page1(*found)
+        old = self._position.page_1
+        return old if old is not None and old.head is not None else None
 
     def _save(self) -> None:
         """Keep the position if it has changed, and tell those who wait for it."""

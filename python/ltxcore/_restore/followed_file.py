@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,16 +126,18 @@ class FollowedFile:
         now, before = self.shape(), position.shape
         if before is None or (now.change_counter, now.size) != (before.change_counter, before.size):
             return position
-        return Position(position.txid, position.mark, now)
+        return replace(position, shape=now)
 
-    def leave_wal(self) -> None:
-        """Go back to rollback mode if a reader has switched to WAL, where connections keep their lock between transactions.
+    def leave_wal(self, position: Position) -> Position:
+        """Go back to rollback mode, as connections in WAL mode keep their lock between transactions.
+
+        A reader may have switched to WAL, or the database was restored in that mode. Returns the position with the file then.
 
         Raises:
             DatabaseError: a connection in WAL mode is open, or has written.
         """
         if not self.is_wal():
-            return
+            return position
         lock = self.native.try_exclude(0.0)
         if lock is None:
             raise self.in_wal_mode()
@@ -143,8 +146,10 @@ class FollowedFile:
             # Nobody has it open: whoever does, in WAL mode, holds a lock.
             for suffix in ("-wal", "-shm"):
                 Path(f"{self.real}{suffix}").unlink(missing_ok=True)
+            is_known = self.shape() == position.shape
             os.pwrite(self.fd, b"\1\1", VERSIONS_AT)
             os.fsync(self.fd)
+            return replace(position, shape=self.shape()) if is_known else position
 
     def check_alone(self, expected: Shape) -> None:
         """Refuse a database that somebody else has changed. The caller keeps writers out.

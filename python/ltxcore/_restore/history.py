@@ -192,7 +192,7 @@ class History:
         rows = self._plan(position, position.txid)
         found = mark_at_end(self._client, file_info(rows[-1]))
         self._compare(rows, None, shape, watch)
-        return Position(position.txid, found, shape)
+        return Position(position.txid, found, shape, position.page_1)
 
     def _compare(self, rows: list[Row], step: _ltxcore.Step | None, shape: Shape, watch: Watch) -> None:
         txid = TXID(rows[-1][2])

@@ -60,11 +60,21 @@ def shape_of_new(path: Path) -> Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Page1:
+    """Page 1 as the replica has it: its checksum, and the database header in it.
+
+    In the database it may have another journal mode, and a follower changes the change counter. Earlier versions kept no head.
+    """
+
+    checksum: int
+    head: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """A transaction, the file of the replica that ends with it, and the database file as it was left there.
 
-    Without ``mark`` and ``shape`` only a comparison can prove that the database is what the replica holds. ``page_1`` is the
-    checksum of page 1 as the replica has it, which may have another journal mode; followers do not know it.
+    Without ``mark`` and ``shape`` only a comparison can prove that the database is what the replica holds.
 
     ``witnesses`` are files that ended earlier, oldest first, and may stay longer. ``runs`` says which pages were written after
     which of them (``rust/replica/src/restore/past.rs``); it is empty if none was. Followers keep neither.
@@ -73,7 +83,7 @@ class Position:
     txid: TXID
     mark: Mark | None = None
     shape: Shape | None = None
-    page_1: int | None = None
+    page_1: Page1 | None = None
     witnesses: tuple[Mark, ...] = ()
     runs: bytes = b""
 
@@ -141,7 +151,9 @@ def _record(position: Position) -> str:
             "mtime_ns": shape.mtime_ns,
         }
     if position.page_1 is not None:
-        record["page_1"] = f"{position.page_1:016x}"
+        record["page_1"] = f"{position.page_1.checksum:016x}"
+        if position.page_1.head is not None:
+            record["head"] = position.page_1.head.hex()
     if position.witnesses:
         record["witnesses"] = [_named(mark) for mark in position.witnesses]
         record["runs"] = base64.b64encode(zlib.compress(position.runs)).decode()
@@ -152,13 +164,14 @@ def _position(record: dict[str, Any]) -> Position:
     """The reverse of `_record`; what is wrong with it raises an error of Python's own, or of `zlib`."""
     if record["format"] != FORMAT:
         raise ValueError(record["format"])
-    database, page_1 = record["database"], record.get("page_1")
+    database, head = record["database"], record.get("head")
+    page_1 = int(record["page_1"], 16) if "page_1" in record else None
     witnesses = tuple(map(_mark, record.get("witnesses", ())))
     return Position(
         TXID.parse(record["txid"]),
         _mark(record["file"]),
         Shape(int(database["change_counter"]), int(database["size"]), int(database["mtime_ns"])),
-        None if page_1 is None else int(page_1, 16),
+        None if page_1 is None else Page1(page_1, None if head is None else bytes.fromhex(head)),
         witnesses,
         _decompress(record["runs"]) if witnesses else b"",
     )

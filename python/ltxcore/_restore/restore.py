@@ -191,11 +191,13 @@ def restore_prepared(
     journal_mode: Literal["keep", "delete"] = "keep",
     progress: Callable[[RestoreProgress], None] | None = None,
     prepare: Callable[[Path], None] | None = None,
+    finish: Callable[[_ltxcore.Restored], None] | None = None,
     update: Update | None = None,
 ) -> RestoreResult:
-    """:func:`restore`, with a last step of the caller's.
+    """:func:`restore`, with last steps of the caller's.
 
     ``prepare`` gets the path of the new database when only its name is left to be given: an old database is locked then.
+    ``finish`` gets what was made when it has its name.
     """
     before = _before(txid, timestamp)
     check_parallelism(parallelism)
@@ -210,7 +212,7 @@ def restore_prepared(
         _check(new, path, integrity_check)
 
     if update is not None:
-        prepare = update.prepared
+        prepare, finish = update.prepared, update.finish
     if (check := cancellation()) is not None:
         progress, prepare = _cancellable(check, progress), _cancellable(check, prepare)
 
@@ -229,8 +231,8 @@ def restore_prepared(
         verify=None if integrity_check == "none" else verify,
         prepare=prepare,
     )
-    if update is not None:
-        update.finish(restored)
+    if finish is not None:
+        finish(restored)
     return RestoreResult(
         path=path,
         pos=Pos(TXID(restored.txid), Checksum(restored.checksum)),

@@ -1,9 +1,10 @@
 """What `restore(update=True)` adds: it begins with the database of the last time, and reads only files since then.
 
 The position is kept as a follower keeps it, so either goes on with what the other has left. A copy counts as the replica's if
-nobody has written to the copy, and the file of the replica that ended there is still what it was. If that is gone, an earlier file
-that the copy stands on does as well, a witness, if the files since then bring every page that the copy has from later ones. Where
-files have checksums of the whole database, any copy counts if the result has the right one. Otherwise everything is read.
+nobody has written to the copy, and the file of the replica that ended there is still what it was. If that is gone, an earlier
+file that the copy stands on does as well, a witness, if the files since then bring every page that the copy has from later
+ones. Where files have checksums of the whole database, any copy counts if the result has the right one. Otherwise everything
+is read.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
 from ltxcore._restore.mark import Seen, look_for
-from ltxcore._restore.position import Mark, Position, Shape, Sidecars, shape_of_new
+from ltxcore._restore.position import Mark, Page1, Position, Shape, Sidecars, shape_of_new
 from ltxcore.errors import OutputExistsError
 from ltxcore.ltx import TXID
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
     from ltxcore.clients import ReplicaClient
 
-    #: The copy, its TXID, the checksum of page 1 in the replica, and what the copy is like if it is proved.
-    Base = tuple[_ltxcore.Followed, int, int | None, tuple[int, int, int] | None]
-    #: Files that the copy stands on, which pages were written after which of them, and the place of the file that is still there.
+    #: The copy, its TXID, checksum and head of page 1 in the replica, and what the copy is like if it is proved.
+    Base = tuple[_ltxcore.Followed, int, tuple[int, bytes | None] | None, tuple[int, int, int] | None]
+    #: Files that the copy stands on, which pages were written after which of them, and the place of the one that is there.
     Past = tuple[list[tuple[int, int, int, int, int]], bytes, int]
 
 
@@ -77,7 +78,8 @@ class Update:
             return
         self.past = self._proof(known, target) if now == known.shape else None
         shape = None if self.past is None else (now.change_counter, now.size, now.mtime_ns)
-        self.base = copy, known.txid, known.page_1, shape
+        page_1 = None if known.page_1 is None else (known.page_1.checksum, known.page_1.head)
+        self.base = copy, known.txid, page_1, shape
 
     def _proof(self, known: Position, target: TXID | None) -> Past | None:
         """The newest file that is still there."""
@@ -101,12 +103,24 @@ class Update:
 
     def finish(self, restored: _ltxcore.Restored) -> None:
         """Keep the new position. Should the process die before, everything is read the next time."""
-        assert restored.past is not None
-        rows, runs = restored.past
+        # It is there, as it was asked for.
+        rows, runs = restored.past or ([], b"")
         *witnesses, mark = (_mark(row) for row in rows)
-        page_1 = restored.page_1 or None
-        new = Position(TXID(restored.txid), mark, self._shape, page_1, tuple(witnesses), runs)
-        self._sidecars.write(new)
+        self._sidecars.write(
+            Position(
+                TXID(restored.txid),
+                mark,
+                self._shape,
+                page_1_of(restored),
+                witnesses=tuple(witnesses),
+                runs=runs,
+            )
+        )
+
+
+def page_1_of(restored: _ltxcore.Restored) -> Page1 | None:
+    """What page 1 is in the replica, if that is known."""
+    return Page1(restored.page_1, restored.head) if restored.page_1 else None
 
 
 def _row(mark: Mark) -> tuple[int, int, int, int, int]:

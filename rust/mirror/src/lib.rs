@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use dbfile::{header, page_checksum};
 use durable::{Commit, Rights, Staged, create_nameless, sibling, sync_parent};
-use ltx::{Decoder, Header, PageCount, PageIndex, PageSize, Pgno, ReadAt, TxId, WriteAt};
+use ltx::{Checksum, Decoder, Header, PageCount, PageIndex, PageSize, Pgno, ReadAt, TxId, WriteAt};
 use osvfs::{Excluded, HeldBytes, OwnFile};
 use replica::{Error, FileInfo, ReplicaClient, Result, RetryPolicy, merge_into};
 
@@ -56,6 +56,25 @@ impl Step {
     /// The transaction that the database will be at.
     pub fn txid(&self) -> TxId {
         self.header.max_txid
+    }
+
+    /// Page 1 as the replica has it, if it is one of the pages: its checksum, and the database header in it.
+    ///
+    /// # Errors
+    /// What the operating system says, and what is wrong with what it gives back.
+    pub fn page_1(&self) -> io::Result<Option<(Checksum, Vec<u8>)>> {
+        if self.pages.get(Pgno::FIRST).is_none() {
+            return Ok(None);
+        }
+        let mut merged = &self.merged;
+        merged.seek(SeekFrom::Start(0))?;
+        let mut decoder = Decoder::new(io::BufReader::new(merged)).map_err(io::Error::other)?;
+        let mut page = vec![0; self.header.page_size.bytes()];
+        // Pages come in order.
+        decoder.next_page(&mut page).map_err(io::Error::other)?;
+        let checksum = ltx::page_checksum(Pgno::FIRST, &page);
+        page.truncate(header::SIZE);
+        Ok(Some((checksum, page)))
     }
 
     /// Whether it has every page of the database, so that nothing of what was there stays. Only then the page size may change.

@@ -1,7 +1,8 @@
 //! A restored database that keeps up with its replica.
 
+use std::borrow::Cow;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,14 @@ impl Step {
     #[getter]
     fn txid(&self) -> u64 {
         self.0.txid().get()
+    }
+
+    /// Checksum and head of page 1, if it has that.
+    #[getter]
+    fn page_1(&self, py: Python<'_>) -> PyResult<Option<(u64, Cow<'static, [u8]>)>> {
+        let failed = |source| replica::Error::output("read", Path::new("merged files"), source);
+        let found = detached(py, || self.0.page_1().map_err(failed))?;
+        Ok(found.map(|(checksum, head)| (checksum.get(), head.into())))
     }
 
     /// Whether it has every page.

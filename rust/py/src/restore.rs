@@ -1,6 +1,7 @@
 //! Restores and compaction, of native and of Python replica clients.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,18 +46,20 @@ pub(crate) struct Restored {
     created_ms: i64,
     exact: bool,
     page_1: u64,
+    head: Cow<'static, [u8]>,
     is_update: bool,
     past: Option<Stood>,
 }
 
-/// A copy to begin with: its file, its TXID, the checksum of page 1 in the replica, and change counter, size and time if it is proved.
-type Base<'py> = (PyRef<'py, Followed>, u64, Option<u64>, Option<(u32, u64, i64)>);
+/// A copy to begin with: its file, its TXID, checksum and head of page 1 in the replica, and change counter, size and time if it is
+/// proved.
+type Base<'py> = (PyRef<'py, Followed>, u64, Option<(u64, Option<Vec<u8>>)>, Option<(u32, u64, i64)>);
 
 /// A file that was read: level, first and last TXID, size in bytes, checksum.
 type MarkRow = (u8, u64, u64, u64, u64);
 
 /// What a database stands on: files, and which pages were written after which of them.
-type Stood = (Vec<MarkRow>, Vec<u8>);
+type Stood = (Vec<MarkRow>, Cow<'static, [u8]>);
 
 fn mark((level, min_txid, max_txid, size, checksum): MarkRow) -> Mark {
     Mark { level, min_txid: TxId::new(min_txid), max_txid: TxId::new(max_txid), size, checksum }
@@ -64,7 +67,7 @@ fn mark((level, min_txid, max_txid, size, checksum): MarkRow) -> Mark {
 
 fn stood(past: Past) -> Stood {
     let row = |mark: &Mark| (mark.level, mark.min_txid.get(), mark.max_txid.get(), mark.size, mark.checksum);
-    (past.marks.iter().map(row).collect(), past.runs)
+    (past.marks.iter().map(row).collect(), past.runs.into())
 }
 
 /// Rebuilds a database.
@@ -98,7 +101,8 @@ pub(crate) fn restore(
             position: TxId::new(*txid),
             past: &past,
             mark: place,
-            page_1: page_1.map(Checksum::new),
+            page_1: page_1.as_ref().map(|(checksum, _)| Checksum::new(*checksum)),
+            head: page_1.as_ref().and_then(|(_, head)| head.as_deref()),
             proved: proved.map(|(change_counter, size, mtime_ns)| {
                 let mtime_ns = mtime_ns.into();
                 Shape { change_counter, size, mtime_ns }
@@ -138,6 +142,7 @@ pub(crate) fn restore(
         created_ms: restored.created_at.millis(),
         exact: plan.exact,
         page_1: restored.page_1.get(),
+        head: restored.head.into(),
         is_update: restored.is_update,
         past: restored.past.map(stood),
     })

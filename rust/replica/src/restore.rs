@@ -161,6 +161,7 @@ struct Built {
     newest: Header,
     post_apply_checksum: Checksum,
     page_1: Checksum,
+    head: Vec<u8>,
     is_update: bool,
     past: Option<Past>,
     counters: Counters,
@@ -184,6 +185,7 @@ impl Built {
             files: plan.files.len(),
             bytes: plan.size(),
             page_1: self.page_1,
+            head: self.head,
             is_update: self.is_update,
             past: self.past,
         }
@@ -248,13 +250,14 @@ fn build(
         true => start.past(&shared, mark).map_err(|source| file.error(source))?,
         false => None,
     };
+    let head = if page_1.is_none() { Vec::new() } else { file.head()? };
     let counters = shared.counters;
     if options.rollback_journal && content == Content::Pages {
         file.use_rollback_journal()?;
     }
     file.sync()?;
     let is_update = start.base.is_some();
-    Ok(Built { file, newest: header, post_apply_checksum, page_1, is_update, past, counters })
+    Ok(Built { file, newest: header, post_apply_checksum, page_1, head, is_update, past, counters })
 }
 
 /// What a new database begins with: pages of a copy, or nothing.
@@ -320,8 +323,8 @@ impl<'a> Start<'a> {
         let is_new = shared.winners.has_page_1().map_err(|source| file.error(source))?;
         let page_1 = if is_new || commit.get() == 0 { Some(actual) } else { base.page_1 };
         if let Some(page_1) = page_1.filter(|page_1| *page_1 != actual) {
-            // An earlier restore has changed the journal mode, and nothing else.
-            file.use_wal()?;
+            // An earlier restore has changed the journal mode, and nothing else; or else a follower has changed more.
+            base.head.map_or_else(|| file.use_wal(), |head| file.set_head(head))?;
             if file.page_1_checksum()? != page_1 {
                 return Err(unproved());
             }

@@ -49,7 +49,15 @@ fn chain() -> (MemoryClient, Vec<Vec<u8>>) {
 fn update(client: &MemoryClient, copy: &Path, page_1: &[u8], proved: Option<Shape>) -> Restored {
     let file = File::open(copy).unwrap();
     let page_1 = Some(page_checksum(Pgno::FIRST, page_1));
-    let base = Some(Base { file: &file, position: txid(1), past: &Past::default(), mark: 0, page_1, proved });
+    let base = Some(Base {
+        file: &file,
+        position: txid(1),
+        past: &Past::default(),
+        mark: 0,
+        page_1,
+        head: None,
+        proved,
+    });
     let options = RestoreOptions { base, overwrite: true, retry: IMPATIENT, ..RestoreOptions::default() };
     let mut work = |plan: &_| restore(client, plan, copy, &options);
     with_plan(client, &Target::Latest, &options, &mut work).unwrap().1

@@ -57,6 +57,8 @@ pub struct Base<'a> {
     /// The checksum of page 1 as the replica has it there: that of the copy may differ in its journal mode. `None` if that is not
     /// known, in which case the files have to bring page 1 for the sum to prove anything.
     pub page_1: Option<Checksum>,
+    /// The database header in that page, if it may differ from that of the copy in more than its journal mode.
+    pub head: Option<&'a [u8]>,
     /// What the copy was like when the caller proved that it is the replica's at this transaction; `None` if that is not proved.
     pub proved: Option<Shape>,
 }

@@ -101,6 +101,8 @@ pub struct Restored {
     pub bytes: u64,
     /// The checksum of page 1 as the replica has it, whatever the journal mode has become; none if that is not known.
     pub page_1: Checksum,
+    /// The database header in that page; empty if it is not known.
+    pub head: Vec<u8>,
     /// It began with [`RestoreOptions::base`]: only [`Plan::since`](crate::Plan::since) was read.
     pub is_update: bool,
     /// What it stands on, with [`RestoreOptions::keeps_past`].

@@ -150,6 +150,22 @@ impl Output {
         }
     }
 
+    /// The database header, as far as there is one.
+    pub(crate) fn head(&self) -> Result<Vec<u8>> {
+        let mut head = vec![0; header::SIZE];
+        match self.file().read_exact_at(&mut head, 0) {
+            Ok(()) => Ok(head),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// Puts a database header in place of that of the database.
+    pub(crate) fn set_head(&self, head: &[u8]) -> Result<()> {
+        let set = |page: &mut [u8]| page.iter_mut().zip(head).for_each(|(byte, new)| *byte = *new);
+        self.edit_page_1(set).map_err(|source| self.error(source))
+    }
+
     /// Undoes [`Output::use_rollback_journal`].
     pub(crate) fn use_wal(&self) -> Result<()> {
         self.edit_page_1(header::use_wal).map_err(|source| self.error(source))
