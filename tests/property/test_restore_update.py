@@ -5,9 +5,11 @@ they were merged or replaced by a snapshot, and other histories under the same n
 database. An update reads no more than the shortest way from a file that it may begin at, if nothing was taken back.
 """
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 from hypothesis import event, settings
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ from ltxcore._restore.position import Mark, Sidecars
 from ltxcore.errors import RestoreError
 
 from tests.helpers.profiles import marks, sized
+from tests.helpers.replicas import Source, content
 from tests.unit.memory import Key, MemoryClient, ltx_file, page
 
 pytestmark = marks(120, 3600)
@@ -176,6 +179,87 @@ class Updates(RuleBasedStateMachine):
         return len(data) == mark.size and int.from_bytes(data[-8:], "big") == mark.checksum
 
 
+class SQLiteUpdates(RuleBasedStateMachine):
+    """The same with databases that SQLite writes, in files, and with followers and journal modes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory(prefix="ltx-")
+        self.place = Path(self.directory.name)
+        self.source = Source(self.place)
+        self.source.move(8)
+        self.copy = self.place / "copy.db"
+        self.kept: list[tuple[Path, int, list[bytes]]] = []
+
+    def teardown(self) -> None:
+        self.directory.cleanup()
+
+    @rule(rows=st.integers(1, 6))
+    def move(self, rows: int) -> None:
+        self.source.move(rows)
+
+    @rule(ids=st.sets(st.integers(3, 20), min_size=1, max_size=3), with_page_1=st.booleans())
+    def touch(self, ids: set[int], with_page_1: bool) -> None:
+        """Few pages. Transactions in WAL mode need not have the first one."""
+        for number in sorted(ids):
+            self.source.sql(f"UPDATE account SET body = randomblob(300) WHERE id = {number}")
+        is_changed = self.source.path.read_bytes()[:512] != self.source.pages[0]
+        self.source.commit(without_page_1=is_changed and not with_page_1)
+
+    @rule()
+    def shrink(self) -> None:
+        self.source.shrink()
+
+    @rule(level=st.integers(1, 3))
+    def merge(self, level: int) -> None:
+        Replica(self.source.client).compact(level)
+
+    @rule()
+    def delete_merged(self) -> None:
+        merged = max((file.max_txid for file in self.source.client.ltx_files(1)), default=0)
+        old = [file for file in self.source.client.ltx_files(0) if file.max_txid <= merged]
+        self.source.client.delete_ltx_files([file for file in old if file.max_txid < self.source.txid])
+
+    @rule()
+    def keep(self) -> None:
+        kept = self.place / f"kept-{len(self.kept)}"
+        shutil.copytree(self.source.replica, kept)
+        shutil.copy(self.source.path, kept / "source.db")
+        self.kept.append((kept, self.source.txid, self.source.pages))
+
+    @precondition(lambda self: self.kept)
+    @rule(back=st.integers(0, 5))
+    def another_history(self, back: int) -> None:
+        kept, self.source.txid, self.source.pages = self.kept[-1 - back % len(self.kept)]
+        shutil.rmtree(self.source.replica)
+        shutil.copytree(kept / "ltx", self.source.replica / "ltx")
+        shutil.copy(kept / "source.db", self.source.path)
+
+    @rule(mode=st.sampled_from(["keep", "keep", "delete"]))
+    def update(self, mode: Literal["keep", "delete"]) -> None:
+        whole = self.place / "whole.db"
+        ltxcore.restore(self.source.replica, whole, overwrite=True, journal_mode=mode)
+        result = ltxcore.restore(self.source.replica, self.copy, update=True, journal_mode=mode)
+        event(f"updated: {result.updated}")
+        assert self.copy.read_bytes() == whole.read_bytes()
+        shutil.copy(self.copy, whole)
+        assert content(whole) == content(self.source.path)
+
+    @rule()
+    def follow(self) -> None:
+        """For a moment; a copy of another history is replaced."""
+        options: dict[str, Any] = {"on_divergence": "restore", "interval": 0.02}
+        with ltxcore.follow(self.source.replica, self.copy, **options) as followed:
+            followed.wait(self.source.txid, timeout=20)
+        shutil.copy(self.copy, self.place / "whole.db")
+        assert content(self.place / "whole.db") == content(self.source.path)
+
+
 def test_a_copy_is_what_a_restore_makes() -> None:
     limits = settings(max_examples=sized(60, 4000), stateful_step_count=40)
     run_state_machine_as_test(Updates, settings=limits)
+
+
+def test_a_copy_has_what_sqlite_wrote() -> None:
+    limits = settings(max_examples=sized(12, 600), stateful_step_count=25)
+    run_state_machine_as_test(SQLiteUpdates, settings=limits)
