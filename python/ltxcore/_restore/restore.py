@@ -126,9 +126,10 @@ def restore(
             No program may have the database open; a program that has it open in WAL mode, or in a transaction, is noticed.
         update: bring a database that was restored with ``update`` before, or followed, to the wanted state, and read only what
             has changed since. If there is no database, it is restored. The position is kept beside the database, in
-            ``<output>-txid`` and ``<output>-ltxcore``. Everything is read again if another program wrote to the database, if
-            the wanted state is an older one, or if the replica does not prove that it continues the database. The old
-            database is replaced as with ``overwrite``.
+            ``<output>-txid`` and ``<output>-ltxcore``. Merged files do not matter while one of the files that the database was
+            made from is still in the replica. Everything is read again if another program wrote to the database, if the
+            replica does not prove that it continues the database, and in most cases if the wanted state is an older one. The
+            old database is replaced as with ``overwrite``.
         integrity_check: check the new database with ``PRAGMA quick_check`` (``"quick"``) or ``PRAGMA integrity_check``
             (``"full"``), or not at all (``"none"``).
         journal_mode: keep the journal mode of the database (``"keep"``), or change WAL mode to a rollback journal

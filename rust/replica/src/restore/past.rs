@@ -234,3 +234,140 @@ fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
     }
     bytes.push(number as u8);
 }
+
+#[cfg(test)]
+mod tests {
+    use ltx::Pgno;
+
+    use super::super::winners::Run;
+    use super::*;
+
+    const SIZE: usize = 512;
+
+    fn page_size() -> PageSize {
+        PageSize::new(512).unwrap()
+    }
+
+    fn file(level: u8, min: u64, max: u64) -> FileInfo {
+        let (min_txid, max_txid) = (TxId::new(min), TxId::new(max));
+        FileInfo { level, min_txid, max_txid, size: 1000, created_at: Timestamp::from_millis(0) }
+    }
+
+    fn mark(level: u8, min: u64, max: u64) -> Mark {
+        Mark::new(&file(level, min, max), max + 100)
+    }
+
+    /// Which file has written which page, 0 for none.
+    fn winners(numbers: &[u32]) -> Winners {
+        let commit = PageCount::new(numbers.len() as u32);
+        let winners = Winners::new(commit, page_size(), true, || panic!("small")).unwrap();
+        for (pgno, number) in (1..).zip(numbers).filter(|(_, number)| **number > 0) {
+            let run = Run { first: Pgno::new(pgno).unwrap(), pages: &[7; SIZE], number: *number };
+            winners.write(&run, |_, _| Ok(())).unwrap();
+        }
+        winners
+    }
+
+    fn made(known: Option<&Known<'_>>, files: &[FileInfo], numbers: &[u32]) -> Past {
+        let checksums: Vec<u64> = files.iter().map(|file| file.max_txid.get() + 100).collect();
+        let newest = Mark::new(files.last().unwrap(), *checksums.last().unwrap());
+        past(known, &Read { files, checksums: &checksums, newest }, &winners(numbers), page_size()).unwrap()
+    }
+
+    /// Page by page the place of the file after which it was written.
+    fn classes(past: &Past, pages: u32) -> Vec<Option<usize>> {
+        let runs = past.decode(page_size()).unwrap();
+        let held = |page| runs.iter().find(|run| (run.first..run.first + run.len).contains(&page));
+        (0..pages).map(|page| held(page).map(|run| run.class)).collect()
+    }
+
+    fn ends(past: &Past) -> Vec<u64> {
+        past.marks.iter().map(|mark| mark.max_txid.get()).collect()
+    }
+
+    const FILES: [(u8, u64, u64); 5] = [(9, 1, 10), (2, 11, 20), (1, 21, 25), (1, 26, 30), (0, 31, 31)];
+
+    fn first() -> Past {
+        made(None, &FILES.map(|(level, min, max)| file(level, min, max)), &[1, 2, 2, 3, 4, 5, 1, 5])
+    }
+
+    #[test]
+    fn of_each_level_the_last_file_is_kept_in_mind() {
+        let past = first();
+        assert_eq!(past.marks, [mark(9, 1, 10), mark(2, 11, 20), mark(1, 26, 30), mark(0, 31, 31)]);
+        let expected = [None, Some(0), Some(0), Some(1), Some(1), Some(2), None, Some(2)];
+        assert_eq!(classes(&past, 8), expected);
+    }
+
+    #[test]
+    fn what_was_read_since_a_file_replaces_what_was_written_after_it() {
+        let old = first();
+        let runs = old.decode(page_size()).unwrap();
+        let known = Known { past: &old, runs: &runs, place: 2, txid: TxId::new(30) };
+        for (numbers, expected) in [
+            ([0, 0, 0, 0, 0, 1, 0, 1], true),
+            ([1, 1, 1, 1, 1, 1, 1, 0], false),
+            ([1, 1, 1, 1, 1, 0, 1, 1], false),
+        ] {
+            assert_eq!(
+                known.is_rewritten(&winners(&numbers), PageCount::new(8)).unwrap(),
+                expected,
+                "{numbers:?}"
+            );
+        }
+        assert!(known.is_rewritten(&winners(&[0; 5]), PageCount::new(5)).unwrap(), "they were cut off");
+        let new = made(Some(&known), &[file(3, 21, 40), file(0, 41, 41)], &[0, 0, 2, 0, 1, 2, 0, 1, 2]);
+        assert_eq!(ends(&new), [10, 20, 30, 40, 41]);
+        let (after_30, after_40) = (Some(2), Some(3));
+        let expected = [None, Some(0), after_40, Some(1), after_30, after_40, None, after_30, after_40];
+        assert_eq!(classes(&new, 9), expected);
+    }
+
+    #[test]
+    fn a_copy_of_an_unknown_past_stands_on_what_was_read() {
+        let unknown = Past::default();
+        let known = Known { past: &unknown, runs: &[], place: 0, txid: TxId::new(20) };
+        let new = made(Some(&known), &[file(1, 21, 40), file(0, 41, 41)], &[0, 1, 2]);
+        assert_eq!((ends(&new), classes(&new, 3)), (vec![40, 41], vec![None, None, Some(0)]));
+    }
+
+    #[test]
+    fn rather_than_too_much_the_oldest_files_are_forgotten() {
+        let files: Vec<FileInfo> =
+            [(9, 1, 10), (1, 11, 20), (0, 21, 21)].map(|(l, a, b)| file(l, a, b)).into();
+        // Runs of one page each, and two bytes.
+        let numbers = |second: usize| -> Vec<u32> {
+            (0..1_200_000)
+                .map(|page| match page % 2 {
+                    0 => 1,
+                    _ if page < second => 3,
+                    _ => 2,
+                })
+                .collect()
+        };
+        let past = made(None, &files, &numbers(1000));
+        assert_eq!(ends(&past), [20, 21]);
+        assert_eq!(past.decode(page_size()).unwrap().len(), 500);
+        assert_eq!(ends(&made(None, &files, &numbers(1_200_000))), [21]);
+        assert!(made(None, &files, &numbers(1_200_000)).runs.is_empty());
+    }
+
+    #[test]
+    fn runs_that_make_no_sense_are_told() {
+        let good = first();
+        for runs in [
+            vec![],
+            vec![0x80],
+            vec![0x80, 0x08],
+            vec![0x80, 0x04, 0],
+            vec![0x80, 0x04, 0, 0],
+            vec![0x80, 0x04, 0, 1 << 3 | 3],
+            vec![0x80, 0x04, 0xff, 0xff, 0xff, 0xff, 0x0f, 1 << 3],
+        ] {
+            assert_eq!(Past { runs: runs.clone(), ..good.clone() }.decode(page_size()), None, "{runs:?}");
+        }
+        assert!(good.decode(PageSize::new(1024).unwrap()).is_none());
+        assert_eq!(Past { runs: vec![0x80, 0x04], ..good }.decode(page_size()), Some(vec![]));
+        assert_eq!(Past::default().decode(page_size()), Some(vec![]));
+    }
+}
