@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -52,7 +51,8 @@ class Updates(RuleBasedStateMachine):
         self.history = 0
         self.of: dict[str, int] = {}
         self.kept: list[tuple[dict[Key, bytes], dict[int, list[bytes]]]] = []
-        self._commit(dict.fromkeys(range(1, 6)), 5)
+        self._commit(dict.fromkeys(range(1, 9)), 8)
+        self.merge_all({1})
 
     def teardown(self) -> None:
         self.directory.cleanup()
@@ -88,6 +88,13 @@ class Updates(RuleBasedStateMachine):
     def merge(self, level: int) -> None:
         Replica(self.client).compact(level)
 
+    @rule(pages=st.sets(pgnos, min_size=1, max_size=4))
+    def merge_all(self, pages: set[int]) -> None:
+        """What a backup then has is still there when another history has begun."""
+        self.change(pages)
+        self.merge(1)
+        self.keep()
+
     @rule()
     def delete_merged(self) -> None:
         """Of level 0, as time goes by; the newest file stays."""
@@ -111,17 +118,25 @@ class Updates(RuleBasedStateMachine):
     def keep(self) -> None:
         self.kept.append((dict(self.client.files), dict(self.states)))
 
-    @precondition(lambda self: self.kept)
-    @rule(back=st.integers(0, 5))
-    def another_history(self, back: int) -> None:
+    @rule(
+        back=st.sampled_from([0, 0, 0, 1, 2]),
+        changes=st.lists(st.sets(pgnos, min_size=1, max_size=4), max_size=4),
+    )
+    def another_history(self, back: int, changes: list[set[int]]) -> None:
         """The operator goes back to a backup of database and replica; what follows has names that were there before."""
         files, states = self.kept[-1 - back % len(self.kept)]
         self.client.files, self.states = dict(files), dict(states)
         self.history += 1
+        for pages in changes:
+            self.change(pages)
+
+    @rule()
+    def update_to_the_newest(self) -> None:
+        self.update("a", 0, 4)
 
     @rule(
         name=st.sampled_from("ab"),
-        back=st.sampled_from([0, 0, 0, 0, 1, 3]),
+        back=st.sampled_from([0, 0, 1, 3]),
         parallelism=st.sampled_from([1, 4]),
     )
     def update(self, name: str, back: int, parallelism: int) -> None:
@@ -190,6 +205,8 @@ class SQLiteUpdates(RuleBasedStateMachine):
         self.source.move(8)
         self.copy = self.place / "copy.db"
         self.kept: list[tuple[Path, int, list[bytes]]] = []
+        self.merge(1)
+        self.keep()
 
     def teardown(self) -> None:
         self.directory.cleanup()
@@ -227,13 +244,13 @@ class SQLiteUpdates(RuleBasedStateMachine):
         shutil.copy(self.source.path, kept / "source.db")
         self.kept.append((kept, self.source.txid, self.source.pages))
 
-    @precondition(lambda self: self.kept)
-    @rule(back=st.integers(0, 5))
-    def another_history(self, back: int) -> None:
+    @rule(back=st.sampled_from([0, 0, 1]), ids=st.sets(st.integers(3, 20), min_size=1, max_size=3))
+    def another_history(self, back: int, ids: set[int]) -> None:
         kept, self.source.txid, self.source.pages = self.kept[-1 - back % len(self.kept)]
         shutil.rmtree(self.source.replica)
         shutil.copytree(kept / "ltx", self.source.replica / "ltx")
         shutil.copy(kept / "source.db", self.source.path)
+        self.touch(ids, with_page_1=True)
 
     @rule(mode=st.sampled_from(["keep", "keep", "delete"]))
     def update(self, mode: Literal["keep", "delete"]) -> None:
