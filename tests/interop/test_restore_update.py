@@ -15,7 +15,7 @@ from ltxcore.errors import LTXFileNotFoundError
 
 from tests.helpers import litestream
 from tests.helpers.app import digest
-from tests.helpers.process import ended, until
+from tests.helpers.process import ChildError, ended, until
 
 pytestmark = [pytest.mark.interop, pytest.mark.process, pytest.mark.timeout(180)]
 
@@ -75,7 +75,7 @@ class Place:
         for _ in range(5):
             try:
                 return self._restored(txid) == digest(self.copy)
-            except (litestream.ChildError, LTXFileNotFoundError):
+            except (ChildError, LTXFileNotFoundError):
                 time.sleep(0.1)
         return False
 

@@ -1,5 +1,7 @@
 //! The cheapest files that lead from one transaction to another, for a database that is there already.
 
+use std::cmp::Reverse;
+
 use ltx::TxId;
 
 use super::{History, can_be_planned};
@@ -19,11 +21,12 @@ struct Stop {
 impl History {
     /// Of the chains of files that continue `from` and end at `to`, the one with the fewest bytes; `None` if there is none.
     ///
-    /// Files may begin earlier than they need to. Of merged files and what they were made of, the smaller ones are taken.
+    /// Files may begin earlier than they need to. Of merged files and what they were made of, the smaller ones are taken, and of equal
+    /// ones those that were merged more: they stay longer, and a copy can be told by them.
     pub(crate) fn cheapest(&self, from: TxId, to: TxId) -> Option<Vec<FileInfo>> {
         let mut files: Vec<&FileInfo> = self.files().filter(|file| can_be_planned(file)).collect();
         files.retain(|file| file.leads_beyond(from) && file.max_txid <= to);
-        files.sort_unstable_by_key(|file| (file.max_txid, file.min_txid));
+        files.sort_unstable_by_key(|file| (file.max_txid, file.min_txid, Reverse(file.level)));
         let mut stops = vec![Stop { txid: from, cost: 0, by: None }];
         // Those stops that are worth starting from: each is further than the one before it, and costs more.
         let mut useful = vec![0];
@@ -88,6 +91,13 @@ mod tests {
         assert_eq!(cheapest(&merged, 4, 8).unwrap(), [(1, 8)], "only a snapshot ends there");
         assert_eq!(cheapest(&merged, 4, 7), None);
         assert_eq!(cheapest(&merged[1..2], 4, 9), None, "5 is missing");
+    }
+
+    #[test]
+    fn of_equal_files_that_of_the_highest_level_is_taken() {
+        let files = [file(1, 2, 2, 5000), file(0, 2, 2, 5000), file(0, 3, 3, 5000), file(2, 3, 3, 5000)];
+        let chain = History::new(files).cheapest(TxId::new(1), TxId::new(3)).unwrap();
+        assert_eq!(chain.iter().map(|file| file.level).collect::<Vec<_>>(), [1, 2]);
     }
 
     proptest! {
