@@ -746,6 +746,10 @@ class Restored:
         database is. The runs say which pages were written after which of them (``rust/replica/src/restore/past.rs``).
         """
 
+    @property
+    def resumed(self) -> int:
+        """How much of ``files`` an earlier restore had read, in bytes."""
+
 def restore(
     client: _Client,
     output: _Path,
@@ -758,21 +762,27 @@ def restore(
     base: tuple[Followed, int, tuple[int, bytes | None] | None, tuple[int, int, int] | None] | None = None,
     past: tuple[list[_Mark], bytes, int] | None = None,
     keeps_past: bool = False,
+    replica: str | None = None,
     progress: Callable[[int, int, int, int], None] | None = None,
     verify: Callable[[pathlib.Path], None] | None = None,
     prepare: Callable[[pathlib.Path], None] | None = None,
+    kept: Callable[[int], None] | None = None,
 ) -> Restored:
     """Rebuild a database; see ``ltxcore.restore``.
 
+    ``replica`` stands for the replica: what is left of a restore of the same one is gone on with, and what is read is left for the
+    next one if this one fails. ``kept`` then gets its number of bytes. Without ``replica`` nothing is left or gone on with.
+
     ``base`` is a copy at an earlier transaction, so that only files since then have to be read: the file, its TXID, the checksum and,
-    if the copy has another one, the head of page 1 as the replica has them there, if known, and what the copy was like when it was proved to be the replica's, if it was: its
-    change counter, size in bytes, and time in nanoseconds. If that does not lead to the wanted state, everything is read.
+    if the copy has another one, the head of page 1 as the replica has them there, if known, and what the copy was like when it was
+    proved to be the replica's, if it was: its change counter, size in bytes, and time in nanoseconds. If that does not lead to the wanted state, everything is read.
 
     ``past`` is what the copy stands on, as :attr:`Restored.past` was, and the place of the newest of those files that the replica
     still has. The files that follow this one are read then. They must bring every page that the copy has from later ones.
 
     ``verify`` gets the path of the new database while it has a temporary name, and ``prepare`` when only its name is left to be
-    given; an exception from either calls the restore off. ``rollback_journal`` takes a database out of WAL mode.
+    given; an exception from either calls the restore off. An ``IntegrityCheckError`` from ``verify`` lets everything be read once more
+    if the restore had gone on with what another one left. ``rollback_journal`` takes a database out of WAL mode.
 
     ``progress`` gets bytes done, bytes in all, files done, files in all.
     """

@@ -11,6 +11,7 @@ from ltxcore import _ltxcore
 from ltxcore._process.arguments import check_parallelism, local_path
 from ltxcore._process.awaiting import awaitable, cancellation
 from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
+from ltxcore._restore.interrupted import Interrupted, name_of_replica
 from ltxcore._restore.update import Update
 from ltxcore.clients import as_client
 from ltxcore.clients.file import FileClient, file_info, native
@@ -49,6 +50,7 @@ class RestoreResult:
     * ``exact``: false if later transactions are, or may be, from before the requested time. They were merged with later ones,
       so the states between can no longer be restored.
     * ``updated``: an earlier copy was brought up to date; ``files`` and ``bytes_read`` are what that took.
+    * ``resumed``: the part of ``bytes_read`` that an earlier restore, which did not finish, had already read, in bytes.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class RestoreResult:
     created_at: datetime | None = None
     exact: bool = True
     updated: bool = False
+    resumed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,10 @@ def restore(
 
     Every byte of every file is verified. The database appears at ``output`` complete, or not at all. Ctrl-C interrupts the
     restore. If files of the replica are merged and deleted meanwhile, the restore is planned again, up to five times.
+
+    A restore of at least 64 MiB that is not from a local directory can be resumed. If it is interrupted, killed, or fails because
+    of the network or a full disk, what was read stays beside ``output``, in ``.<name>.ltxcore-partial``. The next restore of the
+    same replica to the same ``output`` reads the rest.
 
     Args:
         source: the replica: a client, a URL, or the path of a directory.
@@ -212,26 +219,30 @@ def restore_prepared(
     def verify(new: Path) -> None:
         _check(new, path, integrity_check)
 
+    interrupted = Interrupted(path)
     if update is not None:
         prepare, finish = update.prepared, update.finish
     if (check := cancellation()) is not None:
         progress, prepare = _cancellable(check, progress), _cancellable(check, prepare)
 
-    restored = _ltxcore.restore(
-        native(client),
-        os.fspath(path),
-        txid=txid,
-        timestamp_ms=before,
-        parallelism=parallelism,
-        overwrite=overwrite,
-        rollback_journal=journal_mode == "delete",
-        base=None if update is None else update.base,
-        past=None if update is None else update.past,
-        keeps_past=update is not None,
-        progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
-        verify=None if integrity_check == "none" else verify,
-        prepare=prepare,
-    )
+    with interrupted:
+        restored = _ltxcore.restore(
+            native(client),
+            os.fspath(path),
+            txid=txid,
+            timestamp_ms=before,
+            parallelism=parallelism,
+            overwrite=overwrite,
+            rollback_journal=journal_mode == "delete",
+            base=None if update is None else update.base,
+            past=None if update is None else update.past,
+            keeps_past=update is not None,
+            replica=name_of_replica(client),
+            progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
+            verify=None if integrity_check == "none" else verify,
+            prepare=prepare,
+            kept=interrupted.note,
+        )
     if finish is not None:
         finish(restored)
     return RestoreResult(
@@ -245,6 +256,7 @@ def restore_prepared(
         created_at=from_millis(restored.created_ms),
         exact=restored.exact,
         updated=restored.is_update,
+        resumed=restored.resumed,
     )
 
 

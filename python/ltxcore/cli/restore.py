@@ -175,7 +175,7 @@ def command(
         options["journal_mode"] = journal_mode
     if update:
         options["update"] = True
-    with command_line_hints(), progress_bar() as progress:
+    with command_line_hints(), notes_of_an_interrupt(), progress_bar() as progress:
         options |= {"overwrite": force, "integrity_check": integrity_check}
         result = unless_there(if_db_not_exists, output, lambda: run(origin, output, progress, **options))
     if result is None:
@@ -242,16 +242,31 @@ def report(
         }
         if result.updated:
             found["updated"] = True
+        if result.resumed:
+            found["bytes_resumed"] = result.resumed
         if result.created_at is not None:
             found |= {"timestamp": format_time(result.created_at), "exact": result.exact}
         print_json(found)
         return
+    if result.resumed:
+        note(f"resumed: {result.resumed / 1e6:.0f} of {result.bytes_read / 1e6:.0f} MB were there already")
     checked = "" if integrity_check == "none" else f", {integrity_check} check ok"
     done = "updated" if result.updated else "restored"
     click.echo(
         f"{done} {result.path}: TXID {result.pos.txid}{at}, {counted(result.page_count, 'page')} of {result.page_size} "
         f"bytes from {counted(len(result.files), 'file')} in {seconds:.1f} s{checked}"
     )
+
+
+@contextlib.contextmanager
+def notes_of_an_interrupt() -> Iterator[None]:
+    """Print what Ctrl-C has left for the next restore: click shows nothing of the exception."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        for text in getattr(interrupt, "__notes__", ()):
+            note(text[:1].upper() + text[1:])
+        raise
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@
 //! Readers never see part of a file, since the content is durable before the name is. Where a rename cannot refuse to replace,
 //! a hard link does: a process that dies in the middle of that leaves the file under both names.
 //!
-//! * [`Staged`] is a file on its way; [`remove_stale`] removes what dead processes left.
+//! * [`Staged`] is a file on its way; [`remove_stale`] removes what dead processes left, and [`open_left`] goes on with it.
 //! * [`create_dirs`] makes directories whose names are durable; [`sync_dir`] and [`sync_parent`] do so for other changes of names.
 //! * [`rename_new`] and [`rename_no_replace`] rename without replacing, for those who have several names to change.
 //! * [`Rights`], [`give_rights_of`]: who may use what is made.
@@ -28,7 +28,7 @@ mod staged;
 mod time;
 
 pub use dirs::{create_dirs, sync_dir, sync_parent};
-pub use names::{create_nameless, create_new, parent, rename_new, rename_no_replace, sibling};
+pub use names::{create_nameless, create_new, open_left, parent, rename_new, rename_no_replace, sibling};
 pub use rights::{Rights, give_rights_of};
 pub use staged::{Commit, NotCommitted, Staged, create_or_empty, remove_stale};
 pub use time::{modified_millis, set_time};

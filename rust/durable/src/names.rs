@@ -2,10 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// Access rights of a file that is nobody else's business.
 const NAMELESS_MODE: u32 = 0o600;
@@ -31,6 +34,26 @@ pub fn parent(path: &Path) -> &Path {
 #[expect(clippy::disallowed_methods, reason = "a new file: nobody can hold a lock on it")]
 pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Opens a file for reading and writing that an earlier process has left, if it can be believed: a plain file of this user that has
+/// no other name. `None` if there is none, or another one.
+///
+/// # Errors
+/// What `open` and `stat` answer.
+pub fn open_left(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(descriptor) => File::from(descriptor),
+        // Nothing; a link; a directory; somebody else's.
+        Err(Errno::NOENT | Errno::LOOP | Errno::MLINK | Errno::ISDIR | Errno::NXIO | Errno::ACCESS) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let metadata = file.metadata()?;
+    let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+    Ok((metadata.is_file() && is_own && metadata.nlink() == 1).then_some(file))
 }
 
 /// Creates a file whose name `name` makes of a suffix that no other file has: process id, then a number within the process.
@@ -102,7 +125,7 @@ pub fn rename_no_replace(_from: &Path, _to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -127,8 +150,7 @@ mod tests {
 
     #[test]
     fn only_what_the_file_system_cannot_do_is_done_otherwise() {
-        let from = |errno: rustix::io::Errno| is_unsupported(&errno.into());
-        use rustix::io::Errno;
+        let from = |errno: Errno| is_unsupported(&errno.into());
         assert!([Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].into_iter().all(from));
         assert!(
             ![Errno::EXIST, Errno::NOENT, Errno::ACCESS, Errno::ROFS, Errno::NOSPC].into_iter().any(from)
@@ -149,6 +171,21 @@ mod tests {
         assert!(path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{}-", process::id())));
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_to_string(dir.path().join("taken")).unwrap(), "left behind");
+    }
+
+    #[test]
+    fn only_a_plain_file_of_one_name_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        create_new(&at("file"), 0o600).unwrap().write_all(b"left").unwrap();
+        fs::write(at("other"), "of two names").unwrap();
+        fs::hard_link(at("other"), at("second")).unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        assert_eq!(open_left(&at("file")).unwrap().unwrap().metadata().unwrap().len(), 4);
+        for name in ["none", "other", "second", "link", "dir"] {
+            assert!(open_left(&at(name)).unwrap().is_none(), "{name}");
+        }
     }
 
     #[test]

@@ -93,6 +93,17 @@ impl Staged {
         Ok(Self { file, staging: Staging::new(staging), path: path.to_owned() })
     }
 
+    /// Goes on with a file that will be called `path` and is `staging` until then, in the same directory.
+    #[must_use]
+    pub fn adopt(file: File, staging: PathBuf, path: &Path) -> Self {
+        Self { file, staging: Staging::new(staging), path: path.to_owned() }
+    }
+
+    /// Lets the file stay under the name that it has: dropping this does not remove it any more.
+    pub fn leave(&mut self) {
+        self.staging.is_done = true;
+    }
+
     /// The file, open for reading and writing.
     #[must_use]
     pub fn file(&self) -> &File {
@@ -195,6 +206,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
+    use crate::{create_new, open_left};
 
     fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap().map(io::Result::unwrap);
@@ -296,6 +308,25 @@ mod tests {
             (names(dir.path()), fs::read_to_string(&path).unwrap()),
             (vec!["file".into()], "content".into())
         );
+    }
+
+    #[test]
+    fn what_was_left_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, staging) = (dir.path().join("file"), dir.path().join("file.part"));
+        let begin = || Staged::adopt(create_new(&staging, 0o600).unwrap(), staging.clone(), &path);
+        drop(begin());
+        assert!(names(dir.path()).is_empty());
+        let mut staged = begin();
+        staged.write_all(b"first, ").unwrap();
+        staged.leave();
+        drop(staged);
+        assert_eq!(names(dir.path()), ["file.part"]);
+        let mut again = Staged::adopt(open_left(&staging).unwrap().unwrap(), staging, &path);
+        std::io::Seek::seek(&mut again.file, io::SeekFrom::End(0)).unwrap();
+        again.write_all(b"second").unwrap();
+        again.commit(Commit::IfAbsent).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first, second");
     }
 
     #[test]

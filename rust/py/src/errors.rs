@@ -261,6 +261,12 @@ impl With for PyErr {
     }
 }
 
+/// Whether SQLite has found a database damaged.
+pub(crate) fn is_unsound(py: Python<'_>, error: &PyErr) -> bool {
+    pyo3::import_exception!(ltxcore.errors, IntegrityCheckError);
+    error.is_instance_of::<IntegrityCheckError>(py)
+}
+
 /// One sentence: the error, and behind colons what caused it, unless it says so itself already.
 pub(crate) fn message(error: &dyn StdError) -> String {
     let mut text = error.to_string();

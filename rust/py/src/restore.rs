@@ -4,18 +4,18 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ltx::{Checksum, Timestamp, TxId};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use replica::{Mark, Past, Progress, RestoreOptions, Shape, Target};
+use replica::{ForeignKind, Mark, Past, Progress, RestoreOptions, Resume, Shape, Target};
 
 use crate::client::{Client, Row, row};
-use crate::errors::detached;
+use crate::errors::{detached, is_unsound};
 use crate::follow::Followed;
-use crate::gil;
+use crate::gil::{self, Raised};
 
 pub(crate) fn target(txid: Option<u64>, timestamp_ms: Option<i64>) -> PyResult<Target> {
     match (txid, timestamp_ms) {
@@ -49,6 +49,7 @@ pub(crate) struct Restored {
     head: Cow<'static, [u8]>,
     is_update: bool,
     past: Option<Stood>,
+    resumed: u64,
 }
 
 /// A copy to begin with: its file, its TXID, checksum and head of page 1 in the replica, and change counter, size and time if it is
@@ -72,7 +73,7 @@ fn stood(past: Past) -> Stood {
 
 /// Rebuilds a database.
 #[pyfunction]
-#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, rollback_journal=false, base=None, past=None, keeps_past=false, progress=None, verify=None, prepare=None))]
+#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, rollback_journal=false, base=None, past=None, keeps_past=false, replica=None, progress=None, verify=None, prepare=None, kept=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments, one for each option")]
 pub(crate) fn restore(
     py: Python<'_>,
@@ -86,11 +87,14 @@ pub(crate) fn restore(
     base: Option<Base<'_>>,
     past: Option<(Vec<MarkRow>, Vec<u8>, usize)>,
     keeps_past: bool,
+    replica: Option<String>,
     progress: Option<Py<PyAny>>,
     verify: Option<Py<PyAny>>,
     prepare: Option<Py<PyAny>>,
+    kept: Option<Py<PyAny>>,
 ) -> PyResult<Restored> {
     let target = target(txid, timestamp_ms)?;
+    let bytes_kept = AtomicU64::new(0);
     let watcher = Watcher { progress, verify, prepare, ..Watcher::default() };
     let base = base.map(|(file, txid, page_1, proved)| (file.copy(), txid, page_1, proved));
     let (marks, runs, place) = past.unwrap_or_default();
@@ -118,6 +122,7 @@ pub(crate) fn restore(
             overwrite,
             lock: Some(&lock_database),
             rollback_journal,
+            resume: replica.as_deref().map(|replica| Resume::new(replica, &bytes_kept)),
             progress: Some(&report),
             verify: Some(&verify),
             prepare: Some(&prepare),
@@ -129,7 +134,12 @@ pub(crate) fn restore(
             replica::restore(client, plan, &output, &options)
         })
     });
-    let (plan, restored) = watcher.outcome(done)?;
+    let outcome = watcher.outcome(done);
+    if let (Err(_), Some(kept), bytes @ 1..) = (&outcome, kept, bytes_kept.into_inner()) {
+        // The failure of the restore is the one to report.
+        let _ = gil::call(kept.bind(py), (bytes,), None);
+    }
+    let (plan, restored) = outcome?;
     let used = if restored.is_update { plan.since.unwrap_or_default() } else { plan.files };
     Ok(Restored {
         txid: restored.pos.txid.get(),
@@ -145,6 +155,7 @@ pub(crate) fn restore(
         head: restored.head.into(),
         is_update: restored.is_update,
         past: restored.past.map(stood),
+        resumed: restored.resumed,
     })
 }
 
@@ -214,7 +225,25 @@ impl Watcher {
     }
 
     fn verify(&self, path: &Path) -> replica::Result<()> {
-        self.ask(self.verify.as_ref(), path)
+        let Some(verify) = &self.verify else { return Ok(()) };
+        match gil::enter(|py| {
+            gil::call(verify.bind(py), (path,), None)
+                .map(drop)
+                .map_err(|error| (is_unsound(py, &error), error))
+        }) {
+            // What is wrong with the database, and not with looking at it, may be cured by making it once more.
+            Ok(Err((true, error))) => {
+                Err(replica::Error::Foreign { kind: ForeignKind::Stop, source: Raised::new(error).into() })
+            }
+            Ok(Err((false, error))) => self.called_off(error),
+            Ok(Ok(())) => Ok(()),
+            Err(gil::Refused) => Err(replica::Error::Cancelled),
+        }
+    }
+
+    fn called_off(&self, error: PyErr) -> replica::Result<()> {
+        self.call_off(error);
+        Err(replica::Error::Cancelled)
     }
 
     fn prepare(&self, path: &Path) -> replica::Result<()> {
@@ -225,11 +254,10 @@ impl Watcher {
     fn ask(&self, callback: Option<&Py<PyAny>>, path: &Path) -> replica::Result<()> {
         let Some(callback) = callback else { return Ok(()) };
         match gil::enter(|py| gil::call(callback.bind(py), (path,), None).map(drop)) {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => self.call_off(error),
-            Err(gil::Refused) => {}
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => self.called_off(error),
+            Err(gil::Refused) => Err(replica::Error::Cancelled),
         }
-        Err(replica::Error::Cancelled)
     }
 
     fn call_off(&self, error: PyErr) {

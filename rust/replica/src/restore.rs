@@ -5,7 +5,7 @@
 //! file has been there before (`winners`). Meanwhile the checksums of the parts are joined to the checksum of each
 //! file, which covers every byte but the compression itself, and that must expand to the right number of bytes.
 //! Only when all files have proved sound, and no page is missing, the new file is made durable and takes its place
-//! (`publish`). Whatever fails before that leaves no output.
+//! (`publish`). Whatever fails before that leaves no output, but perhaps something that the next restore goes on with (`draft`).
 //!
 //! Memory does not depend on the size of the database or the number of files: all workers together hold [`MOST_INPUT`] bytes
 //! that they have read, and at most twelve of them, one batch of pages each, decode at once; the file numbers of a database
@@ -13,15 +13,20 @@
 
 mod base;
 mod buffers;
+mod draft;
 mod file;
 mod index;
+mod journal;
+mod marks;
 mod options;
 mod output;
+mod owned;
 mod past;
 mod publish;
 mod queue;
 mod winners;
 mod worker;
+mod workplace;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -33,6 +38,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use durable::{Rights, create_dirs};
 use ltx::{Checksum, Header, PageCount, Pos, Trailer};
 
 use crate::client::{FileInfo, ReplicaClient};
@@ -42,13 +48,14 @@ use crate::history::Plan;
 use crate::range::RangeReader;
 pub use base::{Base, Shape};
 use buffers::{Buffers, Pool};
-pub use options::{LockDatabase, Prepare, Progress, RestoreOptions, Restored, Verify};
+use draft::{Draft, Failed, Order};
+use marks::FileState;
+pub use options::{LockDatabase, Prepare, Progress, RestoreOptions, Restored, Resume, Verify};
 use output::{Content, Output};
 use past::{Known, PageRun};
 pub use past::{Mark, Past};
 use publish::{Names, RealNames};
 use queue::Queue;
-use winners::Winners;
 use worker::{Batch, Counters, Shared, Worker};
 
 /// More threads that decode would need more memory than a restore may use.
@@ -64,12 +71,18 @@ const MOST_INPUT: usize = 24 << 20;
 /// How often progress is reported, and the cancel flag looked at.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How often a checkpoint is due where there are none.
+const NEVER: Duration = Duration::from_secs(3600);
+
 /// Restores the files of `plan` to a database at `output`, a path that need not exist yet.
 ///
 /// The database appears under its name whole and durable, or not at all. An existing one is an error unless
 /// [`RestoreOptions::overwrite`] is set, and so is a `-wal`, `-journal` or `-shm` file that SQLite would take for a
 /// part of the new one. When a process dies while it replaces a database that had such files, the old one may
 /// be left under the name `NAME.ltxcore-replaced`; the next restore to that place puts it back first.
+///
+/// What dead restores to the same place have left is removed, but for what [`RestoreOptions::resume`] goes on with: that is at
+/// [`partial_path`].
 ///
 /// # Errors
 /// - [`Error::OutputExists`], [`Error::OutputNotAFile`], [`Error::Output`]: the output's place is taken or cannot be written.
@@ -111,14 +124,19 @@ pub fn page_checksums(
     output: &Path,
     options: &RestoreOptions<'_>,
 ) -> Result<Restored> {
-    let options = RestoreOptions { overwrite: false, base: None, keeps_past: false, ..*options };
+    let options =
+        RestoreOptions { overwrite: false, base: None, keeps_past: false, resume: None, ..*options };
     let place = publish::Place::new(&RealNames, output)?;
     place.prepare(false)?;
-    let built =
-        build(client, plan, plan.files.last(), place.output(), Content::Checksums, &options, &|| Ok(None))?;
+    check_sizes(&plan.files)?;
+    let newest = Newest::read(client, plan.files.last(), &options)?;
+    make_room(place.output())?;
+    let (content, files) = (Content::Checksums, plan.files.len());
+    let draft = Draft::plain(place.output(), content, newest.header.page_size, None, files)?;
+    let built = build(client, plan, &newest, place.output(), content, &draft, &options, &|| Ok(None))?;
     built.report_whole(plan, &options)?;
-    place.publish(built.file.path(), false)?;
-    Ok(built.restored(plan))
+    place.publish(draft.output().path(), false)?;
+    Ok(built.restored(plan, &newest.header, 0))
 }
 
 /// Whether the files since a copy of the database do not lead on from it. Those that need no copy may be sound all the same.
@@ -144,27 +162,113 @@ fn restore_with(
     let lock = options.lock.filter(|_| options.overwrite);
     // Held only while names change or a copy is taken, but who has the database open is told of before everything has been read.
     drop(place.lock(lock)?);
-    let newest = plan.files.last().or(whole.files.last());
-    let built = build(client, plan, newest, place.output(), Content::Pages, options, &|| place.lock(lock))?;
-    options.verify.map_or(Ok(()), |verify| verify(built.file.path()))?;
-    built.report_whole(plan, options)?;
-    let locked = place.lock(lock)?;
-    options.prepare.map_or(Ok(()), |prepare| prepare(built.file.path()))?;
-    place.publish(built.file.path(), options.overwrite)?;
-    drop(locked);
-    Ok(built.restored(plan))
+    check_sizes(&plan.files)?;
+    let newest = Newest::read(client, plan.files.last().or(whole.files.last()), options)?;
+    make_room(place.output())?;
+    let resume = options
+        .resume
+        .filter(|resume| options.base.is_none() && !client.is_local() && plan.size() >= resume.least);
+    let mut may_resume = true;
+    loop {
+        let order = Order {
+            output: place.output(),
+            files: &plan.files,
+            newest: &newest.header,
+            replaced: if options.overwrite { fs::metadata(place.output()).ok() } else { None },
+            replica: resume.map(|resume| resume.replica),
+            may_resume,
+        };
+        let draft = Draft::open(&order, newest.crc)?;
+        match finish(&place, client, plan, &newest, &draft, options) {
+            Ok(built) => {
+                let resumed = draft.resumed();
+                draft.published(place.output());
+                return Ok(built.restored(plan, &newest.header, resumed));
+            }
+            Err(error) => match (draft.failed(&error), resume) {
+                (Failed::MustBeginAfresh, _) => may_resume = false,
+                (Failed::Keeps(kept), Some(resume)) => {
+                    resume.kept.store(kept, Ordering::Relaxed);
+                    return Err(error);
+                }
+                _ => {
+                    resume.inspect(|resume| resume.kept.store(0, Ordering::Relaxed));
+                    return Err(error);
+                }
+            },
+        }
+    }
 }
 
-/// A new file that is whole and durable, but has no name of its own yet.
+/// Makes the database and gives it its name.
+fn finish(
+    place: &publish::Place<'_>,
+    client: &dyn ReplicaClient,
+    plan: &Plan,
+    newest: &Newest,
+    draft: &Draft,
+    options: &RestoreOptions<'_>,
+) -> Result<Built> {
+    let lock = options.lock.filter(|_| options.overwrite);
+    let (output, path) = (place.output(), draft.output().path());
+    let built = build(client, plan, newest, output, Content::Pages, draft, options, &|| place.lock(lock))?;
+    let verified = options.verify.map_or(Ok(()), |verify| verify(path));
+    if verified.as_ref().is_err_and(|error| !matches!(error, Error::Cancelled)) {
+        draft.doubt();
+    }
+    verified?;
+    built.report_whole(plan, options)?;
+    let locked = place.lock(lock)?;
+    draft.give_rights()?;
+    options.prepare.map_or(Ok(()), |prepare| prepare(path))?;
+    place.publish(path, options.overwrite)?;
+    drop(locked);
+    Ok(built)
+}
+
+/// Makes the directories above the output.
+fn make_room(output: &Path) -> Result<()> {
+    let Some(parent) = output.parent() else { return Ok(()) };
+    create_dirs(parent, Rights::PRIVATE).map_err(|source| Error::output("create", parent, source))
+}
+
+/// What the last file says about the database.
+struct Newest {
+    info: FileInfo,
+    header: Header,
+    /// CRC of the header.
+    crc: u64,
+}
+
+impl Newest {
+    fn read(
+        client: &dyn ReplicaClient,
+        info: Option<&FileInfo>,
+        options: &RestoreOptions<'_>,
+    ) -> Result<Self> {
+        let stop = AtomicBool::new(false);
+        let reader = RangeReader { client, retry: options.retry, cancel: options.cancel.unwrap_or(&stop) };
+        let info = *info.ok_or(Error::NoSnapshot { first: None })?;
+        let (header, crc) = read_header(&info, &mut |offset, buf| reader.read_exact(&info, offset, buf))?;
+        Ok(Self { info, header, crc })
+    }
+}
+
+/// What a draft has become: whole and durable, but without a name of its own yet.
 struct Built {
-    file: Output,
-    newest: Header,
+    proved: Proved,
+    is_update: bool,
+    counters: Counters,
+}
+
+/// What is known of a database for which everything was read.
+#[derive(Default)]
+struct Proved {
     post_apply_checksum: Checksum,
+    /// Checksum and header of page 1 in the replica.
     page_1: Checksum,
     head: Vec<u8>,
-    is_update: bool,
     past: Option<Past>,
-    counters: Counters,
 }
 
 impl Built {
@@ -175,89 +279,126 @@ impl Built {
         if is_cancelled { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    /// What has been made.
-    fn restored(self, plan: &Plan) -> Restored {
+    /// What has been made, for the most recent header.
+    fn restored(self, plan: &Plan, newest: &Header, resumed: u64) -> Restored {
+        let Proved { post_apply_checksum, page_1, head, past } = self.proved;
         Restored {
-            pos: Pos { txid: plan.txid, post_apply_checksum: self.post_apply_checksum },
-            created_at: self.newest.timestamp,
-            page_size: self.newest.page_size,
-            commit: self.newest.commit,
+            pos: Pos { txid: plan.txid, post_apply_checksum },
+            created_at: newest.timestamp,
+            page_size: newest.page_size,
+            commit: newest.commit,
             files: plan.files.len(),
             bytes: plan.size(),
-            page_1: self.page_1,
-            head: self.head,
+            resumed,
+            page_1,
+            head,
             is_update: self.is_update,
-            past: self.past,
+            past,
         }
     }
 }
 
 /// Reads, verifies and writes everything; `newest` says what the database will be like. `lock` keeps the database unchanged that is there.
+#[expect(clippy::too_many_arguments, reason = "all that a restore is about")]
 fn build(
     client: &dyn ReplicaClient,
     plan: &Plan,
-    newest: Option<&FileInfo>,
+    newest: &Newest,
     output: &Path,
     content: Content,
+    draft: &Draft,
     options: &RestoreOptions<'_>,
     lock: &dyn Fn() -> Result<Option<Box<dyn Any>>>,
 ) -> Result<Built> {
-    check_sizes(&plan.files)?;
     let stop = AtomicBool::new(false);
-    let reader = RangeReader { client, retry: options.retry, cancel: options.cancel.unwrap_or(&stop) };
-    let newest = newest.ok_or(Error::NoSnapshot { first: None })?;
-    let (header, _) = read_header(newest, &mut |offset, buf| reader.read_exact(newest, offset, buf))?;
-    let replaced = if options.overwrite { fs::metadata(output).ok() } else { None };
-    let file = Output::create(output, content, header.page_size, replaced.as_ref())?;
+    let (header, file) = (newest.header, draft.output());
     let start = match options.base {
         Some(base) => {
             let _locked = lock()?;
             let start = Start::at(base, &header, output)?;
-            start.copy_to(&file, &header)?;
+            start.copy_to(file, &header)?;
             start
         }
         None => Start::NOTHING,
     };
     file.set_size(header.commit)?;
-    let spill = || file.create_scratch();
     let is_sparse = content.is_sparse() && start.base.is_none();
-    let winners = Winners::new(header.commit, header.page_size, is_sparse, spill);
+    let winners = draft.winners(&header, is_sparse).map_err(|source| file.error(source))?;
     let decoders = decoder_count(client, options.parallelism);
     let workers = worker_count(client, plan, decoders);
     let shared = Shared {
-        reader: RangeReader { cancel: &stop, ..reader },
+        reader: RangeReader { client, retry: options.retry, cancel: &stop },
         files: &plan.files,
         newest: header,
         queue: Queue::new(plan.files.len(), workers),
         inputs: Buffers::new(MOST_INPUT),
         batches: Pool::new((0..decoders.min(workers)).map(|_| Batch::new()).collect()),
-        winners: winners.map_err(|source| file.error(source))?,
-        output: &file,
+        winners,
+        draft,
+        output: file,
         counters: Counters::default(),
         links: Mutex::new(BTreeMap::new()),
         checksums: plan.files.iter().map(|_| AtomicU64::new(0)).collect(),
     };
-    run(&shared, workers, plan, options, &stop)?;
-    let (post_apply_checksum, mark) = match plan.files.last() {
-        Some(_) => (check_whole(&shared, start.pages)?, None),
-        None => read_end(&shared.reader, newest).map(|(sum, mark)| (sum, Some(mark)))?,
-    };
-    let page_1 = match content {
-        Content::Pages => start.check(&shared, post_apply_checksum, output)?,
-        Content::Checksums => Checksum::NONE,
-    };
-    let past = match options.keeps_past {
-        true => start.past(&shared, mark).map_err(|source| file.error(source))?,
-        false => None,
-    };
-    let head = if page_1.is_none() { Vec::new() } else { file.head()? };
-    let counters = shared.counters;
-    if options.rollback_journal && content == Content::Pages {
-        file.use_rollback_journal()?;
-    }
+    shared.take_up(draft.resumed());
+    let completed = complete(&shared, workers, plan, newest, output, &start, options, &stop);
+    // Whatever it came to: the next restore may go on with it. The first error is the one to report.
+    let closed = draft.close(&shared.winners).map_err(|source| file.error(source));
+    let proved = completed?;
+    closed?;
     file.sync()?;
     let is_update = start.base.is_some();
-    Ok(Built { file, newest: header, post_apply_checksum, page_1, head, is_update, past, counters })
+    Ok(Built { proved, is_update, counters: shared.counters })
+}
+
+/// Lets the workers do everything and looks at the result.
+#[expect(clippy::too_many_arguments, reason = "all that a restore is about")]
+fn complete(
+    shared: &Shared<'_>,
+    workers: usize,
+    plan: &Plan,
+    newest: &Newest,
+    output: &Path,
+    start: &Start<'_>,
+    options: &RestoreOptions<'_>,
+    stop: &AtomicBool,
+) -> Result<Proved> {
+    run(shared, workers, plan, options, stop)?;
+    let (post_apply_checksum, mark) = match plan.files.last() {
+        Some(_) => (check_whole(shared, start.pages)?, None),
+        None => read_end(&shared.reader, &newest.info).map(|(sum, mark)| (sum, Some(mark)))?,
+    };
+    if shared.output.content() == Content::Checksums {
+        return Ok(Proved { post_apply_checksum, ..Proved::default() });
+    }
+    let page_1 = start.check(shared, post_apply_checksum, output)?;
+    let past = match options.keeps_past {
+        true => start.past(shared, mark).map_err(|source| shared.output.error(source))?,
+        false => None,
+    };
+    let head = if page_1.is_none() { Vec::new() } else { shared.output.head()? };
+    if options.rollback_journal {
+        shared.draft.before_edit(page_1, &shared.winners)?;
+        shared.output.use_rollback_journal()?;
+    }
+    Ok(Proved { post_apply_checksum, page_1, head, past })
+}
+
+impl Shared<'_> {
+    /// Counts what an earlier restore has read, in bytes, and takes over what it found out.
+    fn take_up(&self, resumed: u64) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, mark) in (1..).zip(self.draft.marks()) {
+            if let FileState::Whole(whole) = mark {
+                links.extend(whole.link.map(|link| (number, link)));
+                if let Some(checksum) = self.checksums.get(number as usize - 1) {
+                    checksum.store(whole.checksum, Ordering::Relaxed);
+                }
+                self.counters.files.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.counters.bytes.fetch_add(resumed, Ordering::Relaxed);
+    }
 }
 
 /// What a new database begins with: pages of a copy, or nothing.
@@ -366,7 +507,9 @@ fn run(
             forks::between_forks(|| scope.spawn(|| Worker::new(shared).run()));
         }
         let write_back = || {
-            if let Err(error) = shared.output.run_writeback() {
+            let every = options.resume.map_or(NEVER, |resume| resume.every);
+            let checkpoint = || shared.draft.checkpoint(&shared.winners);
+            if let Err(error) = shared.output.run_writeback(every, checkpoint) {
                 shared.queue.fail(error);
             }
         };
@@ -448,6 +591,12 @@ fn worker_count(client: &dyn ReplicaClient, plan: &Plan, decoders: usize) -> usi
     // Who asks for one at a time gets that.
     let most = if client.is_direct() && decoders > 1 { decoders * READERS } else { decoders };
     most.min(usize::try_from(useful).unwrap_or(most)).max(1)
+}
+
+/// Where a restore to `output` that did not finish has left what it had, for the next one to go on with. Beside it is its journal, of
+/// the same name and `.state`. Both may be removed.
+pub fn partial_path(output: &Path) -> PathBuf {
+    draft::partial(output)
 }
 
 /// The name under which a database may be found that was being replaced when a process died.

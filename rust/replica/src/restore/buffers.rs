@@ -1,5 +1,6 @@
 //! Memory that the workers of a restore share, so that many of them can wait for a storage.
 
+use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Buffers of at least so many bytes are kept for the next one: the allocator would give them back to the system.
@@ -26,11 +27,9 @@ impl Buffers {
 
     /// Waits for `len` bytes to be free, and lends them. What is in them is left from others.
     pub(crate) fn with<T>(&self, len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
-        let mut bytes = self.take(len);
-        bytes.resize(len, 0);
-        let done = work(&mut bytes);
-        self.give_back(bytes);
-        done
+        let mut lent = Loan { from: self, bytes: self.take(len), len };
+        lent.bytes.resize(len, 0);
+        work(&mut lent.bytes)
     }
 
     fn take(&self, len: usize) -> Vec<u8> {
@@ -42,9 +41,9 @@ impl Buffers {
         spare.unwrap_or_default()
     }
 
-    fn give_back(&self, bytes: Vec<u8>) {
+    fn give_back(&self, bytes: Vec<u8>, len: usize) {
         let mut lent = self.lock();
-        lent.bytes = lent.bytes.saturating_sub(bytes.len());
+        lent.bytes = lent.bytes.saturating_sub(len);
         if bytes.capacity() >= WORTH_KEEPING {
             lent.spare.push(bytes);
         }
@@ -57,13 +56,27 @@ impl Buffers {
     }
 }
 
+/// Bytes that go back when this is dropped: also when the work panics, since others wait for them.
+struct Loan<'a> {
+    from: &'a Buffers,
+    bytes: Vec<u8>,
+    /// How many were taken: there may be no memory for them.
+    len: usize,
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        self.from.give_back(mem::take(&mut self.bytes), self.len);
+    }
+}
+
 /// Things of which each is used by one worker at a time. Who finds none waits.
 pub(crate) struct Pool<T> {
     free: Mutex<Vec<T>>,
     returned: Condvar,
 }
 
-impl<T> Pool<T> {
+impl<T: Default> Pool<T> {
     /// These things.
     pub(crate) fn new(things: Vec<T>) -> Self {
         Self { free: Mutex::new(things), returned: Condvar::new() }
@@ -71,11 +84,7 @@ impl<T> Pool<T> {
 
     /// Waits for one of them, and lends it.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        let mut thing = self.take();
-        let done = work(&mut thing);
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
-        self.returned.notify_one();
-        done
+        work(&mut Lending { from: self, thing: self.take() }.thing)
     }
 
     fn take(&self) -> T {
@@ -89,8 +98,23 @@ impl<T> Pool<T> {
     }
 }
 
+/// A thing that goes back when this is dropped: also when the work panics.
+struct Lending<'a, T: Default> {
+    from: &'a Pool<T>,
+    thing: T,
+}
+
+impl<T: Default> Drop for Lending<'_, T> {
+    fn drop(&mut self) {
+        let thing = mem::take(&mut self.thing);
+        self.from.free.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
+        self.from.returned.notify_one();
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
@@ -128,6 +152,15 @@ mod tests {
         assert_eq!(buffers.lock().spare.len(), 1);
         buffers.with(WORTH_KEEPING + 1, |bytes| assert_eq!((bytes[0], bytes[WORTH_KEEPING]), (7, 0)));
         assert_eq!(buffers.lock().spare.len(), 1);
+    }
+
+    #[test]
+    fn what_a_panic_ends_is_given_back() {
+        let (buffers, pool) = (Buffers::new(100), Pool::new(vec![7_usize]));
+        let failing = || buffers.with(100, |_| pool.with(|_| -> () { panic!("in the work") }));
+        catch_unwind(AssertUnwindSafe(failing)).unwrap_err();
+        assert_eq!(buffers.lock().bytes, 0);
+        pool.with(|thing| assert_eq!(*thing, 7));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! One LTX file taken apart into units of work, and the verdict on it put together again.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use ltx::{Checksum, Error as LtxError, FileHasher, Header, RollingChecksum};
@@ -9,12 +8,13 @@ use crate::client::FileInfo;
 use crate::error::{Error, Result};
 use crate::head::{ReadFn, read_header};
 use crate::restore::index::{Entry, IndexCursor, IndexError, TAIL, TERMINATOR, check_file_checksum};
+use crate::restore::marks::Parts;
 
 /// Compressed bytes that one unit has at most, one frame aside; also the size up to which a file is read whole.
 pub(crate) const UNIT: usize = 1 << 20;
 
 /// Database bytes that one unit has at most.
-const UNIT_PAGES: usize = 8 << 20;
+pub(crate) const UNIT_PAGES: usize = 8 << 20;
 
 /// A range of frames that lie end to end.
 pub(crate) struct Unit {
@@ -29,13 +29,22 @@ pub(crate) struct Unit {
     pub(crate) is_last: bool,
 }
 
-/// What the checksum over one unit contributes.
-#[derive(Clone, Copy)]
+/// What the checksum over one unit contributes, or over several that lie end to end.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Part {
     pub(crate) crc: u64,
     pub(crate) len: u64,
     /// Rolling checksum of the unit's pages, if the file needs it.
     pub(crate) rolling: RollingChecksum,
+}
+
+impl Part {
+    /// This one, and the one that follows it.
+    pub(crate) fn and(mut self, next: Self) -> Self {
+        self.rolling.add(next.rolling.get());
+        let crc = FileHasher::combine(self.crc, next.crc, next.len);
+        Self { crc, len: self.len.saturating_add(next.len), rolling: self.rolling }
+    }
 }
 
 /// A file whose header and trailer have been read.
@@ -44,6 +53,10 @@ pub(crate) struct OpenFile {
     /// Place in the plan, from 1; higher is newer.
     pub(crate) number: u32,
     pub(crate) header: Header,
+    /// CRC of the header.
+    pub(crate) header_crc: u64,
+    /// What an earlier restore has done.
+    kept: Parts,
     fold: Mutex<Fold>,
 }
 
@@ -57,24 +70,25 @@ pub(crate) struct Units {
 
 /// Joins the checksums of units, which end in any order.
 struct Fold {
-    crc: u64,
-    rolling: RollingChecksum,
-    next: u32,
-    waiting: BTreeMap<u32, Part>,
+    parts: Parts,
     verdict: Option<Verdict>,
 }
 
 impl OpenFile {
-    /// Reads header and trailer through `read`.
-    pub(crate) fn open(info: FileInfo, number: u32, read: &mut ReadFn<'_>) -> Result<(Self, Units)> {
-        let (header, crc) = read_header(&info, read)?;
+    /// Reads header and trailer through `read`, and goes on with what is `kept`.
+    pub(crate) fn open(
+        info: FileInfo,
+        number: u32,
+        kept: Parts,
+        read: &mut ReadFn<'_>,
+    ) -> Result<(Self, Units)> {
+        let (header, header_crc) = read_header(&info, read)?;
         let mut tail = [0; TAIL];
         read(info.size.saturating_sub(TAIL as u64), &mut tail)?;
         let format = |source| Error::Format { file: info.key(), source };
         let cursor = IndexCursor::new(header, &tail, info.size).map_err(format)?;
-        let fold =
-            Fold { crc, rolling: RollingChecksum::new(), next: 0, waiting: BTreeMap::new(), verdict: None };
-        let file = Self { info, number, header, fold: Mutex::new(fold) };
+        let fold = Mutex::new(Fold { parts: kept.clone(), verdict: None });
+        let file = Self { info, number, header, header_crc, kept, fold };
         Ok((file, Units { cursor, info, sequence: 0, ended: false }))
     }
 
@@ -83,26 +97,41 @@ impl OpenFile {
         self.header.is_snapshot() && !self.header.flags.no_checksum
     }
 
-    /// Says how many units there are; to be called before the last one is added.
-    pub(crate) fn set_verdict(&self, verdict: Verdict) {
-        self.fold.lock().unwrap_or_else(PoisonError::into_inner).verdict = Some(verdict);
+    /// Whether an earlier restore has done this unit.
+    pub(crate) fn has(&self, sequence: u32) -> bool {
+        self.kept.has(sequence)
+    }
+
+    /// Says how many units there are; to be called before the last one is added. It gets the verdict itself, if it is good, when
+    /// none is left to be added.
+    pub(crate) fn set_verdict(&self, verdict: Verdict) -> Result<Option<Verdict>> {
+        let mut fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
+        fold.verdict = Some(verdict);
+        self.judge(&mut fold)
     }
 
     /// Adds the checksum of a unit. The one that completes the file gets the verdict, if it is good.
     pub(crate) fn add(&self, sequence: u32, part: Part) -> Result<Option<Verdict>> {
         let mut fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
-        fold.waiting.insert(sequence, part);
-        fold.join();
-        let complete = fold.verdict.filter(|verdict| verdict.units == fold.next);
+        fold.parts.add(sequence, part, 0);
+        self.judge(&mut fold)
+    }
+
+    /// Only once.
+    fn judge(&self, fold: &mut Fold) -> Result<Option<Verdict>> {
+        let next = fold.parts.next;
+        let complete = fold.verdict.take_if(|verdict| verdict.units == next);
         if let Some(verdict) = complete {
-            self.check(&fold, &verdict).map_err(|source| Error::Format { file: self.info.key(), source })?;
+            let checked = self.check(&fold.parts.joined, &verdict);
+            checked.map_err(|source| Error::Format { file: self.info.key(), source })?;
         }
         Ok(complete)
     }
 
-    fn check(&self, fold: &Fold, verdict: &Verdict) -> std::result::Result<(), LtxError> {
-        check_file_checksum(FileHasher::combine(fold.crc, verdict.crc, verdict.len), &verdict.trailer)?;
-        let (expected, actual) = (verdict.trailer.post_apply_checksum, fold.rolling.get());
+    fn check(&self, pages: &Part, verdict: &Verdict) -> std::result::Result<(), LtxError> {
+        let crc = FileHasher::combine(self.header_crc, pages.crc, pages.len);
+        check_file_checksum(FileHasher::combine(crc, verdict.crc, verdict.len), &verdict.trailer)?;
+        let (expected, actual) = (verdict.trailer.post_apply_checksum, pages.rolling.get());
         if self.tracks_pages() && expected != actual {
             return Err(LtxError::DatabaseChecksumMismatch { expected, actual });
         }
@@ -113,19 +142,8 @@ impl OpenFile {
     }
 }
 
-impl Fold {
-    /// Takes up every part that follows without one missing before it.
-    fn join(&mut self) {
-        while let Some(part) = self.waiting.remove(&self.next) {
-            self.crc = FileHasher::combine(self.crc, part.crc, part.len);
-            self.rolling.add(part.rolling.get());
-            self.next += 1;
-        }
-    }
-}
-
 /// What a file says about itself behind its page block; known when its index has been walked.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Verdict {
     /// How many units the file has.
     pub(crate) units: u32,

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 use ltx::{Checksum, PageCount, PageSize, Pos, Timestamp};
 
@@ -40,16 +41,20 @@ pub struct RestoreOptions<'a> {
     pub lock: Option<&'a LockDatabase<'a>>,
     /// Puts a database that is in WAL mode into rollback mode, so that it can be read where its readers may not write.
     pub rollback_journal: bool,
+    /// Leaves what was read when a restore fails or is killed, and goes on with what an earlier one has left; `None` for neither.
+    pub resume: Option<Resume<'a>>,
     /// How broken reads of remote files are taken up again.
     pub retry: RetryPolicy,
     /// Called on the calling thread, about twenty times a second, and once when everything is there, before anything is replaced.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
     /// A last look at the new database under its temporary name, when it is whole and before it replaces anything. An
-    /// error calls the restore off.
+    /// error calls the restore off. If it had gone on with what another one left, and the error is not
+    /// [`Error::Cancelled`](crate::Error::Cancelled), everything is read again, and looked at again.
     pub verify: Option<&'a Verify<'a>>,
     /// Called after that, when nothing is left to be done but to give the database its name. An error calls the restore off.
     pub prepare: Option<&'a Prepare<'a>>,
-    /// Set by anybody to stop; the restore then fails with [`Error::Cancelled`](crate::Error::Cancelled) and leaves nothing.
+    /// Set by anybody to stop; the restore then fails with [`Error::Cancelled`](crate::Error::Cancelled), and leaves nothing but
+    /// what [`RestoreOptions::resume`] is for.
     pub cancel: Option<&'a AtomicBool>,
 }
 
@@ -62,12 +67,34 @@ impl Default for RestoreOptions<'_> {
             overwrite: false,
             lock: None,
             rollback_journal: false,
+            resume: None,
             retry: RetryPolicy::default(),
             progress: None,
             verify: None,
             prepare: None,
             cancel: None,
         }
+    }
+}
+
+/// How a restore is resumed. It is a matter of [`RestoreOptions::resume`], but plays no part with a
+/// [`base`](RestoreOptions::base), for clients that are local, and if there is little to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Resume<'a> {
+    /// Stands for the replica: what was left of another one is not used.
+    pub replica: &'a str,
+    /// The least number of bytes to read for which it pays.
+    pub least: u64,
+    /// About how often it is made durable what was read.
+    pub every: Duration,
+    /// Gets the number of bytes that are left for the next restore.
+    pub kept: &'a AtomicU64,
+}
+
+impl<'a> Resume<'a> {
+    /// From 64 MiB on, every two seconds.
+    pub fn new(replica: &'a str, kept: &'a AtomicU64) -> Self {
+        Self { replica, least: 64 << 20, every: Duration::from_secs(2), kept }
     }
 }
 
@@ -103,6 +130,8 @@ pub struct Restored {
     pub page_1: Checksum,
     /// The database header in that page; empty if it is not known.
     pub head: Vec<u8>,
+    /// How many of them an earlier restore had read already: see [`RestoreOptions::resume`].
+    pub resumed: u64,
     /// It began with [`RestoreOptions::base`]: only [`Plan::since`](crate::Plan::since) was read.
     pub is_update: bool,
     /// What it stands on, with [`RestoreOptions::keeps_past`].

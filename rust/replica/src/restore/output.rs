@@ -2,19 +2,23 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use dbfile::{header, page_checksum};
-use durable::{Rights, Staged, create_dirs, create_nameless, give_rights_of, sibling};
+use durable::{Staged, create_nameless, create_new, give_rights_of};
 use ltx::{Checksum, PageCount, PageSize, Pgno, RollingChecksum};
 
 use crate::error::{Error, Result};
 
 /// Access rights of a new database before the umask, as SQLite and Litestream have them.
-const MODE: u32 = 0o666;
+pub(crate) const MODE: u32 = 0o666;
+
+/// Those of one that will replace another one.
+const PRIVATE: u32 = 0o600;
 
 /// How many bytes of long writes may wait for the disk before it is made to start.
 const WRITEBACK: u64 = 64 << 20;
@@ -64,34 +68,58 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Creates a file for a database of pages of `page_size`, beside `output`, and the directories above it. It has the rights of
-    /// the database that it will replace, if there is one.
+    /// Creates the file `database`, beside `output`, for a database of pages of `page_size`. It has the rights of the database
+    /// that it will replace, if there is one.
     pub(crate) fn create(
+        database: &Path,
         output: &Path,
         content: Content,
         page_size: PageSize,
         replaced: Option<&Metadata>,
     ) -> Result<Self> {
-        if let Some(parent) = output.parent() {
-            create_dirs(parent, Rights::PRIVATE).map_err(|source| Error::output("create", parent, source))?;
-        }
         // Nobody gets hold of it before it has its rights, and reads later what is written then.
-        let mode = if replaced.is_some() { 0o600 } else { MODE };
-        let rights = Rights::PRIVATE.with_file_mode(mode);
-        let staged = Staged::with_name(output, rights, |unique| sibling(output, &format!(".tmp-{unique}")))
-            .map_err(|source| Error::output("create", output, source))?;
+        let mode = if replaced.is_some() { PRIVATE } else { MODE };
+        let file = create_new(database, mode).map_err(|source| Error::output("create", output, source))?;
+        Ok(Self::adopt(file, database, output, content, page_size))
+    }
+
+    /// Goes on with a file.
+    pub(crate) fn adopt(
+        file: File,
+        database: &Path,
+        output: &Path,
+        content: Content,
+        page_size: PageSize,
+    ) -> Self {
+        let staged = Staged::adopt(file, database.to_owned(), output);
         let wake = (Mutex::new(()), Condvar::new());
         let (written, closing) = (AtomicU64::new(0), AtomicBool::new(false));
-        let made = Self { staged, content, page_size, written, closing, wake };
-        replaced
-            .map_or(Ok(()), |old| give_rights_of(old, made.file()))
-            .map_err(|source| made.error(source))?;
-        Ok(made)
+        Self { staged, content, page_size, written, closing, wake }
+    }
+
+    /// Lets the file stay where it is when this is dropped.
+    pub(crate) fn leave(&mut self) {
+        self.staged.leave();
+    }
+
+    /// Gives it the rights of another file.
+    pub(crate) fn give_rights_of(&self, other: &Metadata) -> Result<()> {
+        give_rights_of(other, self.file()).map_err(|source| self.error(source))
     }
 
     /// Where it is before it gets the output's name.
     pub(crate) fn path(&self) -> &Path {
         self.staged.staging()
+    }
+
+    /// What it is made of.
+    pub(crate) fn content(&self) -> Content {
+        self.content
+    }
+
+    /// The number that it has in its file system.
+    pub(crate) fn inode(&self) -> Result<u64> {
+        self.file().metadata().map(|metadata| metadata.ino()).map_err(|source| self.error(source))
     }
 
     fn file(&self) -> &File {
@@ -219,25 +247,44 @@ impl Output {
         Error::output("write", self.path(), source)
     }
 
-    /// Keeps the disk busy while pages are still being decoded, until [`Output::close_writeback`].
+    /// Keeps the disk busy while pages are still being decoded, until [`Output::close_writeback`]. Calls `checkpoint` about
+    /// `every` so often, or at most a tenth of the time.
     ///
     /// # Errors
     /// What the disk reports; the operating system reports it only once, so it must not be lost.
-    pub(crate) fn run_writeback(&self) -> Result<()> {
-        let mut done = 0;
+    pub(crate) fn run_writeback(
+        &self,
+        every: Duration,
+        checkpoint: impl Fn() -> io::Result<()>,
+    ) -> Result<()> {
+        let (mut done, mut due) = (0, Instant::now() + every);
         let mut guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.closing.load(Ordering::Relaxed) {
             let written = self.written.load(Ordering::Relaxed);
-            if written / WRITEBACK == done / WRITEBACK {
-                guard = self.wake.1.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            let (began, is_behind) = (Instant::now(), written / WRITEBACK != done / WRITEBACK);
+            let patience = due.saturating_duration_since(began);
+            if !is_behind && !patience.is_zero() {
+                let woken = self.wake.1.wait_timeout(guard, patience);
+                guard = woken.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
             drop(guard);
-            self.file().sync_data().map_err(|source| self.error(source))?;
-            done = written;
+            if patience.is_zero() {
+                checkpoint().map_err(|source| self.error(source))?;
+                due = Instant::now() + every.max(began.elapsed() * 10);
+            }
+            if is_behind {
+                self.sync_data().map_err(|source| self.error(source))?;
+                done = written;
+            }
             guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
+    }
+
+    /// Makes the content durable.
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        self.file().sync_data()
     }
 
     /// Lets [`Output::run_writeback`] return.

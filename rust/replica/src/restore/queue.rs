@@ -3,6 +3,7 @@
 //! Whatever a worker takes out is its own until it gives it back, so nothing is locked while a client is asked.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -30,6 +31,8 @@ struct State {
     out: usize,
     workers: usize,
     error: Option<Error>,
+    /// A worker has panicked: what it had taken out will not come back.
+    is_broken: bool,
 }
 
 /// The tasks of one restore.
@@ -44,7 +47,8 @@ pub(crate) struct Queue {
 impl Queue {
     /// For the files of a plan, and so many workers.
     pub(crate) fn new(files: usize, workers: usize) -> Self {
-        let state = State { unopened: files, active: Vec::new(), out: 0, workers, error: None };
+        let state =
+            State { unopened: files, active: Vec::new(), out: 0, workers, error: None, is_broken: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), ended: Condvar::new() }
     }
 
@@ -56,7 +60,7 @@ impl Queue {
     pub(crate) fn take(&self) -> Option<Task> {
         let mut state = self.lock();
         loop {
-            if state.error.is_some() {
+            if state.error.is_some() || state.is_broken {
                 return None;
             }
             let task = match state.active.pop() {
@@ -98,10 +102,9 @@ impl Queue {
         self.ended.notify_all();
     }
 
-    /// A worker ends.
-    pub(crate) fn leave(&self) {
-        self.lock().workers -= 1;
-        self.ended.notify_all();
+    /// Counts the caller out when the value is dropped. If that is for a panic, everybody else stops, too.
+    pub(crate) fn leaving(&self) -> Leaving<'_> {
+        Leaving(self)
     }
 
     /// Waits until all workers have ended, but not longer than `limit`; returns whether they have.
@@ -118,6 +121,45 @@ impl Queue {
     }
 
     pub(crate) fn has_failed(&self) -> bool {
-        self.lock().error.is_some()
+        let state = self.lock();
+        state.error.is_some() || state.is_broken
+    }
+}
+
+/// A worker that is at work.
+pub(crate) struct Leaving<'a>(&'a Queue);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.workers = state.workers.saturating_sub(1);
+        state.is_broken |= thread::panicking();
+        self.0.changed.notify_all();
+        self.0.ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_panics_stops_the_others() {
+        let queue = Queue::new(2, 2);
+        thread::scope(|scope| {
+            let panicking = scope.spawn(|| {
+                let _leaving = queue.leaving();
+                let _task = queue.take();
+                panic!("in a task");
+            });
+            panicking.join().unwrap_err();
+            let other = scope.spawn(|| {
+                let _leaving = queue.leaving();
+                queue.take().is_none()
+            });
+            assert!(other.join().unwrap());
+        });
+        assert!(queue.has_failed() && queue.wait_idle(Duration::from_secs(60)));
+        assert!(queue.take_error().is_none());
     }
 }

@@ -8,10 +8,12 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ltx::{PageCount, PageSize, Pgno};
+
+use crate::restore::marks::MISSING;
 
 /// Bytes of the database that go to the output under one lock, and in one write at best.
 pub(crate) const REGION: usize = 256 << 10;
@@ -24,14 +26,21 @@ const LOCKS: usize = 64;
 /// Length in bytes of a stored file number.
 const WIDTH: usize = size_of::<u32>();
 
+/// Pages whose numbers are saved together.
+const SAVED: usize = 16 << 10;
+
 enum Numbers {
     Memory(Vec<AtomicU32>),
-    Spilled(File),
+    /// In a file, from this offset (bytes) on.
+    Spilled(File, u64),
 }
 
-/// For every page the number of the newest file that has written it, from 1; 0 for none.
+/// For every page the number of the newest file that has written it, from 1; 0 for none. With [`MISSING`] it is a number that a
+/// file must not be below to write the page, which nobody has written.
 pub(crate) struct Winners {
     numbers: Numbers,
+    /// Which numbers in memory have changed since they were saved, [`SAVED`] of them each.
+    changed: Vec<AtomicBool>,
     commit: PageCount,
     page_size: PageSize,
     is_sparse: bool,
@@ -60,10 +69,54 @@ impl Winners {
         } else {
             let file = spill()?;
             file.set_len(u64::from(commit.get()) * WIDTH as u64)?;
-            Numbers::Spilled(file)
+            Numbers::Spilled(file, 0)
         };
+        Ok(Self::with(numbers, commit, page_size, is_sparse))
+    }
+
+    /// The same with the numbers that are in `file` from `offset` (bytes) on, where they can be saved again.
+    pub(crate) fn saved(
+        commit: PageCount,
+        page_size: PageSize,
+        is_sparse: bool,
+        file: File,
+        offset: u64,
+    ) -> io::Result<Self> {
+        let spilled = Self::with(Numbers::Spilled(file, offset), commit, page_size, is_sparse);
+        if commit.get() > MOST_IN_MEMORY {
+            return Ok(spilled);
+        }
+        let mut numbers = vec![0; commit.get() as usize];
+        spilled.load(0, &mut numbers)?;
+        let numbers = Numbers::Memory(numbers.into_iter().map(AtomicU32::new).collect());
+        Ok(Self::with(numbers, commit, page_size, is_sparse))
+    }
+
+    fn with(numbers: Numbers, commit: PageCount, page_size: PageSize, is_sparse: bool) -> Self {
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
-        Ok(Self { numbers, commit, page_size, is_sparse, locks })
+        let blocks = (commit.get() as usize).div_ceil(SAVED);
+        let changed = (0..blocks).map(|_| AtomicBool::new(false)).collect();
+        Self { numbers, changed, commit, page_size, is_sparse, locks }
+    }
+
+    /// Writes to `file`, from `offset` (bytes) on, what is in memory and has changed since the last time. What changes
+    /// meanwhile may be written or not.
+    pub(crate) fn save(&self, file: &File, offset: u64) -> io::Result<()> {
+        let Numbers::Memory(all) = &self.numbers else { return Ok(()) };
+        for (block, (changed, numbers)) in self.changed.iter().zip(all.chunks(SAVED)).enumerate() {
+            // Before they are looked at: who changes one now says so afterwards.
+            if !changed.swap(false, Ordering::AcqRel) {
+                continue;
+            }
+            let held = numbers.iter().map(|held| held.load(Ordering::Relaxed));
+            let bytes: Vec<u8> = held.flat_map(u32::to_be_bytes).collect();
+            let written = file.write_all_at(&bytes, offset + (block * SAVED * WIDTH) as u64);
+            if written.is_err() {
+                changed.store(true, Ordering::Release);
+                return written;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the page after `pgno` has to go into another [`Run`].
@@ -89,13 +142,15 @@ impl Winners {
         let wanted = |i: usize| {
             let page = run.pages.get(i * size..(i + 1) * size).unwrap_or_default();
             let differs = |held| held != 0 || !self.is_sparse || !is_zero(page);
-            numbers.get(i).is_some_and(|held| *held < run.number && differs(*held))
+            // What the same file has written may be half a page, of a restore that was killed.
+            numbers.get(i).is_some_and(|held| *held & !MISSING <= run.number && differs(*held))
         };
         for span in spans(count, wanted) {
             let offset = run.first.offset(self.page_size) + (span.start * size) as u64;
             write(run.pages.get(span.start * size..span.end * size).unwrap_or_default(), offset)?;
         }
-        numbers.iter_mut().for_each(|held| *held = run.number.max(*held));
+        let written = numbers.iter_mut().filter(|held| **held & !MISSING <= run.number);
+        written.for_each(|held| *held = run.number);
         self.store(start, &numbers)
     }
 
@@ -103,7 +158,7 @@ impl Winners {
     pub(crate) fn first_missing(&self, there: PageCount) -> io::Result<Option<Pgno>> {
         let (lock_pgno, mut found) = (self.page_size.lock_pgno(), None);
         self.blocks(there.get()..self.commit.get(), |start, numbers| {
-            let missing = (start..).zip(numbers).filter(|(_, held)| **held == 0);
+            let missing = (start..).zip(numbers).filter(|(_, held)| is_missing(**held));
             let mut pgnos = missing.filter_map(|(page, _)| Pgno::new(page.checked_add(1)?));
             found = pgnos.find(|pgno| *pgno != lock_pgno);
             found.is_none()
@@ -115,7 +170,7 @@ impl Winners {
     pub(crate) fn has_all(&self, pages: Range<u32>) -> io::Result<bool> {
         let mut all = true;
         self.blocks(pages, |_, numbers| {
-            all &= !numbers.contains(&0);
+            all &= !numbers.iter().any(|held| is_missing(*held));
             all
         })?;
         Ok(all)
@@ -159,9 +214,9 @@ impl Winners {
                 let held = all.get(start..).unwrap_or_default();
                 out.iter_mut().zip(held).for_each(|(out, held)| *out = held.load(Ordering::Relaxed));
             }
-            Numbers::Spilled(file) => {
+            Numbers::Spilled(file, offset) => {
                 let mut bytes = vec![0; out.len() * WIDTH];
-                file.read_exact_at(&mut bytes, (start * WIDTH) as u64)?;
+                file.read_exact_at(&mut bytes, offset + (start * WIDTH) as u64)?;
                 let held = bytes.as_chunks().0.iter().map(|bytes| u32::from_be_bytes(*bytes));
                 out.iter_mut().zip(held).for_each(|(out, held)| *out = held);
             }
@@ -174,11 +229,14 @@ impl Winners {
             Numbers::Memory(all) => {
                 let held = all.get(start..).unwrap_or_default();
                 numbers.iter().zip(held).for_each(|(new, held)| held.store(*new, Ordering::Relaxed));
+                let blocks = start / SAVED..=(start + numbers.len()).saturating_sub(1) / SAVED;
+                let changed = self.changed.get(blocks).unwrap_or_default();
+                changed.iter().for_each(|changed| changed.store(true, Ordering::Release));
                 Ok(())
             }
-            Numbers::Spilled(file) => {
+            Numbers::Spilled(file, offset) => {
                 let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
-                file.write_all_at(&bytes, (start * WIDTH) as u64)
+                file.write_all_at(&bytes, offset + (start * WIDTH) as u64)
             }
         }
     }
@@ -201,6 +259,11 @@ fn is_zero(page: &[u8]) -> bool {
     page.chunks(128).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
+/// Whether a page with this holder has to be written by somebody.
+fn is_missing(held: u32) -> bool {
+    held == 0 || held & MISSING != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +276,7 @@ mod tests {
         if spilled {
             let file = tempfile::tempfile().unwrap();
             file.set_len(u64::from(commit) * 4).unwrap();
-            winners.numbers = Numbers::Spilled(file);
+            winners.numbers = Numbers::Spilled(file, 0);
         }
         winners
     }
@@ -257,6 +320,43 @@ mod tests {
         let (winners, out) =
             (Winners { is_sparse: false, ..winners(3, false) }, Mutex::new(vec![0; 3 * SIZE]));
         assert_eq!(write(&winners, &out, 1, &[0, 0, 1], 1), [(0, 3)]);
+    }
+
+    #[test]
+    fn a_page_that_is_missing_is_written_by_files_that_are_new_enough() {
+        for spilled in [false, true] {
+            let winners = Winners { is_sparse: false, ..winners(3, spilled) };
+            let out = Mutex::new(vec![0; 3 * SIZE]);
+            winners.store(0, &[MISSING | 3, 3, MISSING | 3]).unwrap();
+            assert_eq!(write(&winners, &out, 1, &[2, 2, 2], 2), []);
+            assert_eq!(winners.first_missing(PageCount::new(0)).unwrap(), Pgno::new(1));
+            assert_eq!(write(&winners, &out, 1, &[0, 3], 3), [(0, 2)], "again, and zeros too");
+            assert_eq!(winners.first_missing(PageCount::new(0)).unwrap(), Pgno::new(3));
+            assert_eq!(write(&winners, &out, 3, &[4], 4), [(2, 1)]);
+            assert_eq!(winners.first_missing(PageCount::new(0)).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn numbers_are_saved_where_they_have_changed() {
+        let (file, commit) = (tempfile::tempfile().unwrap(), PageCount::new(SAVED as u32 + 10));
+        file.set_len(7 + u64::from(commit.get()) * 4).unwrap();
+        let page_size = PageSize::new(512).unwrap();
+        let read = || Winners::saved(commit, page_size, false, file.try_clone().unwrap(), 7).unwrap();
+        let numbers = |winners: &Winners, start| {
+            let mut numbers = [0; 2];
+            winners.load(start, &mut numbers).unwrap();
+            numbers
+        };
+        let winners = read();
+        winners.store(SAVED - 1, &[8, 9]).unwrap();
+        winners.save(&file, 7).unwrap();
+        assert_eq!(numbers(&read(), SAVED - 1), [8, 9]);
+        // Nothing has changed since then, as far as anybody said.
+        file.write_all_at(&[0; 4], 7 + SAVED as u64 * 4).unwrap();
+        winners.store(5, &[1, 2]).unwrap();
+        winners.save(&file, 7).unwrap();
+        assert_eq!((numbers(&read(), SAVED - 1), numbers(&read(), 5)), ([8, 0], [1, 2]));
     }
 
     #[test]

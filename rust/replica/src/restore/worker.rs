@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ltx::{
-    Error as LtxError, FileHasher, Header, PAGE_HEADER_SIZE, PageEncoding, PageHeader, PageSize, Pgno,
-    RollingChecksum,
+    Error as LtxError, FileHasher, Header, PAGE_HEADER_SIZE, PageEncoding, PageHeader, Pgno, RollingChecksum,
 };
 
 use crate::client::FileInfo;
@@ -15,8 +14,10 @@ use crate::error::{Error, Result};
 use crate::place::Place;
 use crate::range::RangeReader;
 use crate::restore::buffers::{Buffers, Pool};
+use crate::restore::draft::Draft;
 use crate::restore::file::{Link, OpenFile, Part, UNIT, Unit, Units, Verdict};
 use crate::restore::index::{Entry, TERMINATOR};
+use crate::restore::marks::{FileState, Parts, Whole};
 use crate::restore::output::Output;
 use crate::restore::queue::{Active, Queue, Task};
 use crate::restore::winners::{REGION, Run, Winners};
@@ -33,6 +34,7 @@ pub(crate) struct Shared<'a> {
     /// One for each worker that may decode while the others read.
     pub(crate) batches: Pool<Batch>,
     pub(crate) winners: Winners,
+    pub(crate) draft: &'a Draft,
     pub(crate) output: &'a Output,
     pub(crate) counters: Counters,
     /// Database checksums before and after each file that has them, by number.
@@ -54,6 +56,7 @@ pub(crate) struct Worker<'a> {
 }
 
 /// Consecutive pages of one file and region that wait to be written.
+#[derive(Default)]
 pub(crate) struct Batch {
     first: Option<Pgno>,
     /// The page that can be added.
@@ -84,6 +87,7 @@ impl<'a> Worker<'a> {
 
     /// Works until nothing is left to do, or somebody fails.
     pub(crate) fn run(&self) {
+        let _leaving = self.shared.queue.leaving();
         while let Some(task) = self.shared.queue.take() {
             let done = match task {
                 Task::Open(place) => self.open(place),
@@ -93,19 +97,26 @@ impl<'a> Worker<'a> {
                 self.shared.queue.fail(error);
             }
         }
-        self.shared.queue.leave();
     }
 
     fn open(&self, place: usize) -> Result<()> {
         let Some(info) = self.shared.files.get(place) else { return Ok(()) };
         let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
-        if info.size <= UNIT as u64 {
+        let kept = match self.shared.draft.marks().get(place) {
+            Some(FileState::Whole(_)) => {
+                self.shared.queue.give_back(None);
+                return Ok(());
+            }
+            Some(FileState::Parts(parts)) => Parts::clone(parts),
+            _ => Parts::default(),
+        };
+        if !is_big(info) {
             self.shared.queue.give_back(None);
             return self.small_file(info, number);
         }
         let reader = self.shared.reader;
         let (file, units) =
-            OpenFile::open(*info, number, &mut |offset, buf| reader.read_exact(info, offset, buf))?;
+            OpenFile::open(*info, number, kept, &mut |offset, buf| reader.read_exact(info, offset, buf))?;
         self.check_header(&file)?;
         self.shared.queue.give_back(Some(Active { file: Arc::new(file), units: Box::new(units) }));
         Ok(())
@@ -124,9 +135,9 @@ impl<'a> Worker<'a> {
             copy_range(bytes, offset, buf)
                 .ok_or_else(|| format_error(info, LtxError::Truncated { offset: info.size }))
         };
-        let (file, mut units) = OpenFile::open(*info, number, &mut read)?;
+        let (file, mut units) = OpenFile::open(*info, number, Parts::default(), &mut read)?;
         self.check_header(&file)?;
-        while let Some(unit) = next_unit(&file, &mut units, self.shared.newest.page_size, &mut read)? {
+        while let Some(unit) = self.next_unit(&file, &mut units, &mut read)? {
             let start = usize::try_from(unit.offset).unwrap_or(usize::MAX);
             let range = start..start.saturating_add(unit.len);
             self.decode(&file, &unit, bytes.get(range).unwrap_or_default(), batch)?;
@@ -139,7 +150,7 @@ impl<'a> Worker<'a> {
         let Active { file, mut units } = active;
         let (reader, info) = (self.shared.reader, file.info);
         let mut read = |offset: u64, buf: &mut [u8]| reader.read_exact(&info, offset, buf);
-        let unit = next_unit(&file, &mut units, self.shared.newest.page_size, &mut read)?;
+        let unit = self.next_unit(&file, &mut units, &mut read)?;
         let Some(unit) = unit else {
             self.shared.queue.give_back(None);
             return Ok(());
@@ -150,6 +161,28 @@ impl<'a> Worker<'a> {
             reader.read_exact(&info, unit.offset, bytes)?;
             self.shared.batches.with(|batch| self.decode(&file, &unit, bytes, batch))
         })
+    }
+
+    /// Takes the next unit that is not done, and tells the file how many there are when it is the last one.
+    fn next_unit(
+        &self,
+        file: &OpenFile,
+        units: &mut Units,
+        read: &mut crate::head::ReadFn<'_>,
+    ) -> Result<Option<Unit>> {
+        let page_bytes = self.shared.newest.page_size.bytes();
+        while let Some(unit) = units.next(page_bytes, read)? {
+            if unit.is_last
+                && let Some(verdict) = units.verdict()
+                && let Some(verdict) = file.set_verdict(verdict)?
+            {
+                self.finished(file, &verdict);
+            }
+            if !file.has(unit.sequence) {
+                return Ok(Some(unit));
+            }
+        }
+        Ok(None)
     }
 
     fn check_header(&self, file: &OpenFile) -> Result<()> {
@@ -189,6 +222,9 @@ impl<'a> Worker<'a> {
             end_mark(&file.info, bytes.get(used..).unwrap_or_default(), &mut sums)?;
         }
         let part = Part { crc: sums.hasher.finish(), len: sums.len, rolling: sums.rolling };
+        if let Some(journal) = self.shared.draft.journal().filter(|_| is_big(&file.info)) {
+            journal.unit(file.number, unit.sequence, &part, unit.len as u64);
+        }
         if let Some(verdict) = file.add(unit.sequence, part)? {
             self.finished(file, &verdict);
         }
@@ -245,11 +281,19 @@ impl<'a> Worker<'a> {
 
     /// A file has turned out to be whole and sound.
     fn finished(&self, file: &OpenFile, verdict: &Verdict) {
-        if let Some(link) = Link::of(&file.header, verdict) {
+        let link = Link::of(&file.header, verdict);
+        if let Some(link) = link {
             self.shared.links.lock().unwrap_or_else(PoisonError::into_inner).insert(file.number, link);
         }
         if let Some(checksum) = self.shared.checksums.get(file.number as usize - 1) {
             checksum.store(verdict.trailer.file_checksum.get(), Ordering::Relaxed);
+        }
+        if let Some(journal) = self.shared.draft.journal() {
+            // Small files are read at once, and have no units that matter.
+            let bytes = if is_big(&file.info) { 0 } else { file.info.size };
+            let checksum = verdict.trailer.file_checksum.get();
+            let whole = Whole { header: file.header_crc, checksum, link };
+            journal.whole(file.number, &whole, bytes);
         }
         self.shared.counters.files.fetch_add(1, Ordering::Relaxed);
     }
@@ -300,18 +344,9 @@ impl From<Error> for PageError {
     }
 }
 
-/// Takes the next unit, and tells the file how many there are when it is the last one.
-fn next_unit(
-    file: &OpenFile,
-    units: &mut Units,
-    page_size: PageSize,
-    read: &mut crate::head::ReadFn<'_>,
-) -> Result<Option<Unit>> {
-    let unit = units.next(page_size.bytes(), read)?;
-    if let Some(verdict) = units.verdict() {
-        file.set_verdict(verdict);
-    }
-    Ok(unit)
+/// Whether others may have units of it.
+fn is_big(info: &FileInfo) -> bool {
+    info.size > UNIT as u64
 }
 
 /// How much of a frame's start the file checksum covers: the length field only where there is one.

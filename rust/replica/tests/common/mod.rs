@@ -1,6 +1,7 @@
 //! Replicas made by hand, and clients that keep them in memory or fail on request.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+pub(crate) mod resume;
 pub(crate) mod store;
 
 use std::collections::BTreeMap;

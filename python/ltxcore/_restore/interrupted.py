@@ -1,0 +1,54 @@
+"""What a restore that did not finish keeps for the next one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ltxcore.errors import Error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ltxcore.clients import ReplicaClient
+
+
+class Interrupted:
+    """A context that tells whoever handles the error of a restore what was kept for the next one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept = 0
+
+    def note(self, kept: int) -> None:
+        """So many bytes are kept."""
+        self._kept = kept
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: object
+    ) -> None:
+        if error is None or not self._kept:
+            return
+        partial = partial_path(self._path)
+        hint = (
+            f"run the same restore again to continue: {self._kept / 1e6:.0f} MB are kept in {partial}; to start over, "
+            f"remove it and {partial.name}.state"
+        )
+        if isinstance(error, Error):
+            error.hint = hint if error.hint is None else f"{error.hint}; then {hint}"
+        error.add_note(f"hint: {hint}")
+
+
+def partial_path(output: Path) -> Path:
+    """Where a restore to ``output`` that did not finish has left what it had."""
+    output = output.resolve() if output.is_symlink() else output
+    return output.with_name(f".{output.name}.ltxcore-partial")
+
+
+def name_of_replica(client: ReplicaClient) -> str:
+    """What stands for a replica, in other processes, too: so without the numbers of objects."""
+    identity = client.identity
+    parts = identity if isinstance(identity, tuple) else (identity,)
+    return repr((client.type, *(part for part in parts if not isinstance(part, int))))

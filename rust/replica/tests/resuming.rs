@@ -1,0 +1,260 @@
+//! Restores that fail or are killed, and those that go on with what is left.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a failed test")]
+#![allow(clippy::disallowed_methods, reason = "no SQLite has these files open")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use common::resume::{Limited, PAGE, Site, noise};
+use common::{Fault, FaultClient, MemoryClient, database, delta, snapshot};
+use replica::{Error, Progress, RestoreOptions};
+
+/// A file of some units and three small ones, and the database they make.
+fn replica() -> (MemoryClient, Vec<u8>) {
+    let client = MemoryClient::default();
+    let mut big = snapshot(PAGE, 1200, 3, 1);
+    noise(&mut big.pages, 1);
+    // In WAL mode, as its header says.
+    big.pages.get_mut(&1).unwrap()[..20].copy_from_slice(b"SQLite format 3\0\x10\x00\x02\x02");
+    big.store(&client, 9);
+    let changes =
+        [&[(2, 9), (700, 8), (1200, 7)][..], &[(2, 9), (700, 6)], &[(700, 5)]].map(|fills| fills.to_vec());
+    let mut pages = big.pages;
+    for (number, fills) in (4..).zip(changes) {
+        let change = delta(PAGE, 1200, number, number, &fills);
+        change.store(&client, 0);
+        pages.extend(change.pages);
+    }
+    (client, database(&pages, 1200))
+}
+
+#[test]
+fn a_restore_goes_on_where_reading_failed() {
+    let ((client, good), site) = (replica(), Site::new());
+    let (mut read, mut last) = (0, 0);
+    for reads in 7..12 {
+        read += site.interrupt(&client, reads);
+        site.assert_left(true);
+        let kept = site.kept.load(Ordering::Relaxed);
+        assert!(kept > last, "{kept} after {last}");
+        last = kept;
+        if kept > 3 << 20 {
+            break;
+        }
+    }
+    let last_run = Limited::new(&client, usize::MAX);
+    let seen = AtomicU64::new(u64::MAX);
+    let progress = |at: Progress| {
+        seen.fetch_min(at.bytes_done, Ordering::Relaxed);
+        assert!(at.bytes_done <= at.bytes_total);
+    };
+    let options = RestoreOptions { progress: Some(&progress), ..site.options() };
+    let restored = site.run_with(&last_run, &options).unwrap();
+    assert_eq!(restored.resumed, last);
+    assert!(seen.into_inner() >= last, "progress begins there");
+    assert!(last_run.bytes() < restored.bytes - last + 60_000);
+    assert!(
+        read + last_run.bytes() < restored.bytes * 13 / 10,
+        "{read} {} {}",
+        last_run.bytes(),
+        restored.bytes
+    );
+    site.assert_restored(&good);
+}
+
+#[test]
+fn what_is_whole_is_not_read_again() {
+    let ((client, good), site) = (replica(), Site::new());
+    let stop = AtomicBool::new(false);
+    let progress = |at: Progress| stop.store(at.bytes_done == at.bytes_total, Ordering::Relaxed);
+    let options = RestoreOptions { progress: Some(&progress), cancel: Some(&stop), ..site.options() };
+    assert!(matches!(site.run_with(&client, &options), Err(Error::Cancelled)));
+    site.assert_left(true);
+    let last_run = Limited::new(&client, usize::MAX);
+    let restored = site.run(&last_run).unwrap();
+    assert!(last_run.bytes() < 20_000, "{}", last_run.bytes());
+    assert!(restored.resumed * 100 > restored.bytes * 99);
+    site.assert_restored(&good);
+}
+
+#[test]
+fn an_edited_page_1_is_undone() {
+    let ((client, good), site) = (replica(), Site::new());
+    let stop = |_: &Path| Err(Error::Cancelled);
+    for rollback_journal in [true, true, false] {
+        let options = RestoreOptions { rollback_journal, verify: Some(&stop), ..site.options() };
+        assert!(matches!(site.run_with(&client, &options), Err(Error::Cancelled)));
+        site.assert_left(true);
+        assert_eq!(fs::read(site.partial()).unwrap()[18..20] == [1, 1], rollback_journal);
+    }
+    let restored = site.run(&client).unwrap();
+    assert!(restored.resumed > 0);
+    site.assert_restored(&good);
+}
+
+#[test]
+fn damaged_files_leave_nothing_and_what_was_left_is_doubted_once() {
+    let ((client, good), site) = (replica(), Site::new());
+    site.interrupt(&client, 8);
+    site.assert_left(true);
+    // A bit flips in the first reads after the header, then no more: everything is read afresh.
+    let flipping = FaultClient::new(&client, Fault::Flip, 3, 1);
+    let restored = site.run(&flipping).unwrap();
+    assert_eq!(restored.resumed, 0);
+    site.assert_restored(&good);
+    fs::remove_file(site.output()).unwrap();
+    site.interrupt(&client, 8);
+    let flipping = FaultClient::new(&client, Fault::Flip, 3, usize::MAX);
+    assert!(matches!(site.run(&flipping), Err(Error::Format { .. } | Error::WrongTransactions { .. })));
+    site.assert_left(false);
+}
+
+#[test]
+fn a_garbled_database_is_found_by_who_looks_at_it_and_is_made_afresh() {
+    let ((client, good), site) = (replica(), Site::new());
+    site.interrupt(&client, 8);
+    let partial = fs::File::options().write(true).open(site.partial()).unwrap();
+    // Pages of the small files are there for sure.
+    partial.write_all_at(&[0xee; 100], 699 * u64::from(PAGE)).unwrap();
+    let looks = AtomicUsize::new(0);
+    let verify = |path: &Path| {
+        looks.fetch_add(1, Ordering::Relaxed);
+        if fs::read(path).unwrap() == good { Ok(()) } else { Err(Error::foreign("it is damaged", false)) }
+    };
+    let options = RestoreOptions { verify: Some(&verify), ..site.options() };
+    let restored = site.run_with(&client, &options).unwrap();
+    assert_eq!((restored.resumed, looks.into_inner()), (0, 2));
+    site.assert_restored(&good);
+}
+
+#[test]
+fn what_cannot_be_gone_on_with_is_cleared_away() {
+    type Spoil = fn(&mut Site);
+    let spoils: [(&str, Spoil); 6] = [
+        ("another replica", |site| site.replica = "two".into()),
+        ("no journal", |site| fs::remove_file(site.state()).unwrap()),
+        ("no database", |site| fs::remove_file(site.partial()).unwrap()),
+        ("a garbled journal", |site| {
+            let file = fs::File::options().write(true).open(site.state()).unwrap();
+            file.write_all_at(b"x", 20).unwrap();
+        }),
+        ("another database", |site| {
+            let bytes = fs::read(site.partial()).unwrap();
+            fs::rename(site.partial(), site.dir.path().join("kept")).unwrap();
+            fs::write(site.partial(), bytes).unwrap();
+            fs::remove_file(site.dir.path().join("kept")).unwrap();
+        }),
+        ("a link", |site| {
+            fs::remove_file(site.partial()).unwrap();
+            std::os::unix::fs::symlink("/nowhere/else", site.partial()).unwrap();
+        }),
+    ];
+    for (name, spoil) in spoils {
+        let ((client, good), mut site) = (replica(), Site::new());
+        site.interrupt(&client, 8);
+        site.assert_left(true);
+        spoil(&mut site);
+        let restored = site.run(&client).unwrap();
+        // A file system may give a new file the number of the old one; then it is a copy of it.
+        assert!(restored.resumed == 0 || name == "another database", "{name}");
+        site.assert_restored(&good);
+    }
+}
+
+#[test]
+fn without_a_journal_it_is_a_restore_like_any_other() {
+    let ((client, good), site) = (replica(), Site::new());
+    let new = site.dir.path().join(".db.ltxcore-partial.state-new");
+    fs::create_dir_all(new.join("in the way")).unwrap();
+    assert!(site.run(&Limited::new(&client, 8)).is_err());
+    assert_eq!(site.names(), [".db.ltxcore-partial.state-new"]);
+    site.run(&client).unwrap();
+    assert!(fs::read(site.output()).unwrap() == good);
+    assert_eq!(site.names(), [".db.ltxcore-partial.state-new", "db"]);
+    // What there is cannot be gone on with if nothing can be written down.
+    fs::remove_dir_all(&new).unwrap();
+    fs::remove_file(site.output()).unwrap();
+    site.interrupt(&client, 8);
+    fs::create_dir_all(new.join("in the way")).unwrap();
+    let restored = site.run(&client).unwrap();
+    assert_eq!(restored.resumed, 0);
+    assert!(fs::read(site.output()).unwrap() == good);
+}
+
+#[test]
+fn two_at_once_do_not_meet() {
+    let ((client, good), site) = (replica(), Site::new());
+    site.interrupt(&client, 8);
+    let other = AtomicBool::new(false);
+    let before = |_: usize| {
+        if !other.swap(true, Ordering::Relaxed) {
+            let options = RestoreOptions { overwrite: true, ..site.options() };
+            let restored = site.run_with(&client, &options).unwrap();
+            assert_eq!(restored.resumed, 0);
+            assert!(fs::read(site.output()).unwrap() == good);
+            // One that fails leaves nothing: the names are taken.
+            let failing = Limited::new(&client, 8);
+            site.run_with(&failing, &options).unwrap_err();
+            assert_eq!(site.kept.load(Ordering::Relaxed), 0);
+            assert!(site.names().iter().all(|name| !name.contains("tmp-")), "{:?}", site.names());
+        }
+    };
+    // The other one begins when this one has begun: it reads the newest header before.
+    let started = AtomicUsize::new(0);
+    let late = |left: usize| {
+        if started.fetch_add(1, Ordering::Relaxed) > 1 {
+            before(left)
+        }
+    };
+    let limited = Limited { before: &late, ..Limited::new(&client, usize::MAX) };
+    let options = RestoreOptions { overwrite: true, parallelism: 1, ..site.options() };
+    let restored = site.run_with(&limited, &options).unwrap();
+    assert!(restored.resumed > 0 && other.into_inner());
+    site.assert_restored(&good);
+}
+
+#[test]
+fn rights_are_those_of_a_new_database_or_of_the_old_one() {
+    let (client, _) = replica();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let site = Site::new();
+    fs::write(site.dir.path().join("probe"), "").unwrap();
+    let usual = mode(&site.dir.path().join("probe"));
+    fs::remove_file(site.dir.path().join("probe")).unwrap();
+    for (first, second) in [(false, false), (false, true), (true, false), (true, true)] {
+        let site = Site::new();
+        let there = |is_there: bool| {
+            let _ = fs::remove_file(site.output());
+            if is_there {
+                fs::write(site.output(), "old").unwrap();
+                fs::set_permissions(site.output(), fs::Permissions::from_mode(0o640)).unwrap();
+            }
+        };
+        there(first);
+        let options = RestoreOptions { overwrite: true, ..site.options() };
+        site.run_with(&Limited::new(&client, 8), &options).unwrap_err();
+        assert_eq!(mode(&site.partial()), if first { 0o600 } else { usual });
+        assert_eq!(mode(&site.state()), 0o600);
+        there(second);
+        assert!(site.run_with(&client, &options).unwrap().resumed > 0);
+        assert_eq!(mode(&site.output()), if second { 0o640 } else { usual });
+    }
+}
+
+#[test]
+fn other_restores_leave_it_or_clear_it_away() {
+    let ((client, good), site) = (replica(), Site::new());
+    site.interrupt(&client, 8);
+    // One that is too small to be resumed fails, and leaves it; one that succeeds has no use for it any more.
+    let plain = RestoreOptions { resume: None, ..site.options() };
+    site.run_with(&Limited::new(&client, 3), &plain).unwrap_err();
+    site.assert_left(true);
+    fs::write(site.dir.path().join("db.tmp-999999-5"), "of a dead one").unwrap();
+    site.run_with(&client, &plain).unwrap();
+    site.assert_restored(&good);
+}
