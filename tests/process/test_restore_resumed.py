@@ -56,7 +56,12 @@ class Site:
         ltxcore.restore(self.client(server.url), self.good)
 
     def client(self, url: str) -> S3Client:
-        return S3Client(self.bucket, "app", endpoint=url, region=self.server.region)
+        keys = {"access_key_id": self.server.access_key, "secret_access_key": self.server.secret_key}
+        return S3Client(self.bucket, "app", endpoint=url, region=self.server.region, **keys)  # type: ignore[misc]
+
+    def env(self) -> dict[str, str]:
+        keys = {"AWS_ACCESS_KEY_ID": self.server.access_key, "AWS_SECRET_ACCESS_KEY": self.server.secret_key}
+        return environment(**keys)
 
     def argv(self, proxy: Proxy, output: Path) -> list[str]:
         url = f"s3://{self.bucket}/app?endpoint={proxy.url}&region={self.server.region}"
@@ -66,7 +71,7 @@ class Site:
     def running(self, proxy: Proxy, output: Path) -> "Iterator[subprocess.Popen[str]]":
         with subprocess.Popen(
             self.argv(proxy, output),
-            env=environment(),
+            env=self.env(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -137,12 +142,12 @@ def kill_again_and_again(site: Site, proxy: Proxy, output: Path, kills: list[int
         if not killed(site, proxy, output, checkpoints):
             break
         count += 1
-        assert left(output)[:2] == PAIR
+        assert set(PAIR) <= set(left(output))
         assert not output.exists()
     else:
         before = proxy.traffic().received
         done = subprocess.run(
-            site.argv(proxy, output), env=environment(), capture_output=True, text=True, check=True
+            site.argv(proxy, output), env=site.env(), capture_output=True, text=True, check=True
         )
         there, size = resumed(done.stderr)
         assert there > MB
@@ -181,7 +186,7 @@ def test_an_interrupted_restore_says_what_is_kept(
     assert left(output) == PAIR
     proxy.link()
     done = subprocess.run(
-        site.argv(proxy, output), env=environment(), capture_output=True, text=True, check=True
+        site.argv(proxy, output), env=site.env(), capture_output=True, text=True, check=True
     )
     assert resumed(done.stderr)[0] > MB
     assert output.read_bytes() == site.good.read_bytes()
@@ -193,7 +198,7 @@ def test_a_network_that_stays_away_and_comes_back(
 ) -> None:
     proxy, output = proxied(site.server.url), tmp_path / "out.db"
     client = site.client(proxy.url)
-    for skip in (40, 60):
+    for skip in (40, 15):
         proxy.fault("drop", operation="GetObject", skip=skip, times=1_000_000)
         with pytest.raises(ReplicaError) as caught:
             ltxcore.restore(client, output)

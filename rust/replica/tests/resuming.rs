@@ -9,10 +9,12 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use common::resume::{Limited, PAGE, Site, noise};
-use common::{Fault, FaultClient, MemoryClient, database, delta, snapshot};
-use replica::{Error, Progress, RestoreOptions};
+use common::{Fault, FaultClient, MemoryClient, database, delta, snapshot, txid};
+use replica::{Error, FileInfo, Progress, ReplicaClient, RestoreOptions, Target, plan, restore};
 
 /// A file of some units and three small ones, and the database they make.
 fn replica() -> (MemoryClient, Vec<u8>) {
@@ -95,6 +97,78 @@ fn an_edited_page_1_is_undone() {
     let restored = site.run(&client).unwrap();
     assert!(restored.resumed > 0);
     site.assert_restored(&good);
+}
+
+/// Restores one transaction; what it took over, and what it made.
+fn restore_txid(client: &dyn ReplicaClient, site: &Site, number: u64) -> (u64, Vec<u8>) {
+    let planned = plan(client, &Target::Txid(txid(number))).unwrap();
+    let restored = restore(client, &planned, &site.output(), &site.options()).unwrap();
+    assert_eq!(site.names(), ["db"]);
+    (restored.resumed, fs::read(site.output()).unwrap())
+}
+
+/// The same from nothing.
+fn restored_afresh(client: &dyn ReplicaClient, number: u64) -> Vec<u8> {
+    restore_txid(client, &Site::new(), number).1
+}
+
+#[test]
+fn merged_files_replace_what_was_read_of_them() {
+    let ((client, good), site) = (replica(), Site::new());
+    site.interrupt(&client, 7);
+    let files = client.ltx_files(0, txid(5), false).unwrap();
+    delta(PAGE, 1200, 5, 6, &[(2, 9), (700, 5)]).store(&client, 1);
+    client.delete_ltx_files(&files).unwrap();
+    let restored = site.run(&client).unwrap();
+    assert!(restored.resumed > 0);
+    site.assert_restored(&good);
+}
+
+#[test]
+fn a_page_that_a_lost_file_had_is_not_taken_from_a_file_that_is_too_old() {
+    // The small files are read, and the snapshot is not, as far as page 700. An earlier state has that from the file before.
+    let ((client, _), site) = (replica(), Site::new());
+    site.interrupt(&client, 7);
+    assert_eq!(restore_txid(&client, &site, 5), (0, restored_afresh(&client, 5)));
+}
+
+#[test]
+fn a_page_that_was_cut_off_is_not_taken_from_a_file_that_is_too_old() {
+    // Transaction 4 wrote the last page, which is behind the end of the newest state.
+    let ((client, _), site) = (replica(), Site::new());
+    delta(PAGE, 1100, 7, 7, &[(3, 1)]).store(&client, 0);
+    site.interrupt(&client, 8);
+    assert_eq!(restore_txid(&client, &site, 6), (0, restored_afresh(&client, 6)));
+}
+
+#[test]
+fn what_a_lost_file_may_have_written_over_is_read_again() {
+    let ((client, _), site) = (replica(), Site::new());
+    let mut big = snapshot(PAGE, 1200, 7, 3);
+    (big.min, _) = (7, noise(&mut big.pages, 5));
+    big.store(&client, 0);
+    // The unit of the newest file that has page 700 waits until the smaller ones are read, and is not read then.
+    let small = AtomicUsize::new(0);
+    let before = |info: &FileInfo, offset: u64| {
+        small.fetch_add(usize::from(info.size < 1 << 20), Ordering::Relaxed);
+        if info.max_txid == txid(7) && (2 << 20..3 << 20).contains(&offset) {
+            while small.load(Ordering::Relaxed) < 3 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            thread::sleep(Duration::from_millis(100));
+            return false;
+        }
+        true
+    };
+    site.run(&Limited { before: &before, ..Limited::new(&client, usize::MAX) }).unwrap_err();
+    site.assert_left(true);
+    // It is killed, after it has written page 700 all the same.
+    let state = fs::File::options().write(true).open(site.state()).unwrap();
+    state.set_len(state.metadata().unwrap().len() - 64).unwrap();
+    let partial = fs::File::options().write(true).open(site.partial()).unwrap();
+    partial.write_all_at(&[7; PAGE as usize], 699 * u64::from(PAGE)).unwrap();
+    let (_, database) = restore_txid(&client, &site, 6);
+    assert!(database == restored_afresh(&client, 6), "another database");
 }
 
 #[test]
@@ -191,7 +265,7 @@ fn two_at_once_do_not_meet() {
     let ((client, good), site) = (replica(), Site::new());
     site.interrupt(&client, 8);
     let other = AtomicBool::new(false);
-    let before = |_: usize| {
+    let before = || {
         if !other.swap(true, Ordering::Relaxed) {
             let options = RestoreOptions { overwrite: true, ..site.options() };
             let restored = site.run_with(&client, &options).unwrap();
@@ -206,10 +280,11 @@ fn two_at_once_do_not_meet() {
     };
     // The other one begins when this one has begun: it reads the newest header before.
     let started = AtomicUsize::new(0);
-    let late = |left: usize| {
+    let late = |_: &FileInfo, _: u64| {
         if started.fetch_add(1, Ordering::Relaxed) > 1 {
-            before(left)
+            before();
         }
+        true
     };
     let limited = Limited { before: &late, ..Limited::new(&client, usize::MAX) };
     let options = RestoreOptions { overwrite: true, parallelism: 1, ..site.options() };

@@ -18,6 +18,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use replica::{FileInfo, ReplicaClient, RestoreOptions, Restored, Result, Target, restore, with_plan};
 
+/// How many pages change.
+const HOT: usize = 10;
+
 /// Version of each page.
 type Versions = BTreeMap<u32, u64>;
 
@@ -94,7 +97,8 @@ impl World {
         state.retain(|pgno, _| *pgno <= commit);
         let there = state.len() as u32;
         state.extend((there + 1..=commit).map(|pgno| (pgno, self.version)));
-        state.extend(writes.iter().map(|at| (at.index(commit as usize) as u32 + 1, self.version)));
+        // Some pages change again and again.
+        state.extend(writes.iter().map(|at| (at.index(HOT) as u32 * 90 + 1, self.version)));
         self.states.push(state);
         let last = self.states.len() - 1;
         self.store(last, last, if last == 1 { 9 } else { 0 });
@@ -168,7 +172,7 @@ struct Corpse {
 fn attempt_once(world: &World, site: &Site, attempt: &Attempt) -> Result<Restored> {
     let corpse = Mutex::new(None);
     let seen = AtomicUsize::new(0);
-    let before = |_: usize| {
+    let before = |_: &FileInfo, _: u64| {
         let number = seen.fetch_add(1, Ordering::Relaxed);
         if attempt.killed == Some(number)
             && let Ok(state) = fs::read(site.state())
@@ -176,6 +180,7 @@ fn attempt_once(world: &World, site: &Site, attempt: &Attempt) -> Result<Restore
         {
             *corpse.lock().unwrap() = Some(Corpse { state, database });
         }
+        true
     };
     let client = Limited { before: &before, ..Limited::new(&world.client, attempt.reads) };
     let target = attempt

@@ -27,17 +27,18 @@ pub(crate) fn noise(pages: &mut Pages, seed: u32) {
     }
 }
 
-/// A client that counts bytes, calls back before each read, and fails when it has no reads left.
+/// A client that counts bytes, asks before each read, and fails when it has no reads left.
 pub(crate) struct Limited<'a> {
     pub(crate) inner: &'a dyn ReplicaClient,
     pub(crate) left: AtomicUsize,
     pub(crate) bytes: AtomicU64,
-    pub(crate) before: &'a (dyn Fn(usize) + Sync),
+    /// Gets the file and the offset; whether it may be read.
+    pub(crate) before: &'a (dyn Fn(&FileInfo, u64) -> bool + Sync),
 }
 
 impl<'a> Limited<'a> {
     pub(crate) fn new(inner: &'a dyn ReplicaClient, reads: usize) -> Self {
-        Self { inner, left: AtomicUsize::new(reads), bytes: AtomicU64::new(0), before: &|_| {} }
+        Self { inner, left: AtomicUsize::new(reads), bytes: AtomicU64::new(0), before: &|_, _| true }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -60,13 +61,12 @@ impl ReplicaClient for Limited<'_> {
 
     fn open_ltx_file(&self, info: &FileInfo, offset: u64, size: Option<u64>) -> Result<Box<dyn Read + Send>> {
         let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        let Ok(left) = left else {
+        if left.is_err() || !(self.before)(info, offset) {
             return Err(Error::from_io(
                 Place::file("limited", info.key()),
                 io::ErrorKind::ConnectionReset.into(),
             ));
-        };
-        (self.before)(left);
+        }
         self.bytes.fetch_add(size.unwrap_or(info.size), Ordering::Relaxed);
         self.inner.open_ltx_file(info, offset, size)
     }
