@@ -117,9 +117,9 @@ def restore(
     Every byte of every file is verified. The database appears at ``output`` complete, or not at all. Ctrl-C interrupts the
     restore. If files of the replica are merged and deleted meanwhile, the restore is planned again, up to five times.
 
-    A restore of at least 64 MiB that is not from a local directory can be resumed. If it is interrupted, killed, or fails because
-    of the network or a full disk, what was read stays beside ``output``, in ``.<name>.ltxcore-partial``. The next restore of the
-    same replica to the same ``output`` reads the rest.
+    A restore of at least 64 MiB that is not from a local directory can be resumed. If it is interrupted, killed, or fails
+    because of the network or a full disk, what was read stays beside ``output``, in ``.<name>.ltxcore-partial``. The next
+    restore of the same replica to the same ``output`` reads the rest.
 
     Args:
         source: the replica: a client, a URL, or the path of a directory.

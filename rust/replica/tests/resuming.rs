@@ -16,11 +16,15 @@ use common::resume::{Limited, PAGE, Site, noise};
 use common::{Fault, FaultClient, MemoryClient, database, delta, snapshot, txid};
 use replica::{Error, FileInfo, Progress, ReplicaClient, RestoreOptions, Target, plan, restore};
 
+/// A page of zeros, in the second unit of the snapshot.
+const EMPTY: u32 = 400;
+
 /// A file of some units and three small ones, and the database they make.
 fn replica() -> (MemoryClient, Vec<u8>) {
     let client = MemoryClient::default();
     let mut big = snapshot(PAGE, 1200, 3, 1);
     noise(&mut big.pages, 1);
+    big.pages.get_mut(&EMPTY).unwrap().fill(0);
     // In WAL mode, as its header says.
     big.pages.get_mut(&1).unwrap()[..20].copy_from_slice(b"SQLite format 3\0\x10\x00\x02\x02");
     big.store(&client, 9);
@@ -144,15 +148,18 @@ fn a_page_that_was_cut_off_is_not_taken_from_a_file_that_is_too_old() {
 #[test]
 fn what_a_lost_file_may_have_written_over_is_read_again() {
     let ((client, _), site) = (replica(), Site::new());
+    // Two units, which wait until all smaller files are read, and are not read then.
     let mut big = snapshot(PAGE, 1200, 7, 3);
-    (big.min, _) = (7, noise(&mut big.pages, 5));
-    big.store(&client, 0);
-    // The unit of the newest file that has page 700 waits until the smaller ones are read, and is not read then.
+    big.min = 7;
+    big.pages.retain(|pgno, _| (1..450).contains(pgno));
+    noise(&mut big.pages, 5);
+    let lost = big.store(&client, 0);
+    delta(PAGE, 1200, 8, 8, &[(3, 1)]).store(&client, 0);
     let small = AtomicUsize::new(0);
     let before = |info: &FileInfo, offset: u64| {
         small.fetch_add(usize::from(info.size < 1 << 20), Ordering::Relaxed);
-        if info.max_txid == txid(7) && (2 << 20..3 << 20).contains(&offset) {
-            while small.load(Ordering::Relaxed) < 3 {
+        if info.max_txid == txid(7) && (100..1_800_000).contains(&offset) {
+            while small.load(Ordering::Relaxed) < 5 {
                 thread::sleep(Duration::from_millis(1));
             }
             thread::sleep(Duration::from_millis(100));
@@ -160,15 +167,33 @@ fn what_a_lost_file_may_have_written_over_is_read_again() {
         }
         true
     };
-    site.run(&Limited { before: &before, ..Limited::new(&client, usize::MAX) }).unwrap_err();
+    let limited = Limited { before: &before, ..Limited::new(&client, usize::MAX) };
+    site.run_with(&limited, &RestoreOptions { parallelism: 3, ..site.options() }).unwrap_err();
     site.assert_left(true);
-    // It is killed, after it has written page 700 all the same.
+    // It is killed after it has written page 2, which older files have, and one that is empty in the snapshot.
     let state = fs::File::options().write(true).open(site.state()).unwrap();
     state.set_len(state.metadata().unwrap().len() - 64).unwrap();
     let partial = fs::File::options().write(true).open(site.partial()).unwrap();
-    partial.write_all_at(&[7; PAGE as usize], 699 * u64::from(PAGE)).unwrap();
-    let (_, database) = restore_txid(&client, &site, 6);
-    assert!(database == restored_afresh(&client, 6), "another database");
+    for page in [1, EMPTY - 1] {
+        partial.write_all_at(&[7; PAGE as usize], u64::from(page) * u64::from(PAGE)).unwrap();
+    }
+    // And another writer had the replica.
+    client.delete_ltx_files(&[lost]).unwrap();
+    delta(PAGE, 1200, 7, 7, &[(700, 3)]).store(&client, 0);
+    let (resumed, database) = restore_txid(&client, &site, 8);
+    assert!(resumed > 0);
+    assert!(database == restored_afresh(&client, 8), "another database");
+}
+
+#[test]
+fn a_page_that_was_written_for_a_unit_that_was_not_done_is_written_again() {
+    let ((client, good), site) = (replica(), Site::new());
+    site.interrupt(&client, 9);
+    // The last page but one is in the last unit of the snapshot. Its holder was durable before the page was.
+    let state = fs::File::options().write(true).open(site.state()).unwrap();
+    state.write_all_at(&1_u32.to_be_bytes(), 64 + 1198 * 4).unwrap();
+    assert!(site.run(&client).unwrap().resumed > 0);
+    site.assert_restored(&good);
 }
 
 #[test]
