@@ -283,14 +283,13 @@ impl Left {
         let Self { saved, mapping, output, replica } = self;
         let mut draft = Draft::new(output, workplace, 0);
         let head = draft.head(order.newest, replica)?;
-        let holder = |old| mapping.holder(old);
         let beginning = Beginning {
             head,
             files: order.files,
             marks: &mapping.marks,
             page_1: None,
             bytes: mapping.bytes,
-            before: Some((&saved, &holder, mapping.beyond)),
+            before: Some((&saved, &mapping)),
         };
         let begun = draft.begin(&beginning).and_then(|journal| {
             draft.take_rights(order.replaced.is_some())?;

@@ -21,7 +21,7 @@ use ltx::Checksum;
 
 use crate::client::FileInfo;
 use crate::restore::file::Part;
-use crate::restore::marks::{Done, FileState, Whole};
+use crate::restore::marks::{Done, FileState, Mapping, Whole};
 use records::{
     BLOCK, CLOSED, EDITED, HOLDER, Record, Records, UNIT_DONE, append, apply, file_record, mark_records,
     parse_file, part_record, recorded_bytes, whole_record,
@@ -104,8 +104,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) page_1: Option<Checksum>,
     /// Bytes that are done.
     pub(crate) bytes: u64,
-    /// What an earlier restore had, what its holders become, and who holds pages that it did not have.
-    pub(crate) before: Option<(&'a Saved, &'a dyn Fn(u32) -> u32, u32)>,
+    /// What an earlier restore had, and what of it holds.
+    pub(crate) before: Option<(&'a Saved, &'a Mapping)>,
 }
 
 impl Journal {
@@ -262,7 +262,7 @@ fn write_beginning(file: &File, beginning: &Beginning<'_>) -> io::Result<u64> {
     let Beginning { head, files, marks, page_1, before, .. } = beginning;
     append(file, 0, std::iter::once(head.record(files.len())))?;
     file.set_len(head.records())?;
-    if let Some((saved, holder, beyond)) = before {
+    if let Some((saved, mapping)) = before {
         let commit = u64::from(head.commit.get());
         let old = u64::from(saved.head.commit.get());
         let mut holders = vec![0; BLOCK / HOLDER as usize];
@@ -271,8 +271,8 @@ fn write_beginning(file: &File, beginning: &Beginning<'_>) -> io::Result<u64> {
             let there = usize::try_from(old.saturating_sub(start)).unwrap_or(usize::MAX).min(count);
             let (known, new) = holders.split_at_mut(there);
             saved.holders(start, known)?;
-            known.iter_mut().for_each(|held| *held = holder(*held));
-            new.fill(*beyond);
+            known.iter_mut().for_each(|held| *held = mapping.holder(*held));
+            new.fill(mapping.beyond);
             let bytes: Vec<u8> = holders.iter().take(count).flat_map(|held| held.to_be_bytes()).collect();
             file.write_all_at(&bytes, RECORD + start * HOLDER)?;
         }

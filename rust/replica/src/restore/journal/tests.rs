@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "no SQLite has these files open")]
+
 use std::io::ErrorKind;
 
 use ltx::{PageCount, PageSize, RollingChecksum, Timestamp, TxId};
@@ -5,7 +7,7 @@ use ltx::{PageCount, PageSize, RollingChecksum, Timestamp, TxId};
 use super::records::{VERSION, encode, units};
 use super::*;
 use crate::restore::file::Link;
-use crate::restore::marks::Parts;
+use crate::restore::marks::{MISSING, Parts};
 
 fn info(max: u64, size: u64) -> FileInfo {
     let (min_txid, max_txid) = (TxId::new(1), TxId::new(max));
@@ -190,28 +192,32 @@ fn a_new_journal_takes_over_and_maps_the_holders() {
     file.write_all_at(&[1_u32, 2, 9].map(u32::to_be_bytes).concat(), RECORD).unwrap();
     let saved = place.load().unwrap();
     for commit in [2_u32, 20, 25, 40_000] {
-        let marks = [FileState::Nothing, saved.done.marks[0].clone(), saved.done.marks[1].clone()];
         let files = [info(9, 9), saved.done.files[0], saved.done.files[1]];
-        let holder = |old| if old == 0 { 0 } else { old + 1 };
+        let mapping = Mapping::new(&saved.done, &files).unwrap();
+        let marks = &mapping.marks;
         let beginning = Beginning {
             head: head(commit),
             files: &files,
-            marks: &marks,
+            marks,
             page_1: None,
             bytes: 330,
-            before: Some((&saved, &holder, 99)),
+            before: Some((&saved, &mapping)),
         };
         let journal = place.begin_with(&beginning);
         let new = place.load().unwrap();
         assert_eq!(
             (new.done.files, new.done.marks, new.done.is_closed),
-            (files.to_vec(), marks.to_vec(), false)
+            (files.to_vec(), marks.clone(), false)
         );
         assert_eq!((new.page_1, journal.kept()), (None, 330));
         let mut holders = vec![0; commit as usize];
         place.load().unwrap().holders(0, &mut holders).unwrap();
-        let expected: Vec<u32> =
-            [2, 3, 10].into_iter().chain([0; 17]).chain([99; 40_000]).take(commit as usize).collect();
+        let expected: Vec<u32> = [2, 3, u32::MAX]
+            .into_iter()
+            .chain([0; 17])
+            .chain([MISSING | 3; 40_000])
+            .take(commit as usize)
+            .collect();
         assert_eq!(holders, expected);
     }
 }
