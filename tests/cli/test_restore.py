@@ -20,12 +20,17 @@ FILES = [FileInfo(9, TXID(1), TXID(4), 4000, NOON), FileInfo(0, TXID(5), TXID(5)
 def origin(monkeypatch):
     """A replica of two files; `calls` gets what `ltxcore.restore` is called with."""
     state = SimpleNamespace(calls=[], clamped=False, client=SimpleNamespace(type="file"), listed=FILES)
+    state.resumed, state.size, state.interrupt = 0, 4200, None
     state.files = lambda level=None: (file for file in state.listed if level in (None, file.level))
 
     def fake_restore(client, output, **options):
         state.calls.append((output, options))
         pos = ltxcore.Pos(TXID(5))
-        return ltxcore.RestoreResult(output, pos, 4096, 7, tuple(FILES), 4200, state.clamped)
+        if state.interrupt is not None:
+            raise state.interrupt
+        return ltxcore.RestoreResult(
+            output, pos, 4096, 7, tuple(FILES), state.size, state.clamped, resumed=state.resumed
+        )
 
     monkeypatch.setattr(ltxcore, "restore", fake_restore)
     monkeypatch.setattr(restore, "located", lambda *_: (state, None))
@@ -62,6 +67,23 @@ def test_options_reach_the_library(run, origin, tmp_path):
     }
     assert "TXID 0000000000000005, 7 pages of 4096 bytes from 2 files" in done.stdout
     assert "quick check ok" in done.stdout
+
+
+def test_how_much_was_there_is_said(run, origin, tmp_path):
+    origin.resumed, origin.size = 71_400_000, 90_000_000
+    done = run("restore", "u", "-o", tmp_path / "out.db")
+    assert done.stderr == "resumed: 71 of 90 MB were there already\n"
+    done = run("restore", "u", "-o", tmp_path / "out.db", "-json")
+    assert json.loads(done.stdout)["bytes_resumed"] == 71_400_000
+    assert done.stderr == ""
+
+
+def test_what_an_interrupt_leaves_is_said(run, origin, tmp_path):
+    origin.interrupt = KeyboardInterrupt()
+    origin.interrupt.add_note("hint: run it again, for /Some/Path")
+    done = run("restore", "u", "-o", tmp_path / "out.db")
+    assert done.exit_code == 1
+    assert "Hint: run it again, for /Some/Path\n" in done.stderr
 
 
 def test_json(run, origin, tmp_path):

@@ -130,6 +130,9 @@ def command(
     all. A time after the newest transaction restores the newest state, and the command says so. If the state right before
     the time can no longer be restored, the newest earlier state is restored, and the command says which.
 
+    A restore of at least 64 MiB that is not from a local directory continues where it stopped if it was killed or failed: run
+    the same command again. Until then, what was read is beside OUTPUT, in .OUTPUT.ltxcore-partial.
+
     With --follow, the database is kept up to date with the replica until SIGINT or SIGTERM, in journal mode delete. Other
     programs may read it, but not write to it. The position is stored in OUTPUT-txid, from which ltxcore or Litestream
     resumes (Litestream up to 0.5.17 only if the replica has no snapshot). If the replica does not continue the database,

@@ -204,7 +204,7 @@ fn attempt_once(world: &World, site: &Site, attempt: &Attempt) -> Result<Restore
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn however_often_it_is_stopped_the_database_is_that_of_the_replica(
