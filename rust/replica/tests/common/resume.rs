@@ -1,5 +1,7 @@
 //! Restores that are stopped, and what they leave.
 
+#![allow(clippy::disallowed_methods, reason = "no SQLite has these files open")]
+
 use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
