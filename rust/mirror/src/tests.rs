@@ -235,6 +235,22 @@ fn what_a_follower_changes_in_page_1_makes_no_difference() {
 }
 
 #[test]
+fn page_1_is_known_as_the_replica_has_it_if_a_step_brings_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let followed = database(dir.path(), 3);
+    let (client, files) = replica(dir.path(), &[(3, &[2], 1), (3, &[1, 3], 2)]);
+    assert_eq!(followed.merge(&client, &files[..1]).unwrap().page_1().unwrap(), None);
+    let step = followed.merge(&client, &files).unwrap();
+    followed.save(&step, &dir.path().join("twin")).unwrap();
+    followed.write(&step).unwrap();
+    followed.commit().unwrap();
+    let (theirs, ours) = (page(1, 2), bytes(&followed));
+    assert_ne!(theirs[..100], ours[..100]);
+    let checksum = ltx::page_checksum(Pgno::FIRST, &theirs);
+    assert_eq!(step.page_1().unwrap(), Some((checksum, theirs[..100].to_vec())));
+}
+
+#[test]
 fn a_whole_database_may_bring_another_page_size() {
     let dir = tempfile::tempdir().unwrap();
     let followed = database(dir.path(), 4);
