@@ -1,5 +1,7 @@
 """Real web servers on 127.0.0.1 over a folder: Python's own, which has no byte ranges, nginx and rclone."""
 
+import os
+import random
 import shutil
 import sys
 import tempfile
@@ -7,14 +9,21 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 import pytest
 
+import ltxcore
+from ltxcore import ltx
+
 from tests.helpers.process import Child, ChildError, until
 from tests.helpers.s3_servers import free_ports, program
+from tests.unit.memory import ltx_file
 
 STARTS = 3
 READY_TIMEOUT_S = 20.0
+#: Of 512 bytes each, which cannot be compressed: files of several ranges.
+PAGES = 6000
 
 
 class WebServer:
@@ -149,3 +158,38 @@ class RcloneHTTP(WebServer):
 SERVERS: dict[str, type[WebServer]] = {
     kind.name: kind for kind in (PythonServer, Nginx, NginxJSON, RcloneHTTP)
 }
+
+
+def fill(folder: Path, *, layout: str = "ltx/{}") -> Path:
+    """A replica of two transactions and a snapshot, as a server finds it. The first file is one of several ranges."""
+    chance = random.Random(7)
+    pages = {pgno: chance.randbytes(512) for pgno in range(1, PAGES + 1)}
+    files = {
+        (0, 1, 1): ltx_file(pages, commit=PAGES, min_txid=1),
+        (0, 2, 2): ltx_file({9: b"9" * 512}, commit=PAGES, min_txid=2),
+        (0, 3, 3): ltx_file({8: b"8" * 512}, commit=PAGES, min_txid=3),
+        (9, 1, 2): ltx_file(pages | {9: b"9" * 512}, commit=PAGES, min_txid=1, max_txid=2),
+    }
+    for (level, low, high), data in files.items():
+        place = folder / layout.format(level) / f"{low:016x}-{high:016x}.ltx"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        written = ltx.Header.parse(data[: ltx.HEADER_SIZE]).timestamp.timestamp()
+        os.utime(place, (written, written))
+    open_to_all(folder)
+    return folder
+
+
+def open_to_all(folder: Path) -> None:
+    for each in (folder, *folder.rglob("*")):
+        each.chmod(0o755 if each.is_dir() else 0o644)
+
+
+def url_of(server: WebServer, path: str = "app") -> str:
+    who = f"{quote(server.user, safe='')}:{quote(server.password, safe='')}@" if server.user else ""
+    return f"http://{who}127.0.0.1:{server.port}/{path}"
+
+
+def restored(source: object, path: Path, **options: object) -> bytes:
+    ltxcore.restore(source, path, overwrite=True, **options)  # type: ignore[arg-type]
+    return path.read_bytes()

@@ -1,22 +1,17 @@
 """Replicas that are read from real web servers: with a listing and without, with byte ranges and without."""
 
 import contextlib
-import logging
-import os
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
 import ltxcore
-from ltxcore import DB, TXID, Replica, ltx
+from ltxcore import TXID, Replica
 from ltxcore.clients import _located
 from ltxcore.clients.http import HTTPClient
 from ltxcore.errors import (
@@ -26,19 +21,27 @@ from ltxcore.errors import (
     NoSnapshotError,
     ReplicaError,
     ReplicaPermissionError,
-    ReplicaReadOnlyError,
 )
 
 from tests.helpers.proxy import Proxy
 from tests.helpers.replicas import Source
-from tests.helpers.web_servers import SERVERS, Nginx, PythonServer, RcloneHTTP, WebServer
+from tests.helpers.web_servers import (
+    PAGES,
+    SERVERS,
+    Nginx,
+    PythonServer,
+    RcloneHTTP,
+    WebServer,
+    fill,
+    open_to_all,
+    restored,
+    url_of,
+)
 from tests.unit.databases import eventually
 from tests.unit.memory import ltx_file
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
-#: Of 512 bytes each, which cannot be compressed: files of several ranges.
-PAGES = 6000
 #: A listing that is not there, four directory pages, the head of the snapshot, its beginning, and one file of level 0.
 MOST_REQUESTS = 10
 
@@ -59,45 +62,10 @@ def root() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def fill(folder: Path, *, layout: str = "ltx/{}") -> Path:
-    """A replica of two transactions and a snapshot, as a server finds it. The first file is one of several ranges."""
-    chance = random.Random(7)
-    pages = {pgno: chance.randbytes(512) for pgno in range(1, PAGES + 1)}
-    files = {
-        (0, 1, 1): ltx_file(pages, commit=PAGES, min_txid=1),
-        (0, 2, 2): ltx_file({9: b"9" * 512}, commit=PAGES, min_txid=2),
-        (0, 3, 3): ltx_file({8: b"8" * 512}, commit=PAGES, min_txid=3),
-        (9, 1, 2): ltx_file(pages | {9: b"9" * 512}, commit=PAGES, min_txid=1, max_txid=2),
-    }
-    for (level, low, high), data in files.items():
-        place = folder / layout.format(level) / f"{low:016x}-{high:016x}.ltx"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
-        written = ltx.Header.parse(data[: ltx.HEADER_SIZE]).timestamp.timestamp()
-        os.utime(place, (written, written))
-    open_to_all(folder)
-    return folder
-
-
-def open_to_all(folder: Path) -> None:
-    for each in (folder, *folder.rglob("*")):
-        each.chmod(0o755 if each.is_dir() else 0o644)
-
-
-def url_of(server: WebServer, path: str = "app") -> str:
-    who = f"{quote(server.user, safe='')}:{quote(server.password, safe='')}@" if server.user else ""
-    return f"http://{who}127.0.0.1:{server.port}/{path}"
-
-
 @pytest.fixture(params=sorted(SERVERS))
 def server(request: pytest.FixtureRequest, root: Path) -> Iterator[WebServer]:
     with SERVERS[request.param](root) as server:
         yield server
-
-
-def restored(source: object, path: Path, **options: object) -> bytes:
-    ltxcore.restore(source, path, overwrite=True, **options)  # type: ignore[arg-type]
-    return path.read_bytes()
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listing", "pages"])
@@ -195,38 +163,6 @@ def test_a_wrong_password_is_refused_and_not_shown(root: Path, tmp_path: Path) -
         ltxcore.restore(f"http://reader:not-the-one@127.0.0.1:{server.port}/app", tmp_path / "out.db")
     assert "password" in str(caught.value.hint)
     assert "not-the-one" not in f"{caught.value!r} {vars(caught.value)}"
-
-
-def test_nothing_is_ever_written(root: Path, tmp_path: Path) -> None:
-    """No request is made: nobody listens there."""
-    source = "https://reader:secret@127.0.0.1:9/app?token=secret"
-    client = ltxcore.client_from_url(source)
-    assert client.capabilities.is_read_only
-    (tmp_path / "file").write_bytes(b"x")
-    info = ltxcore.FileInfo(0, TXID(1), TXID(1), 1, ltxcore._restore.restore.from_millis(0))
-    acts: list[Callable[[], object]] = [
-        lambda: DB(tmp_path / "app.db", replica=source),
-        lambda: DB(tmp_path / "app.db", replica=tmp_path / "replica", mirrors=[source]),
-        lambda: ltxcore.replicate(tmp_path / "app.db", source),
-        lambda: Replica(source, lease=True),
-        lambda: Replica(source, max_requests_per_hour=60),
-        lambda: Replica(source).acquire_lease(),
-        lambda: Replica(source).compact(1),
-        lambda: Replica(source).write_listing(),
-        lambda: client.write_ltx_path(0, TXID(1), TXID(1), tmp_path / "file"),
-        lambda: client.write_object("x", b""),
-        lambda: client.copy_ltx_file(info, client),
-        lambda: client.delete_ltx_files([info]),
-        lambda: client.delete_all(),
-    ]
-    for act in acts:
-        with pytest.raises(ReplicaReadOnlyError) as caught:
-            act()
-        assert "secret" not in f"{caught.value!r} {vars(caught.value)}"
-        assert caught.value.hint
-    assert not (tmp_path / "app.db").exists()
-    assert not (tmp_path / "replica").exists()
-    assert client.requests_sent() == {"GET": 0}
 
 
 FAULTS = {
@@ -336,72 +272,6 @@ def test_redirects_are_followed_without_secrets(
         first.redirect(f"{first.url}/app/ltx.json", path=r"ltx\.json", times=None)
         with pytest.raises(ReplicaError, match="redirects"):
             ltxcore.restore_points(source)
-
-
-def test_nothing_secret_is_said(
-    root: Path, tmp_path: Path, proxied: Callable[..., Proxy], caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = fill(root / "app")
-    caplog.set_level(logging.DEBUG)
-    with PythonServer(root) as server:
-        proxy = proxied(server.url)
-        source = f"http://the-user:the-password@127.0.0.1:{proxy.port}/app?token=the-token"
-        client = ltxcore.client_from_url(source)
-        said: list[object] = [client, Replica(client), client.identity, client.capabilities]
-        said += [ltxcore.restore(client, tmp_path / "out.db"), client.locate(9, TXID(1), TXID(1))]
-        assert isinstance(client, HTTPClient)
-        said += [client.store, client.store.address]
-        faults = [{"fault": "drop"}, {"fault": "garbage"}, {"fault": "truncate", "at": 10}]
-        faults += [{"fault": "respond", "status": status} for status in (400, 403, 404, 410, 429, 418, 500)]
-        for fault in faults:
-            for path in (r"app/\?|ltx/\?|ltx\.json", r"\.ltx"):
-                proxy.fault(path=path, times=None, **fault)
-                try:
-                    said.append(ltxcore.restore(ltxcore.client_from_url(source), tmp_path / "none.db"))
-                except Error as error:
-                    said += [error, repr(error), vars(error), repr(error.__cause__), repr(error.__context__)]
-                proxy.calm()
-                (tmp_path / "none.db").unlink(missing_ok=True)
-    text = "\n".join([*map(str, said), caplog.text])
-    assert "127.0.0.1" in text
-    for secret in ("the-user", "the-password", "the-token", "dGhlLXVzZXI"):
-        assert secret not in text, text
-    assert folder.exists()
-
-
-def test_commands_say_nothing_secret(root: Path, tmp_path: Path) -> None:
-    folder = fill(root / "app")
-
-    def run(*words: object) -> tuple[int, str]:
-        argv = [sys.executable, "-m", "ltxcore", *map(str, words)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-        said = done.stdout + done.stderr
-        assert said
-        assert "the-" not in said, said
-        return done.returncode, said
-
-    with Nginx(root) as server:
-        source = f"http://the-user:the-password@127.0.0.1:{server.port}/app?token=the-token"
-        assert run("listing", folder)[0] == 0
-        assert run("listing", folder, "-o", tmp_path / "ltx.json", "--json")[0] == 0
-        assert (tmp_path / "ltx.json").read_bytes() == (folder / "ltx.json").read_bytes()
-        assert run("restore", source, "-o", tmp_path / "a.db", "--json")[0] == 0
-        assert run("restore", source, "--dry-run")[0] == 0
-        assert run("restore", source, "--dry-run", "--json")[0] == 0
-        assert run("ltx", source, "--level", "all", "--json")[0] == 0
-        assert run("restore", source, "-o", source)[0] == 2
-        assert run("restore", source.replace("/app", "/other"), "-o", tmp_path / "b.db")[0] == 1
-        for act in (
-            ("replicate", tmp_path / "new.db", source),
-            ("replicate", tmp_path / "new.db", folder, source),
-        ):
-            code, said = run(*act, "--restore-if-db-not-exists", "--once")
-            assert code == 2
-            assert "can only be read" in said
-        code, said = run("listing", source)
-        assert code == 2
-        assert "can only be read" in said
-    assert not (tmp_path / "new.db").exists()
 
 
 def test_a_listing_is_written_into_a_directory_whole(tmp_path: Path) -> None:
