@@ -34,7 +34,7 @@ enum Opened {
     /// It has to be opened by the client.
     Not,
     File(FileSpan),
-    Body(Body),
+    Body(Box<Body>),
 }
 
 impl<L: Locate> Direct<L> {
@@ -76,7 +76,7 @@ impl<L: Locate> Direct<L> {
                 Spot::Url(source, _) => match source.read(span.offset, span.size) {
                     Err(error) if error.kind() == Kind::Refused && !is_last => {}
                     Err(error) => return self.refused(file, error),
-                    Ok(body) => return Ok(Opened::Body(body)),
+                    Ok(body) => return Ok(Opened::Body(Box::new(body))),
                 },
             }
             self.cache.forget(file, &spot);
@@ -135,8 +135,8 @@ struct LocatedReader<L> {
 }
 
 impl<L: Locate> LocatedReader<L> {
-    fn new(direct: Arc<Direct<L>>, info: FileInfo, span: Span, body: Body) -> Self {
-        Self { direct, info, span, from: Box::new(body), has_progressed: false, resumptions: 0 }
+    fn new(direct: Arc<Direct<L>>, info: FileInfo, span: Span, body: Box<Body>) -> Self {
+        Self { direct, info, span, from: body, has_progressed: false, resumptions: 0 }
     }
 
     fn resume(&mut self) -> Result<()> {
@@ -145,7 +145,7 @@ impl<L: Locate> LocatedReader<L> {
         self.from = match self.direct.begin(&self.info, self.span)? {
             Opened::Not => self.direct.client.open(&self.info, self.span)?,
             Opened::File(file) => Box::new(file),
-            Opened::Body(body) => Box::new(body),
+            Opened::Body(body) => body,
         };
         Ok(())
     }
