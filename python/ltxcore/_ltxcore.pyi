@@ -30,6 +30,7 @@ __all__ = [
     "TRAILER_SIZE",
     "VERSION",
     "VERSIONS_AT",
+    "Cache",
     "ChainComparison",
     "Checkpoint",
     "Database",
@@ -532,6 +533,18 @@ class RequestCounter:
         """How many bytes came back, without headers."""
 
 @final
+class Cache:
+    """Blocks of the files of one replica in a directory, for :func:`restore`.
+
+    ``limit`` is in bytes, for all replicas in the directory together. ``replica`` tells replicas apart, and is the name of a
+    directory.
+    """
+
+    def __new__(cls, path: _Path, limit: int, replica: str) -> Self: ...
+    def trouble(self) -> str | None:
+        """Why the directory cannot be used, if it cannot; once."""
+
+@final
 class URLReader:
     """What a server sends."""
 
@@ -763,6 +776,7 @@ def restore(
     past: tuple[list[_Mark], bytes, int] | None = None,
     keeps_past: bool = False,
     replica: str | None = None,
+    cache: Cache | None = None,
     progress: Callable[[int, int, int, int], None] | None = None,
     verify: Callable[[pathlib.Path], None] | None = None,
     prepare: Callable[[pathlib.Path], None] | None = None,
@@ -779,6 +793,8 @@ def restore(
 
     ``past`` is what the copy stands on, as :attr:`Restored.past` was, and the place of the newest of those files that the replica
     still has. The files that follow this one are read then. They must bring every page that the copy has from later ones.
+
+    ``cache`` holds what was read before of a replica that is not a directory.
 
     ``verify`` gets the path of the new database while it has a temporary name, and ``prepare`` when only its name is left to be
     given; an exception from either calls the restore off. An ``IntegrityCheckError`` from ``verify`` lets everything be read once more

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ltxcore import _ltxcore
 from ltxcore._process.arguments import check_parallelism, local_path
 from ltxcore._process.awaiting import awaitable, cancellation
 from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
+from ltxcore._restore.cache import SIZE, opened
 from ltxcore._restore.interrupted import Interrupted, name_of_replica
 from ltxcore._restore.update import Update
 from ltxcore.clients import as_client
@@ -110,6 +111,8 @@ def restore(
     update: bool = False,
     integrity_check: Literal["none", "quick", "full"] = "none",
     journal_mode: Literal["keep", "delete"] = "keep",
+    cache: str | os.PathLike[str] | None = None,
+    cache_size: int = SIZE,
     progress: Callable[[RestoreProgress], None] | None = None,
 ) -> RestoreResult:
     """Rebuild a database from a replica, at its newest state or at an earlier one.
@@ -142,6 +145,10 @@ def restore(
         journal_mode: keep the journal mode of the database (``"keep"``), or change WAL mode to a rollback journal
             (``"delete"``). Use ``"delete"`` for readers that cannot write to the directory of the database: in WAL mode
             SQLite creates files beside it, even to read.
+        cache: a local directory that keeps what is read of a remote replica, so that later restores need not read it again.
+            It is created if it is missing, readable for its owner alone, and may be shared by replicas and processes. Replicas
+            in directories need none. A cache that cannot be used is logged, and makes no restore fail.
+        cache_size: how much the cache may hold, in bytes, at least 1 MiB. What was not used for the longest time is removed.
         progress: a function that is called about twenty times a second, in the calling thread. Raise an exception in it to
             stop the restore.
 
@@ -161,6 +168,36 @@ def restore(
         ConfigError: an argument has an impossible value, or both a TXID and a time were given. It is a ``ValueError``, too.
     """
     client, path, number = as_client(source), output_path(output), _txid(txid)
+    with opened(client, cache, cache_size) as blocks:
+        return _restore(
+            client,
+            path,
+            txid=number,
+            timestamp=timestamp,
+            parallelism=parallelism,
+            overwrite=overwrite,
+            update=update,
+            integrity_check=integrity_check,
+            journal_mode=journal_mode,
+            progress=progress,
+            cache=blocks,
+        )
+
+
+restore_async = awaitable(restore)
+
+
+def _restore(
+    client: ReplicaClient,
+    path: Path,
+    *,
+    txid: TXID | None,
+    timestamp: datetime | str | None,
+    overwrite: bool,
+    update: bool,
+    **options: Any,  # noqa: ANN401 - those of restore_prepared
+) -> RestoreResult:
+    """Restore, or bring a copy up to date."""
 
     def run(number: TXID | None, known: Update | None) -> RestoreResult:
         return restore_prepared(
@@ -168,23 +205,17 @@ def restore(
             path,
             txid=number,
             timestamp=timestamp,
-            parallelism=parallelism,
             overwrite=overwrite if known is None else known.overwrite,
-            integrity_check=integrity_check,
-            journal_mode=journal_mode,
-            progress=progress,
             update=known,
+            **options,
         )
 
     if not update:
-        return run(number, None)
-    before = _before(number, timestamp)
+        return run(txid, None)
+    before = _before(txid, timestamp)
     known = Update(client, path, overwrite=overwrite)
-    known.look(number if before is None else _planned(client, before))
-    return run(number, known)
-
-
-restore_async = awaitable(restore)
+    known.look(txid if before is None else _planned(client, before))
+    return run(txid, known)
 
 
 def restore_prepared(
@@ -201,6 +232,7 @@ def restore_prepared(
     prepare: Callable[[Path], None] | None = None,
     finish: Callable[[_ltxcore.Restored], None] | None = None,
     update: Update | None = None,
+    cache: _ltxcore.Cache | None = None,
 ) -> RestoreResult:
     """:func:`restore`, with last steps of the caller's.
 
@@ -238,6 +270,7 @@ def restore_prepared(
             past=None if update is None else update.past,
             keeps_past=update is not None,
             replica=name_of_replica(client),
+            cache=cache,
             progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
             verify=None if integrity_check == "none" else verify,
             prepare=prepare,

@@ -189,4 +189,4 @@ class Level(click.ParamType):  # type: ignore[type-arg]  # not generic in click 
 
 
 PLACE, DURATION, TXID, TIMESTAMP, LEVEL = Place(), Duration(), TXIDText(), Timestamp(), Level()
-SIZE, CAPACITY, TAG, PARALLELISM = Size(), Capacity(1), Tag(), Parallelism()
+SIZE, CAPACITY, CACHE_SIZE, TAG, PARALLELISM = Size(), Capacity(1), Size(1 << 20), Tag(), Parallelism()

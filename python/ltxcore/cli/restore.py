@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from ltxcore._process.urls import shown
+from ltxcore.cli._log import start_log
 from ltxcore.cli._missing import command_line_hints, restore_missing
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
 from ltxcore.cli._output import counted, format_time, note, print_json, print_table
 from ltxcore.cli._source import is_empty, located
-from ltxcore.cli._types import DURATION, PARALLELISM, PLACE, TIMESTAMP, TXID, FullPath
+from ltxcore.cli._types import CACHE_SIZE, DURATION, PARALLELISM, PLACE, TIMESTAMP, TXID, FullPath
 
 if TYPE_CHECKING:
     from ltxcore import Replica, RestoreProgress, RestoreResult
@@ -67,6 +68,18 @@ T = TypeVar("T")
     is_flag=True,
     help="Read only what has changed since OUTPUT was last restored with --update or followed. OUTPUT is replaced.",
 )
+@option(
+    "--cache",
+    type=FullPath(path_type=Path, file_okay=False),
+    help="Local directory that keeps what is read of a remote replica, for later restores.",
+)
+@option(
+    "--cache-size",
+    type=CACHE_SIZE,
+    default="10GiB",
+    show_default=True,
+    help="Size of the cache. What was not used for the longest time is removed.",
+)
 @option("--dry-run", is_flag=True, help="Only list the files that would be read; needs no --output.")
 @option(
     "--integrity-check",
@@ -114,6 +127,8 @@ def command(
     if_replica_exists: bool,
     force: bool,
     update: bool,
+    cache: Path | None,
+    cache_size: int,
     dry_run: bool,
     integrity_check: IntegrityCheck,
     journal_mode: JournalMode,
@@ -142,6 +157,8 @@ def command(
         raise click.UsageError("--follow excludes --txid, --timestamp and --dry-run")
     if update and (follow or dry_run):
         raise click.UsageError("--update excludes --follow and --dry-run")
+    if cache is not None and follow:
+        raise click.UsageError("--follow excludes --cache")
     if txid is not None and timestamp is not None:
         raise click.UsageError("--txid and --timestamp exclude each other")
     origin, db = located(source, config, not no_expand_env)
@@ -178,6 +195,9 @@ def command(
         options["journal_mode"] = journal_mode
     if update:
         options["update"] = True
+    if cache is not None:
+        start_log("warning")  # a cache that cannot be used is one
+        options |= {"cache": cache, "cache_size": cache_size}
     with command_line_hints(), notes_of_an_interrupt(), progress_bar() as progress:
         options |= {"overwrite": force, "integrity_check": integrity_check}
         result = unless_there(if_db_not_exists, output, lambda: run(origin, output, progress, **options))

@@ -62,6 +62,7 @@ impl Client {
 }
 
 /// A `ltxcore.ReplicaClient`. Its files are read where it says that they are, or by its methods.
+#[derive(Clone)]
 pub(crate) struct PyClient(Arc<Direct<Located>>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for PyClient {

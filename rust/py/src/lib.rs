@@ -3,6 +3,7 @@
 //! Bindings only. Each takes its arguments out, lets go of the interpreter while a lower crate works, and wraps what
 //! comes back. Errors cross in `errors.rs`, Python values in `types.rs`.
 
+mod cache;
 mod client;
 mod codec;
 mod engine;
@@ -42,6 +43,8 @@ fn read_environment() {
 mod _ltxcore {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::cache::Cache;
     #[pymodule_export]
     use crate::client::FileClient;
     #[pymodule_export]

@@ -12,6 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use replica::{ForeignKind, Mark, Past, Progress, RestoreOptions, Resume, Shape, Target};
 
+use crate::cache::{Cache, Source};
 use crate::client::{Client, Row, row};
 use crate::errors::{detached, is_unsound};
 use crate::follow::Followed;
@@ -73,7 +74,7 @@ fn stood(past: Past) -> Stood {
 
 /// Rebuilds a database.
 #[pyfunction]
-#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, rollback_journal=false, base=None, past=None, keeps_past=false, replica=None, progress=None, verify=None, prepare=None, kept=None))]
+#[pyo3(signature = (client, output, *, txid=None, timestamp_ms=None, parallelism=8, overwrite=false, rollback_journal=false, base=None, past=None, keeps_past=false, replica=None, cache=None, progress=None, verify=None, prepare=None, kept=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments, one for each option")]
 pub(crate) fn restore(
     py: Python<'_>,
@@ -88,6 +89,7 @@ pub(crate) fn restore(
     past: Option<(Vec<MarkRow>, Vec<u8>, usize)>,
     keeps_past: bool,
     replica: Option<String>,
+    cache: Option<Py<Cache>>,
     progress: Option<Py<PyAny>>,
     verify: Option<Py<PyAny>>,
     prepare: Option<Py<PyAny>>,
@@ -129,9 +131,10 @@ pub(crate) fn restore(
             cancel: Some(&watcher.cancel),
             ..Default::default()
         };
-        let client = client.as_dyn();
+        let source = Source::new(&client, cache.as_ref().map(Py::get));
+        let client = source.as_dyn();
         replica::with_plan(client, &target, &options, &mut |plan| {
-            replica::restore(client, plan, &output, &options)
+            source.trying(|| replica::restore(client, plan, &output, &options))
         })
     });
     let outcome = watcher.outcome(done);

@@ -4,6 +4,7 @@
 //! * [`LtxLayout`] turns names of LTX files into keys, as Litestream does: it is a [`ReplicaClient`], as all below know it.
 //!   [`FileClient`] is the one over a directory.
 //! * [`Direct`] reads files where they are, a file of this machine or a URL, without the client that knows where that is.
+//! * [`Cached`] keeps what it has read of a remote replica in a directory ([`Blocks`]), bounded, shared by processes.
 //! * [`plan()`] picks the files for a [`Target`]; [`restore_points`] lists all targets there are; [`with_plan`] plans anew when
 //!   the files of a plan are gone before they have been read.
 //! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all;
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod attempts;
+mod cache;
 mod client;
 mod compact;
 mod directory;
@@ -34,6 +36,7 @@ mod source;
 mod utc;
 
 pub use attempts::with_plan;
+pub use cache::{Blocks, Cached};
 pub use client::{FileInfo, ReplicaClient};
 pub use compact::{compact_level, compact_level_with};
 pub use directory::Directory;

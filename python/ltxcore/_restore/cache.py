@@ -1,0 +1,60 @@
+"""The cache of a restore: files of a remote replica that were read before, in a local directory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from ltxcore import _ltxcore
+from ltxcore._process.arguments import local_path
+from ltxcore._process.log import Log
+from ltxcore._process.times import argument_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ltxcore.clients import ReplicaClient
+
+#: How much a cache holds if nothing else is said, and the least that it can hold, in bytes.
+SIZE, LEAST = 10 << 30, 1 << 20
+
+_log = Log(logging.getLogger("ltxcore"))
+
+
+@contextlib.contextmanager
+def opened(
+    client: ReplicaClient, path: str | os.PathLike[str] | None, size: int
+) -> Iterator[_ltxcore.Cache | None]:
+    """The cache for a replica; ``None`` if none is wanted, or of no use. What is wrong with it is logged once.
+
+    Raises:
+        ConfigError: the path is empty or a URL, or the size is too small.
+    """
+    directory = None if path is None else local_path(path, "cache", "cache")
+    if size < LEAST:
+        raise argument_error("cache_size", f"cache_size must be at least {LEAST} bytes: {size}")
+    if directory is None or client.capabilities.is_local:
+        yield None
+        return
+    identity = client.identity
+    if isinstance(identity, int):
+        # The default of custom clients, which says nothing to another process, or to another client here.
+        _log.warning(
+            "%r: the cache %s is not used, as the client does not say which replica it has; override identity",
+            client,
+            directory,
+        )
+        yield None
+        return
+    import hashlib  # slow to import
+
+    name = hashlib.sha256(repr((client.type, identity)).encode()).hexdigest()[:32]
+    cache = _ltxcore.Cache(os.fspath(directory.absolute()), size, name)
+    try:
+        yield cache
+    finally:
+        trouble = cache.trouble()
+        if trouble is not None:
+            _log.warning("the cache %s cannot be used: %s", directory, trouble)
