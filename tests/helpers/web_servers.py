@@ -99,6 +99,11 @@ class PythonServer(WebServer):
         ]
 
 
+def nginx() -> str | None:
+    """The path of nginx, if it is installed."""
+    return shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+
+
 class Nginx(WebServer):
     """nginx with `autoindex`, in the foreground, with all of its files in a folder of its own."""
 
@@ -106,7 +111,7 @@ class Nginx(WebServer):
     pages = "html"
 
     def command(self) -> list[str]:
-        found = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+        found = nginx()
         if found is None:
             pytest.skip("no nginx: install Debian's package nginx-light")
         places = "".join(
@@ -146,13 +151,24 @@ class RcloneHTTP(WebServer):
             "serve",
             "http",
             f"--addr=127.0.0.1:{self.port}",
-            f"--user={self.user}",
-            f"--pass={self.password}",
+            *([f"--user={self.user}", f"--pass={self.password}"] if self.user else []),
             f"--config={self.folder / 'rclone.conf'}",
             f"--cache-dir={self.folder / 'cache'}",
             "--dir-cache-time=0s",
             str(self.root),
         ]
+
+
+class OpenRclone(RcloneHTTP):
+    """The same, for everybody."""
+
+    name = "rclone-open"
+    user, password = "", ""
+
+
+def with_ranges(root: Path) -> WebServer:
+    """A server with byte ranges, whatever there is on this machine."""
+    return Nginx(root) if nginx() else OpenRclone(root)
 
 
 SERVERS: dict[str, type[WebServer]] = {

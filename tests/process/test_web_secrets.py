@@ -17,7 +17,7 @@ from ltxcore.clients.http import HTTPClient
 from ltxcore.errors import Error, ReplicaReadOnlyError
 
 from tests.helpers.proxy import Proxy
-from tests.helpers.web_servers import Nginx, PythonServer, fill
+from tests.helpers.web_servers import PythonServer, fill, with_ranges
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
@@ -112,7 +112,7 @@ def test_commands_say_nothing_secret(root: Path, tmp_path: Path) -> None:
         assert "the-" not in said, said
         return done.returncode, said
 
-    with Nginx(root) as server:
+    with with_ranges(root) as server:
         source = f"http://the-user:the-password@127.0.0.1:{server.port}/app?token=the-token"
         assert run("listing", folder)[0] == 0
         assert run("listing", folder, "-o", tmp_path / "ltx.json", "--json")[0] == 0

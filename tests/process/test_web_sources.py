@@ -28,7 +28,6 @@ from tests.helpers.replicas import Source
 from tests.helpers.web_servers import (
     PAGES,
     SERVERS,
-    Nginx,
     PythonServer,
     RcloneHTTP,
     WebServer,
@@ -36,6 +35,7 @@ from tests.helpers.web_servers import (
     open_to_all,
     restored,
     url_of,
+    with_ranges,
 )
 from tests.unit.databases import eventually
 from tests.unit.memory import ltx_file
@@ -136,7 +136,7 @@ def test_servers_without_ranges_send_each_file_once(root: Path, tmp_path: Path) 
 
 
 def test_what_is_not_there_is_said(root: Path, tmp_path: Path) -> None:
-    with Nginx(root) as server:
+    with with_ranges(root) as server:
         (root / "empty").mkdir()
         for path in ("nowhere", "empty"):
             with pytest.raises(
@@ -184,7 +184,7 @@ def test_faults_pass_or_are_said(
     folder = fill(root / "app")
     expected = restored(folder, tmp_path / "expected.db")
     Replica(folder).write_listing()
-    with Nginx(root) as server:
+    with with_ranges(root) as server:
         proxy = proxied(server.url)
         source = f"{proxy.url}/app"
         proxy.fault(path=path, times=2, **FAULTS[fault])  # type: ignore[arg-type]
@@ -212,7 +212,7 @@ def test_a_file_that_changes_between_two_ranges_is_no_mixture(
     pages = {pgno: chance.randbytes(512) for pgno in range(1, PAGES + 1)}
     other = ltx_file(pages | {9: b"9" * 512}, commit=PAGES, min_txid=1, max_txid=2)
     assert len(other) == snapshot.stat().st_size
-    with Nginx(root) as server:
+    with with_ranges(root) as server:
         proxy = proxied(server.url)
         # Ranges of the snapshot are sent anew from another file than the first ones.
         proxy.fault("delay", path=r"/9/", skip=3, times=None, seconds=1.0)
@@ -237,7 +237,7 @@ def test_files_that_vanish_are_planned_around(
     Replica(folder).write_listing()
     expected = restored(folder, tmp_path / "expected.db")
     shutil.rmtree(folder / "ltx/9")
-    with Nginx(root) as server:
+    with with_ranges(root) as server:
         proxy = proxied(server.url)
         proxy.fault("delay", path=r"/9/", seconds=1.0)
         client = HTTPClient(f"{proxy.url}/app")
@@ -258,7 +258,7 @@ def test_redirects_are_followed_without_secrets(
 ) -> None:
     folder = fill(root / "app")
     Replica(folder).write_listing()
-    with Nginx(root) as server:
+    with with_ranges(root) as server:
         first, other = proxied(server.url), proxied(server.url)
         name = r"ltx/9/0000000000000001-0000000000000002\.ltx"
         target = "/app/" + name.replace("\\", "")
