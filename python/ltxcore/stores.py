@@ -144,7 +144,9 @@ class ObjectStore(ABC):
 
     @property
     def identity(self) -> Hashable:
-        """What stores of this process have in common if they hold the same objects."""
+        """What stores have in common if they hold the same objects; by default, a number of this one. See
+        :attr:`ReplicaClient.identity`.
+        """
         return id(self)
 
     @abstractmethod

@@ -11,6 +11,7 @@ from ltxcore import _ltxcore
 from ltxcore._process.arguments import local_path
 from ltxcore._process.log import Log
 from ltxcore._process.times import argument_error
+from ltxcore.clients._identity import lasting_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +39,8 @@ def opened(
     if directory is None or client.capabilities.is_local:
         yield None
         return
-    identity = client.identity
-    if isinstance(identity, int):
-        # The default of custom clients, which says nothing to another process, or to another client here.
+    replica = lasting_name(client)
+    if replica is None:
         _log.warning(
             "%r: the cache %s is not used, as the client does not say which replica it has; override identity",
             client,
@@ -50,7 +50,7 @@ def opened(
         return
     import hashlib  # slow to import
 
-    name = hashlib.sha256(repr((client.type, identity)).encode()).hexdigest()[:32]
+    name = hashlib.sha256(replica.encode()).hexdigest()[:32]
     cache = _ltxcore.Cache(os.fspath(directory.absolute()), size, name)
     try:
         yield cache

@@ -9,8 +9,6 @@ from ltxcore.errors import Error
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ltxcore.clients import ReplicaClient
-
 
 class Interrupted:
     """A context that tells whoever handles the error of a restore what was kept for the next one."""
@@ -45,10 +43,3 @@ def partial_path(output: Path) -> Path:
     """Where a restore to ``output`` that did not finish has left what it had."""
     output = output.resolve() if output.is_symlink() else output
     return output.with_name(f".{output.name}.ltxcore-partial")
-
-
-def name_of_replica(client: ReplicaClient) -> str:
-    """What stands for a replica, in other processes, too: so without the numbers of objects."""
-    identity = client.identity
-    parts = identity if isinstance(identity, tuple) else (identity,)
-    return repr((client.type, *(part for part in parts if not isinstance(part, int))))

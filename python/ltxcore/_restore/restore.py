@@ -12,9 +12,10 @@ from ltxcore._process.arguments import check_parallelism, local_path
 from ltxcore._process.awaiting import awaitable, cancellation
 from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
 from ltxcore._restore.cache import SIZE, opened
-from ltxcore._restore.interrupted import Interrupted, name_of_replica
+from ltxcore._restore.interrupted import Interrupted
 from ltxcore._restore.update import Update
 from ltxcore.clients import as_client
+from ltxcore.clients._identity import lasting_name
 from ltxcore.clients.file import FileClient, file_info, native
 from ltxcore.errors import FormatError, IntegrityCheckError
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
@@ -269,7 +270,7 @@ def restore_prepared(
             base=None if update is None else update.base,
             past=None if update is None else update.past,
             keeps_past=update is not None,
-            replica=name_of_replica(client),
+            replica=lasting_name(client),
             cache=cache,
             progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
             verify=None if integrity_check == "none" else verify,

@@ -81,7 +81,10 @@ class ReplicaClient(ABC):
 
     @property
     def identity(self) -> Hashable:
-        """What clients of the same replica in this process have in common: two databases must not replicate to it."""
+        """What clients of the same replica have in common: two databases must not replicate to it.
+
+        By default it is a number of this object. Restores are resumed, and cached, only if it has no number in it.
+        """
         return id(self)
 
     def init(self) -> None:  # noqa: B027 - an optional step, not a forgotten one

@@ -89,6 +89,22 @@ fn what_is_whole_is_not_read_again() {
 }
 
 #[test]
+fn what_the_database_stands_on_is_known_of_files_that_were_read_before() {
+    let ((client, _), fresh, site) = (replica(), Site::new(), Site::new());
+    let past_of = |site: &Site| {
+        let options = RestoreOptions { keeps_past: true, ..site.options() };
+        let restored = site.run_with(&client, &options).unwrap();
+        (restored.past.unwrap(), restored.resumed)
+    };
+    let stop = |_: &Path| Err(Error::Cancelled);
+    let options = RestoreOptions { verify: Some(&stop), ..site.options() };
+    assert!(matches!(site.run_with(&client, &options), Err(Error::Cancelled)));
+    let ((expected, _), (found, resumed)) = (past_of(&fresh), past_of(&site));
+    assert!(resumed > 0 && expected.marks.iter().all(|mark| mark.checksum != 0));
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn an_edited_page_1_is_undone() {
     let ((client, good), site) = (replica(), Site::new());
     let stop = |_: &Path| Err(Error::Cancelled);

@@ -34,7 +34,7 @@ class Signing:
         self._place: tuple[int, str, str] | None = None
 
     def url(self, key: str, seconds: int) -> str | None:
-        """A URL that reads an object for so long, or as long as the credentials are good; without a signature if there are none.
+        """A URL that reads an object for so long, or as long as the credentials are good; a plain one if there are none.
 
         Returns:
             ``None`` if the client signs by another version, which signs more than the name of the object.
