@@ -48,8 +48,12 @@ def program(name: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """For every child: Litestream does not start with AWS_CA_BUNDLE set to a file that it cannot use."""
-    return {key: value for key, value in os.environ.items() if key != "AWS_CA_BUNDLE"}
+    """For every child.
+
+    Litestream does not start with AWS_CA_BUNDLE set to a file that it cannot use. An installed package has its bytecode.
+    """
+    left_out = {"AWS_CA_BUNDLE", "PYTHONDONTWRITEBYTECODE"}
+    return {key: value for key, value in os.environ.items() if key not in left_out}
 
 
 def check_programs() -> None:
