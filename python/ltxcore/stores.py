@@ -144,9 +144,7 @@ class ObjectStore(ABC):
 
     @property
     def identity(self) -> Hashable:
-        """What stores have in common if they hold the same objects; by default, a number of this one. See
-        :attr:`ReplicaClient.identity`.
-        """
+        """What stores have in common if they hold the same objects. See :attr:`ReplicaClient.identity`."""
         return id(self)
 
     @abstractmethod

@@ -133,4 +133,6 @@ def test_updates_while_snapshots_replace_all_other_files(place: Place) -> None:
         assert results[-1].pos.txid >= newest and place.is_right(results[-1].pos.txid)
         time.sleep(0.7)
     assert any(result.updated for result in results)
-    until(lambda: place.level(1)[0].min_txid > 1, timeout=30, what="files that a snapshot replaces are deleted")
+    until(
+        lambda: place.level(1)[0].min_txid > 1, timeout=30, what="files that a snapshot replaces are deleted"
+    )
