@@ -1,14 +1,11 @@
-"""What the error of a restore says about what is kept, and which replica a restore is of."""
+"""What the error of a restore says about what is kept."""
 
 from pathlib import Path
 
 import pytest
 
-from ltxcore import FileClient
-from ltxcore._restore.interrupted import Interrupted, name_of_replica, partial_path
+from ltxcore._restore.interrupted import Interrupted, partial_path
 from ltxcore.errors import DiskFullError, ReplicaError
-
-from tests.unit.memory import MemoryClient
 
 
 def ended(error: BaseException, kept: int, output: Path = Path("/x/out.db")) -> BaseException:
@@ -52,8 +49,3 @@ def test_the_partial_database_is_beside_what_a_link_points_to(tmp_path: Path) ->
     (tmp_path / "far/real.db").touch()
     (tmp_path / "link.db").symlink_to(tmp_path / "far/real.db")
     assert partial_path(tmp_path / "link.db") == tmp_path / "far/.real.db.ltxcore-partial"
-
-
-def test_a_replica_has_the_same_name_in_every_process() -> None:
-    assert name_of_replica(MemoryClient()) == name_of_replica(MemoryClient())
-    assert name_of_replica(FileClient("/a")) != name_of_replica(FileClient("/b"))
