@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from ltxcore import Replica, client_from_url
 from ltxcore.clients.s3._settings import MIN_PART_SIZE, provider_of, settings
 from ltxcore.clients.s3._url import parse
-from ltxcore.errors import ConfigError
+from ltxcore.errors import ConfigError, ReplicaReadOnlyError
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -171,3 +172,10 @@ def test_settings_show_no_credentials() -> None:
     )
     assert found.credentials == ("AKIAHIDDEN", "hidden", "hidden")
     assert "hidden" not in repr(found).lower()
+
+
+def test_without_credentials_a_bucket_can_only_be_read() -> None:
+    replica = Replica(client_from_url("s3://bucket/app?anonymous=true"))
+    with pytest.raises(ReplicaReadOnlyError, match="can only be read") as raised:
+        replica.check_writable()
+    assert raised.value.hint and "credentials" in raised.value.hint

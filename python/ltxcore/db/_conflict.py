@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ltxcore import _ltxcore
+    from ltxcore.clients import ReplicaClient
     from ltxcore.db._ledger import Ledger
     from ltxcore.db._survey import Survey
     from ltxcore.errors import Error
@@ -78,7 +79,7 @@ class Conflicts:
             min_txid=TXID(low),
             max_txid=TXID(high),
             hint=hint
-            or f"use an empty destination, or delete ltx/{level}/{_name(key)} if it does not belong there",
+            or f"use an empty destination, or delete {place_of(self._survey.client, key)} if it does not belong there",
         )
 
     def continued(self, ahead: Key, local: TXID, above: TXID, mine: dict[int, int]) -> BehindReplicaError:
@@ -164,6 +165,12 @@ class Conflicts:
             return _described(header, end_here(self._engine, txid))
         except FileNotFoundError:
             return "was another one, deleted after its upload"
+
+
+def place_of(client: ReplicaClient, key: Key) -> str:
+    """Where a file is below the replica, as far as the client says."""
+    folders = client.level_folders
+    return f"{_name(key)} of level {key[0]}" if folders is None else f"{folders[key[0]]}/{_name(key)}"
 
 
 def end_there(survey: Survey, key: Key) -> bytes:

@@ -6,7 +6,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from ltxcore.db._conflict import Conflicts, end_here, end_there
+from ltxcore.db._conflict import Conflicts, end_here, end_there, place_of
 from ltxcore.db._ledger import Ledger
 from ltxcore.db._soundness import LONG_REST, damaged_of, is_whole, is_whole_there, newest_sound
 from ltxcore.errors import Error, FormatError, ReplicaError, RestoreError
@@ -166,7 +166,7 @@ class Reconciler:
             level=level,
             min_txid=TXID(low),
             max_txid=TXID(high),
-            hint=f"delete ltx/{level}/{name} from the replica",
+            hint=f"delete {place_of(self._survey.client, (level, low, high))} from the replica",
         )
 
     def _find_damaged(self, mine: dict[int, int]) -> None:

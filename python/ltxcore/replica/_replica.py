@@ -109,7 +109,7 @@ class Replica:
             raise ReplicaReadOnlyError(
                 f"the replica can only be read: {self.client!r}",
                 op="write",
-                hint="replicate to the storage behind it: a directory, or s3://BUCKET/PATH",
+                hint="replicate to the storage behind it: a directory, or s3://BUCKET/PATH with credentials",
             )
 
     def newest_txid(self) -> TXID:
@@ -177,7 +177,7 @@ class Replica:
             raise NoSnapshotError(
                 "the replica is empty",
                 op="list",
-                hint="check the path or URL: LTX files are below it, in ltx/0 to ltx/9",
+                hint="check the path or URL: LTX files are below it, in ltx/0 to ltx/9, or in S3 in 0000 to 0009",
             )
         return min(times), max(times)
 

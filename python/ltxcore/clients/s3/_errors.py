@@ -39,7 +39,7 @@ class _Meaning(NamedTuple):
 _FORBIDDEN = _Meaning(
     ReplicaPermissionError,
     "access denied",
-    "the credentials need s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject for this bucket and path",
+    "reading needs s3:ListBucket and s3:GetObject for this bucket and path, and writing s3:PutObject and s3:DeleteObject",
 )
 _EXPIRED = _Meaning(ReplicaPermissionError, "the credentials have expired", "get new credentials")
 _REGION = _Meaning(ReplicaError, "the bucket is in another region", transient=False)

@@ -85,8 +85,11 @@ class S3Store(ObjectStore):
         client: BaseClient | None = None,
         **options: Unpack[S3Options],
     ) -> None:
-        self.capabilities = Capabilities(creates_if_absent=True, replaces_if_unchanged=True)
         self._settings = settings(bucket, options)
+        can_write = not self._settings.anonymous
+        self.capabilities = Capabilities(
+            creates_if_absent=can_write, replaces_if_unchanged=can_write, is_read_only=not can_write
+        )
         # A client of the caller knows its own.
         self._endpoint = self._settings.endpoint if client is None else client.meta.endpoint_url
         self._connection = Connection(self._settings, session, client)

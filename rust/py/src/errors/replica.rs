@@ -65,7 +65,7 @@ fn damaged(py: Python<'_>, error: PyErr) -> PyErr {
 fn from_plan_or_output(py: Python<'_>, error: E, text: String) -> PyErr {
     match error {
         E::EmptyReplica { .. } => NoSnapshotError::new_err(py, text)
-            .hint(py, "check the path or URL: LTX files are looked for below it, in ltx/0 to ltx/9"),
+            .hint(py, "check the path or URL: LTX files are looked for below it, in ltx/0 to ltx/9, or in S3 in 0000 to 0009"),
         E::TooEarly { earliest, .. } => NoSnapshotError::new_err(py, text)
             .with_value(py, "earliest_txid", types::txid(py, earliest.txid))
             .with_value(py, "earliest_time", types::datetime(py, earliest.created_at))
