@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use replica::{Blocks, Cached, Error, ReplicaClient, Result};
+use replica::{Blocks, Cached, Error, FileInfo, ReplicaClient, Result};
 
 use crate::client::{Client, PyClient};
 use crate::errors::detached;
@@ -46,6 +46,13 @@ impl<'a> Source<'a> {
         match self {
             Self::Plain(client) => *client,
             Self::Cached(client) => client,
+        }
+    }
+
+    /// To be called before these files are read.
+    pub(crate) fn check(&self, files: &[FileInfo]) {
+        if let Self::Cached(client) = self {
+            client.check(files);
         }
     }
 

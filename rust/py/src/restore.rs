@@ -134,6 +134,7 @@ pub(crate) fn restore(
         let source = Source::new(&client, cache.as_ref().map(Py::get));
         let client = source.as_dyn();
         replica::with_plan(client, &target, &options, &mut |plan| {
+            source.check(&plan.files);
             source.trying(|| replica::restore(client, plan, &output, &options))
         })
     });

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use ltx::FileHasher;
+use ltx::{FileHasher, Trailer};
 
 use crate::cache::room::Room;
 use crate::client::FileInfo;
@@ -85,6 +85,21 @@ impl Blocks {
     /// Whether a block is there, sound or not.
     pub(crate) fn has(&self, info: &FileInfo, number: u64) -> bool {
         self.folder.join(name(info, number)).exists()
+    }
+
+    /// The last bytes of a file, as many as a trailer has or as its last block has, and where they begin; `None` if that block is not there.
+    pub(crate) fn end(&self, info: &FileInfo) -> Option<(u64, Vec<u8>)> {
+        let number = info.size.checked_sub(1)? / BLOCK;
+        let mut block = self.get(info, number)?;
+        let end = block.split_off(block.len().saturating_sub(Trailer::SIZE));
+        Some((info.size - end.len() as u64, end))
+    }
+
+    /// Removes every block of the replica.
+    pub(crate) fn remove_all(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            drop(fs::remove_file(entry.path()));
+        }
     }
 
     /// Stores a block, if that is possible.

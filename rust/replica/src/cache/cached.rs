@@ -20,6 +20,25 @@ impl<C: ReplicaClient + 'static> Cached<C> {
         Self(Arc::new(Shared::new(client, blocks)))
     }
 
+    /// To be called before files are read: whether those of the cache are the ones of the replica as it is now. A replica that was
+    /// begun anew may have files of the same names, sizes and times, as most storages keep seconds. They differ in the last bytes of the first
+    /// and of the last file, which are a checksum of the whole file. That costs two small requests, and none for what is not in the
+    /// cache.
+    pub fn check(&self, files: &[FileInfo]) {
+        let first = files.first().filter(|_| files.len() > 1);
+        for info in first.into_iter().chain(files.last()) {
+            let Some((offset, known)) = self.0.blocks.end(info) else { continue };
+            let mut found = Vec::new();
+            let opened = self.0.client.open_ltx_file(info, offset, Some(known.len() as u64));
+            let read = opened.map(|data| data.take(known.len() as u64).read_to_end(&mut found));
+            // Where that fails, reading the rest will, too.
+            if matches!(read, Ok(Ok(_))) && found != known {
+                self.0.blocks.remove_all();
+                return;
+            }
+        }
+    }
+
     /// To be called when a restore has failed: whether it may be the cache's fault, so that another attempt makes sense. The file that
     /// it is about, or else all that came from the cache, is dropped, and read from the storage from now on.
     pub fn distrust(&self, error: &Error) -> bool {
