@@ -42,7 +42,7 @@ def local_path(path: str | os.PathLike[str], what: str, key: str) -> Path:
     if cut is not None:
         raise argument_error(
             key,
-            f"the path of the {what} looks like a URL without its slashes: {text}",
+            f"the path of the {what} looks like a URL without its slashes: {shown(text)}",
             f"write {cut[0].rstrip('/')}//... for a URL, in Python as a str; write an absolute path for such a directory",
         )
     return Path(path)

@@ -12,6 +12,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ltxcore._process.urls import shown
 from ltxcore.clients._client import ReplicaClient
 from ltxcore.clients._urls import url_error, url_parameters
 from ltxcore.clients.file import FileClient, from_url
@@ -48,7 +49,7 @@ def client_from_url(url: str, **options: Any) -> ReplicaClient:  # noqa: ANN401 
     scheme = _SCHEME.match(url)
     if scheme is None:
         raise url_error(
-            f"a replica URL needs a scheme and two slashes: {url}",
+            f"a replica URL needs a scheme and two slashes: {shown(url)}",
             hint="write file:///path for a directory",
         )
     return _factory(scheme[1].lower())(url, **options)

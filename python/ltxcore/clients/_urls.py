@@ -28,8 +28,9 @@ def url_parameters(url: str, known: Collection[str] = ()) -> dict[str, str]:
     for name, value in pairs:
         if name not in known:
             hint = meant(name, sorted(known), "parameters")
+            # With an @ in it, it may be a part of a password with a ? that is not escaped.
             raise url_error(
-                f"unknown parameter of the URL {shown(url)}: {name}",
+                f"unknown parameter of the URL {shown(url)}: {'...' if '@' in name else name}",
                 hint=hint if known else "remove it; this kind of URL has no parameters",
             )
         if name in found:
