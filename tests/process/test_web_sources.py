@@ -121,6 +121,31 @@ def test_a_replica_is_followed_and_updated(server: WebServer, root: Path, tmp_pa
     assert (tmp_path / "copy.db").read_bytes() == restored(origin.replica, tmp_path / "expected.db")
 
 
+def test_a_file_that_was_seen_while_it_was_copied_is_seen_again(
+    server: WebServer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first size was kept for good, and the follower failed for good."""
+    monkeypatch.setattr("ltxcore.clients.http._index._FIRST_PAUSE", 0.2)
+    (root / "app").mkdir()
+    origin = Source(tmp_path)
+    origin.move()
+    shutil.copytree(origin.replica, root / "app", dirs_exist_ok=True)
+    open_to_all(root)
+    client = ltxcore.client_from_url(url_of(server))
+    with ltxcore.follow(client, tmp_path / "followed.db", interval=0.05) as followed:
+        assert followed.txid == 2
+        # More than is read at once.
+        origin.move(rows=6000)
+        name = "ltx/0/0000000000000003-0000000000000003.ltx"
+        whole = (origin.replica / name).read_bytes()
+        (root / "app" / name).write_bytes(whole[: len(whole) * 2 // 3])
+        open_to_all(root)
+        eventually(lambda: isinstance(followed.error, FormatError), timeout=60)
+        (root / "app" / name).write_bytes(whole)
+        eventually(lambda: followed.txid == 3, timeout=60)
+    assert restored(client, tmp_path / "out.db") == restored(origin.replica, tmp_path / "expected.db")
+
+
 def test_servers_without_ranges_send_each_file_once(root: Path, tmp_path: Path) -> None:
     fill(root / "app")
     with PythonServer(root) as server:

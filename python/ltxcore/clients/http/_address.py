@@ -61,7 +61,7 @@ def parse(url: str, headers: Mapping[str, str] | None = None) -> Address:
     if parts is None or parts.scheme.lower() not in ("http", "https") or not host or not host.isascii():
         raise url_error(
             f"not the URL of a web server: {shown(url)}",
-            hint="write https://HOST/PATH with the host in ASCII; in a password, escape / as %2F, ? as %3F, # as %23 and @ as %40",
+            hint="write https://HOST/PATH, the host in ASCII; in a password, escape / as %2F, ? as %3F, # as %23, @ as %40",
         )
     if "#" in url:
         raise url_error(f"the URL has a #: {shown(url)}", hint="write %23 if it belongs to the path")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -24,8 +25,31 @@ if TYPE_CHECKING:
 
 #: How many files are asked for their size at once.
 _REQUESTS = 16
+#: How long a file that is new is taken for what it was, in seconds.
+_FIRST_PAUSE = 2.0
 #: Where the folders of the levels are, and what they are called there: of directories and most stores, and of S3.
 _LAYOUTS = (("ltx/", re.compile(r"[0-9]")), ("", re.compile(r"000[0-9]")))
+
+
+class _Known:
+    """What is known of a file, which may have been seen while it was copied to the server.
+
+    So it is asked for again after as long as it has been known: that is soon where it is new, and hardly ever where it is old.
+    """
+
+    def __init__(self, file: FileInfo) -> None:
+        self.file = file
+        self._since = self._looked = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the server is to be asked again."""
+        return time.monotonic() - self._looked >= max(self._looked - self._since, _FIRST_PAUSE)
+
+    def look(self, file: FileInfo) -> None:
+        """Note what the server says. It is as good as new if that is something else."""
+        self._looked = time.monotonic()
+        if file != self.file:
+            self.file, self._since = file, self._looked
 
 
 class Index:
@@ -37,8 +61,8 @@ class Index:
 
     def __init__(self, store: HTTPStore) -> None:
         self._store = store
-        # What is known of files, since they do not change. Snapshots may be replaced.
-        self._known: dict[str, FileInfo] = {}
+        # They hardly ever change. Snapshots may be replaced.
+        self._known: dict[str, _Known] = {}
 
     def folders(self) -> tuple[tuple[str, ...], Sequence[int]]:
         """The folder of each level, and which of them there are.
@@ -60,16 +84,18 @@ class Index:
 
     def files(self, folder: str, level: int) -> list[FileInfo]:
         """The files of one level, ascending."""
-        names = [f"{folder}/{name}" for name in self._names(f"{folder}/") if _is_file(name)]
-        unknown = [key for key in names if key not in self._known]
-        found = in_parallel(lambda key: again(lambda: self._look(key, level)), unknown, _REQUESTS)
-        new = {key: file for key, file in zip(unknown, found, strict=True) if file is not None}
-        known = {key: self._known[key] for key in names if key in self._known} | new
-        for key in [key for key in self._known if key.startswith(f"{folder}/") and key not in known]:
-            del self._known[key]
+        names = {f"{folder}/{name}" for name in self._names(f"{folder}/") if _is_file(name)}
+        old = {key: known for key, known in self._known.items() if key.startswith(f"{folder}/")}
+        current = {key: known.file for key, known in old.items() if key in names and not known.is_due()}
+        asked = sorted(names - current.keys())
+        found = in_parallel(lambda key: again(lambda: self._look(key, level)), asked, _REQUESTS)
+        new = {key: file for key, file in zip(asked, found, strict=True) if file is not None}
+        for key in old.keys() - current.keys() - new.keys():
+            self._known.pop(key, None)
         if level < SNAPSHOT_LEVEL:
-            self._known |= new
-        return sorted(known.values())
+            for key, file in new.items():
+                self._known.setdefault(key, _Known(file)).look(file)
+        return sorted([*current.values(), *new.values()])
 
     def _names(self, folder: str) -> set[str]:
         try:

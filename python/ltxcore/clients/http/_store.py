@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
-import threading
-import weakref
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, NoReturn
 
 from ltxcore import _ltxcore
-from ltxcore._process import runtime
 from ltxcore.clients import _located
+from ltxcore.clients.http._spools import Spools
 from ltxcore.errors import ObjectNotFoundError, ReplicaError, ReplicaReadOnlyError
 from ltxcore.stores import BLOCK_SIZE, Capabilities, HTTPOptions, ObjectStore, RequestCounter, SignedURL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from _typeshed import WriteableBuffer
 
@@ -56,7 +52,7 @@ class HTTPStore(ObjectStore):
             self._counter,
         )
         self._has_ranges = True
-        self._spools = _Spools()
+        self._spools = Spools()
 
     def __repr__(self) -> str:
         return f"HTTPStore({self.address.url!r})"
@@ -104,6 +100,7 @@ class HTTPStore(ObjectStore):
             message = f"the server does not say how large the file is: {self.address.shown(key)}"
             hint = "publish a listing with: ltxcore listing REPLICA"
             raise ReplicaError(message, op="list", hint=hint, transient=False)
+        self._spools.check(key, total)
         return data, total
 
     def read(self, key: str, *, offset: int = 0, size: int | None = None) -> bytes:
@@ -228,69 +225,3 @@ class _Body(io.RawIOBase):
         if not self.closed:
             self._reader.close()
         super().close()
-
-
-class _Spools:
-    """Whole files of a server without byte ranges, in temporary files without names, until the store is closed."""
-
-    def __init__(self) -> None:
-        self._begin()
-
-    def _begin(self) -> None:
-        self._generation = runtime.generation()
-        self._lock = threading.Lock()
-        self._files: dict[str, _Spool] = {}
-
-    def open(self, key: str, fill: Callable[[BinaryIO], None], offset: int, size: int | None) -> BinaryIO:
-        """A reader of a part of a file, which is downloaded by the first one that asks."""
-        if self._generation != runtime.generation():
-            # Of the parent process, where other threads may have had the locks.
-            self._begin()
-        with self._lock:
-            spool = self._files.setdefault(key, _Spool())
-        with spool.lock:
-            if spool.fd is None:
-                with tempfile.TemporaryFile() as file:
-                    fill(file)
-                    file.flush()
-                    spool.keep(os.dup(file.fileno()))
-        return io.BufferedReader(_Part(spool, offset, size), BLOCK_SIZE)
-
-    def close(self) -> None:
-        """Let them go. Readers that are open go on."""
-        self._begin()
-
-
-class _Spool:
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.fd: int | None = None
-
-    def keep(self, fd: int) -> None:
-        """Have it closed with the last reader, and not complain that nobody did so."""
-        self.fd = fd
-        weakref.finalize(self, os.close, fd)
-
-
-class _Part(io.RawIOBase):
-    """A part of a temporary file, which several threads read at once."""
-
-    def __init__(self, spool: _Spool, offset: int, size: int | None) -> None:
-        super().__init__()
-        self._spool = spool
-        self._at = offset
-        self._left = size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        target = memoryview(buffer).cast("B")
-        wanted = len(target) if self._left is None else min(len(target), self._left)
-        assert self._spool.fd is not None  # noqa: S101 - filled before there was a reader
-        piece = os.pread(self._spool.fd, wanted, self._at)
-        target[: len(piece)] = piece
-        self._at += len(piece)
-        if self._left is not None:
-            self._left -= len(piece)
-        return len(piece)
