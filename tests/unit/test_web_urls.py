@@ -15,9 +15,12 @@ from ltxcore.clients._listing import Listing, decode, encode
 from ltxcore.clients.http import HTTPClient
 from ltxcore.clients.http._address import parse
 from ltxcore.clients.http._index import names_in
+from ltxcore.clients.http._store import MAX_PAGE
 from ltxcore.errors import ConfigError, FormatError
 
 NAME = "0000000000000001-0000000000000002.ltx"
+#: The URL of a directory page.
+FOLDER = "https://host/app/ltx/0/"
 
 
 @pytest.mark.parametrize(
@@ -97,17 +100,77 @@ PAGES = {
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_names_in_directory_pages(kind: str) -> None:
-    assert NAME in set(names_in(PAGES[kind].encode()))
+    assert NAME in set(names_in(PAGES[kind].encode(), FOLDER))
 
 
 def test_folders_in_directory_pages() -> None:
-    assert set(names_in(b'<a href="0/">0/</a><a href="./9/">')) == {"0", "9"}
-    assert set(names_in(b'[{"name": "0", "type": "directory"}, {"name": "9/"}]')) == {"0", "9"}
+    assert set(names_in(b'<a href="0/">0/</a><a href="./9/">', FOLDER)) == {"0", "9"}
+    assert set(names_in(b'[{"name": "0", "type": "directory"}, {"name": "9/"}]', FOLDER)) == {"0", "9"}
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<a href="/5/">Parent Directory</a>',
+        '<a href="../">',
+        '<a href="../5/">',
+        '<a href="./">',
+        '<a href="/app/ltx/0/">',
+        '<a href="?C=N;O=D">',
+        '<a href="5/6/">',
+        '<a href="5%2F6/">',
+        '<a href="https://other/app/ltx/0/5/">',
+        '<a href="//other/app/ltx/0/5/">',
+        '<a href="https://host:444/app/ltx/0/5/">',
+        '<a href="https://host:port/app/ltx/0/5/">',
+        '<a href="https://[/5/">',
+        '<a href="/app/ltx/05/">',
+        '<a href="mailto:5">',
+        '<a data-href="5/">',
+        '<abbr href="5/">',
+        '<link href="5/">',
+        '<p>a href="5/"</p>',
+        '<a href="">',
+        f'<a href="{"5" * 1001}">',
+    ],
+)
+def test_links_to_elsewhere_are_no_names(link: str) -> None:
+    """The last part of any link was taken for the name of a folder or a file."""
+    assert [*names_in(link.encode(), FOLDER)] == []
+    assert [*names_in(f'{link}<a title=">" href="x"><a href="4/">{link}'.encode(), FOLDER)] == ["4"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "<a href='",
+        "<!--",
+        '<a href="',
+        "<a ",
+        "<a href",
+        "<a href = ",
+        "href=",
+        "<",
+        "[",
+        "[[",
+        "&#9",
+        "<a\thref=x'",
+    ],
+)
+def test_no_page_takes_long(part: str) -> None:
+    """180 kB of links that do not end took 83 seconds, and a page of brackets ended with a RecursionError."""
+    assert len(set(names_in((part * MAX_PAGE)[:MAX_PAGE].encode(), FOLDER))) <= 1
+
+
+def test_a_page_of_many_files_is_read() -> None:
+    names = [ltxcore.ltx.format_filename(number, number) for number in range(1, 5001)]
+    page = "".join(f'<tr><td><a class="x" href="{name}">{name}</a></td></tr>\n' for name in names)
+    assert sorted(names_in(page.encode(), FOLDER)) == names
 
 
 @given(st.binary())
 def test_any_page_has_some_names(page: bytes) -> None:
-    assert all(isinstance(name, str) for name in names_in(page))
+    assert all(isinstance(name, str) for name in names_in(page, FOLDER))
 
 
 SCALARS = st.none() | st.booleans() | st.text() | st.integers() | st.floats()
@@ -117,9 +180,64 @@ SCALARS = st.none() | st.booleans() | st.text() | st.integers() | st.floats()
 def test_any_json_is_a_listing_or_none(value: object) -> None:
     for data in (value, {"version": 1, "folders": value, "files": value}, [{"name": value}]):
         text = json.dumps(data).encode()
-        list(names_in(text))
+        list(names_in(text, FOLDER))
         with pytest.raises(FormatError):
             decode(text, "https://host/ltx.json")
+
+
+ROW: dict[str, object] = {
+    "level": 0,
+    "min_txid": "0000000000000001",
+    "max_txid": "0000000000000001",
+    "size": 1310,
+    "timestamp": "2026-03-01T12:00:00.000Z",
+}
+FOLDERS = [f"ltx/{level}" for level in range(10)]
+#: What no listing has there.
+WRONG = {
+    "level": [-1, 10, 1 << 80, True, False, None, "0", 0.0, []],
+    "min_txid": [1, None, "", "0" * 16, "1", "g" * 16, "0" * 16 + "1", "f" * 17, "-000000000000001", [], 2.0],
+    "max_txid": [1, None, "", "0" * 16, "1", "f" * 17, "f" * 400, {}],
+    "size": [-1, 1 << 63, 1 << 64, 1 << 80, 10**400, True, None, "1", 1.0, float("nan"), float("inf")],
+    "timestamp": [None, 0, "", "x", "9999-99-99T00:00:00Z", "0000-01-01T00:00:00Z", "9" * 400, [], {}],
+}
+
+
+def listing(row: object = ROW, **others: object) -> bytes:
+    return json.dumps({"version": 1, "folders": FOLDERS, "files": [row], **others}).encode()
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_impossible_rows_of_listings(key: str) -> None:
+    """A size of 2**80 ended with an OverflowError."""
+    assert len(decode(listing(), "place").files) == 1
+    for value in WRONG[key]:
+        with pytest.raises(FormatError, match="not a listing"):
+            decode(listing(ROW | {key: value}), "place")
+    with pytest.raises(FormatError):
+        decode(listing({name: value for name, value in ROW.items() if name != key}), "place")
+
+
+def test_impossible_listings() -> None:
+    for row in (None, 1, "", [], [ROW]):
+        with pytest.raises(FormatError):
+            decode(listing(row), "place")
+    for others in (
+        {"version": True},
+        {"version": None},
+        {"version": 10**400},
+        {"files": None},
+        {"files": {"a": 1}},
+        {"folders": [*range(10)]},
+        {"folders": "ltx/0"},
+        {"folders": [*FOLDERS[:9], "../9"]},
+    ):
+        with pytest.raises(FormatError):
+            decode(listing(**others), "place")
+    with pytest.raises(FormatError):
+        decode(b"[" * 100_000, "place")
+    with pytest.raises(FormatError):
+        decode(listing(ROW | {"min_txid": "0000000000000002"}), "place")
 
 
 TXIDS = st.integers(1, (1 << 64) - 1).map(TXID)

@@ -19,6 +19,8 @@ NAME = "ltx.json"
 #: What it says about its own format.
 VERSION = 1
 _LEVELS = SNAPSHOT_LEVEL + 1
+#: No file has as many bytes.
+_MAX_SIZE = 1 << 63
 #: A folder below the replica.
 _FOLDER = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*")
 
@@ -50,9 +52,9 @@ def decode(data: bytes, place: str) -> Listing:
     try:
         found = json.loads(data)
         version = found["version"]
-        if version == VERSION:
+        if type(version) is int and version == VERSION:
             return Listing(_folders(found["folders"]), sorted(map(_file, found["files"])))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         # ConfigError and FormatError are ValueErrors.
         message = f"not a listing of LTX files: {place}"
         raise FormatError(message, op="list", hint="write it again with: ltxcore listing REPLICA") from error
@@ -78,7 +80,7 @@ def _file(row: Any) -> FileInfo:  # noqa: ANN401 - of JSON
     level, size = row["level"], row["size"]
     low, high = TXID.parse(row["min_txid"]), TXID.parse(row["max_txid"])
     is_sound = type(level) is int and type(size) is int and 0 <= level < _LEVELS and 0 < low <= high
-    if not is_sound or size < 0:
+    if not is_sound or not 0 <= size < _MAX_SIZE:
         raise ValueError("a file that there cannot be")
     return FileInfo(level, low, high, size, parse_time(row["timestamp"]))
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 import time
+from html import unescape
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from ltxcore._process.parallel import in_parallel
 from ltxcore._process.times import from_millis
@@ -20,6 +21,7 @@ from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, FileInfo, Header, parse_fil
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from urllib.parse import SplitResult
 
     from ltxcore.clients.http._store import HTTPStore
 
@@ -29,6 +31,15 @@ _REQUESTS = 16
 _FIRST_PAUSE = 2.0
 #: Where the folders of the levels are, and what they are called there: of directories and most stores, and of S3.
 _LAYOUTS = (("ltx/", re.compile(r"[0-9]")), ("", re.compile(r"000[0-9]")))
+
+#: A link. Each part has a bound, so that no page takes long, whatever is in it.
+_LINK = re.compile(
+    r"<a\s[^<>]{0,1000}?(?<![\w-])href\s{0,9}=\s{0,9}(?:\"([^<\"]{1,1000})\"|'([^<']{1,1000})'|([^\s<>\"']{1,1000}))",
+    re.IGNORECASE,
+)
+
+#: A link that is a name as it stands, as most are.
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*/?", re.ASCII)
 
 
 class _Known:
@@ -102,7 +113,7 @@ class Index:
             page = again(lambda: self._store.page(folder))
         except ObjectNotFoundError:
             return set()
-        return set(names_in(page))
+        return set(names_in(page, self._store.address.shown(folder)))
 
     def _look(self, key: str, level: int) -> FileInfo | None:
         """What the first bytes of a file say; ``None`` if it is gone by now."""
@@ -126,33 +137,35 @@ def _is_file(name: str) -> bool:
     return 0 < low <= high
 
 
-def names_in(page: bytes) -> Iterable[str]:
-    """The names in a directory page, which is HTML, or JSON as nginx and Caddy make it. Of any other page, what it links to."""
+def names_in(page: bytes, url: str) -> Iterable[str]:
+    """The names in a directory page, which is HTML, or JSON as nginx and Caddy make it.
+
+    Args:
+        page: the page.
+        url: its URL, which ends with a slash. Of the links in HTML, those count that lead to something directly below it.
+    """
     text = page.decode("utf-8", "replace")
     if text.lstrip().startswith("["):
         try:
             rows = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             rows = []
         names = [row.get("name") for row in rows if isinstance(row, dict)]
         return [name.rstrip("/") for name in names if isinstance(name, str)]
-    from html.parser import HTMLParser  # not needed where there is a listing
-
-    links: list[str] = []
-
-    class Links(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            links.extend(value for name, value in attrs if tag == "a" and name == "href" and value)
-
-    parser = Links()
-    parser.feed(text)
-    parser.close()
-    return map(_last_part, links)
+    page_parts = urlsplit(url)
+    links = {double or single or bare for double, single, bare in _LINK.findall(text)}
+    return filter(None, (_name(unescape(link), url, page_parts) for link in links))
 
 
-def _last_part(link: str) -> str:
+def _name(link: str, url: str, page: SplitResult) -> str:
+    """The name of what a link on a page leads to, if that is directly below the page."""
+    if _PLAIN.fullmatch(link):
+        return link.removesuffix("/")
     try:
-        path = urlsplit(link).path
+        found = urlsplit(urljoin(url, link))
+        is_here = (found.hostname, found.port) == (page.hostname, page.port)
     except ValueError:
         return ""
-    return unquote(path).rstrip("/").rpartition("/")[2]
+    path, parent = unquote(found.path), unquote(page.path)
+    name = path.removeprefix(parent).removesuffix("/")
+    return name if is_here and path.startswith(parent) and "/" not in name else ""

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 #: How long a URL is used before it is asked for again. It does not expire.
 _LIFE = timedelta(days=1)
-#: The largest listing or directory page, in bytes.
-_MAX_PAGE = 256 << 20
+#: The largest listing, in bytes: that of some 400,000 files.
+MAX_LISTING = 64 << 20
+#: The largest directory page, in bytes: of more files, a listing is needed.
+MAX_PAGE = 8 << 20
 #: How much is asked of a body at once, in bytes.
 _PIECE = 1 << 18
 
@@ -75,16 +77,20 @@ class HTTPStore(ObjectStore):
         raise ReplicaError(f"a web server cannot be listed: {self.address.url}", op="list", transient=False)
 
     def page(self, key: str) -> bytes:
-        """All of a listing or a directory page, as new as the server has it.
+        """All of the listing or of a directory page, as new as the server has it.
 
         Raises:
             ObjectNotFoundError: there is none.
+            ReplicaError: it is too large.
         """
+        most = MAX_PAGE if not key or key.endswith("/") else MAX_LISTING
         with self._about("list", key), self._ask(key, fresh=True) as reader:
-            data = io.BufferedReader(reader, BLOCK_SIZE).read(_MAX_PAGE + 1)
-        if len(data) > _MAX_PAGE:
-            message = f"a listing of more than {_MAX_PAGE} bytes: {self.address.shown(key)}"
-            raise ReplicaError(message, op="list", transient=False)
+            data = io.BufferedReader(reader, BLOCK_SIZE).read(most + 1)
+        if len(data) > most:
+            what = "listing" if most == MAX_LISTING else "directory page"
+            message = f"a {what} of more than {most} bytes: {self.address.shown(key)}"
+            hint = "publish a listing with: ltxcore listing REPLICA" if most == MAX_PAGE else None
+            raise ReplicaError(message, op="list", hint=hint, transient=False)
         return data
 
     def head(self, key: str, size: int) -> tuple[bytes, int]:
