@@ -31,7 +31,7 @@ def command(source: str, output: Path | None, config: str | None, no_expand_env:
     """Write the listing of the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
     A web server needs the listing to serve the replica to "ltxcore restore https://HOST/PATH". Write it again when files were
-    added. If you copy the replica to the server, copy the listing last.
+    added. If you copy the replica to the server, list the copy: files are added to the replica meanwhile.
     """
     origin, _ = located(source, config, not no_expand_env)
     require(origin)

@@ -132,7 +132,8 @@ class Replica:
         """Write a list of the LTX files, for readers that cannot list the storage, such as those of a web server.
 
         The listing is the file ``ltx.json`` beside the folders of the levels. It names files that were there when it was
-        written, so if you copy a replica to a server, copy the listing last. Write it again when files were added.
+        written, so if you copy a replica to a server, list the copy, and upload its listing last. Write it again when files
+        were added.
 
         Args:
             path: a local file to write it to. ``None``: into the replica itself, in place of an older listing.
