@@ -1,6 +1,5 @@
 """Replicas that are read from real web servers: with a listing and without, with byte ranges and without."""
 
-import contextlib
 import random
 import shutil
 import tempfile
@@ -309,5 +308,9 @@ def test_a_listing_is_written_into_a_directory_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["ltx", "ltx.json"]
     # It is in nobody's way.
     assert len([*Replica(folder).files()]) == 4
-    with pytest.raises(NoSnapshotError, match="the replica is empty"), contextlib.ExitStack():
+    with pytest.raises(NoSnapshotError, match="the replica is empty"):
         Replica(tmp_path / "nothing").write_listing()
+    # As with other commands that write one file, and not as with databases.
+    with pytest.raises(FileNotFoundError):
+        Replica(folder).write_listing(tmp_path / "missing/ltx.json")
+    assert not (tmp_path / "missing").exists()

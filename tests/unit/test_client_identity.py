@@ -29,3 +29,33 @@ def test_a_directory_is_known_by_its_path(tmp_path: Path) -> None:
 
 def test_a_store_of_which_only_a_number_is_known_has_none() -> None:
     assert lasting_name(ObjectReplicaClient(MemoryStore(), "app")) is None
+
+
+SAME = [
+    ("https://example.org/app", "https://EXAMPLE.org:443/app/"),
+    ("http://example.org/app", "http://example.org:80/app"),
+    # A password may be changed.
+    ("https://me:old@example.org/app?tenant=a", "https://me:new@example.org/app?tenant=a"),
+]
+URLS = [
+    "https://example.org/app",
+    "http://example.org/app",
+    "https://example.org:80/app",
+    "https://example.org/app?tenant=the-a",
+    "https://example.org/app?tenant=the-b",
+    "https://the-a@example.org/app",
+    "https://the-b@example.org/app",
+    "https://the-b@example.org/app?tenant=the-a",
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_a_url_may_be_written_in_several_ways(one: str, other: str) -> None:
+    assert lasting_name(as_client(one)) == lasting_name(as_client(other))
+
+
+def test_a_web_server_may_have_a_replica_for_each_user_and_parameter() -> None:
+    """They shared the journal of a restore and its cache."""
+    names = [str(lasting_name(as_client(url))) for url in URLS]
+    assert len(set(names)) == len(URLS)
+    assert "the-" not in "".join(names)

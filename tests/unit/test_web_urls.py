@@ -31,7 +31,10 @@ FOLDER = "https://host/app/ltx/0/"
         ("HTTPS://host", "https://host/KEY"),
         ("http://host:8080/a%20b/c", "http://host:8080/a%20b/c/KEY"),
         ("http://host/a b/\u00e4", "http://host/a%20b/%C3%A4/KEY"),
-        ("http://[::1]:80/x", "http://[::1]:80/x/KEY"),
+        ("http://[::1]:81/x", "http://[::1]:81/x/KEY"),
+        ("http://[::1]:80/x", "http://[::1]/x/KEY"),
+        ("https://host:80/x", "https://host:80/x/KEY"),
+        ("https://HOST:443/x", "https://host/x/KEY"),
         ("https://host/app?sv=1&sig=a%2Bb/c=", "https://host/app/KEY?sv=1&sig=a%2Bb/c="),
         ("https://me:secret@host/app?a=b", "https://host/app/KEY?a=b"),
     ],
@@ -82,8 +85,10 @@ def test_urls_are_shown_without_secrets() -> None:
     assert repr(client) == "HTTPClient('https://host/app')"
     assert "sig" not in repr(client.store.address)
     assert "secret" not in repr(client.store.address)
-    assert client.identity == HTTPClient("https://host/app/").identity
-    assert client.identity != HTTPClient("https://host/app2").identity
+    assert "token" not in repr(client.identity)
+    assert "sig" not in repr(client.identity)
+    assert client.identity == HTTPClient("https://token@host/app/?sig=x").identity
+    assert client.identity != HTTPClient("https://token@host/app2?sig=x").identity
 
 
 PAGES = {

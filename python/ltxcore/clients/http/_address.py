@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 #: What a URL that was signed for one object has among its parameters, in small letters.
 _OF_ONE_OBJECT = {"x-amz-signature", "x-goog-signature"}
+#: What need not be said.
+_PORTS = {"http": 80, "https": 443}
 #: What is no part of a path as it stands, and what is.
 _IN_PATH = "%/:=&;,+$!*'()~@"
 
@@ -26,11 +29,24 @@ class Address:
     * ``url``: scheme, host and path, without a slash at the end. Messages show it.
     * ``query``: what stands behind the ``?``, and is sent with each request. It is not part of ``repr()``.
     * ``headers``: headers of each request. They are not part of ``repr()``.
+    * ``user``: the user in the URL, as it stands there. It may be a token, so it is not part of ``repr()`` either.
     """
 
     url: str
     query: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    user: str = field(default="", repr=False)
+
+    @property
+    def identity(self) -> str:
+        """What tells the replica from others: the URL, and a digest of what else may choose what the server answers with.
+
+        A password does not, since it may be changed.
+        """
+        if not self.user and not self.query:
+            return self.url
+        secret = repr((self.user, self.query)).encode()
+        return f"{self.url} {hashlib.sha256(secret).hexdigest()}"
 
     def of(self, key: str) -> str:
         """The URL of a file below the replica, with its secrets."""
@@ -71,11 +87,11 @@ def parse(url: str, headers: Mapping[str, str] | None = None) -> Address:
             hint="use s3://BUCKET/PATH with credentials, or a token that is good for all files",
         )
     place = f"[{host}]" if ":" in host else host
-    place = place if port is None else f"{place}:{port}"
+    place = place if port in (None, _PORTS[parts.scheme.lower()]) else f"{place}:{port}"
     path = quote(parts.path.rstrip("/"), safe=_IN_PATH)
     found = {**_authorization(parts.username, parts.password), **(headers or {})}
     query = quote(parts.query, safe=_IN_PATH + "?[]")
-    return Address(f"{parts.scheme.lower()}://{place}{path}", query, found)
+    return Address(f"{parts.scheme.lower()}://{place}{path}", query, found, parts.username or "")
 
 
 def _authorization(user: str | None, password: str | None) -> dict[str, str]:

@@ -61,8 +61,8 @@ class HTTPStore(ObjectStore):
 
     @property
     def identity(self) -> tuple[str, str]:
-        """See :attr:`ObjectStore.identity`: the URL without secrets."""
-        return self.type, self.address.url
+        """See :attr:`ObjectStore.identity`: the URL, and a digest of its user and its parameters."""
+        return self.type, self.address.identity
 
     def requests_sent(self) -> Mapping[str, int]:
         """See :meth:`ObjectStore.requests_sent`."""
