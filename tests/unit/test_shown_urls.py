@@ -1,6 +1,7 @@
 """URLs in messages: no part of a password is ever shown."""
 
 import traceback
+from pathlib import Path
 
 import click
 import pytest
@@ -72,9 +73,22 @@ def test_any_text_can_be_shown(text: str, start: str) -> None:
     assert isinstance(shown(start + text), str)
 
 
+def test_a_url_that_lost_a_slash_is_not_looked_for_in_a_configuration(tmp_path: Path) -> None:
+    """It was shown as the path of a database that the file does not have."""
+    (tmp_path / "c.yml").write_text(
+        f"dbs:\n  - path: {tmp_path}/app.db\n    replica:\n      path: {tmp_path}/replica\n"
+    )
+    words = ["restore", "https:/user:secret@host/x", "--config", str(tmp_path / "c.yml"), "-o", "none.db"]
+    done = CliRunner().invoke(app, words, prog_name="ltxcore")
+    assert done.exit_code
+    assert "without its slashes: https:/host/x" in done.output + str(done.exception)
+    assert "cret" not in done.output + str(done.exception)
+
+
 @pytest.mark.parametrize(
     "url",
     [
+        "file://user:secret@host/x",
         "https://user:se?cret@host/x",
         "https://user:se#cret@host/x",
         "https://user:se/cret@host/x",

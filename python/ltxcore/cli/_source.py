@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ltxcore._process.arguments import local_path
+
 if TYPE_CHECKING:
     from ltxcore import Replica
 
@@ -33,6 +35,9 @@ def located(source: str, config: str | None, expand_env: bool) -> tuple[Replica,
         if config is not None:
             raise click.UsageError("a replica URL and --config exclude each other")
         return replica(source, other=WITH_CONFIG), None
+    if "://" not in source:
+        # A URL that has lost a slash would be a path that the configuration does not have, and be shown as one.
+        local_path(source, "replica", "client")
     if config is None and Path(source).is_dir():
         return replica(source), None
     # Slow to import, as it needs the parser and the validator of the file.

@@ -12,6 +12,7 @@ from ltxcore import _ltxcore
 from ltxcore._process.arguments import local_path
 from ltxcore._process.files import whole_file
 from ltxcore._process.times import from_millis
+from ltxcore._process.urls import shown
 from ltxcore.clients._client import ReplicaClient
 from ltxcore.clients._urls import url_parameters
 from ltxcore.errors import ConfigError, LTXFileNotFoundError, ReplicaError, ReplicaPermissionError
@@ -210,14 +211,16 @@ def from_url(url: str) -> FileClient:
     path = url.partition("://")[2].partition("?")[0]
     if not path.strip("/"):
         raise _config_error(
-            f"file replica path required: {url}", path=path, hint="write file:///path of the directory"
+            f"file replica path required: {shown(url)}", path=path, hint="write file:///path of the directory"
         )
     if not path.startswith("/"):
-        # What comes before the path is a host, and who writes this means a directory that is there from here.
+        # What comes before the path is a host, and who writes this means a directory that is there from here. If it is a user
+        # with a password, that is not shown.
+        local = path.rpartition("@")[2]
         raise _config_error(
-            f"a file URL has no host: {url}",
-            path=path,
-            hint=f"write file:///{path} for the path /{path}, as Litestream reads it; write a relative path without file://",
+            f"a file URL has no host: {shown(url)}",
+            path=local,
+            hint=f"write file:///{local} for the path /{local}, as Litestream reads it; write a relative path without file://",
         )
     url_parameters(url)
     return FileClient("/" + posixpath.normpath(path).lstrip("/"))
