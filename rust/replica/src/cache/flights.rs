@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::place::FileKey;
+use crate::client::FileInfo;
 
-/// A block of a file.
-type BlockKey = (FileKey, u64);
+/// A block of a file. Files of one name that differ in size or time have different blocks, as they have on the disk.
+type BlockKey = (FileInfo, u64);
 
 /// How long one thread waits for another. Whoever has begun to read a file may leave it lying.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ impl Flights {
     /// `is_missing` says that they have to be read.
     pub(crate) fn claim(
         &self,
-        file: FileKey,
+        file: FileInfo,
         first: u64,
         end: u64,
         most: usize,

@@ -63,7 +63,7 @@ impl<C: ReplicaClient + 'static> CachedReader<C> {
                 self.block = Block { start: number * BLOCK, bytes: Arc::new(bytes) };
                 return Ok(());
             }
-            let (file, end) = (self.info.key(), self.end.div_ceil(BLOCK));
+            let (file, end) = (self.info, self.end.div_ceil(BLOCK));
             let is_missing = |number| self.shared.is_missing(&self.info, number);
             match self.shared.flights.claim(file, number, end, MOST_BLOCKS, is_missing) {
                 Claimed::Mine(claims) => return self.ask(number, claims),

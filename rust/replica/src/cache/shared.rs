@@ -19,8 +19,8 @@ pub(super) struct Shared<C> {
 /// Which files came from the cache, and which of those are not to.
 #[derive(Default)]
 struct Trust {
-    served: HashSet<FileKey>,
-    distrusted: HashSet<FileKey>,
+    served: HashSet<FileInfo>,
+    distrusted: HashSet<FileInfo>,
 }
 
 impl<C> Shared<C> {
@@ -28,13 +28,12 @@ impl<C> Shared<C> {
         Self { client, blocks, flights: Flights::default(), trust: Mutex::default() }
     }
 
-    /// Takes files that came from the cache for wrong from now on: this one, or all of them. Whether there are any.
+    /// Takes files that came from the cache for wrong from now on: those of this name, or all of them. Whether there are any.
     pub(super) fn distrust(&self, file: Option<FileKey>) -> bool {
         let mut trust = self.trust();
-        let suspects: Vec<FileKey> = match file {
-            Some(file) => trust.served.take(&file).into_iter().collect(),
-            None => trust.served.drain().collect(),
-        };
+        let (suspects, others): (HashSet<_>, HashSet<_>) =
+            trust.served.drain().partition(|served| file.is_none_or(|file| served.key() == file));
+        trust.served = others;
         trust.distrusted.extend(&suspects);
         !suspects.is_empty()
     }
@@ -46,16 +45,16 @@ impl<C> Shared<C> {
 
     /// A block of a file, if it is in the cache.
     pub(super) fn cached(&self, info: &FileInfo, number: u64) -> Option<Vec<u8>> {
-        if self.trust().distrusted.contains(&info.key()) {
+        if self.trust().distrusted.contains(info) {
             self.blocks.remove(info, number);
             return None;
         }
         let found = self.blocks.get(info, number)?;
-        self.trust().served.insert(info.key());
+        self.trust().served.insert(*info);
         Some(found)
     }
 
     pub(super) fn is_missing(&self, info: &FileInfo, number: u64) -> bool {
-        self.trust().distrusted.contains(&info.key()) || !self.blocks.has(info, number)
+        self.trust().distrusted.contains(info) || !self.blocks.has(info, number)
     }
 }
