@@ -1,8 +1,8 @@
 //! Directories, and what they know for sure.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -34,6 +34,25 @@ pub fn create_dirs(dir: &Path, rights: Rights) -> io::Result<()> {
     }
 }
 
+/// Checks that nobody but this user can change which names are in `dir`. A link is as good as what it leads to.
+///
+/// # Errors
+/// `NotADirectory`; `PermissionDenied` if it belongs to another user, or if others may write to it; what `stat` answers.
+pub fn check_private(dir: &Path) -> io::Result<()> {
+    let found = fs::metadata(dir)?;
+    let denied = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned()));
+    if !found.is_dir() {
+        return Err(Errno::NOTDIR.into());
+    }
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return denied("the directory belongs to another user");
+    }
+    if found.mode() & 0o022 != 0 {
+        return denied("other users may write to the directory (chmod go-w takes that from them)");
+    }
+    Ok(())
+}
+
 /// Makes durable which names are in `dir`.
 ///
 /// # Errors
@@ -57,7 +76,6 @@ fn open_dir(dir: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -85,6 +103,26 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{}", path.display());
         }
         assert_eq!(fs::metadata(file).unwrap().len(), 7);
+    }
+
+    #[test]
+    fn a_directory_that_others_may_change_is_not_private() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("dir");
+        fs::create_dir(&dir).unwrap();
+        for (mode, is_private) in
+            [(0o700, true), (0o755, true), (0o720, false), (0o702, false), (0o777, false)]
+        {
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(check_private(&dir).is_ok(), is_private, "{mode:o}");
+        }
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&dir, &link).unwrap();
+        assert!(check_private(&link).is_err());
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+        check_private(&link).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        assert!(check_private(&root.path().join("file")).is_err());
     }
 
     #[test]

@@ -27,8 +27,10 @@ mod rights;
 mod staged;
 mod time;
 
-pub use dirs::{create_dirs, sync_dir, sync_parent};
-pub use names::{create_nameless, create_new, open_left, parent, rename_new, rename_no_replace, sibling};
+pub use dirs::{check_private, create_dirs, sync_dir, sync_parent};
+pub use names::{
+    create_nameless, create_new, open_left, open_plain, parent, rename_new, rename_no_replace, sibling,
+};
 pub use rights::{Rights, give_rights_of};
 pub use staged::{Commit, NotCommitted, Staged, create_or_empty, remove_stale};
 pub use time::{modified_millis, set_time};

@@ -42,7 +42,24 @@ pub fn create_new(path: &Path, mode: u32) -> io::Result<File> {
 /// # Errors
 /// What `open` and `stat` answer.
 pub fn open_left(path: &Path) -> io::Result<Option<File>> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = open_own(path, OFlags::RDWR)?;
+    let has_one_name = |file: &File| file.metadata().map(|metadata| metadata.nlink() == 1);
+    Ok(match file {
+        Some(file) if has_one_name(&file)? => Some(file),
+        _ => None,
+    })
+}
+
+/// Opens a file for reading if it is a plain file of this user. `None` if there is none, or another one. It never waits.
+///
+/// # Errors
+/// What `open` and `stat` answer.
+pub fn open_plain(path: &Path) -> io::Result<Option<File>> {
+    open_own(path, OFlags::RDONLY)
+}
+
+fn open_own(path: &Path, access: OFlags) -> io::Result<Option<File>> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(descriptor) => File::from(descriptor),
         // Nothing; a link; a directory; somebody else's.
@@ -53,7 +70,7 @@ pub fn open_left(path: &Path) -> io::Result<Option<File>> {
     };
     let metadata = file.metadata()?;
     let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
-    Ok((metadata.is_file() && is_own && metadata.nlink() == 1).then_some(file))
+    Ok((metadata.is_file() && is_own).then_some(file))
 }
 
 /// Creates a file whose name `name` makes of a suffix that no other file has: process id, then a number within the process.

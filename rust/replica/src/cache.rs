@@ -4,11 +4,16 @@
 //! which any number of processes read and write at the same time ([`Blocks`]). Within one [`Cached`], of several threads that need
 //! the same block at the same time one reads it ([`flights`]). No lock is held while the storage is read.
 //!
+//! A directory is used only if it is marked as a cache and nobody else may change it ([`place`]), and in it only files that have names
+//! of ours ([`names`]).
+//!
 //! Nothing fails because of the cache: where it cannot be used, the storage is read, and [`Blocks::trouble`] says why.
 
 mod blocks;
 mod cached;
 mod flights;
+mod names;
+mod place;
 mod reader;
 mod room;
 mod shared;

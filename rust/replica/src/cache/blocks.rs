@@ -4,9 +4,8 @@
 //! behind them a checksum of its name and its bytes. It appears by a rename and is not synced: after a power failure it may be torn,
 //! which the checksum tells. Its modification time is that of its last use, more or less.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,9 +14,10 @@ use std::time::{Duration, SystemTime};
 
 use ltx::{FileHasher, Trailer};
 
+use crate::cache::names::{STAGED, block_name as name};
+use crate::cache::place;
 use crate::cache::room::Room;
 use crate::client::FileInfo;
-use crate::source::open_source;
 
 /// Bytes of a file that are one block; the last one of a file has fewer. A unit of a restore is four of them, and what two units
 /// share is little.
@@ -29,47 +29,50 @@ const SUM: usize = 8;
 /// A block that was used so long ago is marked as used.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// The first part of the names of files that are not complete yet.
-const STAGED: &str = "new-";
-
 /// The blocks of one replica in a directory, which those of other replicas share.
 pub struct Blocks {
     folder: PathBuf,
     replica: String,
     room: Room,
+    /// Whether the directory is a cache.
+    is_usable: bool,
     /// Not after the first failure.
     may_write: AtomicBool,
     trouble: Mutex<Option<String>>,
 }
 
 impl Blocks {
-    /// Uses the directory `path`, which is created if it is missing, for up to `limit` bytes in all. What is in it belongs to the cache.
+    /// Uses the directory `path`, which is created if it is missing, for up to `limit` bytes in all. One that holds anything and is not
+    /// marked as a cache is not used, nor is one that others may write to.
     ///
-    /// `replica` tells replicas apart. It is the name of a directory in `path`.
+    /// `replica` tells replicas apart: 32 hexadecimal digits. It is the name of a directory in `path`.
     pub fn new(path: &Path, limit: u64, replica: &str) -> Self {
-        let folder = path.join(replica);
+        let taken = place::take(path, replica);
         let blocks = Self {
-            folder,
+            folder: path.join(replica),
             replica: replica.to_owned(),
             room: Room::new(path, limit),
+            is_usable: taken.is_ok(),
             may_write: AtomicBool::new(true),
             trouble: Mutex::default(),
         };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&blocks.folder);
-        blocks.note(made);
+        blocks.note(taken);
         blocks
     }
 
-    /// Why the cache cannot be written, if it cannot; once.
+    /// Why the cache cannot be used or written, if it cannot; once.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A block, if it is there and sound.
     pub(crate) fn get(&self, info: &FileInfo, number: u64) -> Option<Vec<u8>> {
+        if !self.is_usable {
+            return None;
+        }
         let name = name(info, number);
         let path = self.folder.join(&name);
-        let mut file = open_source(&path).ok()?;
+        let mut file = durable::open_plain(&path).ok()??;
         let mut bytes = Vec::with_capacity(length(info, number) + SUM + 1);
         // One byte more than there should be, so that a file that is too long is noticed.
         let read = (&mut file).take((length(info, number) + SUM + 1) as u64).read_to_end(&mut bytes);
@@ -84,7 +87,8 @@ impl Blocks {
 
     /// Whether a block is there, sound or not.
     pub(crate) fn has(&self, info: &FileInfo, number: u64) -> bool {
-        self.folder.join(name(info, number)).exists()
+        let found = || fs::symlink_metadata(self.folder.join(name(info, number)));
+        self.is_usable && found().is_ok_and(|found| found.is_file())
     }
 
     /// The last bytes of a file, as many as a trailer has or as its last block has, and where they begin; `None` if that block is not there.
@@ -114,7 +118,9 @@ impl Blocks {
 
     /// Removes a block.
     pub(crate) fn remove(&self, info: &FileInfo, number: u64) {
-        drop(fs::remove_file(self.folder.join(name(info, number))));
+        if self.is_usable {
+            drop(fs::remove_file(self.folder.join(name(info, number))));
+        }
     }
 
     fn store(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -127,11 +133,13 @@ impl Blocks {
             file.write_all(bytes)?;
             file.write_all(&self.sum(name, bytes))
         });
-        let done = written.and_then(|()| fs::rename(&staged, self.folder.join(name)));
+        let path = self.folder.join(name);
+        let done = written.and_then(|()| fs::rename(&staged, &path));
         if done.is_err() {
             drop(fs::remove_file(&staged));
         }
-        done
+        // A directory in the way is in the way of this one alone.
+        done.or_else(|error| if path.is_dir() { Ok(()) } else { Err(error) })
     }
 
     fn is_sound(&self, name: &str, bytes: &[u8], length: usize) -> bool {
@@ -162,12 +170,6 @@ impl Blocks {
 pub(crate) fn length(info: &FileInfo, number: u64) -> usize {
     let rest = info.size.saturating_sub(number.saturating_mul(BLOCK));
     usize::try_from(rest.min(BLOCK)).unwrap_or_default()
-}
-
-fn name(info: &FileInfo, number: u64) -> String {
-    let (min, max) = (info.min_txid.get(), info.max_txid.get());
-    let (level, size, created) = (info.level, info.size, info.created_at.millis());
-    format!("{level:x}-{min:x}-{max:x}-{size:x}-{created:x}.{number:x}")
 }
 
 /// Says that a block was used, unless that was said a moment ago.

@@ -5,12 +5,12 @@
 //! added. So each process counts what is really there when it adds for the first time.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use crate::source::open_source;
+use crate::cache::names::{is_ours, is_replica};
 
 /// What a file takes at least, in bytes: small ones are most of what there may be.
 const LEAST: u64 = 4096;
@@ -66,8 +66,7 @@ impl Room {
             return Ok(false);
         }
         let written = self.written.swap(0, Ordering::Relaxed);
-        let known: Option<u64> =
-            fs::read_to_string(self.path.join("usage")).ok().and_then(|text| text.trim().parse().ok());
+        let known = read_number(&self.path.join("usage"));
         let may_believe = next.is_none() || self.has_counted.load(Ordering::Relaxed);
         let mut usage = match known.filter(|_| may_believe) {
             Some(known) => known.saturating_add(written),
@@ -78,7 +77,9 @@ impl Room {
         }
         // Not in place: what a power failure leaves is a number, or none.
         let staged = self.path.join("usage.new");
-        fs::write(&staged, usage.to_string())?;
+        // One of a process that was killed. Whatever it is, it is not followed.
+        drop(fs::remove_file(&staged));
+        durable::create_new(&staged, 0o600)?.write_all(usage.to_string().as_bytes())?;
         fs::rename(staged, self.path.join("usage"))?;
         Ok(true)
     }
@@ -94,30 +95,36 @@ impl Room {
         let mut entries = self.entries()?;
         entries.sort_by_key(|entry| entry.used);
         let mut usage: u64 = entries.iter().map(|entry| entry.size).sum();
+        let mut failed = None;
         for entry in entries {
             if usage <= self.limit / 16 * LEFT {
                 break;
             }
             match fs::remove_file(&entry.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => failed = Some(error),
                 _ => usage -= entry.size,
             }
         }
-        Ok(usage)
+        // What cannot be removed is no trouble while there is room without it.
+        failed.filter(|_| usage > self.limit).map_or(Ok(usage), Err)
     }
 
-    /// The files of all replicas.
+    /// The blocks of all replicas, and nothing else that may be there.
     fn entries(&self) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for folder in fs::read_dir(&self.path)? {
             let folder = folder?;
-            if !folder.file_type()?.is_dir() {
+            if !folder.file_name().to_str().is_some_and(is_replica) {
                 continue;
             }
-            for file in fs::read_dir(folder.path())? {
-                let file = file?;
+            // A link is none, and what cannot be read is not written to either.
+            if !folder.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            for file in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
                 // One that goes at this moment is none any more.
-                if let Ok(found) = file.metadata() {
+                let found = file.metadata().ok().filter(Metadata::is_file);
+                if let Some(found) = found.filter(|_| file.file_name().to_str().is_some_and(is_ours)) {
                     entries.push(Entry { used: used(&found), size: taken(found.len()), path: file.path() });
                 }
             }
@@ -143,9 +150,16 @@ fn used(found: &Metadata) -> SystemTime {
     found.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+/// A number from a file; none if there is none, or anything else.
+fn read_number(path: &Path) -> Option<u64> {
+    let mut text = String::new();
+    durable::open_plain(path).ok()??.take(64).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
 fn open_lock(path: &Path) -> io::Result<File> {
     match durable::create_new(path, 0o600) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_source(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => durable::open_left(path)?.ok_or(error),
         created => created,
     }
 }
