@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: How much a cache holds if nothing else is said, and the least that it can hold, in bytes.
 SIZE, LEAST = 10 << 30, 1 << 20
+_MOST = (1 << 63) - 1
 
 _log = Log(logging.getLogger("ltxcore"))
 
@@ -31,11 +32,17 @@ def opened(
     """The cache for a replica; ``None`` if none is wanted, or of no use. What is wrong with it is logged once.
 
     Raises:
-        ConfigError: the path is empty or a URL, or the size is too small.
+        ConfigError: the path is empty or a URL, or the size is too small, too large, or no whole number.
     """
     directory = None if path is None else local_path(path, "cache", "cache")
-    if size < LEAST:
-        raise argument_error("cache_size", f"cache_size must be at least {LEAST} bytes: {size}")
+    if not isinstance(size, int):
+        raise argument_error(
+            "cache_size", f"cache_size must be a whole number of bytes: {size!r}", "write 10 << 30 for 10 GiB"
+        )
+    if not LEAST <= size <= _MOST:
+        raise argument_error(
+            "cache_size", f"cache_size must be at least {LEAST} bytes, and less than 2**63: {size}"
+        )
     if directory is None or client.capabilities.is_local:
         yield None
         return

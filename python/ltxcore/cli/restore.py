@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from ltxcore._process.urls import shown
 from ltxcore.cli._log import start_log
@@ -71,14 +72,15 @@ T = TypeVar("T")
 @option(
     "--cache",
     type=FullPath(path_type=Path, file_okay=False),
-    help="Local directory that keeps what is read of a remote replica, for later restores.",
+    help="Local directory that keeps what is read of a remote replica, for later restores. For nothing else: ltxcore "
+    "may delete what is in it.",
 )
 @option(
     "--cache-size",
     type=CACHE_SIZE,
     default="10GiB",
     show_default=True,
-    help="Size of the cache. What was not used for the longest time is removed.",
+    help="Size of the cache. The least recently used content is removed.",
 )
 @option("--dry-run", is_flag=True, help="Only list the files that would be read; needs no --output.")
 @option(
@@ -157,8 +159,10 @@ def command(
         raise click.UsageError("--follow excludes --txid, --timestamp and --dry-run")
     if update and (follow or dry_run):
         raise click.UsageError("--update excludes --follow and --dry-run")
-    if cache is not None and follow:
-        raise click.UsageError("--follow excludes --cache")
+    if cache is not None and (follow or dry_run):
+        raise click.UsageError("--cache excludes --follow and --dry-run")
+    if cache is None and is_given("cache_size"):
+        raise click.UsageError("--cache-size requires --cache")
     if txid is not None and timestamp is not None:
         raise click.UsageError("--txid and --timestamp exclude each other")
     origin, db = located(source, config, not no_expand_env)
@@ -204,6 +208,11 @@ def command(
     if result is None:
         return
     report(result, origin, time.monotonic() - began, integrity_check, as_json)
+
+
+def is_given(name: str) -> bool:
+    """Whether the parameter was given, with its default value or another one."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def unless_there(is_asked: bool, output: Path, restore: Callable[[], T]) -> T | None:
