@@ -537,7 +537,7 @@ class Cache:
     """Blocks of the files of one replica in a directory, for :func:`restore`.
 
     ``limit`` is in bytes, for all replicas in the directory together. ``replica`` tells replicas apart, and is the name of a
-    directory.
+    directory: 32 hexadecimal digits.
     """
 
     def __new__(cls, path: _Path, limit: int, replica: str) -> Self: ...
