@@ -146,11 +146,9 @@ def restore(
         journal_mode: keep the journal mode of the database (``"keep"``), or change WAL mode to a rollback journal
             (``"delete"``). Use ``"delete"`` for readers that cannot write to the directory of the database: in WAL mode
             SQLite creates files beside it, even to read.
-        cache: a local directory that keeps what is read of a remote replica, so that later restores need not read it again.
-            It is created if it is missing, readable for its owner alone, and may be shared by replicas and processes. Use it
-            for nothing else: ltxcore may delete what is in it. A directory that has other files in it, or that other users own
-            or may write to, is not used. A cache that cannot be used is logged, and makes no restore fail. Replicas in local
-            directories are read without it.
+        cache: a local directory that keeps what is read of a remote replica, for later restores. It is created if it is missing
+            and may be shared by replicas and processes. Use it for nothing else: ltxcore may delete what is in it. A directory
+            that has other files in it, or that other users own or may write to, is not used: that is logged, and is no error.
         cache_size: how much the cache may hold, in bytes, at least 1 MiB. The least recently used content is removed.
         progress: a function that is called about twenty times a second, in the calling thread. Raise an exception in it to
             stop the restore.
