@@ -251,6 +251,38 @@ def test_without_checksums_and_proof_everything_is_read(tmp_path: Path, lost: st
     assert copy.read_bytes() == page(5) + page(66)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("file.level", 300),
+        ("file.level", 10),
+        ("file.level", -1),
+        ("file.size", 1 << 70),
+        ("file.size", 1e300),
+        ("file.size", float("inf")),
+        ("file.checksum", "f" * 20),
+        ("file.checksum", "-1"),
+        ("database.change_counter", 1 << 32),
+        ("database.size", -1),
+        ("database.mtime_ns", 1 << 64),
+        ("page_1", "1" * 20),
+    ],
+)
+def test_numbers_of_a_record_that_cannot_be_are_no_record(tmp_path: Path, field: str, value: object) -> None:
+    client, copy = history(5), tmp_path / "copy.db"
+    ltxcore.restore(client, copy, update=True)
+    before, path = copy.read_bytes(), tmp_path / "copy.db-ltxcore"
+    record = json.loads(path.read_text())
+    *above, last = field.split(".")
+    place = record[above[0]] if above else record
+    assert last in place
+    place[last] = value
+    path.write_text(json.dumps(record))
+    result = ltxcore.restore(client, copy, update=True)
+    assert not result.updated
+    assert copy.read_bytes() == before
+
+
 def test_a_database_that_shrinks_and_grows(tmp_path: Path) -> None:
     client, copy = history(2), tmp_path / "copy.db"
     ltxcore.restore(client, copy, update=True)

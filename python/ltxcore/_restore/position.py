@@ -14,7 +14,7 @@ from typing import Any
 from ltxcore._ltxcore import CHANGE_COUNTER_AT, write_sidecar
 from ltxcore._process.files import sync_dir
 from ltxcore.errors import FormatError, RestoreError
-from ltxcore.ltx import TXID
+from ltxcore.ltx import SNAPSHOT_LEVEL, TXID
 
 #: Version of the record; another one is not read.
 FORMAT = 1
@@ -134,7 +134,7 @@ class Sidecars:
     def _recorded(self, txid: TXID) -> Position | None:
         try:
             position = _position(json.loads(self.record.read_text("utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error):
             return None
         return position if position.txid == txid else None
 
@@ -165,12 +165,16 @@ def _position(record: dict[str, Any]) -> Position:
     if record["format"] != FORMAT:
         raise ValueError(record["format"])
     database, head = record["database"], record.get("head")
-    page_1 = int(record["page_1"], 16) if "page_1" in record else None
+    page_1 = _checksum(record["page_1"]) if "page_1" in record else None
     witnesses = tuple(map(_mark, record.get("witnesses", ())))
     return Position(
         TXID.parse(record["txid"]),
         _mark(record["file"]),
-        Shape(int(database["change_counter"]), int(database["size"]), int(database["mtime_ns"])),
+        Shape(
+            _number(database["change_counter"], 32),
+            _number(database["size"], 63),
+            _number(database["mtime_ns"], 63, signed=True),
+        ),
         None if page_1 is None else Page1(page_1, None if head is None else bytes.fromhex(head)),
         witnesses,
         _decompress(record["runs"]) if witnesses else b"",
@@ -189,12 +193,29 @@ def _named(mark: Mark) -> dict[str, Any]:
 
 def _mark(file: dict[str, Any]) -> Mark:
     return Mark(
-        int(file["level"]),
+        _level(file["level"]),
         TXID.parse(file["min_txid"]),
         TXID.parse(file["max_txid"]),
-        int(file["size"]),
-        int(file["checksum"], 16),
+        _number(file["size"], 63),
+        _checksum(file["checksum"]),
     )
+
+
+def _number(value: Any, bits: int, *, signed: bool = False) -> int:  # noqa: ANN401 - whatever is in the record
+    """A whole number that has room in so many bits, and in a sign before them."""
+    if type(value) is not int or not (-1 << bits if signed else 0) <= value < 1 << bits:
+        raise ValueError(value)
+    return value
+
+
+def _level(value: Any) -> int:  # noqa: ANN401 - whatever is in the record
+    if (level := _number(value, 8)) > SNAPSHOT_LEVEL:
+        raise ValueError(level)
+    return level
+
+
+def _checksum(text: str) -> int:
+    return _number(int(text, 16), 64)
 
 
 def _decompress(text: str) -> bytes:

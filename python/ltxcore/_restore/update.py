@@ -103,16 +103,16 @@ class Update:
 
     def finish(self, restored: _ltxcore.Restored) -> None:
         """Keep the new position. Should the process die before, everything is read the next time."""
-        # It is there, as it was asked for.
+        # Without any of it the position alone is kept.
         rows, runs = restored.past or ([], b"")
-        *witnesses, mark = (_mark(row) for row in rows)
+        marks = tuple(map(_mark, rows))
         self._sidecars.write(
             Position(
                 TXID(restored.txid),
-                mark,
+                marks[-1] if marks else None,
                 self._shape,
                 page_1_of(restored),
-                witnesses=tuple(witnesses),
+                witnesses=marks[:-1],
                 runs=runs,
             )
         )
