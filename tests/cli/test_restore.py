@@ -100,6 +100,7 @@ def test_json(run, origin, tmp_path):
         "page_count": 7,
         "files": 2,
         "bytes_read": 4200,
+        "bytes_resumed": 0,
         "clamped": False,
     }
 

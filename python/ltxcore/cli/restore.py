@@ -270,12 +270,11 @@ def report(
             "page_count": result.page_count,
             "files": len(result.files),
             "bytes_read": result.bytes_read,
+            "bytes_resumed": result.resumed,
             "clamped": result.clamped,
         }
         if result.updated:
             found["updated"] = True
-        if result.resumed:
-            found["bytes_resumed"] = result.resumed
         if result.created_at is not None:
             found |= {"timestamp": format_time(result.created_at), "exact": result.exact}
         print_json(found)
