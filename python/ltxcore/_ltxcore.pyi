@@ -71,6 +71,7 @@ __all__ = [
     "missing_txids",
     "open_url",
     "parse_filename",
+    "partial_path",
     "probe_directory",
     "reach",
     "read_file",
@@ -802,6 +803,9 @@ def restore(
 
     ``progress`` gets bytes done, bytes in all, files done, files in all.
     """
+
+def partial_path(output: _Path) -> pathlib.Path:
+    """Where a restore to ``output`` has left what it had if it did not finish. A link is followed."""
 
 def chain_checksums(client: _Client, path: _Path, *, txid: int) -> tuple[int, int]:
     """Write the checksum of every page of the database at ``txid`` to a new file, without restoring the database.

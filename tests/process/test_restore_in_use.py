@@ -220,7 +220,7 @@ def test_two_restores_to_one_place_do_not_mix(site: Site) -> None:
         thread.join()
     assert failed == []
     assert site.rows() == ["replicated"]
-    assert sorted(path.name for path in site.db.parent.iterdir() if "tmp-" in path.name) == []
+    assert sorted(path.name for path in site.db.parent.iterdir() if "-tmp-" in path.name) == []
 
 
 @needs_root

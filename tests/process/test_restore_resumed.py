@@ -1,5 +1,6 @@
 """Restores from a bucket that are killed, cut off or interrupted, and those that continue them."""
 
+import contextlib
 import os
 import random
 import re
@@ -8,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ltxcore.errors import DiskFullError, IntegrityCheckError, ReplicaError
 from tests.helpers.process import environment
 from tests.helpers.proxy import Proxy
 from tests.helpers.s3_servers import S3Server
+from tests.helpers.strace import needs_strace
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
@@ -145,7 +147,9 @@ def resumed(text: str) -> tuple[float, float]:
     return float(found[1]) * MB, float(found[2]) * MB
 
 
-def kill_again_and_again(site: Site, proxy: Proxy, output: Path, kills: list[int]) -> None:
+def kill_again_and_again(
+    site: Site, proxy: Proxy, output: Path, kills: list[int], others: Sequence[str] = ()
+) -> None:
     count = 0
     for checkpoints in kills:
         if not killed(site, proxy, output, checkpoints):
@@ -165,12 +169,18 @@ def kill_again_and_again(site: Site, proxy: Proxy, output: Path, kills: list[int
     assert count >= 1
     assert output.read_bytes() == site.good.read_bytes()
     assert proxy.traffic().received < 1.3 * site.size + count * PER_KILL
-    assert left(output) == []
+    assert left(output) == list(others)
 
 
 def test_a_killed_restore_continues(site: Site, proxied: Callable[..., Proxy], tmp_path: Path) -> None:
-    (tmp_path / "out.db.tmp-999999-1").write_text("of a dead restore")
-    kill_again_and_again(site, proxied(site.server.url, rate=RATE), tmp_path / "out.db", [1])
+    for name in (".out.db.ltxcore-tmp-999999-1", ".out.db.ltxcore-tmp-999999-1.lock"):
+        (tmp_path / name).touch()
+    mine = tmp_path / "out.db.tmp-20261130-1"
+    mine.write_text("not of a restore")
+    kill_again_and_again(
+        site, proxied(site.server.url, rate=RATE), tmp_path / "out.db", [1], others=[mine.name]
+    )
+    assert mine.read_text() == "not of a restore"
 
 
 @pytest.mark.slow
@@ -275,22 +285,65 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_is_continued_when_there_is_room(site: Site, disk: Path) -> None:
-    ballast, output = disk / "ballast", disk / "out.db"
+@pytest.mark.parametrize("rate", [RATE, None], ids=["after a checkpoint", "before"])
+def test_a_full_disk_is_continued_when_there_is_room(
+    site: Site, proxied: Callable[..., Proxy], disk: Path, rate: int | None
+) -> None:
+    proxy = proxied(site.server.url, rate=rate)
+    ballast, output, client = disk / "ballast", disk / "out.db", site.client(proxy.url)
     ballast.write_bytes(bytes(100 * MB))
-    client = site.client(site.server.url)
+    with pytest.raises(DiskFullError, match=r"out\.db") as caught:
+        ltxcore.restore(client, output)
+    assert left(output) == PAIR
+    assert caught.value.hint is not None
+    assert "to continue" in caught.value.hint
+    with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as rest:
+        # There is no room for a new journal either: what is left stays.
+        while True:
+            rest.write(bytes(4096))
     with pytest.raises(DiskFullError) as caught:
         ltxcore.restore(client, output)
-    assert left(output) in (PAIR, [])
-    if left(output):
-        assert caught.value.hint is not None
-        assert "to continue" in caught.value.hint
-    kept = bool(left(output))
-    # Once more, with no room for a new journal either.
-    with pytest.raises(DiskFullError):
-        ltxcore.restore(client, output)
+    assert caught.value.hint is not None
+    assert "to continue" in caught.value.hint
+    assert left(output) == PAIR
     ballast.unlink()
+    proxy.link()
     result = ltxcore.restore(client, output)
-    assert (result.resumed > 0) == kept
+    assert result.resumed > 10 * MB
     assert output.read_bytes() == site.good.read_bytes()
     assert left(output) == []
+
+
+@needs_strace
+def test_an_edited_page_1_is_undone_on_the_disk_before_a_new_journal_counts(
+    site: Site, proxied: Callable[..., Proxy], tmp_path: Path
+) -> None:
+    proxy, output, trace = proxied(site.server.url), tmp_path / "out.db", tmp_path / "trace"
+
+    def stop(at: ltxcore.RestoreProgress) -> None:
+        if at.done == at.total and at.files_done == at.files_total:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        ltxcore.restore(site.client(proxy.url), output, journal_mode="delete", progress=stop)
+    partial = tmp_path / PAIR[0]
+    assert partial.read_bytes()[18:20] == b"\1\1", "it is in rollback mode"
+    under = [
+        "strace",
+        "-f",
+        "-y",
+        "-e",
+        "trace=pwrite64,fsync,fdatasync,rename,renameat,renameat2",
+        "-o",
+        str(trace),
+    ]
+    argv = [*under, *site.argv(proxy, output)]
+    done = subprocess.run(argv, env=site.env(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = trace.read_text(errors="replace").splitlines()
+    begun = next(n for n, line in enumerate(lines) if "rename" in line and f"{PAIR[1]}-new" in line)
+    writes = [n for n, line in enumerate(lines) if "pwrite64" in line and f"{PAIR[0]}>" in line]
+    syncs = [n for n, line in enumerate(lines) if "sync(" in line and f"{PAIR[0]}>" in line]
+    assert writes and writes[0] < begun, "it is undone"
+    assert any(writes[0] < n < begun for n in syncs)
+    assert output.read_bytes() == site.good.read_bytes()

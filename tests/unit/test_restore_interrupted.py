@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ltxcore._restore.interrupted import Interrupted, partial_path
+from ltxcore._ltxcore import partial_path
+from ltxcore._restore.interrupted import Interrupted
 from ltxcore.errors import DiskFullError, ReplicaError
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ltxcore._ltxcore import partial_path
 from ltxcore.errors import Error
 
 if TYPE_CHECKING:
@@ -37,9 +38,3 @@ class Interrupted:
         if isinstance(error, Error):
             error.hint = hint if error.hint is None else f"{error.hint}; then {hint}"
         error.add_note(f"hint: {hint}")
-
-
-def partial_path(output: Path) -> Path:
-    """Where a restore to ``output`` that did not finish has left what it had."""
-    output = output.resolve() if output.is_symlink() else output
-    return output.with_name(f".{output.name}.ltxcore-partial")

@@ -15,7 +15,7 @@
 //! * [`Staged`] is a file on its way; [`remove_stale`] removes what dead processes left, and [`open_left`] goes on with it.
 //! * [`create_dirs`] makes directories whose names are durable; [`sync_dir`] and [`sync_parent`] do so for other changes of names.
 //! * [`rename_new`] and [`rename_no_replace`] rename without replacing, for those who have several names to change.
-//! * [`Rights`], [`give_rights_of`]: who may use what is made.
+//! * [`Rights`], [`give_rights_of`]: who may use what is made. [`allocate`]: room for it.
 //!
 //! The crate opens no file that SQLite has locks on.
 
@@ -24,6 +24,7 @@
 mod dirs;
 mod names;
 mod rights;
+mod space;
 mod staged;
 mod time;
 
@@ -32,5 +33,6 @@ pub use names::{
     create_nameless, create_new, open_left, open_plain, parent, rename_new, rename_no_replace, sibling,
 };
 pub use rights::{Rights, give_rights_of};
+pub use space::allocate;
 pub use staged::{Commit, NotCommitted, Staged, create_or_empty, remove_stale};
 pub use time::{modified_millis, set_time};

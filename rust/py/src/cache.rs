@@ -56,12 +56,17 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Whether an error may be the fault of what came from the cache, which is not used again then.
+    pub(crate) fn distrust(&self, error: &Error) -> bool {
+        matches!(self, Self::Cached(client) if client.distrust(error))
+    }
+
     /// Does `work`, and does it again without what came from the cache if that may have been wrong.
     pub(crate) fn trying<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
-            match (work(), self) {
-                (Err(error), Self::Cached(client)) if client.distrust(&error) => {}
-                (done, _) => return done,
+            match work() {
+                Err(error) if self.distrust(&error) => {}
+                done => return done,
             }
         }
     }

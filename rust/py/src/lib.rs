@@ -72,7 +72,7 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::reader::ReaderSource;
     #[pymodule_export]
-    use crate::restore::{Restored, chain_checksums, compact_level, restore};
+    use crate::restore::{Restored, chain_checksums, compact_level, partial_path, restore};
     #[pymodule_export]
     use crate::url::{URLReader, open_url};
     #[pymodule_export]

@@ -101,6 +101,7 @@ pub(crate) fn restore(
     let base = base.map(|(file, txid, page_1, proved)| (file.copy(), txid, page_1, proved));
     let (marks, runs, place) = past.unwrap_or_default();
     let past = Past { marks: marks.into_iter().map(mark).collect(), runs };
+    let source = Source::new(&client, cache.as_ref().map(Py::get));
     let done = detached(py, || {
         let base = base.as_ref().map(|(copy, txid, page_1, proved)| replica::Base {
             file: copy.file(),
@@ -117,6 +118,7 @@ pub(crate) fn restore(
         let report = |progress: Progress| watcher.report(progress);
         let verify = |path: &Path| watcher.verify(path);
         let prepare = |path: &Path| watcher.prepare(path);
+        let distrust = |error: &replica::Error| source.distrust(error);
         let options = RestoreOptions {
             parallelism,
             base,
@@ -125,14 +127,15 @@ pub(crate) fn restore(
             lock: Some(&lock_database),
             rollback_journal,
             resume: replica.as_deref().map(|replica| Resume::new(replica, &bytes_kept)),
+            distrust: Some(&distrust),
             progress: Some(&report),
             verify: Some(&verify),
             prepare: Some(&prepare),
             cancel: Some(&watcher.cancel),
             ..Default::default()
         };
-        let source = Source::new(&client, cache.as_ref().map(Py::get));
         let client = source.as_dyn();
+        // A restore itself goes on with what was sound; this is for what it reads before it begins.
         replica::with_plan(client, &target, &options, &mut |plan| {
             source.check(&plan.files);
             source.trying(|| replica::restore(client, plan, &output, &options))
@@ -161,6 +164,12 @@ pub(crate) fn restore(
         past: restored.past.map(stood),
         resumed: restored.resumed,
     })
+}
+
+/// Where a restore that did not finish has left what it had.
+#[pyfunction]
+pub(crate) fn partial_path(py: Python<'_>, output: PathBuf) -> PyResult<PathBuf> {
+    detached(py, || replica::partial_path(&output))
 }
 
 /// All locks of a database that is to be replaced.

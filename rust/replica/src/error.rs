@@ -332,6 +332,21 @@ impl Error {
         }
     }
 
+    /// Whether files, or what they lead to, are not sound. Everything else may be different the next time.
+    pub fn is_about_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Format { .. }
+                | Self::FileTooShort { .. }
+                | Self::ShortFile { .. }
+                | Self::WrongTransactions { .. }
+                | Self::PageSizeMismatch { .. }
+                | Self::NotContinued { .. }
+                | Self::MissingPage { .. }
+                | Self::Unproved { .. }
+        )
+    }
+
     /// Whether a file is not there that a listing has shown.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::Foreign { kind: ForeignKind::NotFound, .. })

@@ -49,6 +49,6 @@ pub use object_store::{Capabilities, IfTaken, Location, Object, ObjectStore, Spa
 pub use place::{FileKey, Place, RestorePoint};
 pub use range::RetryPolicy;
 pub use restore::{
-    Base, LockDatabase, MOST_WORKERS, Mark, Past, Prepare, Progress, RestoreOptions, Restored, Resume, Shape,
-    Verify, page_checksums, partial_path, restore, set_aside_path,
+    Base, Distrust, LockDatabase, MOST_WORKERS, Mark, Past, Prepare, Progress, RestoreOptions, Restored,
+    Resume, Shape, Verify, page_checksums, partial_path, restore, set_aside_path,
 };

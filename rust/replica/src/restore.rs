@@ -50,7 +50,7 @@ pub use base::{Base, Shape};
 use buffers::{Buffers, Pool};
 use draft::{Draft, Failed, Order};
 use marks::FileState;
-pub use options::{LockDatabase, Prepare, Progress, RestoreOptions, Restored, Resume, Verify};
+pub use options::{Distrust, LockDatabase, Prepare, Progress, RestoreOptions, Restored, Resume, Verify};
 use output::{Content, Output};
 use past::{Known, PageRun};
 pub use past::{Mark, Past};
@@ -102,7 +102,8 @@ pub fn restore(
         && let Some(files) = plan.since.clone()
     {
         match restore_with(&RealNames, client, &Plan { files, ..plan.clone() }, plan, output, options) {
-            Err(error) if is_about_base(&error) => {}
+            // Those that need no copy may be sound all the same.
+            Err(error) if error.is_about_content() => {}
             done => return done,
         }
     }
@@ -139,15 +140,6 @@ pub fn page_checksums(
     Ok(built.restored(plan, &newest.header, 0))
 }
 
-/// Whether the files since a copy of the database do not lead on from it. Those that need no copy may be sound all the same.
-fn is_about_base(error: &Error) -> bool {
-    use Error::{Format, MissingPage, NotContinued, PageSizeMismatch, Unproved};
-    matches!(
-        error,
-        Format { .. } | MissingPage { .. } | NotContinued { .. } | PageSizeMismatch { .. } | Unproved { .. }
-    )
-}
-
 /// Restores the files of `plan`. If there are none, the database has that state already which the last file of `whole` leads to.
 fn restore_with(
     names: &dyn Names,
@@ -175,7 +167,7 @@ fn restore_with(
             files: &plan.files,
             newest: &newest.header,
             replaced: if options.overwrite { fs::metadata(place.output()).ok() } else { None },
-            replica: resume.map(|resume| resume.replica),
+            resume,
             may_resume,
         };
         let draft = Draft::open(&order, newest.crc)?;
@@ -185,17 +177,23 @@ fn restore_with(
                 draft.published(place.output());
                 return Ok(built.restored(plan, &newest.header, resumed));
             }
-            Err(error) => match (draft.failed(&error), resume) {
-                (Failed::MustBeginAfresh, _) => may_resume = false,
-                (Failed::Keeps(kept), Some(resume)) => {
-                    resume.kept.store(kept, Ordering::Relaxed);
-                    return Err(error);
+            Err(error) => {
+                let is_of_source =
+                    error.is_about_content() && options.distrust.is_some_and(|distrust| distrust(&error));
+                match (draft.failed(&error, is_of_source), resume) {
+                    // What is done is kept. If some of that was wrong, too, nothing is distrusted the next time.
+                    _ if is_of_source => {}
+                    (Failed::MustBeginAfresh, _) => may_resume = false,
+                    (Failed::Keeps(kept), Some(resume)) => {
+                        resume.kept.store(kept, Ordering::Relaxed);
+                        return Err(error);
+                    }
+                    _ => {
+                        resume.inspect(|resume| resume.kept.store(0, Ordering::Relaxed));
+                        return Err(error);
+                    }
                 }
-                _ => {
-                    resume.inspect(|resume| resume.kept.store(0, Ordering::Relaxed));
-                    return Err(error);
-                }
-            },
+            }
         }
     }
 }
@@ -593,10 +591,13 @@ fn worker_count(client: &dyn ReplicaClient, plan: &Plan, decoders: usize) -> usi
     most.min(usize::try_from(useful).unwrap_or(most)).max(1)
 }
 
-/// Where a restore to `output` that did not finish has left what it had, for the next one to go on with. Beside it is its journal, of
-/// the same name and `.state`. Both may be removed.
-pub fn partial_path(output: &Path) -> PathBuf {
-    draft::partial(output)
+/// Where a restore to `output`, which may be a symbolic link, has left what it had if it did not finish, for the next one to go on
+/// with. Beside it is its journal, of the same name and `.state`. Both may be removed.
+///
+/// # Errors
+/// [`Error::Output`]: the link leads nowhere.
+pub fn partial_path(output: &Path) -> Result<PathBuf> {
+    Ok(workplace::partial_path(&publish::resolved(output)?))
 }
 
 /// The name under which a database may be found that was being replaced when a process died.

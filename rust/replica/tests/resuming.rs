@@ -316,7 +316,7 @@ fn two_at_once_do_not_meet() {
             let failing = Limited::new(&client, 8);
             site.run_with(&failing, &options).unwrap_err();
             assert_eq!(site.kept.load(Ordering::Relaxed), 0);
-            assert!(site.names().iter().all(|name| !name.contains("tmp-")), "{:?}", site.names());
+            assert!(site.names().iter().all(|name| !name.contains("-tmp-")), "{:?}", site.names());
         }
     };
     // The other one begins when this one has begun: it reads the newest header before.
@@ -370,7 +370,39 @@ fn other_restores_leave_it_or_clear_it_away() {
     let plain = RestoreOptions { resume: None, ..site.options() };
     site.run_with(&Limited::new(&client, 3), &plain).unwrap_err();
     site.assert_left(true);
-    fs::write(site.dir.path().join("db.tmp-999999-5"), "of a dead one").unwrap();
+    for name in [".db.ltxcore-tmp-999999-5", ".db.ltxcore-tmp-999999-5.lock"] {
+        fs::write(site.dir.path().join(name), "").unwrap();
+    }
     site.run_with(&client, &plain).unwrap();
     site.assert_restored(&good);
+}
+
+#[test]
+fn what_was_sound_is_kept_if_what_was_read_may_have_been_at_fault() {
+    let ((client, good), site) = (replica(), Site::new());
+    site.interrupt(&client, 8);
+    let kept = site.kept.load(Ordering::Relaxed);
+    let told = AtomicUsize::new(0);
+    // The first reads are of something else than the replica itself, and what is made of them once is not made of them again.
+    let flipping = FaultClient::new(&client, Fault::Flip, 3, 1);
+    let distrust = |error: &Error| {
+        assert!(error.is_about_content(), "{error}");
+        told.fetch_add(1, Ordering::Relaxed) == 0
+    };
+    let options = RestoreOptions { distrust: Some(&distrust), ..site.options() };
+    let restored = site.run_with(&flipping, &options).unwrap();
+    assert!(restored.resumed >= kept, "{} of {kept}", restored.resumed);
+    assert_eq!(told.into_inner(), 1);
+    site.assert_restored(&good);
+    // If it was not, everything is read afresh, and then nothing is left.
+    fs::remove_file(site.output()).unwrap();
+    site.interrupt(&client, 8);
+    let told = AtomicUsize::new(0);
+    let distrust = |_: &Error| told.fetch_add(1, Ordering::Relaxed) == 0;
+    let options = RestoreOptions { distrust: Some(&distrust), ..site.options() };
+    let flipping = FaultClient::new(&client, Fault::Flip, 3, usize::MAX);
+    let error = site.run_with(&flipping, &options).unwrap_err();
+    assert!(error.is_about_content(), "{error}");
+    assert_eq!(told.into_inner(), 3);
+    site.assert_left(false);
 }

@@ -8,6 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +17,7 @@ use common::{MemoryClient, Pages, Recipe, txid};
 use ltx::TxId;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use replica::{FileInfo, ReplicaClient, RestoreOptions, Restored, Result, Target, restore, with_plan};
+use replica::{Error, FileInfo, ReplicaClient, RestoreOptions, Restored, Result, Target, restore, with_plan};
 
 /// How many pages change.
 const HOT: usize = 10;
@@ -43,6 +44,9 @@ struct Attempt {
     killed: Option<usize>,
     target: Option<Index>,
     parallelism: usize,
+    rollback_journal: bool,
+    /// It is called off when the database is whole, and page 1 edited.
+    stops_whole: bool,
 }
 
 fn writes() -> impl Strategy<Value = Vec<(u32, Vec<Index>)>> {
@@ -63,13 +67,15 @@ fn attempt() -> impl Strategy<Value = Attempt> {
     let killed = prop::option::of(0_usize..14);
     let changes = prop::collection::vec(change(), 0..3);
     let target = prop::option::weighted(0.3, any::<Index>());
-    (changes, 0_usize..20, killed, target, 1_usize..4).prop_map(
-        |(changes, reads, killed, target, parallelism)| Attempt {
+    (changes, 0_usize..20, killed, target, 1_usize..4, any::<bool>(), prop::bool::weighted(0.3)).prop_map(
+        |(changes, reads, killed, target, parallelism, rollback_journal, stops_whole)| Attempt {
             changes,
             reads,
             killed,
             target,
             parallelism,
+            rollback_journal,
+            stops_whole,
         },
     )
 }
@@ -80,7 +86,12 @@ fn content(pgno: u32, version: u64) -> Vec<u8> {
     if !(u64::from(pgno) + version).is_multiple_of(5) {
         noise(&mut page, pgno.wrapping_mul(7919).wrapping_add(version as u32 * 104_729));
     }
-    page.remove(&pgno).unwrap()
+    let mut page = page.remove(&pgno).unwrap();
+    if pgno == 1 && page.iter().any(|byte| *byte != 0) {
+        // In WAL mode, as its header says.
+        page[..21].copy_from_slice(b"SQLite format 3\0\x10\0\x02\x02\0");
+    }
+    page
 }
 
 struct World {
@@ -157,9 +168,14 @@ impl World {
         }
     }
 
-    fn expected(&self, at: TxId) -> Vec<u8> {
+    fn expected(&self, at: TxId, rollback_journal: bool) -> Vec<u8> {
         let state = &self.states[at.get() as usize];
-        state.iter().flat_map(|(pgno, version)| content(*pgno, *version)).collect()
+        let mut database: Vec<u8> =
+            state.iter().flat_map(|(pgno, version)| content(*pgno, *version)).collect();
+        if rollback_journal && database[18] == 2 {
+            database[18..20].fill(1);
+        }
+        database
     }
 }
 
@@ -186,7 +202,14 @@ fn attempt_once(world: &World, site: &Site, attempt: &Attempt) -> Result<Restore
     let target = attempt
         .target
         .map_or(Target::Latest, |at| Target::Txid(txid(at.index(world.states.len() - 1) as u64 + 1)));
-    let options = RestoreOptions { parallelism: attempt.parallelism, overwrite: true, ..site.options() };
+    let stop = |_: &Path| Err(Error::Cancelled);
+    let options = RestoreOptions {
+        parallelism: attempt.parallelism,
+        overwrite: true,
+        rollback_journal: attempt.rollback_journal,
+        verify: if attempt.stops_whole { Some(&stop) } else { None },
+        ..site.options()
+    };
     let done =
         with_plan(&client, &target, &options, &mut |plan| restore(&client, plan, &site.output(), &options));
     if let Some(corpse) = corpse.into_inner().unwrap()
@@ -216,12 +239,13 @@ proptest! {
         let site = Site::new();
         let last = Attempt {
             changes: Vec::new(), reads: usize::MAX, killed: None, target: None, parallelism: 3,
+            rollback_journal: false, stops_whole: false,
         };
         for attempt in attempts.iter().chain([&last]) {
             attempt.changes.iter().for_each(|change| world.change(change));
             if let Ok(restored) = attempt_once(&world, &site, attempt) {
                 let database = fs::read(site.output()).unwrap();
-                prop_assert!(database == world.expected(restored.pos.txid), "another database");
+                prop_assert!(database == world.expected(restored.pos.txid, attempt.rollback_journal), "another database");
                 prop_assert_eq!(site.names(), ["db"]);
                 fs::remove_file(site.output()).unwrap();
             }

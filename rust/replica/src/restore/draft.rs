@@ -17,9 +17,10 @@ use crate::client::FileInfo;
 use crate::error::{Error, Result};
 use crate::restore::journal::{Beginning, Head, Journal, RECORD, Saved};
 use crate::restore::marks::{FileState, Mapping};
+use crate::restore::options::Resume;
 use crate::restore::output::{Content, MODE, Output};
 use crate::restore::winners::Winners;
-use crate::restore::workplace::{Workplace, partial_path, remove_dead, remove_partial};
+use crate::restore::workplace::{Workplace, remove_dead, remove_partial};
 
 /// What a draft is made for.
 pub(crate) struct Order<'a> {
@@ -29,8 +30,8 @@ pub(crate) struct Order<'a> {
     pub(crate) newest: &'a Header,
     /// The database that will be replaced.
     pub(crate) replaced: Option<Metadata>,
-    /// Which replica it comes from, if the draft may be left for the next restore.
-    pub(crate) replica: Option<&'a str>,
+    /// How the draft may be left for the next restore, if it may.
+    pub(crate) resume: Option<Resume<'a>>,
     /// What such a draft may begin with that another restore has left.
     pub(crate) may_resume: bool,
 }
@@ -85,7 +86,7 @@ impl Draft {
     pub(crate) fn open(order: &Order<'_>, header: u64) -> Result<Self> {
         let Order { output, newest, ref replaced, .. } = *order;
         remove_dead(output);
-        let shared = order.replica.and_then(|replica| Some((replica, Workplace::shared(output)?)));
+        let shared = order.resume.and_then(|resume| Some((resume.replica, Workplace::shared(output)?)));
         let Some((replica, workplace)) = shared else {
             let files = order.files.len();
             return Self::plain(output, Content::Pages, newest.page_size, replaced.as_ref(), files);
@@ -108,7 +109,7 @@ impl Draft {
         let mut draft = Self::new(file, workplace, files.len());
         draft.rights.clone_from(replaced);
         let head = draft.head(newest, replica)?;
-        let beginning = Beginning { head, files, marks: &[], page_1: None, bytes: 0, before: None };
+        let beginning = Beginning { head, files, marks: &[], bytes: 0, before: None };
         // Without a journal it is a draft like any other.
         draft.journal = draft.begin(&beginning).ok();
         Ok(draft)
@@ -202,9 +203,11 @@ impl Draft {
         remove_partial(output);
     }
 
-    /// The restore has failed. What is kept for the next one, in bytes, or that everything should be read once afresh.
-    pub(crate) fn failed(mut self, error: &Error) -> Failed {
-        let is_unsound = self.is_unsound.load(Ordering::Relaxed) || is_about_content(error);
+    /// The restore has failed. What is kept for the next one, in bytes, or that everything should be read once afresh. It is not
+    /// the draft's fault if the error `is_of_source`.
+    pub(crate) fn failed(mut self, error: &Error, is_of_source: bool) -> Failed {
+        let is_about_content = error.is_about_content() && !is_of_source;
+        let is_unsound = self.is_unsound.load(Ordering::Relaxed) || is_about_content;
         let kept = self.journal.as_ref().map_or(0, Journal::kept);
         if !is_unsound && kept > 0 {
             self.output.leave();
@@ -226,21 +229,6 @@ pub(crate) enum Failed {
     KeepsNothing,
     /// It may be because of what an earlier restore had left, of which nothing is left now.
     MustBeginAfresh,
-}
-
-/// Whether files or what they lead to are not sound. Everything else may be different the next time.
-fn is_about_content(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Format { .. }
-            | Error::FileTooShort { .. }
-            | Error::ShortFile { .. }
-            | Error::WrongTransactions { .. }
-            | Error::PageSizeMismatch { .. }
-            | Error::NotContinued { .. }
-            | Error::MissingPage { .. }
-            | Error::Unproved { .. }
-    )
 }
 
 /// What another restore has left that this one can go on with.
@@ -272,11 +260,13 @@ impl Left {
         is_sound && is_same && self.output.inode().is_ok_and(|inode| inode == head.inode) && self.undo_edit()
     }
 
-    /// Page 1 as it is in the replica again, if it was edited.
+    /// Page 1 as it is in the replica again, if it was edited: on the disk, as the new journal knows of no edit. Until that
+    /// is begun the old one counts, which is right with either page.
     fn undo_edit(&self) -> bool {
         let Some(page_1) = self.saved.page_1 else { return true };
         let is_so = || self.output.page_1_checksum().is_ok_and(|sum| sum == page_1);
-        is_so() || (self.output.use_wal().is_ok() && is_so())
+        // It may be so in memory alone, if another restore was killed at this point.
+        (is_so() || (self.output.use_wal().is_ok() && is_so())) && self.output.sync_data().is_ok()
     }
 
     fn go_on(self, workplace: Workplace, order: &Order<'_>) -> Result<Draft> {
@@ -287,7 +277,6 @@ impl Left {
             head,
             files: order.files,
             marks: &mapping.marks,
-            page_1: None,
             bytes: mapping.bytes,
             before: Some((&saved, &mapping)),
         };
@@ -299,6 +288,7 @@ impl Left {
             Ok(journal) => draft.journal = Some(journal),
             Err(source) if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 // Everything stays as it was, for when there is room again.
+                order.resume.inspect(|resume| resume.kept.store(mapping.bytes, Ordering::Relaxed));
                 draft.output.leave();
                 return Err(Error::output("write", &draft.workplace.new_state(), source));
             }
@@ -327,13 +317,8 @@ impl Draft {
             fs::remove_file(probe)?;
             mode
         };
-        fs::set_permissions(self.workplace.database(), fs::Permissions::from_mode(mode & 0o777))
+        self.output.set_mode(mode & 0o777)
     }
-}
-
-/// Where a restore that did not finish has left what it had.
-pub(crate) fn partial(output: &Path) -> std::path::PathBuf {
-    partial_path(output)
 }
 
 fn digest(text: &str) -> u64 {

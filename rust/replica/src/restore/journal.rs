@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use durable::{create_new, open_left, sync_parent};
+use durable::{allocate, create_new, open_left, sync_parent};
 use ltx::Checksum;
 
 use crate::client::FileInfo;
-use crate::restore::file::Part;
+use crate::restore::file::{Part, UNIT};
 use crate::restore::marks::{Done, FileState, Mapping, Whole};
 use records::{
     BLOCK, CLOSED, EDITED, HOLDER, Record, Records, UNIT_DONE, append, apply, file_record, mark_records,
@@ -101,7 +101,6 @@ pub(crate) struct Beginning<'a> {
     pub(crate) head: Head,
     pub(crate) files: &'a [FileInfo],
     pub(crate) marks: &'a [FileState],
-    pub(crate) page_1: Option<Checksum>,
     /// Bytes that are done.
     pub(crate) bytes: u64,
     /// What an earlier restore had, and what of it holds.
@@ -259,9 +258,9 @@ impl Journal {
 }
 
 fn write_beginning(file: &File, beginning: &Beginning<'_>) -> io::Result<u64> {
-    let Beginning { head, files, marks, page_1, before, .. } = beginning;
+    let Beginning { head, files, marks, before, .. } = beginning;
     append(file, 0, std::iter::once(head.record(files.len())))?;
-    file.set_len(head.records())?;
+    make_room(file, head, files)?;
     if let Some((saved, mapping)) = before {
         let commit = u64::from(head.commit.get());
         let old = u64::from(saved.head.commit.get());
@@ -279,8 +278,24 @@ fn write_beginning(file: &File, beginning: &Beginning<'_>) -> io::Result<u64> {
     }
     let marked = (1..).zip(marks.iter().zip(*files));
     let marked = marked.flat_map(|(number, (mark, file))| mark_records(number, mark, file.size));
-    let edited = page_1.map(|sum| [EDITED, sum.get(), 0, 0, 0, 0, 0]);
-    append(file, head.records(), files.iter().map(file_record).chain(marked).chain(edited))
+    append(file, head.records(), files.iter().map(file_record).chain(marked))
+}
+
+/// Sets the size of a new journal, and takes the space for all of it: a disk that is full later does not keep from writing down
+/// what was done till then.
+fn make_room(file: &File, head: &Head, files: &[FileInfo]) -> io::Result<()> {
+    file.set_len(head.records())?;
+    // Of each file that it is there, its units, and that it is whole; that page 1 was edited, and that nothing comes any more.
+    let records = files.iter().map(|file| file.size / UNIT as u64 + 3).fold(2, u64::saturating_add);
+    if allocate(file, head.records().saturating_add(records.saturating_mul(RECORD)))? {
+        return Ok(());
+    }
+    let zeros = vec![0; BLOCK];
+    for start in (RECORD..head.records()).step_by(BLOCK) {
+        let len = usize::try_from(head.records() - start).unwrap_or(BLOCK).min(BLOCK);
+        file.write_all_at(zeros.get(..len).unwrap_or_default(), start)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

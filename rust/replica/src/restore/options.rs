@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ltx::{Checksum, PageCount, PageSize, Pos, Timestamp};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::range::RetryPolicy;
 use crate::restore::base::Base;
 use crate::restore::past::Past;
@@ -18,6 +18,10 @@ pub type Verify<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
 
 /// The last step before a database, restored to this path, gets its name.
 pub type Prepare<'a> = dyn Fn(&Path) -> Result<()> + Sync + 'a;
+
+/// Is told that files, or what they lead to, are not sound. Whether what was read may have been at fault rather than the replica, and
+/// will be read from elsewhere from now on. It must not be so for ever.
+pub type Distrust<'a> = dyn Fn(&Error) -> bool + Sync + 'a;
 
 /// Takes every lock that a connection may have on a database, without waiting; they are let go when the value is dropped.
 /// `None` means that a connection has one.
@@ -43,6 +47,8 @@ pub struct RestoreOptions<'a> {
     pub rollback_journal: bool,
     /// Leaves what was read when a restore fails or is killed, and goes on with what an earlier one has left; `None` for neither.
     pub resume: Option<Resume<'a>>,
+    /// For clients that do not read everything from the replica itself: then the restore goes on with what was sound.
+    pub distrust: Option<&'a Distrust<'a>>,
     /// How broken reads of remote files are taken up again.
     pub retry: RetryPolicy,
     /// Called on the calling thread, about twenty times a second, and once when everything is there, before anything is replaced.
@@ -68,6 +74,7 @@ impl Default for RestoreOptions<'_> {
             lock: None,
             rollback_journal: false,
             resume: None,
+            distrust: None,
             retry: RetryPolicy::default(),
             progress: None,
             verify: None,
@@ -126,12 +133,12 @@ pub struct Restored {
     pub files: usize,
     /// How many bytes they had.
     pub bytes: u64,
+    /// How many of these bytes an earlier restore had read already: see [`RestoreOptions::resume`].
+    pub resumed: u64,
     /// The checksum of page 1 as the replica has it, whatever the journal mode has become; none if that is not known.
     pub page_1: Checksum,
     /// The database header in that page; empty if it is not known.
     pub head: Vec<u8>,
-    /// How many of them an earlier restore had read already: see [`RestoreOptions::resume`].
-    pub resumed: u64,
     /// It began with [`RestoreOptions::base`]: only [`Plan::since`](crate::Plan::since) was read.
     pub is_update: bool,
     /// What it stands on, with [`RestoreOptions::keeps_past`].

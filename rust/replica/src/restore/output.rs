@@ -1,8 +1,8 @@
 //! What is being made: a database, or the checksums of its pages, in a new file beside its final place.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -105,6 +105,11 @@ impl Output {
     /// Gives it the rights of another file.
     pub(crate) fn give_rights_of(&self, other: &Metadata) -> Result<()> {
         give_rights_of(other, self.file()).map_err(|source| self.error(source))
+    }
+
+    /// Gives it these access rights.
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.file().set_permissions(Permissions::from_mode(mode))
     }
 
     /// Where it is before it gets the output's name.

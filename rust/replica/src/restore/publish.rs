@@ -79,13 +79,17 @@ pub(crate) struct Place<'a> {
     output: PathBuf,
 }
 
+/// Where a symbolic link leads to; any other path as it is.
+pub(crate) fn resolved(output: &Path) -> Result<PathBuf> {
+    let is_link = fs::symlink_metadata(output).is_ok_and(|metadata| metadata.is_symlink());
+    let resolved = if is_link { fs::canonicalize(output) } else { Ok(output.to_owned()) };
+    resolved.map_err(|source| Error::output("follow", output, source))
+}
+
 impl<'a> Place<'a> {
     /// `output` may be a symbolic link: the files then are where it points to.
     pub(crate) fn new(names: &'a dyn Names, output: &Path) -> Result<Self> {
-        let is_link = fs::symlink_metadata(output).is_ok_and(|metadata| metadata.is_symlink());
-        let resolved = if is_link { fs::canonicalize(output) } else { Ok(output.to_owned()) };
-        let output = resolved.map_err(|source| Error::output("follow", output, source))?;
-        Ok(Self { names, output })
+        Ok(Self { names, output: resolved(output)? })
     }
 
     pub(crate) fn output(&self) -> &Path {

@@ -2,13 +2,14 @@
 //!
 //! | Name | What it is |
 //! |---|---|
-//! | `OUTPUT.tmp-PID-N` | the database of one restore |
+//! | `.OUTPUT.ltxcore-tmp-PID-N` | the database of one restore |
 //! | `.OUTPUT.ltxcore-partial` | the same, of a restore that another one may go on with |
 //! | the same and `.state` | its journal |
-//! | either and `.lock` | locked while the restore lives |
+//! | either and `.lock` | locked while the restore lives, and there as long as anything else of it is |
 //! | either and `.map-PID-N` | what file numbers do not fit into memory; without a name, but for a moment |
 //! | either and `-wal`, `-shm`, `-journal` | what SQLite made when it looked at the database |
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use durable::{parent, sibling};
 
 use crate::restore::owned::Owned;
 
-const UNIQUE: &str = ".tmp-";
+const UNIQUE: &str = ".ltxcore-tmp-";
 const PARTIAL: &str = ".ltxcore-partial";
 const LOCK: &str = ".lock";
 const STATE: &str = ".state";
@@ -41,7 +42,7 @@ impl Workplace {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let database = sibling(output, &format!("{UNIQUE}{}-{number}", process::id()));
+            let database = hidden(output, &format!("{UNIQUE}{}-{number}", process::id()));
             // A process of the same id, before a reboot or in another container, may have left one behind, or be alive.
             if is_there(&database) {
                 continue;
@@ -101,11 +102,23 @@ impl Workplace {
     }
 }
 
-/// Where a restore to `output` has left what it did not finish.
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        // Once the lock file is gone, nothing says that these are ours.
+        self.remove_beside();
+    }
+}
+
+/// Where a restore to `output`, which is no link, has left what it did not finish.
 pub(crate) fn partial_path(output: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
+    hidden(output, PARTIAL)
+}
+
+/// A name beside `output` for what is about it.
+fn hidden(output: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(".");
     name.push(output.file_name().unwrap_or_default());
-    name.push(PARTIAL);
+    name.push(suffix);
     output.with_file_name(name)
 }
 
@@ -119,30 +132,22 @@ pub(crate) fn remove_partial(output: &Path) {
     }
 }
 
-/// Removes the unique files of restores to `output` that are dead. What cannot be removed is harmless.
+/// Removes the unique files of restores to `output` that are dead: those that have the lock file of one beside them. What cannot
+/// be removed is harmless.
 pub(crate) fn remove_dead(output: &Path) {
     let Some(prefix) =
-        output.file_name().and_then(|name| name.to_str()).map(|name| format!("{name}{UNIQUE}"))
+        output.file_name().and_then(|name| name.to_str()).map(|name| format!(".{name}{UNIQUE}"))
     else {
         return;
     };
-    let mut stems: Vec<PathBuf> = names(output)
-        .filter_map(|name| {
-            let (process, rest) = name.strip_prefix(&prefix)?.split_once('-')?;
-            let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
-            let (number, rest) = rest.split_at(digits);
-            let is_ours =
-                rest.is_empty() || rest == LOCK || rest.starts_with(SCRATCH) || SIDECARS.contains(&rest);
-            let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            (is_ours && is_number(process) && is_number(number))
-                .then(|| output.with_file_name(format!("{prefix}{process}-{number}")))
-        })
-        .collect();
-    stems.sort();
-    stems.dedup();
-    for database in stems {
-        if let Ok(Some(lock)) = Owned::take(&sibling(&database, LOCK)) {
-            Workplace { database, _lock: Some(lock) }.clear();
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    for name in names(output) {
+        let Some(stem) = name.strip_suffix(LOCK) else { continue };
+        let numbers = stem.strip_prefix(&prefix).and_then(|numbers| numbers.split_once('-'));
+        let is_ours = numbers.is_some_and(|(process, number)| is_number(process) && is_number(number))
+            && fs::symlink_metadata(output.with_file_name(&name)).is_ok_and(|lock| lock.len() == 0);
+        if is_ours && let Ok(Some(lock)) = Owned::take(&output.with_file_name(&name)) {
+            Workplace { database: output.with_file_name(stem), _lock: Some(lock) }.clear();
         }
     }
 }
@@ -174,30 +179,53 @@ mod tests {
         let live = Workplace::unique(&output);
         let name = live.database().file_name().unwrap().to_str().unwrap().to_owned();
         fs::write(live.database(), "being written").unwrap();
-        let dead =
-            ["", ".lock", "-wal", "-shm", "-journal", ".map-5-6"].map(|rest| format!("db.tmp-1-2{rest}"));
+        let dead = ["", ".lock", "-wal", "-shm", "-journal", ".map-5-6"]
+            .map(|rest| format!(".db.ltxcore-tmp-1-2{rest}"));
         let others = [
             "db",
-            "db.tmp-",
-            "db.tmp-1",
-            "db.tmp-1-2x",
-            "db.tmp-a-2",
-            "db.tmp-1-",
-            "other.tmp-1-2",
-            "db.tmp--1",
+            // Nothing says that these are of a restore.
+            "db.tmp-20261130-1",
+            "db.tmp-20261130-2",
+            "db.tmp-20261130-2.lock",
+            ".db.ltxcore-tmp-77-1",
+            ".db.ltxcore-tmp-78-1-wal",
+            ".db.ltxcore-tmp-",
+            ".db.ltxcore-tmp-.lock",
+            ".db.ltxcore-tmp-1.lock",
+            ".db.ltxcore-tmp-1-2x.lock",
+            ".db.ltxcore-tmp-a-2.lock",
+            ".db.ltxcore-tmp-1-.lock",
+            ".db.ltxcore-tmp--1.lock",
+            ".other.ltxcore-tmp-1-2.lock",
         ];
-        for name in dead.iter().map(String::as_str).chain(others).chain(["db.tmp-77-1"]) {
+        for name in dead.iter().map(String::as_str).chain(others) {
             fs::write(dir.path().join(name), "").unwrap();
         }
+        // No lock of ours has anything in it.
+        fs::write(dir.path().join(".db.ltxcore-tmp-3-4.lock"), "mine").unwrap();
+        let others = || others.into_iter().chain([".db.ltxcore-tmp-3-4.lock"]);
         remove_dead(&output);
-        let mut expected: Vec<String> = others.map(str::to_owned).to_vec();
+        let mut expected: Vec<String> = others().map(str::to_owned).collect();
         expected.extend([name.clone(), format!("{name}.lock")]);
         expected.sort();
         assert_eq!(listed(dir.path()), expected);
         drop(live);
+        // As if it had been killed.
+        fs::write(dir.path().join(format!("{name}.lock")), "").unwrap();
         remove_dead(&output);
         expected.retain(|other| !other.starts_with(&name));
         assert_eq!(listed(dir.path()), expected);
+    }
+
+    #[test]
+    fn what_was_made_beside_a_database_goes_away_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = Workplace::unique(&dir.path().join("db"));
+        for suffix in SIDECARS {
+            fs::write(sibling(live.database(), suffix), "").unwrap();
+        }
+        drop(live);
+        assert!(listed(dir.path()).is_empty());
     }
 
     #[test]
@@ -210,8 +238,11 @@ mod tests {
             fs::write(path, "").unwrap();
         }
         remove_partial(&output);
+        assert_eq!(listed(dir.path()).len(), 4);
+        let new = first.new_state();
         drop(first);
-        assert_eq!(listed(dir.path()).len(), 3);
+        // As if it had been killed.
+        fs::write(new, "").unwrap();
         drop(Workplace::shared(&output).unwrap());
         assert_eq!(listed(dir.path()), [".db.ltxcore-partial", ".db.ltxcore-partial.state"]);
         remove_partial(&output);

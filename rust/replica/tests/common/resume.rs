@@ -102,7 +102,7 @@ impl Site {
     }
 
     pub(crate) fn partial(&self) -> PathBuf {
-        partial_path(&self.output())
+        partial_path(&self.output()).unwrap()
     }
 
     pub(crate) fn state(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 #![allow(clippy::disallowed_methods, reason = "no SQLite has these files open")]
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 
 use ltx::{PageCount, PageSize, RollingChecksum, Timestamp, TxId};
 
@@ -43,7 +44,7 @@ impl Place {
     }
 
     fn begin(&self, head: Head, files: &[FileInfo]) -> Journal {
-        self.begin_with(&Beginning { head, files, marks: &[], page_1: None, bytes: 0, before: None })
+        self.begin_with(&Beginning { head, files, marks: &[], bytes: 0, before: None })
     }
 
     fn begin_with(&self, beginning: &Beginning<'_>) -> Journal {
@@ -199,7 +200,6 @@ fn a_new_journal_takes_over_and_maps_the_holders() {
             head: head(commit),
             files: &files,
             marks,
-            page_1: None,
             bytes: 330,
             before: Some((&saved, &mapping)),
         };
@@ -220,4 +220,16 @@ fn a_new_journal_takes_over_and_maps_the_holders() {
             .collect();
         assert_eq!(holders, expected);
     }
+}
+
+#[test]
+fn a_new_journal_has_the_space_for_all_of_it() {
+    let place = Place::new();
+    let head = head(100_000);
+    let journal = place.begin(head, &[info(3, 500 << 20)]);
+    let metadata = journal.file().metadata().unwrap();
+    assert!(metadata.blocks() * 512 >= head.records(), "{metadata:?}");
+    assert_eq!(metadata.len(), head.records() + RECORD);
+    // And it is read as before.
+    assert_eq!(place.marks(), [FileState::Nothing]);
 }

@@ -76,13 +76,13 @@ const NEW: Option<(&str, Option<&str>, Option<&str>)> = Some(("new", None, None)
 fn scene() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let sidecars = [("db-wal", "old wal"), ("db-journal", "old journal"), ("db-shm", "old shm")];
-    set(dir.path(), &[("db", "old"), ("db.tmp-1", "new")]);
+    set(dir.path(), &[("db", "old"), (".db.ltxcore-tmp-1", "new")]);
     set(dir.path(), &sidecars);
     dir
 }
 
 fn publish(names: &dyn Names, dir: &Path, overwrite: bool) -> Result<()> {
-    Place::new(names, &dir.join("db"))?.publish(&dir.join("db.tmp-1"), overwrite)
+    Place::new(names, &dir.join("db"))?.publish(&dir.join(".db.ltxcore-tmp-1"), overwrite)
 }
 
 fn count_steps() -> usize {
@@ -123,7 +123,7 @@ fn wherever_it_is_killed_one_database_is_whole_and_the_next_restore_finds_it() {
         Place::new(&RealNames, &dir.path().join("db")).unwrap().prepare(true).unwrap();
         let recovered = files(dir.path());
         assert_eq!(found(&recovered, "db"), if kind == 2 { NEW } else { OLD }, "{recovered:?}");
-        set(dir.path(), &[("db.tmp-1", "newer")]);
+        set(dir.path(), &[(".db.ltxcore-tmp-1", "newer")]);
         publish(&RealNames, dir.path(), true).unwrap();
         assert_eq!(files(dir.path()), Files::from([("db".to_owned(), "newer".to_owned())]));
     }
@@ -197,7 +197,7 @@ fn nothing_old_stands_beside_the_new_database_even_if_names_are_lost_in_a_power_
 #[test]
 fn without_content_beside_it_one_rename_replaces() {
     let dir = tempfile::tempdir().unwrap();
-    let scene = [("db", "old"), ("db.tmp-1", "new"), ("db-wal", ""), ("db-shm", "index")];
+    let scene = [("db", "old"), (".db.ltxcore-tmp-1", "new"), ("db-wal", ""), ("db-shm", "index")];
     for from in 0..4 {
         set(dir.path(), &scene);
         publish(&FailingNames::new(from, true), dir.path(), true).unwrap_err();
@@ -212,7 +212,7 @@ fn without_content_beside_it_one_rename_replaces() {
 fn a_new_place_is_never_taken_from_somebody() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["db", "db-wal", "db-shm", "db-journal"] {
-        set(dir.path(), &[("db.tmp-1", "new"), (name, "")]);
+        set(dir.path(), &[(".db.ltxcore-tmp-1", "new"), (name, "")]);
         let Err(Error::OutputExists { path }) = publish(&RealNames, dir.path(), false) else {
             panic!("{name}")
         };
@@ -228,7 +228,7 @@ fn links_are_followed() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("real")).unwrap();
     set(&dir.path().join("real"), &[("store", "old"), ("store-wal", "old wal")]);
-    set(dir.path(), &[("db.tmp-1", "new")]);
+    set(dir.path(), &[(".db.ltxcore-tmp-1", "new")]);
     std::os::unix::fs::symlink(dir.path().join("real/store"), dir.path().join("db")).unwrap();
     publish(&RealNames, dir.path(), true).unwrap();
     assert_eq!(files(&dir.path().join("real")), Files::from([("store".to_owned(), "new".to_owned())]));
