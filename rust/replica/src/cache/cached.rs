@@ -42,17 +42,7 @@ impl<C: ReplicaClient + 'static> Cached<C> {
     /// To be called when a restore has failed: whether it may be the cache's fault, so that another attempt makes sense. The file that
     /// it is about, or else all that came from the cache, is dropped, and read from the storage from now on.
     pub fn distrust(&self, error: &Error) -> bool {
-        let is_about_content = matches!(
-            error,
-            Error::Format { .. }
-                | Error::FileTooShort { .. }
-                | Error::ShortFile { .. }
-                | Error::WrongTransactions { .. }
-                | Error::NotContinued { .. }
-                | Error::PageSizeMismatch { .. }
-                | Error::MissingPage { .. }
-        );
-        is_about_content && self.0.distrust(error.file())
+        error.is_about_content() && self.0.distrust(error.file())
     }
 }
 
