@@ -1,6 +1,9 @@
 """`ltxcore restore` and `ltxcore ltx` over stand-ins: what reaches the library, and what is printed."""
 
+import contextlib
 import json
+import os
+import sqlite3
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -102,6 +105,7 @@ def test_json(run, origin, tmp_path):
         "bytes_read": 4200,
         "bytes_resumed": 0,
         "clamped": False,
+        "updated": False,
     }
 
 
@@ -199,3 +203,22 @@ def test_a_database_is_not_a_replica(run, tmp_path):
     done = run("ltx", path)
     assert done.exit_code == 2
     assert "not a replica" in done.stderr
+
+
+def test_an_update_that_reads_everything_says_so(run, tmp_path):
+    replica, copy = tmp_path / "replica", tmp_path / "copy.db"
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "app.db")) as app,
+        ltxcore.DB(tmp_path / "app.db", replica=replica) as db,
+    ):
+        app.execute("CREATE TABLE t (x)")
+        db.wait(timeout=60)
+    line = ("restore", replica, "-o", copy, "--update")
+    said = []
+    for touches in (False, False, True):
+        if touches:
+            os.utime(copy, (1, 1))
+        done = run(*line, "--json")
+        assert done.exit_code == 0, done.output
+        said.append((json.loads(done.stdout)["updated"], "everything was read" in done.stderr))
+    assert said == [(False, False), (True, False), (False, True)]

@@ -212,3 +212,17 @@ def test_a_wal_that_goes_after_a_backup_in_rollback_mode_came_locks_nobody_out(t
         run_sql(path, "PRAGMA journal_mode = wal", "INSERT INTO t VALUES (1)")
         db.wait(timeout=10)
     assert restored(FileClient(tmp_path / "replica"), tmp_path) == [1]
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_a_database_that_comes_right_before_the_end_is_uploaded(tmp_path: Path, journal: str) -> None:
+    """Its application may still be about to switch it to WAL mode, which was waited for until it was too late."""
+    for number in range(3):
+        path, replica = tmp_path / f"{number}.db", tmp_path / f"replica-{number}"
+        with DB(path, replica=replica):
+            run_sql(
+                path, f"PRAGMA journal_mode = {journal}", "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)"
+            )
+        ltxcore.restore(replica, tmp_path / f"copy-{number}.db")
+        with closing(sqlite3.connect(tmp_path / f"copy-{number}.db")) as copy:
+            assert copy.execute("SELECT x FROM t").fetchall() == [(1,)]

@@ -194,6 +194,7 @@ def command(
             )
         return
     began = time.monotonic()
+    has_copy = update and output.exists()
     options: dict[str, Any] = {"txid": txid, "timestamp": timestamp, "parallelism": parallelism}
     if journal_mode != "keep":
         options["journal_mode"] = journal_mode
@@ -207,6 +208,8 @@ def command(
         result = unless_there(if_db_not_exists, output, lambda: run(origin, output, progress, **options))
     if result is None:
         return
+    if has_copy and not result.updated:
+        note("The copy could not be brought up to date, so everything was read. docs/restore.md says when.")
     report(result, origin, time.monotonic() - began, integrity_check, as_json)
 
 
@@ -272,9 +275,8 @@ def report(
             "bytes_read": result.bytes_read,
             "bytes_resumed": result.resumed,
             "clamped": result.clamped,
+            "updated": result.updated,
         }
-        if result.updated:
-            found["updated"] = True
         if result.created_at is not None:
             found |= {"timestamp": format_time(result.created_at), "exact": result.exact}
         print_json(found)

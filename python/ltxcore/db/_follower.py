@@ -99,7 +99,7 @@ class Follower:
         self._delay = 0.0
         self._attempts = 0
         self._finish_by: float | None = None
-        self._is_stopping = self._is_cancelled = self._is_late = self._has_ended = False
+        self._is_stopping = self._is_cancelled = self._is_late = self._has_ended = self._is_last = False
         self._thread = threading.Thread(
             target=self._main, name=f"ltxcore-follow {os.path.basename(self._path)}", daemon=True
         )
@@ -306,6 +306,7 @@ class Follower:
 
     def _last_sync(self, deadline: float) -> None:
         """Try until it works or the time is over, at least once."""
+        self._is_last = True
         while True:
             try:
                 # A file that never came leaves nothing to replicate.
@@ -393,4 +394,4 @@ class Follower:
             self._notify()
 
     def _ensure_open(self) -> bool:
-        return self._opening.ensure(lambda: self._is_stopping)
+        return self._opening.ensure(lambda: self._is_stopping, is_last=self._is_last)

@@ -61,13 +61,18 @@ class Opening:
         """
         return not self._is_awaited or self._engine.follow(_WAIT_SECONDS)
 
-    def ensure(self, is_stopping: Callable[[], bool]) -> bool:
-        """Open the database; true if that had still to be done."""
+    def ensure(self, is_stopping: Callable[[], bool], *, is_last: bool = False) -> bool:
+        """Open the database; true if that had still to be done.
+
+        Args:
+            is_stopping: asked while it is waited for: if it is true, nothing is opened any more.
+            is_last: the database is being closed, and what is there now is all that there will be: nothing is waited for.
+        """
         if self.is_open or self.is_absent():
             return False
         if self._presence.is_gone():
             raise self._presence.error("open")
-        while not self.may_try():
+        while not is_last and not self.may_try():
             if is_stopping() or self.is_absent():
                 return False
         # The replica may take its time to answer.
