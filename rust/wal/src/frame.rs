@@ -64,7 +64,8 @@ impl FrameHeader {
 }
 
 /// Continues `seed`, the checksum before a frame, over the frame's header and page.
-pub(crate) fn frame_checksum(
+#[must_use]
+pub fn frame_checksum(
     seed: WalChecksum,
     order: ByteOrder,
     header: &[u8; FrameHeader::SIZE],

@@ -35,7 +35,7 @@ mod window;
 pub use checksum::{ByteOrder, WalChecksum};
 pub use db_header::{AutoVacuum, DbHeader};
 pub use error::{Error, Result};
-pub use frame::{FrameHeader, frame_offset, wal_size};
+pub use frame::{FrameHeader, frame_checksum, frame_offset, wal_size};
 pub use header::{Salt, WalHeader};
 pub use page_map::{PageMap, PageMapBuilder};
 pub use page_source::PageSource;

@@ -1,0 +1,80 @@
+//! What can be wrong with a v0.3 replica.
+
+use std::io;
+
+use ltx::Timestamp;
+
+use crate::names::Generation;
+
+/// Result with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong with a v0.3 replica.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no generation, or not the one that was asked for.
+    #[error("no generation{}", .generation.map(|id| format!(" {id}")).unwrap_or_default())]
+    NoGeneration {
+        /// The one that was asked for.
+        generation: Option<Generation>,
+    },
+    /// There is no snapshot to begin with.
+    #[error("no snapshots{}", .first.map(|first| format!(" before that time: the oldest one is of {first:?}")).unwrap_or_default())]
+    NoSnapshot {
+        /// When the oldest one was made, if there is one.
+        first: Option<Timestamp>,
+    },
+    /// A WAL is not there, or lacks a segment.
+    #[error(
+        "a WAL segment is missing: expected {generation}/{index:08x}:{offset}, found {found_index:08x}:{found_offset}"
+    )]
+    MissingSegment {
+        /// Of this generation.
+        generation: Generation,
+        /// The WAL that should go on, or begin.
+        index: u32,
+        /// Where.
+        offset: u64,
+        /// The WAL that the next segment is of.
+        found_index: u32,
+        /// Where that segment begins.
+        found_offset: u64,
+    },
+    /// An object is not what it should be.
+    #[error("damaged file: {key}: {what}")]
+    Damaged {
+        /// Its name in the replica.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An object could not be read.
+    #[error("cannot read {key}")]
+    Storage {
+        /// Its name in the replica.
+        key: String,
+        /// What the storage said.
+        source: io::Error,
+    },
+    /// The restored database could not be written.
+    #[error("cannot write the database")]
+    Output(#[source] io::Error),
+    /// The caller has called it off.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    pub(crate) fn damaged(key: &str, what: impl ToString) -> Self {
+        Self::Damaged { key: key.to_owned(), what: what.to_string() }
+    }
+
+    /// An error of reading an object: of the storage, or of its content.
+    pub(crate) fn of_read(key: &str, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::InvalidData {
+            return Self::damaged(key, source);
+        }
+        Self::Storage { key: key.to_owned(), source }
+    }
+}

@@ -1,0 +1,26 @@
+//! The layout of Litestream 0.3: generations, snapshots and WAL segments in LZ4 frames.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+mod convert;
+mod error;
+mod frame;
+mod history;
+mod names;
+mod pos;
+mod restore;
+mod write;
+
+pub use apply::{Applier, Changes};
+pub use convert::write_whole;
+pub use error::{Error, Result};
+pub use frame::{FrameReader, FrameWriter};
+pub use history::{Files, History, Plan, Segment, Snapshot, Target};
+pub use names::{
+    GENERATIONS, Generation, MAX_INDEX, NameError, format_segment, format_snapshot, parse_segment,
+    parse_snapshot,
+};
+pub use pos::Pos;
+pub use restore::{Open, Options, restore};
+pub use write::{WalState, WriteError, write_snapshot};
