@@ -34,6 +34,8 @@ def test_one_wins_and_the_other_ends(
     seed: int,
     loses: bool,
 ) -> None:
+    # boto3 keeps what it has found, and other tests have others.
+    monkeypatch.setattr("ltxcore.clients.s3._connection._Process.session", None)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", seaweedfs.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", seaweedfs.secret_key)
     bucket = seaweedfs.make_bucket(f"rivals-{os.getpid()}-{seed}-{loses:d}")

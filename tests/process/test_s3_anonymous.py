@@ -24,6 +24,8 @@ def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     # There are some, and they are wrong: they must play no part.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDWRONG")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    # boto3 keeps what it has found, and other tests have others.
+    monkeypatch.setattr("ltxcore.clients.s3._connection._Process.session", None)
 
 
 def filled(server: S3Server, bucket: str, folder: Path) -> Path:

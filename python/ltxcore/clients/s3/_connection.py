@@ -30,6 +30,8 @@ _QUICK_CONNECT_TIMEOUT, _QUICK_READ_TIMEOUT = 3, 5
 # More than any batch of requests at once needs.
 _CONNECTIONS = 32
 _REGION = "us-east-1"
+#: Nothing is signed with it. Without any, botocore would look for credentials, on the network too, and hand them to all others.
+_NOBODY = ("anonymous", "anonymous", None)
 _HINT = "pip install ltxcore[s3]"
 
 
@@ -189,12 +191,9 @@ class Connection:
 
     def _credentials(self) -> tuple[str, str, str | None] | None:
         """Those that were given, or those of Litestream's variables if boto3 would not find any in the environment."""
-        if (
-            self._settings.anonymous
-            or self._settings.credentials
-            or self._session
-            or os.environ.get("AWS_ACCESS_KEY_ID")
-        ):
+        if self._settings.anonymous:
+            return _NOBODY
+        if self._settings.credentials or self._session or os.environ.get("AWS_ACCESS_KEY_ID"):
             return self._settings.credentials
         key, secret = (
             os.environ.get(f"LITESTREAM_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
