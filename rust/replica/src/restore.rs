@@ -24,6 +24,7 @@ mod owned;
 mod past;
 mod publish;
 mod queue;
+mod start;
 mod winners;
 mod worker;
 mod workplace;
@@ -31,7 +32,6 @@ mod workplace;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -39,7 +39,7 @@ use std::thread;
 use std::time::Duration;
 
 use durable::{Rights, create_dirs};
-use ltx::{Checksum, Header, PageCount, Pos, Trailer};
+use ltx::{Checksum, Header, PageCount, Pos};
 
 use crate::client::{FileInfo, ReplicaClient};
 use crate::error::{Error, Result};
@@ -51,11 +51,11 @@ use buffers::{Buffers, Pool};
 use draft::{Draft, Failed, Order};
 use marks::FileState;
 pub use options::{Distrust, LockDatabase, Prepare, Progress, RestoreOptions, Restored, Resume, Verify};
-use output::{Content, Output};
-use past::{Known, PageRun};
+use output::Content;
 pub use past::{Mark, Past};
 use publish::{Names, RealNames};
 use queue::Queue;
+use start::{Start, read_end};
 use worker::{Batch, Counters, Shared, Worker};
 
 /// More threads that decode would need more memory than a restore may use.
@@ -399,99 +399,6 @@ impl Shared<'_> {
     }
 }
 
-/// What a new database begins with: pages of a copy, or nothing.
-struct Start<'a> {
-    base: Option<Base<'a>>,
-    pages: PageCount,
-    /// The caller has proved that the copy is sound, and it has not changed since.
-    is_proved: bool,
-    /// Which of its pages were written after which file.
-    runs: Vec<PageRun>,
-}
-
-impl<'a> Start<'a> {
-    const NOTHING: Self = Self { base: None, pages: PageCount::new(0), is_proved: false, runs: Vec::new() };
-
-    /// The pages of `base`, for a database as `header` says, to be called `output`.
-    fn at(base: Base<'a>, header: &Header, output: &Path) -> Result<Self> {
-        let failed = |source| Error::output("read", output, source);
-        let is_proved = base.is_proved().map_err(failed)?;
-        let pages = base.pages(header.page_size).map_err(failed)?;
-        match pages.zip(base.past.decode(header.page_size)) {
-            // Without a checksum nothing could be proved afterwards.
-            Some((pages, runs)) if is_proved || !header.flags.no_checksum => {
-                Ok(Self { base: Some(base), pages, is_proved, runs })
-            }
-            _ => Err(Error::Unproved { path: output.to_owned(), txid: base.position }),
-        }
-    }
-
-    /// What is known of the copy's past.
-    fn known(&self) -> Option<Known<'_>> {
-        let known =
-            |base: Base<'a>| Known { past: base.past, runs: &self.runs, place: base.mark, txid: base.txid() };
-        self.base.map(known)
-    }
-
-    /// What the result stands on; `mark` is the file that ends there, if it was not read.
-    fn past(&self, shared: &Shared<'_>, mark: Option<Mark>) -> io::Result<Option<Past>> {
-        let checksums: Vec<u64> = shared.checksums.iter().map(|sum| sum.load(Ordering::Relaxed)).collect();
-        let last = shared.files.last().zip(checksums.last());
-        let Some(newest) = mark.or(last.map(|(file, checksum)| Mark::new(file, *checksum))) else {
-            return Ok(None);
-        };
-        let read = past::Read { files: shared.files, checksums: &checksums, newest };
-        past::past(self.known().as_ref(), &read, &shared.winners, shared.newest.page_size).map(Some)
-    }
-
-    fn copy_to(&self, file: &Output, header: &Header) -> Result<()> {
-        let Some(base) = self.base else { return Ok(()) };
-        let pages = PageCount::new(self.pages.get().min(header.commit.get()));
-        file.copy_from(base.file, pages.bytes(header.page_size))
-    }
-
-    /// Whether the result is the database that the newest file is about; the checksum of page 1 as the replica has it.
-    fn check(&self, shared: &Shared<'_>, expected: Checksum, output: &Path) -> Result<Checksum> {
-        let (file, commit) = (shared.output, shared.newest.commit);
-        let actual = file.page_1_checksum()?;
-        let Some(base) = self.base else { return Ok(actual) };
-        let unproved = || Error::Unproved { path: output.to_owned(), txid: base.position };
-        if !self.is_continued(shared)? {
-            return Err(unproved());
-        }
-        let is_new = shared.winners.has_page_1().map_err(|source| file.error(source))?;
-        let page_1 = if is_new || commit.get() == 0 { Some(actual) } else { base.page_1 };
-        if let Some(page_1) = page_1.filter(|page_1| *page_1 != actual) {
-            // An earlier restore has changed the journal mode, and nothing else; or else a follower has changed more.
-            base.head.map_or_else(|| file.use_wal(), |head| file.set_head(head))?;
-            if file.page_1_checksum()? != page_1 {
-                return Err(unproved());
-            }
-        }
-        let is_summed = !expected.is_none() && page_1.is_some();
-        if (is_summed && file.checksum(commit)? == expected) || (!is_summed && self.is_proved) {
-            return Ok(page_1.unwrap_or(Checksum::NONE));
-        }
-        Err(unproved())
-    }
-
-    /// Whether nothing is left that the copy had from files after the one that proves it, and this one is still there. It was
-    /// before anything was read, so nothing that was read is from before the replica became another one, if it did.
-    fn is_continued(&self, shared: &Shared<'_>) -> Result<bool> {
-        let Some(known) = self.known() else { return Ok(true) };
-        let is_rewritten = known.is_rewritten(&shared.winners, shared.newest.commit);
-        if !is_rewritten.map_err(|source| shared.output.error(source))? {
-            return Ok(false);
-        }
-        let Some(mark) = self.base.and_then(|base| base.mark()) else { return Ok(true) };
-        match read_end(&shared.reader, &mark.file()) {
-            Ok((_, found)) => Ok(found == mark),
-            Err(error) if error.is_not_found() || matches!(error, Error::ShortFile { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-}
-
 /// Runs the workers; meanwhile this thread reports progress and listens for cancellation.
 fn run(
     shared: &Shared<'_>,
@@ -558,14 +465,6 @@ fn check_whole(shared: &Shared<'_>, there: PageCount) -> Result<Checksum> {
     }
     let last = u32::try_from(shared.files.len()).ok().and_then(|number| links.get(&number));
     Ok(last.map_or(Checksum::NONE, |link| link.after))
-}
-
-/// The checksum of the database that a file leads to, which is none if it has none, and what tells it from others.
-fn read_end(reader: &RangeReader<'_>, info: &FileInfo) -> Result<(Checksum, Mark)> {
-    let mut trailer = [0; Trailer::SIZE];
-    reader.read_exact(info, info.size.saturating_sub(Trailer::SIZE as u64), &mut trailer)?;
-    let Trailer { post_apply_checksum, file_checksum } = Trailer::parse(&trailer);
-    Ok((post_apply_checksum, Mark::new(info, file_checksum.get())))
 }
 
 fn check_sizes(files: &[FileInfo]) -> Result<()> {
