@@ -1,41 +1,22 @@
 """Replicas on web servers: nothing is ever written, and no secret is ever said."""
 
 import logging
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import ltxcore
 from ltxcore import DB, TXID, Replica
-from ltxcore.clients import _located
 from ltxcore.clients.http import HTTPClient
 from ltxcore.errors import Error, ReplicaReadOnlyError
 
 from tests.helpers.proxy import Proxy
 from tests.helpers.web_servers import PythonServer, fill, with_ranges
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_located, "_said", set())
-    for module in ("_transfer", "objects"):
-        monkeypatch.setattr(f"ltxcore.clients.{module}.PAUSES", (0.02,) * 3)
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    # Not below a folder that other users may not enter, as nginx runs as one.
-    folder = Path(tempfile.mkdtemp(prefix="ltxcore-web-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("short_pauses"), pytest.mark.timeout(180)]
 
 
 def test_nothing_is_ever_written(root: Path, tmp_path: Path) -> None:

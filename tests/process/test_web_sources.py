@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 
 import ltxcore
 from ltxcore import TXID, Replica
-from ltxcore.clients import _located
 from ltxcore.clients.http import HTTPClient
 from ltxcore.errors import (
     Error,
@@ -39,26 +37,10 @@ from tests.helpers.web_servers import (
 from tests.unit.databases import eventually
 from tests.unit.memory import ltx_file
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("short_pauses"), pytest.mark.timeout(180)]
 
 #: A listing that is not there, four directory pages, the head of the snapshot, its beginning, and one file of level 0.
 MOST_REQUESTS = 10
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_located, "_said", set())
-    for module in ("_transfer", "objects"):
-        monkeypatch.setattr(f"ltxcore.clients.{module}.PAUSES", (0.02,) * 3)
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    # Not below a folder that other users may not enter, as nginx runs as one.
-    folder = Path(tempfile.mkdtemp(prefix="ltxcore-web-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=sorted(SERVERS))
