@@ -66,7 +66,8 @@ MODULES: dict[str, set[str]] = {
     "replica": {"errors", "ltx", "_process", "clients"},
     "vfs": {"errors", "ltx", "_process", "clients"},
     "testing": {"errors", "stores", "ltx", "clients"},
-    "_restore": {"errors", "ltx", "_process", "clients", "replica"},
+    "legacy": {"errors", "stores", "ltx", "_process", "clients", "replica"},
+    "_restore": {"errors", "ltx", "_process", "clients", "replica", "legacy"},
     "db": {"errors", "ltx", "_process", "clients", "replica"},
     "blob_store": {"errors", "_process", "vfs"},
 }

@@ -23,12 +23,12 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore, errors, ltx
+from ltxcore._process.restoring import RestoreProgress
 from ltxcore._restore.follow import follow, follow_async
 from ltxcore._restore.followed import FollowedDatabase
 from ltxcore._restore.restore import (
     RestorePlan,
     RestorePoint,
-    RestoreProgress,
     RestoreResult,
     restore,
     restore_async,

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, Literal, Protocol, Self, TypeAlias, final
 from ltxcore.clients import ReplicaClient
 from ltxcore.errors import RestoreError
 from ltxcore.ltx import TXID, Checksum, Pos
+from ltxcore.stores import ObjectStore
 
 __all__ = [
     "CHANGE_COUNTER_AT",
@@ -41,6 +42,8 @@ __all__ = [
     "FileReader",
     "Followed",
     "Header",
+    "LegacyHistory",
+    "LegacyPlan",
     "LocalFile",
     "PageIndex",
     "PageIndexElem",
@@ -68,6 +71,7 @@ __all__ = [
     "following",
     "format_filename",
     "integrity_check",
+    "legacy_restore",
     "missing_txids",
     "open_url",
     "parse_filename",
@@ -802,6 +806,96 @@ def restore(
     if the restore had gone on with what another one left. ``rollback_journal`` takes a database out of WAL mode.
 
     ``progress`` gets bytes done, bytes in all, files done, files in all.
+    """
+
+@final
+class LegacyHistory:
+    """What a replica in the layout of Litestream 0.3 holds."""
+
+    def __new__(cls, objects: Sequence[tuple[str, int, int]]) -> Self:
+        """Takes in a listing. Objects with other names are left out.
+
+        Args:
+            objects: the key below the place of the replica, the size in bytes, and the time in milliseconds of each.
+        """
+
+    def generations(self) -> list[tuple[str, list[tuple[int, int, int]], list[tuple[int, int, int, int]]]]:
+        """Of each generation, its snapshots (index, size in bytes, milliseconds) and its segments (index, offset, size, milliseconds)."""
+
+    def plan(
+        self, generation: str | None = None, until_ms: int | None = None, index: int | None = None
+    ) -> LegacyPlan:
+        """The objects that lead to a state.
+
+        Args:
+            generation: of this generation alone.
+            until_ms: nothing that was stored after this time, in milliseconds.
+            index: no WAL after this one.
+
+        Raises:
+            FormatError: it is no generation.
+            NoSnapshotError: there is no generation, not the wanted one, or no snapshot that is old enough.
+            RestoreError: a WAL is missing, or the start of one.
+        """
+
+@final
+class LegacyPlan:
+    """What a restore reads: a snapshot, and the segments that follow it."""
+
+    @property
+    def generation(self) -> str:
+        """Of this generation."""
+
+    @property
+    def snapshot(self) -> tuple[int, int, int]:
+        """Index, size in bytes, milliseconds."""
+
+    @property
+    def segments(self) -> list[tuple[int, int, int, int]]:
+        """Index, offset, size in bytes, milliseconds of each."""
+
+    @property
+    def size(self) -> int:
+        """Size of all objects together, as they are stored, in bytes."""
+
+    @property
+    def created_ms(self) -> int:
+        """When the newest of them was stored, in milliseconds."""
+
+def legacy_restore(
+    plan: LegacyPlan,
+    store: ObjectStore,
+    prefix: str,
+    output: _Path,
+    *,
+    parallelism: int = 8,
+    overwrite: bool = False,
+    rollback_journal: bool = False,
+    progress: Callable[[int, int, int, int], object] | None = None,
+    verify: Callable[[pathlib.Path], object] | None = None,
+    prepare: Callable[[pathlib.Path], object] | None = None,
+) -> tuple[int | None, int, int]:
+    """Rebuilds a database from a replica in the layout of Litestream 0.3.
+
+    Args:
+        plan: what to read.
+        store: where it is.
+        prefix: what keys begin with.
+        output: the path of the database.
+        parallelism: how many objects are read at once.
+        overwrite: replace an existing database.
+        rollback_journal: take the database out of WAL mode.
+        progress: called with bytes done, bytes, files done, files.
+        verify: called with the path of the new database before it replaces anything.
+        prepare: called with the same path, when nothing but the name is left to be given.
+
+    Returns:
+        The page size in bytes, ``None`` of an empty database; and the index and offset that were restored.
+
+    Raises:
+        FormatError: an object is damaged, or does not continue the one before.
+        RestoreError: a segment is missing, or the database cannot be written.
+        ReplicaError: the storage failed.
     """
 
 def partial_path(output: _Path) -> pathlib.Path:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ltxcore import FileClient, ReplicaClient
+from ltxcore.clients import _directory
 from ltxcore.clients.objects import ObjectReplicaClient
 from ltxcore.stores import Capabilities, ObjectStore
 from ltxcore.testing import ObjectStoreContract, ReplicaClientContract
@@ -29,6 +30,11 @@ class TestMemoryStore(ObjectStoreContract):
 class TestStoreThatCanDoNothing(ObjectStoreContract):
     def make(self, tmp_path: Path) -> ObjectStore:
         return MemoryStore(Capabilities())
+
+
+class TestOurDirectoryStore(ObjectStoreContract):
+    def make(self, tmp_path: Path) -> ObjectStore:
+        return _directory.DirectoryStore(tmp_path / "store")
 
 
 class TestDirectoryStore(ObjectStoreContract):

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 from ltxcore import _ltxcore
 from ltxcore._process.arguments import check_parallelism
 from ltxcore._process.awaiting import awaitable, cancellation
+from ltxcore._process.restoring import RestoreProgress, output_path
 from ltxcore._process.times import argument_error, seconds
 from ltxcore._restore.followed import FollowedDatabase, OnDivergence
 from ltxcore._restore.history import listed_again
 from ltxcore._restore.mark import mark_at_end
 from ltxcore._restore.position import Position, Sidecars, shape_of_new
-from ltxcore._restore.restore import RestoreProgress, RestoreResult, output_path, restore_prepared
+from ltxcore._restore.restore import RestoreResult, restore_prepared
 from ltxcore._restore.update import page_1_of
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native

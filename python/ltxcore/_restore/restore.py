@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ltxcore import _ltxcore
-from ltxcore._process.arguments import check_parallelism, local_path
 from ltxcore._process.awaiting import awaitable, cancellation
+from ltxcore._process.restoring import (
+    IntegrityCheck,
+    JournalMode,
+    RestoreProgress,
+    cancellable,
+    check_options,
+    counting,
+    output_path,
+    verifier,
+)
 from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
 from ltxcore._restore.cache import SIZE, opened
 from ltxcore._restore.interrupted import Interrupted
@@ -17,26 +25,15 @@ from ltxcore._restore.update import Update
 from ltxcore.clients import as_client
 from ltxcore.clients._identity import lasting_name
 from ltxcore.clients.file import FileClient, file_info, native
-from ltxcore.errors import FormatError, IntegrityCheckError
+from ltxcore.errors import FormatError
 from ltxcore.ltx import TXID, Checksum, FileInfo, Pos
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from pathlib import Path
 
     from ltxcore.clients import ReplicaClient, Source
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreProgress:
-    """The progress of a restore: ``done`` of ``total`` bytes of LTX files, and the number of files that were verified."""
-
-    done: int
-    total: int
-    files_done: int
-    files_total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +107,8 @@ def restore(
     parallelism: int = 8,
     overwrite: bool = False,
     update: bool = False,
-    integrity_check: Literal["none", "quick", "full"] = "none",
-    journal_mode: Literal["keep", "delete"] = "keep",
+    integrity_check: IntegrityCheck = "none",
+    journal_mode: JournalMode = "keep",
     cache: str | os.PathLike[str] | None = None,
     cache_size: int = SIZE,
     progress: Callable[[RestoreProgress], None] | None = None,
@@ -227,8 +224,8 @@ def restore_prepared(
     timestamp: datetime | str | None = None,
     parallelism: int = 8,
     overwrite: bool = False,
-    integrity_check: Literal["none", "quick", "full"] = "none",
-    journal_mode: Literal["keep", "delete"] = "keep",
+    integrity_check: IntegrityCheck = "none",
+    journal_mode: JournalMode = "keep",
     progress: Callable[[RestoreProgress], None] | None = None,
     prepare: Callable[[Path], None] | None = None,
     finish: Callable[[_ltxcore.Restored], None] | None = None,
@@ -241,22 +238,12 @@ def restore_prepared(
     ``finish`` gets what was made when it has its name.
     """
     before = _before(txid, timestamp)
-    check_parallelism(parallelism)
-    if integrity_check not in ("none", "quick", "full"):
-        raise argument_error(
-            "integrity_check", f"integrity_check is none, quick or full: {integrity_check!r}"
-        )
-    if journal_mode not in ("keep", "delete"):
-        raise argument_error("journal_mode", f"journal_mode is keep or delete: {journal_mode!r}")
-
-    def verify(new: Path) -> None:
-        _check(new, path, integrity_check)
-
+    check_options(parallelism, integrity_check, journal_mode)
     interrupted = Interrupted(path)
     if update is not None:
         prepare, finish = update.prepared, update.finish
     if (check := cancellation()) is not None:
-        progress, prepare = _cancellable(check, progress), _cancellable(check, prepare)
+        progress, prepare = cancellable(check, progress), cancellable(check, prepare)
 
     with interrupted:
         restored = _ltxcore.restore(
@@ -272,8 +259,8 @@ def restore_prepared(
             keeps_past=update is not None,
             replica=lasting_name(client),
             cache=cache,
-            progress=None if progress is None else lambda *counts: progress(RestoreProgress(*counts)),
-            verify=None if integrity_check == "none" else verify,
+            progress=counting(progress),
+            verify=verifier(path, integrity_check),
             prepare=prepare,
             kept=interrupted.note,
         )
@@ -292,26 +279,6 @@ def restore_prepared(
         updated=restored.is_update,
         resumed=restored.resumed,
     )
-
-
-def _cancellable(check: Callable[[], None], call: Callable[[T], None] | None) -> Callable[[T], None]:
-    """A callback that raises if ``check`` does, and else does what ``call`` does."""
-
-    def checked(at: T) -> None:
-        check()
-        if call is not None:
-            call(at)
-
-    return checked
-
-
-def output_path(output: str | os.PathLike[str]) -> Path:
-    """Where a database goes.
-
-    Raises:
-        ConfigError: it is empty, which would mean the current directory, or a URL.
-    """
-    return local_path(output, "output", "output")
 
 
 def restore_plan(
@@ -354,25 +321,6 @@ def restore_points(source: Source) -> list[RestorePoint]:
             native(client)
         )  # says so: a path with a mistake should not look like an empty replica
     return [RestorePoint(TXID(txid), from_millis(created_ms)) for txid, created_ms in points]
-
-
-def _check(new: Path, path: Path, mode: str) -> None:
-    """Let SQLite check the new database before it gets its name ``path``."""
-    try:
-        report = _ltxcore.integrity_check(os.fspath(new), mode)
-    finally:
-        for suffix in ("-wal", "-shm"):
-            Path(f"{new}{suffix}").unlink(missing_ok=True)
-    if report is None:
-        return
-    error = IntegrityCheckError(
-        f"the restored database is damaged: {report}",
-        op="restore",
-        path=os.fspath(path),
-        hint="restore without the check to look at it, or restore an earlier state",
-    )
-    error.report = report
-    raise error
 
 
 def _planned(client: ReplicaClient, before: int) -> TXID:

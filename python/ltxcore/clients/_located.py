@@ -42,6 +42,16 @@ def locate(client: ReplicaClient, level: int, min_txid: TXID, max_txid: TXID) ->
     return signed(place) if isinstance(place, SignedURL) else os.fspath(place)
 
 
+def locate_object(store: ObjectStore, key: str) -> str | Signed | None:
+    """The same for an object of a store; ``None``: the store has to read it."""
+    if not _is_of_readers(store, ObjectStore, ("read", "open")):
+        return None
+    place = store.locate(key)
+    if place is None:
+        return None
+    return signed(place) if isinstance(place, SignedURL) else os.fspath(place)
+
+
 def gave_up(client: ReplicaClient, reason: str) -> None:
     """Say once why files of a client are read by its own methods, though it has said where they are."""
     if reason not in _said and len(_said) < _MOST_SAID:

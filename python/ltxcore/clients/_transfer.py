@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from ltxcore.errors import ReplicaError
-    from ltxcore.stores import ObjectStore
+    from ltxcore.stores import ObjectInfo, ObjectStore
 
 AnyReplicaError = TypeVar("AnyReplicaError", bound="ReplicaError")
 T = TypeVar("T")
@@ -62,6 +62,22 @@ def again(request: Callable[[], T]) -> T:
     while True:
         try:
             return request()
+        except Exception as error:
+            if not pause(error, pauses):
+                raise
+
+
+def listed(store: ObjectStore, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
+    """A listing that goes on where it failed for the moment."""
+    pauses, last = iter(PAUSES), None
+    while True:
+        try:
+            for info in store.list(prefix, start=start):
+                if info.key != last:
+                    start = last = info.key
+                    pauses = iter(PAUSES)
+                    yield info
+            return
         except Exception as error:
             if not pause(error, pauses):
                 raise

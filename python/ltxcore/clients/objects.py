@@ -19,6 +19,7 @@ from ltxcore.clients._transfer import (
     again,
     found,
     is_transient,
+    listed,
     pause,
     seekable,
 )
@@ -122,20 +123,20 @@ class ObjectReplicaClient(ReplicaClient):
         self, level: int, *, seek: TXID = TXID(0), use_metadata: bool = False
     ) -> Iterator[FileInfo]:
         """See :meth:`ReplicaClient.ltx_files`. Headers are read only if the store does not keep times."""
-        listed = self._listed(level, TXID(seek))
+        files = self._listed(level, TXID(seek))
         if use_metadata and not self.capabilities.keeps_time:
-            return self._with_times(listed)
-        return listed
+            return self._with_times(files)
+        return files
 
     def all_ltx_files(self, *, use_metadata: bool = False) -> Iterator[FileInfo]:
         """See :meth:`ReplicaClient.all_ltx_files`. One listing: the folders of the levels lie side by side."""
         if type(self).ltx_files is not ObjectReplicaClient.ltx_files or "ltx_files" in vars(self):
             # Somebody has files listed in another way, and knows nothing of this one.
             return super().all_ltx_files(use_metadata=use_metadata)
-        listed = self._all_listed()
+        files = self._all_listed()
         if use_metadata and not self.capabilities.keeps_time:
-            return self._with_times(listed)
-        return listed
+            return self._with_times(files)
+        return files
 
     def requests_sent(self) -> Mapping[str, int] | None:
         """See :meth:`ReplicaClient.requests_sent`: the requests of the store."""
@@ -175,7 +176,7 @@ class ObjectReplicaClient(ReplicaClient):
         """See :meth:`ReplicaClient.locate`."""
         return self.store.locate(self._key(Name(level, min_txid, max_txid)))
 
-    def object_place(self) -> tuple[ObjectStore, str]:
+    def object_place(self) -> tuple[ObjectStore, str] | None:
         """See :meth:`ReplicaClient.object_place`: the store and the prefix."""
         return self.store, self.prefix
 
@@ -205,8 +206,8 @@ class ObjectReplicaClient(ReplicaClient):
         folder, last = self._folder(level), ""
         while True:
             # Listed anew from there, so that no store has to list and to delete at the same time.
-            listed = (info.key for info in self._list(folder, last) if info.key != last)
-            keys = list(itertools.islice(listed, _DELETIONS))
+            others = (info.key for info in listed(self.store, folder, last) if info.key != last)
+            keys = list(itertools.islice(others, _DELETIONS))
             if not keys:
                 return
             self._delete(keys)
@@ -234,24 +235,9 @@ class ObjectReplicaClient(ReplicaClient):
         raw = Reader(self.store, self._key(name), name, offset, size)
         return io.BufferedReader(raw, _BUFFER_SIZE)
 
-    def _list(self, prefix: str, start: str) -> Iterator[ObjectInfo]:
-        """A listing that goes on where it failed for the moment."""
-        pauses, last = iter(PAUSES), None
-        while True:
-            try:
-                for info in self.store.list(prefix, start=start):
-                    if info.key != last:
-                        start = last = info.key
-                        pauses = iter(PAUSES)
-                        yield info
-                return
-            except Exception as error:
-                if not pause(error, pauses):
-                    raise
-
     def _listed(self, level: int, seek: TXID) -> Iterator[FileInfo]:
         folder = self._folder(level)
-        for info in self._list(folder, f"{folder}{seek}"):
+        for info in listed(self.store, folder, f"{folder}{seek}"):
             file = _file(level, info, folder)
             if file is not None:
                 yield file
@@ -267,7 +253,7 @@ class ObjectReplicaClient(ReplicaClient):
         """The files of the levels from ``first`` on, or the level where another listing has to begin."""
         strangers, common = 0, self._root + self._levels.partition("{")[0]
         # From a name on: SeaweedFS takes a folder that a listing begins behind to be over.
-        for info in self._list(common, f"{folders[first]}{TXID(0)}"):
+        for info in listed(self.store, common, f"{folders[first]}{TXID(0)}"):
             level = bisect.bisect(folders, info.key) - 1
             folder = folders[level]
             if level >= 0 and info.key.startswith(folder):
@@ -344,7 +330,7 @@ class ObjectReplicaClient(ReplicaClient):
             LTXFileExistsError: it has another one of these TXIDs.
         """
         key = self._key(name)
-        info = next(self._list(key, key), None)
+        info = next(listed(self.store, key, key), None)
         if info is None or info.key != key:
             return False
         try:

@@ -87,6 +87,12 @@ impl<'a> Applier<'a> {
         self.page_size
     }
 
+    /// The WAL that is being brought in, and up to which byte of it; `None` before the first one.
+    #[must_use]
+    pub fn reached(&self) -> Option<(u32, u64)> {
+        self.wal.as_ref().map(|wal| (wal.index, wal.offset))
+    }
+
     /// Brings in one segment, which follows the one before.
     ///
     /// # Errors

@@ -60,6 +60,9 @@ pub enum Error {
     /// The restored database could not be written.
     #[error("cannot write the database")]
     Output(#[source] io::Error),
+    /// The restored database could not be put in place.
+    #[error(transparent)]
+    Place(#[from] replica::Error),
     /// The caller has called it off.
     #[error("cancelled")]
     Cancelled,
@@ -72,9 +75,10 @@ impl Error {
 
     /// An error of reading an object: of the storage, or of its content.
     pub(crate) fn of_read(key: &str, source: io::Error) -> Self {
-        if source.kind() == io::ErrorKind::InvalidData {
-            return Self::damaged(key, source);
+        match source.downcast::<Self>() {
+            Ok(own) => own,
+            Err(source) if source.kind() == io::ErrorKind::InvalidData => Self::damaged(key, source),
+            Err(source) => Self::Storage { key: key.to_owned(), source },
         }
-        Self::Storage { key: key.to_owned(), source }
     }
 }

@@ -10,6 +10,7 @@ mod history;
 mod names;
 mod pos;
 mod restore;
+mod source;
 mod write;
 
 pub use apply::{Applier, Changes};
@@ -22,5 +23,6 @@ pub use names::{
     parse_snapshot,
 };
 pub use pos::Pos;
-pub use restore::{Open, Options, restore};
+pub use restore::{Options, Restored, restore};
+pub use source::Source;
 pub use write::{WalState, WriteError, write_snapshot};

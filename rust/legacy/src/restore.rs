@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -16,48 +17,54 @@ use ltx::PageSize;
 use crate::apply::Applier;
 use crate::error::{Error, Result};
 use crate::frame::FrameReader;
-use crate::history::{Plan, Segment};
+use crate::history::{Plan, Segment, Snapshot};
+use crate::pos::Pos;
+use crate::source::{ObjectReader, Source};
 
 /// A segment of no more than so many bytes is read at once.
 const SMALL: u64 = 1 << 20;
 /// So many of them are read ahead for each thread.
 const AHEAD: usize = 2;
-/// Bytes of a snapshot that are written together.
+/// Bytes of a snapshot that are written together, and after which progress is reported.
 const BLOCK: usize = 1 << 20;
-
-/// Opens an object by its name.
-pub type Open<'a> = dyn Fn(&str) -> io::Result<Box<dyn Read + Send>> + Sync + 'a;
 
 /// How a restore is done.
 pub struct Options<'a> {
     /// How many objects are read at once.
     pub parallelism: usize,
-    /// Called with the bytes of objects that are done, as they are stored; false calls it off.
+    /// Called with the bytes that were read, as they are stored, once for about each MiB and each object; false calls it off.
     pub progress: &'a mut dyn FnMut(u64) -> bool,
 }
 
-/// Makes the database of `plan` in `file`, which is empty. Its page size; `None` if the database is empty.
+/// A database that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Its page size; `None` if it is empty.
+    pub page_size: Option<PageSize>,
+    /// How far in the history it is.
+    pub pos: Pos,
+}
+
+/// Makes the database of `plan` in `file`, which is empty.
 ///
 /// # Errors
 /// - [`Error::Damaged`], [`Error::MissingSegment`]: the objects do not make a database.
 /// - [`Error::Storage`], [`Error::Output`]: reading or writing failed.
 /// - [`Error::Cancelled`].
-pub fn restore(plan: &Plan, open: &Open<'_>, file: &File, options: Options<'_>) -> Result<Option<PageSize>> {
-    let Options { parallelism, progress } = options;
-    let key = plan.snapshot.key();
-    let mut done = 0;
-    let mut report = |bytes: u64| {
-        done += bytes;
-        if progress(done) { Ok(()) } else { Err(Error::Cancelled) }
-    };
-    report(0)?;
-    expand(open, &key, file)?;
-    report(plan.snapshot.size)?;
+pub fn restore(plan: &Plan, source: &dyn Source, file: &File, options: Options<'_>) -> Result<Restored> {
+    let (parallelism, count) = (options.parallelism, AtomicU64::new(0));
+    let mut report = Report { progress: options.progress, count: &count };
+    report.now()?;
+    let (key, size) = (plan.snapshot.key(), plan.snapshot.size);
+    let object = ObjectReader::new(source, key.clone(), size, &count);
+    expand(object, &key, file, &mut report)?;
+    report.now()?;
     let mut applier = Applier::new(file, &key)?;
     let ahead = Ahead {
         segments: &plan.segments,
-        open,
+        source,
         most: parallelism.max(1) * AHEAD,
+        count: &count,
         state: Mutex::default(),
         changed: Condvar::new(),
     };
@@ -68,44 +75,90 @@ pub fn restore(plan: &Plan, open: &Open<'_>, file: &File, options: Options<'_>) 
         }
         let _ended = Ended(&ahead);
         for (number, segment) in plan.segments.iter().enumerate() {
+            let key = segment.key();
             let data: Box<dyn Read + Send> = match ahead.take(number) {
-                Some(read) => {
-                    Box::new(io::Cursor::new(read.map_err(|error| Error::of_read(&segment.key(), error))?))
-                }
-                None => open(&segment.key()).map_err(|error| Error::of_read(&segment.key(), error))?,
+                Some(read) => Box::new(io::Cursor::new(read.map_err(|error| Error::of_read(&key, error))?)),
+                None => Box::new(ObjectReader::new(source, key.clone(), segment.size, &count)),
             };
-            let mut frame = FrameReader::new(data).map_err(|error| Error::of_read(&segment.key(), error))?;
-            applier.segment(segment, &mut frame)?;
-            report(segment.size)?;
+            let frame = FrameReader::new(data).map_err(|error| Error::of_read(&key, error))?;
+            applier.segment(segment, &mut Reported { frame, unreported: 0, report: &mut report })?;
+            report.now()?;
         }
-        Ok(())
+        Ok::<_, Error>(())
     })?;
-    applier.finish()
+    let Snapshot { generation, index, .. } = plan.snapshot;
+    let (index, offset) = applier.reached().unwrap_or((index, 0));
+    Ok(Restored { page_size: applier.finish()?, pos: Pos { generation, index, offset } })
+}
+
+/// Tells how far a restore is.
+struct Report<'a> {
+    progress: &'a mut dyn FnMut(u64) -> bool,
+    count: &'a AtomicU64,
+}
+
+impl Report<'_> {
+    fn now(&mut self) -> Result<()> {
+        if (self.progress)(self.count.load(Ordering::Relaxed)) { Ok(()) } else { Err(Error::Cancelled) }
+    }
+}
+
+/// Content that is reported on while it is read.
+struct Reported<'a, 'b, R: Read> {
+    frame: FrameReader<R>,
+    /// Bytes since the last report.
+    unreported: usize,
+    report: &'a mut Report<'b>,
+}
+
+impl<R: Read> Read for Reported<'_, '_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.frame.read(buf)?;
+        self.unreported += count;
+        if self.unreported >= BLOCK {
+            self.unreported = 0;
+            self.report.now().map_err(io::Error::other)?;
+        }
+        Ok(count)
+    }
 }
 
 /// Expands a snapshot into a file.
-fn expand(open: &Open<'_>, key: &str, file: &File) -> Result<()> {
+fn expand(object: impl Read, key: &str, mut file: &File, report: &mut Report<'_>) -> Result<()> {
     let of_read = |error| Error::of_read(key, error);
-    let mut frame = FrameReader::new(open(key).map_err(of_read)?).map_err(of_read)?;
-    let mut output = BufWriter::with_capacity(BLOCK, file);
+    let frame = FrameReader::new(object).map_err(of_read)?;
+    let mut content = Reported { frame, unreported: 0, report };
     let mut block = vec![0; BLOCK];
     loop {
-        let count = match frame.read(&mut block) {
-            Ok(0) => return output.flush().map_err(Error::Output),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(of_read(error)),
-        };
-        output.write_all(&block[..count]).map_err(Error::Output)?;
+        let filled = read_block(&mut content, &mut block).map_err(of_read)?;
+        file.write_all(&block[..filled]).map_err(Error::Output)?;
+        if filled < block.len() {
+            return Ok(());
+        }
     }
+}
+
+/// Fills a block as far as there is content.
+fn read_block(content: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match content.read(&mut block[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// Segments that are read before it is their turn.
 struct Ahead<'a> {
     segments: &'a [Segment],
-    open: &'a Open<'a>,
+    source: &'a dyn Source,
     /// How far ahead.
     most: usize,
+    count: &'a AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -159,8 +212,8 @@ impl Ahead<'_> {
         while let Some((number, segment)) = self.next() {
             let mut claim = Claim { ahead: self, number, read: Err(io::ErrorKind::BrokenPipe.into()) };
             let mut bytes = Vec::with_capacity(usize::try_from(segment.size).unwrap_or(0));
-            let read = (self.open)(&segment.key()).and_then(|mut data| data.read_to_end(&mut bytes));
-            claim.read = read.map(|_| bytes);
+            let mut object = ObjectReader::new(self.source, segment.key(), segment.size, self.count);
+            claim.read = object.read_to_end(&mut bytes).map(|_| bytes);
         }
     }
 

@@ -126,7 +126,7 @@ fn an_object_that_cannot_be_read_is_named() {
     let made = replica();
     let plan = made.plan(&Target::default()).unwrap();
     let lost = plan.segments[5].key();
-    let open = |key: &str| -> io::Result<Box<dyn Read + Send>> {
+    let open = |key: &str, _: u64| -> io::Result<Box<dyn Read + Send>> {
         if key == lost {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -143,7 +143,7 @@ fn a_thread_that_panics_leaves_nobody_waiting() {
     let made = replica();
     let plan = made.plan(&Target::default()).unwrap();
     let lost = plan.segments[5].key();
-    let open = |key: &str| -> io::Result<Box<dyn Read + Send>> {
+    let open = |key: &str, _: u64| -> io::Result<Box<dyn Read + Send>> {
         assert_ne!(key, lost);
         Ok(Box::new(io::Cursor::new(made.objects[key].clone())))
     };
@@ -156,7 +156,7 @@ fn a_thread_that_panics_leaves_nobody_waiting() {
 fn a_restore_is_called_off() {
     let made = replica();
     let plan = made.plan(&Target::default()).unwrap();
-    let open = |key: &str| -> io::Result<Box<dyn Read + Send>> {
+    let open = |key: &str, _: u64| -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(io::Cursor::new(made.objects[key].clone())))
     };
     let file = tempfile::tempfile().unwrap();

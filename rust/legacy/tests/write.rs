@@ -54,8 +54,9 @@ fn restored(objects: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
     let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-    let open =
-        |key: &str| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(Cursor::new(objects[key].clone()))) };
+    let open = |key: &str, _: u64| -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Cursor::new(objects[key].clone())))
+    };
     restore(&plan, &open, &file, Options { parallelism: 2, progress: &mut |_| true }).unwrap();
     fs::read(path).unwrap()
 }

@@ -18,6 +18,7 @@ use crate::types;
 
 mod engine;
 mod http;
+mod legacy;
 mod replica;
 
 macro_rules! exceptions {

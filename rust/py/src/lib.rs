@@ -15,6 +15,7 @@ mod gil;
 mod header;
 mod history;
 mod index;
+mod legacy;
 mod locate;
 mod located;
 mod pyio;
@@ -65,6 +66,8 @@ mod _ltxcore {
     use crate::history::{Plan, Reach, following, missing_txids, reach, restore_plan, restore_points};
     #[pymodule_export]
     use crate::index::{PageIndex, PageIndexElem, read_page_index};
+    #[pymodule_export]
+    use crate::legacy::{LegacyHistory, LegacyPlan, legacy_restore};
     #[pymodule_export]
     use crate::located::RequestCounter;
     #[pymodule_export]

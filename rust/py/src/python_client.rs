@@ -31,7 +31,7 @@ pub(crate) fn ask<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> 
 }
 
 /// What a client raised, as an error that a restore hands on.
-fn foreign(error: PyErr) -> Error {
+pub(crate) fn foreign(error: PyErr) -> Error {
     let kind = gil::enter(|py| foreign_kind(py, &error)).unwrap_or(ForeignKind::Stop);
     Error::Foreign { kind, source: Raised::new(error).into() }
 }

@@ -97,7 +97,7 @@ pub(crate) fn restore(
 ) -> PyResult<Restored> {
     let target = target(txid, timestamp_ms)?;
     let bytes_kept = AtomicU64::new(0);
-    let watcher = Watcher { progress, verify, prepare, ..Watcher::default() };
+    let watcher = Watcher::new(progress, verify, prepare);
     let base = base.map(|(file, txid, page_1, proved)| (file.copy(), txid, page_1, proved));
     let (marks, runs, place) = past.unwrap_or_default();
     let past = Past { marks: marks.into_iter().map(mark).collect(), runs };
@@ -173,7 +173,7 @@ pub(crate) fn partial_path(py: Python<'_>, output: PathBuf) -> PyResult<PathBuf>
 }
 
 /// All locks of a database that is to be replaced.
-fn lock_database(path: &Path) -> io::Result<Option<Box<dyn Any>>> {
+pub(crate) fn lock_database(path: &Path) -> io::Result<Option<Box<dyn Any>>> {
     Ok(osvfs::Exclusive::try_lock(path)?.map(|locked| Box::new(locked) as Box<dyn Any>))
 }
 
@@ -203,24 +203,32 @@ pub(crate) fn chain_checksums(
 
 /// Looks in on Python while Rust threads restore: Ctrl-C and an exception from the callback call the restore off.
 #[derive(Default)]
-struct Watcher {
+pub(crate) struct Watcher {
     progress: Option<Py<PyAny>>,
     verify: Option<Py<PyAny>>,
     prepare: Option<Py<PyAny>>,
-    cancel: AtomicBool,
+    pub(crate) cancel: AtomicBool,
     raised: Mutex<Option<PyErr>>,
 }
 
 impl Watcher {
+    pub(crate) fn new(
+        progress: Option<Py<PyAny>>,
+        verify: Option<Py<PyAny>>,
+        prepare: Option<Py<PyAny>>,
+    ) -> Self {
+        Self { progress, verify, prepare, ..Self::default() }
+    }
+
     /// What came of it: an exception that was raised meanwhile goes before what it led to.
-    fn outcome<T>(self, done: PyResult<T>) -> PyResult<T> {
+    pub(crate) fn outcome<T>(self, done: PyResult<T>) -> PyResult<T> {
         match self.raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(raised) => Err(raised),
             None => done,
         }
     }
 
-    fn report(&self, progress: Progress) {
+    pub(crate) fn report(&self, progress: Progress) {
         if self.cancel.load(Ordering::Relaxed) {
             return;
         }
@@ -237,7 +245,7 @@ impl Watcher {
         }
     }
 
-    fn verify(&self, path: &Path) -> replica::Result<()> {
+    pub(crate) fn verify(&self, path: &Path) -> replica::Result<()> {
         let Some(verify) = &self.verify else { return Ok(()) };
         match gil::enter(|py| {
             gil::call(verify.bind(py), (path,), None)
@@ -259,7 +267,7 @@ impl Watcher {
         Err(replica::Error::Cancelled)
     }
 
-    fn prepare(&self, path: &Path) -> replica::Result<()> {
+    pub(crate) fn prepare(&self, path: &Path) -> replica::Result<()> {
         self.ask(self.prepare.as_ref(), path)
     }
 

@@ -29,11 +29,17 @@ static POS: Lazy = Lazy::new("ltxcore.ltx", "Pos");
 static TO_MILLIS: Lazy = Lazy::new("ltxcore._process.times", "to_millis");
 static FROM_MILLIS: Lazy = Lazy::new("ltxcore._process.times", "from_millis");
 static LOCATE: Lazy = Lazy::new("ltxcore.clients._located", "locate");
+static LOCATE_OBJECT: Lazy = Lazy::new("ltxcore.clients._located", "locate_object");
 static GAVE_UP: Lazy = Lazy::new("ltxcore.clients._located", "gave_up");
 
 /// `ltxcore.clients._located.locate`
 pub(crate) fn locate(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     LOCATE.get(py)
+}
+
+/// `ltxcore.clients._located.locate_object`
+pub(crate) fn locate_object(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    LOCATE_OBJECT.get(py)
 }
 
 /// `ltxcore.clients._located.gave_up`

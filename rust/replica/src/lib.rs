@@ -8,7 +8,8 @@
 //! * [`plan()`] picks the files for a [`Target`]; [`restore_points`] lists all targets there are; [`with_plan`] plans anew when
 //!   the files of a plan are gone before they have been read.
 //! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all;
-//!   [`page_checksums`] does so for the checksums of its pages alone.
+//!   [`page_checksums`] does so for the checksums of its pages alone, and [`publish_made`] gives a database its place that the caller
+//!   makes.
 //! * [`compact_level`] merges the files of one level into the next, where they are.
 //!
 //! Levels are 0 (one file for all commits of one sync), 1 to 8 (merged) and 9 (snapshots). All calls block. The crate knows
@@ -50,5 +51,5 @@ pub use place::{FileKey, Place, RestorePoint};
 pub use range::RetryPolicy;
 pub use restore::{
     Base, Distrust, LockDatabase, MOST_WORKERS, Mark, Past, Prepare, Progress, RestoreOptions, Restored,
-    Resume, Shape, Verify, page_checksums, partial_path, restore, set_aside_path,
+    Resume, Shape, Verify, page_checksums, partial_path, publish_made, restore, set_aside_path,
 };

@@ -53,6 +53,9 @@ class HTTPClient(ObjectReplicaClient):
     def __repr__(self) -> str:
         return f"HTTPClient({self.store.address.url!r})"
 
+    def object_place(self) -> None:
+        """See :meth:`ReplicaClient.object_place`. A web server does not list what else there is."""
+
     @property
     def level_folders(self) -> tuple[str, ...]:
         """See :attr:`ReplicaClient.level_folders`. The first time, the server is asked for them."""

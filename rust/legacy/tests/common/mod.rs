@@ -126,7 +126,7 @@ impl Replica {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("db");
         let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-        let open = |key: &str| -> io::Result<Box<dyn Read + Send>> {
+        let open = |key: &str, _: u64| -> io::Result<Box<dyn Read + Send>> {
             let bytes = self.objects.get(key).ok_or(io::ErrorKind::NotFound)?;
             Ok(Box::new(io::Cursor::new(bytes.clone())))
         };

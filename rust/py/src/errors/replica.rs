@@ -117,7 +117,7 @@ fn from_io(py: Python<'_>, source: io::Error, text: String) -> PyErr {
 }
 
 /// The restored database could not be written.
-fn from_output(py: Python<'_>, source: io::Error, text: String) -> PyErr {
+pub(super) fn from_output(py: Python<'_>, source: io::Error, text: String) -> PyErr {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     match source.kind() {
         StorageFull | QuotaExceeded => DiskFullError::new_err(py, text),

@@ -97,6 +97,11 @@ impl Output {
         Self { staged, content, page_size, written, closing, wake }
     }
 
+    /// The same file, of a database with pages of this size.
+    pub(crate) fn with_page_size(self, page_size: PageSize) -> Self {
+        Self { page_size, ..self }
+    }
+
     /// Lets the file stay where it is when this is dropped.
     pub(crate) fn leave(&mut self) {
         self.staged.leave();
@@ -127,7 +132,8 @@ impl Output {
         self.file().metadata().map(|metadata| metadata.ino()).map_err(|source| self.error(source))
     }
 
-    fn file(&self) -> &File {
+    /// The file itself.
+    pub(crate) fn file(&self) -> &File {
         self.staged.file()
     }
 

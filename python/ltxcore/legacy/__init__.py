@@ -1,0 +1,43 @@
+"""Replicas in the layout of Litestream 0.3: generations, snapshots and WAL segments.
+
+:func:`ltxcore.restore` restores from them as from any other replica. This module lists what they hold, and restores a certain
+generation and index::
+
+    from ltxcore import legacy
+
+    for each in legacy.generations("file:///var/backups/app"):
+        print(each.generation, each.created_at, each.updated_at)
+
+    legacy.restore("file:///var/backups/app", "restored.db", generation="8f3e5a1c90b7d246", index=2)
+
+A replica in this layout is ``generations/<generation>/snapshots/<index>.snapshot.lz4``, a copy of the database, and
+``generations/<generation>/wal/<index>_<offset>.wal.lz4``, the parts of each WAL file since. All are LZ4 frames.
+"""
+
+from __future__ import annotations
+
+from ltxcore.legacy._history import (
+    GenerationInfo,
+    SnapshotInfo,
+    WALSegmentInfo,
+    generations,
+    snapshots,
+    wal_segments,
+)
+from ltxcore.legacy._pos import Pos
+from ltxcore.legacy._restore import RestorePlan, RestoreResult, restore, restore_async, restore_plan
+
+__all__ = [
+    "GenerationInfo",
+    "Pos",
+    "RestorePlan",
+    "RestoreResult",
+    "SnapshotInfo",
+    "WALSegmentInfo",
+    "generations",
+    "restore",
+    "restore_async",
+    "restore_plan",
+    "snapshots",
+    "wal_segments",
+]
