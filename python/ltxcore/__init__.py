@@ -10,9 +10,9 @@ Replicate a database, and get it back::
     ltxcore.restore("file:///var/backups/app", "restored.db")
 
 The calls are synchronous, as SQLite is. Calls that wait for a replica have an ``_async`` twin for coroutines. Errors are the
-classes of :mod:`ltxcore.errors`. :mod:`ltxcore.ltx` reads and writes single LTX files. :class:`BlobStore` and
-:class:`AsyncBlobStore` store named bytes in one SQLite file. They are imported when you first use them, because
-:mod:`ltxcore.blob_store` would double the time of ``import ltxcore``.
+classes of :mod:`ltxcore.errors`. :mod:`ltxcore.ltx` reads and writes single LTX files. :mod:`ltxcore.legacy`, to be imported by
+its name, reads replicas of Litestream 0.3. :class:`BlobStore` and :class:`AsyncBlobStore` store named bytes in one SQLite file.
+They are imported when you first use them, because :mod:`ltxcore.blob_store` would double the time of ``import ltxcore``.
 """
 
 from __future__ import annotations

@@ -874,7 +874,7 @@ def legacy_restore(
     progress: Callable[[int, int, int, int], object] | None = None,
     verify: Callable[[pathlib.Path], object] | None = None,
     prepare: Callable[[pathlib.Path], object] | None = None,
-) -> tuple[int | None, int, int]:
+) -> tuple[int, int, int, int]:
     """Rebuilds a database from a replica in the layout of Litestream 0.3.
 
     Args:
@@ -890,7 +890,7 @@ def legacy_restore(
         prepare: called with the same path, when nothing but the name is left to be given.
 
     Returns:
-        The page size in bytes, ``None`` of an empty database; and the index and offset that were restored.
+        Size of a page in bytes and number of pages, both 0 for an empty database; index and offset that were restored.
 
     Raises:
         FormatError: an object is damaged, or does not continue the one before.

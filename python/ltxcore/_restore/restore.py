@@ -18,7 +18,7 @@ from ltxcore._process.restoring import (
     output_path,
     verifier,
 )
-from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
+from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time, to_millis
 from ltxcore._restore.cache import SIZE, opened
 from ltxcore._restore.interrupted import Interrupted
 from ltxcore._restore.update import Update
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from ltxcore import legacy
     from ltxcore.clients import ReplicaClient, Source
 
 
@@ -50,6 +51,8 @@ class RestoreResult:
       so the states between can no longer be restored.
     * ``updated``: an earlier copy was brought up to date; ``files`` and ``bytes_read`` are what that took.
     * ``resumed``: the part of ``bytes_read`` that an earlier restore, which did not finish, had already read, in bytes.
+    * ``legacy``: what was restored, if the replica has it in files of Litestream 0.3. ``pos`` is zero then, and ``files`` is
+      empty.
     """
 
     path: Path
@@ -63,6 +66,7 @@ class RestoreResult:
     exact: bool = True
     updated: bool = False
     resumed: int = 0
+    legacy: legacy.RestoreResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,9 @@ def restore(
     because of the network or a full disk, what was read stays beside ``output``, in ``.<name>.ltxcore-partial``. The next
     restore of the same replica to the same ``output`` reads the rest.
 
+    A replica may have files of Litestream 0.3 as well, from before an upgrade. They are restored if they have the newest
+    state, or that of ``timestamp``: the rules are those of Litestream 0.5. :func:`ltxcore.legacy.restore` reads nothing else.
+
     Args:
         source: the replica: a client, a URL, or the path of a directory.
         output: the path of the restored database. Missing directories are created.
@@ -166,6 +173,22 @@ def restore(
         ConfigError: an argument has an impossible value, or both a TXID and a time were given. It is a ``ValueError``, too.
     """
     client, path, number = as_client(source), output_path(output), _txid(txid)
+    check_options(parallelism, integrity_check, journal_mode)
+    if number is None and is_legacy(client, timestamp):
+        _refuse_update(client, update)
+        from ltxcore import legacy  # few need it
+
+        restored = legacy.restore(
+            client,
+            path,
+            timestamp=timestamp,
+            parallelism=parallelism,
+            overwrite=overwrite,
+            integrity_check=integrity_check,
+            journal_mode=journal_mode,
+            progress=progress,
+        )
+        return of_legacy(restored)
     with opened(client, cache, cache_size) as blocks:
         return _restore(
             client,
@@ -183,6 +206,39 @@ def restore(
 
 
 restore_async = awaitable(restore)
+
+
+def is_legacy(client: ReplicaClient, timestamp: datetime | str | None) -> bool:
+    """Whether the state that is wanted is in files of Litestream 0.3."""
+    if type(client) is FileClient and not (client.path / "generations").is_dir():
+        return False
+    from ltxcore.legacy._choice import is_preferred  # few need it
+
+    return is_preferred(client, None if timestamp is None else to_millis(parse_time(timestamp)))
+
+
+def _refuse_update(client: ReplicaClient, update: bool) -> None:
+    if update:
+        raise argument_error(
+            "update",
+            f"the wanted state of {client!r} is in files of Litestream 0.3, which cannot be read in part",
+            "restore without update, and with overwrite if the database is there already",
+        )
+
+
+def of_legacy(restored: legacy.RestoreResult) -> RestoreResult:
+    """The result of a restore of v0.3 files, in the form of every other one."""
+    return RestoreResult(
+        path=restored.path,
+        pos=Pos(TXID(0), Checksum(0)),
+        page_size=restored.page_size,
+        page_count=restored.page_count,
+        files=(),
+        bytes_read=restored.bytes_read,
+        clamped=False,
+        created_at=restored.created_at,
+        legacy=restored,
+    )
 
 
 def _restore(

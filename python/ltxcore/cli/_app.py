@@ -24,7 +24,19 @@ from ltxcore.errors import (
     ReplicaReadOnlyError,
 )
 
-COMMANDS = ("blob", "doctor", "file", "listing", "ltx", "replicate", "restore", "version")
+COMMANDS = (
+    "blob",
+    "doctor",
+    "file",
+    "generations",
+    "listing",
+    "ltx",
+    "replicate",
+    "restore",
+    "snapshots",
+    "version",
+    "wal",
+)
 
 
 class Failure(click.ClickException):
@@ -128,7 +140,7 @@ def show_version(ctx: click.Context, _param: click.Parameter, is_asked: bool) ->
 def app() -> None:
     """Replicate SQLite databases continuously and restore them to any point in time.
 
-    Reads and writes the files of Litestream 0.5. Options may have one dash or two.
+    Reads and writes the files of Litestream 0.5 and 0.3. Options may have one dash or two.
     """
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ltxcore.cli._types import FullPath
+from ltxcore.cli._types import GENERATION, FullPath
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,6 +102,9 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
 
 
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON on stdout; messages go to stderr.")
+
+
+generation_option = option("--generation", type=GENERATION, help="List this generation only.")
 
 
 def config_options(command: F) -> F:

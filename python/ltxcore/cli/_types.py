@@ -174,6 +174,35 @@ class Timestamp(click.ParamType):  # type: ignore[type-arg]  # not generic in cl
             self.fail(f"{error}; write it like 2026-03-01T12:00:00Z", param, ctx)
 
 
+class Generation(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
+    """A generation of a replica of Litestream 0.3: 16 hexadecimal digits."""
+
+    name = "generation"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The digits."""
+        from ltxcore.legacy._pos import check_generation  # few need it
+
+        try:
+            return check_generation(value)
+        except FormatError as error:
+            self.fail(with_hint(error), param, ctx)
+
+
+class Index(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
+    """The number of a WAL file as it is printed everywhere: 8 hexadecimal digits."""
+
+    name = "index"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch(r"[0-7]?[0-9a-fA-F]{1,7}", value):
+            self.fail(f"{value!r} is not an index: up to 8 hexadecimal digits, such as 0000001f", param, ctx)
+        return int(value, 16)
+
+
 class Level(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.2
     """A level number, or `all` of them (None)."""
 
@@ -188,5 +217,6 @@ class Level(click.ParamType):  # type: ignore[type-arg]  # not generic in click 
         return int(value)
 
 
+GENERATION, INDEX = Generation(), Index()
 PLACE, DURATION, TXID, TIMESTAMP, LEVEL = Place(), Duration(), TXIDText(), Timestamp(), Level()
 SIZE, CAPACITY, CACHE_SIZE, TAG, PARALLELISM = Size(), Capacity(1), Size(1 << 20), Tag(), Parallelism()

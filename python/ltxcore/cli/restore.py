@@ -14,12 +14,23 @@ import click
 from click.core import ParameterSource
 
 from ltxcore._process.urls import shown
+from ltxcore.cli import _legacy
 from ltxcore.cli._log import start_log
 from ltxcore.cli._missing import command_line_hints, restore_missing
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
 from ltxcore.cli._output import counted, format_time, note, print_json, print_table
 from ltxcore.cli._source import is_empty, located
-from ltxcore.cli._types import CACHE_SIZE, DURATION, PARALLELISM, PLACE, TIMESTAMP, TXID, FullPath
+from ltxcore.cli._types import (
+    CACHE_SIZE,
+    DURATION,
+    GENERATION,
+    INDEX,
+    PARALLELISM,
+    PLACE,
+    TIMESTAMP,
+    TXID,
+    FullPath,
+)
 
 if TYPE_CHECKING:
     from ltxcore import Replica, RestoreProgress, RestoreResult
@@ -46,6 +57,16 @@ T = TypeVar("T")
 )
 @option("--txid", type=TXID, help="Restore up to this transaction: 16 hexadecimal digits, as printed.")
 @option("--timestamp", type=TIMESTAMP, help="Restore the newest state from before this time (RFC 3339).")
+@option(
+    "--generation",
+    type=GENERATION,
+    help="Restore from this generation of files of Litestream 0.3: 16 hexadecimal digits, as printed.",
+)
+@option(
+    "--index",
+    type=INDEX,
+    help="With --generation: use no WAL file after this one: 8 hexadecimal digits, as printed.",
+)
 @option(
     "--parallelism",
     type=PARALLELISM,
@@ -124,6 +145,8 @@ def command(
     output: Path | None,
     txid: str | None,
     timestamp: datetime | None,
+    generation: str | None,
+    index: int | None,
     parallelism: int,
     if_db_not_exists: bool,
     if_replica_exists: bool,
@@ -147,6 +170,9 @@ def command(
     all. A time after the newest transaction restores the newest state, and the command says so. If the state right before
     the time can no longer be restored, the newest earlier state is restored, and the command says which.
 
+    SOURCE may also have files of Litestream 0.3, from before an upgrade. By the rules of Litestream 0.5 they are used if they
+    have the newest state, or that of the time. With --generation nothing else is used.
+
     A restore of at least 64 MiB that is not from a local directory continues where it stopped if it was killed or failed: run
     the same command again. Until then, what was read is beside OUTPUT, in .OUTPUT.ltxcore-partial.
 
@@ -165,6 +191,11 @@ def command(
         raise click.UsageError("--cache-size requires --cache")
     if txid is not None and timestamp is not None:
         raise click.UsageError("--txid and --timestamp exclude each other")
+    if index is not None and generation is None:
+        raise click.UsageError("--index requires --generation")
+    if generation is not None and (txid is not None or follow or update or cache is not None):
+        raise click.UsageError("--generation excludes --txid, --follow, --update and --cache")
+    wanted = {"generation": generation, "index": index, "timestamp": timestamp}
     origin, db = located(source, config, not no_expand_env)
     source = shown(source)  # from here on for messages
     output = output or db
@@ -174,10 +205,13 @@ def command(
         note(f"{output} exists; nothing to do")
         return
     if if_replica_exists and is_empty(origin):
-        note(f"{source} holds no LTX files; nothing to do")
+        note(f"{source} is empty; nothing to do")
         return
     if dry_run or output is None:
-        show_plan(source, origin, output, txid, timestamp, as_json)
+        if generation is not None or (txid is None and is_legacy(origin, timestamp)):
+            _legacy.show_plan(source, origin, output, wanted, as_json)
+        else:
+            show_plan(source, origin, output, txid, timestamp, as_json)
         return
     if follow:
         settings = {
@@ -195,7 +229,8 @@ def command(
         return
     began = time.monotonic()
     has_copy = update and output.exists()
-    options: dict[str, Any] = {"txid": txid, "timestamp": timestamp, "parallelism": parallelism}
+    which = {"txid": txid, "timestamp": timestamp} if generation is None else wanted
+    options: dict[str, Any] = which | {"parallelism": parallelism}
     if journal_mode != "keep":
         options["journal_mode"] = journal_mode
     if update:
@@ -205,12 +240,17 @@ def command(
         options |= {"cache": cache, "cache_size": cache_size}
     with command_line_hints(), notes_of_an_interrupt(), progress_bar() as progress:
         options |= {"overwrite": force, "integrity_check": integrity_check}
-        result = unless_there(if_db_not_exists, output, lambda: run(origin, output, progress, **options))
+        restore = run if generation is None else run_legacy
+        result = unless_there(if_db_not_exists, output, lambda: restore(origin, output, progress, **options))
     if result is None:
+        return
+    seconds = time.monotonic() - began
+    if result.legacy is not None:
+        _legacy.report(result.legacy, origin, seconds, integrity_check, as_json)
         return
     if has_copy and not result.updated:
         note("The copy could not be brought up to date, so everything was read. docs/restore.md says when.")
-    report(result, origin, time.monotonic() - began, integrity_check, as_json)
+    report(result, origin, seconds, integrity_check, as_json)
 
 
 def is_given(name: str) -> bool:
@@ -248,6 +288,23 @@ def run(
     import ltxcore
 
     return ltxcore.restore(origin.client, output, progress=progress, **options)
+
+
+def run_legacy(
+    origin: Replica, output: Path, progress: Callable[[RestoreProgress], None] | None, **options: Any
+) -> RestoreResult:
+    """The same, of files of Litestream 0.3 alone."""
+    from ltxcore import legacy
+    from ltxcore._restore.restore import of_legacy
+
+    return of_legacy(legacy.restore(origin.client, output, progress=progress, **options))
+
+
+def is_legacy(origin: Replica, timestamp: datetime | None) -> bool:
+    """Whether a restore would use files of Litestream 0.3."""
+    from ltxcore._restore.restore import is_legacy
+
+    return is_legacy(origin.client, timestamp)
 
 
 def report(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from ltxcore import _ltxcore
 from ltxcore._process.times import from_millis, millis_bound
 from ltxcore.clients import as_client
-from ltxcore.clients._transfer import listed
 from ltxcore.legacy._place import GENERATIONS, find_place, place_of
 from ltxcore.legacy._pos import Pos, check_generation
 
@@ -176,6 +175,8 @@ def find_history(client: ReplicaClient) -> _ltxcore.LegacyHistory | None:
     place = find_place(client)
     if place is None:
         return None
+    from ltxcore.clients._transfer import listed  # slow to import
+
     store, prefix = place
     # Rounded up, so that what was stored after a millisecond is not what was stored at it.
     objects = [

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from ltxcore.clients import ReplicaClient, Source
+    from ltxcore.clients import Source
     from ltxcore.legacy._history import SnapshotInfo, WALSegmentInfo
 
-#: How often a restore is planned, as files may be deleted while it runs.
+#: How often a restore is planned at most.
 _PLANS = 5
 
 
@@ -102,7 +102,7 @@ def restore(
         source: the replica: a client, an object store, a URL, or the path of a directory.
         output: the path of the restored database. Missing directories are created.
         generation: restore from this generation: 16 hexadecimal digits.
-        index: the last WAL file to restore from, 0 to 0x7FFFFFFF.
+        index: the last WAL file of ``generation`` to restore from, 0 to 0x7FFFFFFF.
         timestamp: use no file that was stored after this time: an aware ``datetime``, or ISO 8601 text with a zone.
         parallelism: the number of files to read at once: 1 to 12.
         overwrite: replace an existing database, and its WAL, when the new one is complete. Owner and permissions are kept.
@@ -127,19 +127,44 @@ def restore(
         ReplicaError: the storage failed.
         ConfigError: an argument has an impossible value, or the client is not one of a directory or an object store.
     """
-    wanted = Wanted.of(generation, index, timestamp)
+    wanted = _Wanted.of(generation, index, timestamp)
     client, path = as_client(source), output_path(output)
     check_options(parallelism, integrity_check, journal_mode)
-    place_of(client)
-    return restore_wanted(
-        client,
-        path,
-        wanted,
-        parallelism=parallelism,
-        overwrite=overwrite,
-        integrity_check=integrity_check,
-        journal_mode=journal_mode,
-        progress=progress,
+    store, prefix = place_of(client)
+    prepare: Callable[[Path], None] | None = None
+    if (check := cancellation()) is not None:
+        progress, prepare = cancellable(check, progress), cancellable(check, None)
+    # Files may be deleted while it runs.
+    plan = wanted.plan(history(client))
+    for number in range(_PLANS):
+        try:
+            made = _ltxcore.legacy_restore(
+                plan,
+                store,
+                prefix,
+                os.fspath(path),
+                parallelism=parallelism,
+                overwrite=overwrite,
+                rollback_journal=journal_mode == "delete",
+                progress=counting(progress),
+                verify=verifier(path, integrity_check),
+                prepare=prepare,
+            )
+            break
+        except ObjectNotFoundError:
+            before, plan = plan_of(plan), wanted.plan(history(client))
+            if number == _PLANS - 1 or plan_of(plan) == before:
+                raise
+    read, (page_size, page_count, end, offset) = plan_of(plan), made
+    return RestoreResult(
+        path=path,
+        pos=Pos(plan.generation, end, offset),
+        page_size=page_size,
+        page_count=page_count,
+        snapshot=read.snapshot,
+        segments=read.segments,
+        bytes_read=read.size,
+        created_at=from_millis(plan.created_ms),
     )
 
 
@@ -168,12 +193,12 @@ def restore_plan(
         ReplicaError: the storage cannot be listed.
         ConfigError: an argument has an impossible value, or the client is not one of a directory or an object store.
     """
-    wanted = Wanted.of(generation, index, timestamp)
+    wanted = _Wanted.of(generation, index, timestamp)
     return plan_of(wanted.plan(history(as_client(source))))
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class _Wanted:
     """Which state is wanted: no other generation, nothing after a time in milliseconds, no WAL file after an index."""
 
     generation: str | None = None
@@ -181,7 +206,7 @@ class Wanted:
     until_ms: int | None = None
 
     @classmethod
-    def of(cls, generation: str | None, index: int | None, timestamp: datetime | str | None) -> Wanted:
+    def of(cls, generation: str | None, index: int | None, timestamp: datetime | str | None) -> _Wanted:
         """The state that the arguments of a restore mean.
 
         Raises:
@@ -192,6 +217,10 @@ class Wanted:
             check_generation(generation)
         if index is not None and not 0 <= index <= MAX_INDEX:
             raise argument_error("index", f"an index is a number from 0 to {MAX_INDEX}: {index}")
+        if index is not None and generation is None:
+            raise argument_error(
+                "index", "an index without a generation: each generation has its own", "give both"
+            )
         return cls(generation, index, None if timestamp is None else to_millis(parse_time(timestamp)))
 
     def plan(self, found: _ltxcore.LegacyHistory) -> _ltxcore.LegacyPlan:
@@ -205,53 +234,4 @@ def plan_of(plan: _ltxcore.LegacyPlan) -> RestorePlan:
     return RestorePlan(
         snapshot_info(generation, plan.snapshot),
         tuple(segment_info(generation, row) for row in plan.segments),
-    )
-
-
-def restore_wanted(
-    client: ReplicaClient,
-    path: Path,
-    wanted: Wanted,
-    *,
-    parallelism: int,
-    overwrite: bool,
-    integrity_check: IntegrityCheck,
-    journal_mode: JournalMode,
-    progress: Callable[[RestoreProgress], None] | None,
-) -> RestoreResult:
-    """:func:`restore` with checked arguments. It is planned again if files are deleted meanwhile."""
-    store, prefix = place_of(client)
-    prepare: Callable[[Path], None] | None = None
-    if (check := cancellation()) is not None:
-        progress, prepare = cancellable(check, progress), cancellable(check, None)
-    plan = wanted.plan(history(client))
-    for number in range(_PLANS):
-        try:
-            page_size, index, offset = _ltxcore.legacy_restore(
-                plan,
-                store,
-                prefix,
-                os.fspath(path),
-                parallelism=parallelism,
-                overwrite=overwrite,
-                rollback_journal=journal_mode == "delete",
-                progress=counting(progress),
-                verify=verifier(path, integrity_check),
-                prepare=prepare,
-            )
-            break
-        except ObjectNotFoundError:
-            before, plan = plan_of(plan), wanted.plan(history(client))
-            if number == _PLANS - 1 or plan_of(plan) == before:
-                raise
-    read = plan_of(plan)
-    return RestoreResult(
-        path=path,
-        pos=Pos(plan.generation, index, offset),
-        page_size=page_size or 0,
-        page_count=path.stat().st_size // page_size if page_size else 0,
-        snapshot=read.snapshot,
-        segments=read.segments,
-        bytes_read=read.size,
-        created_at=from_millis(plan.created_ms),
     )

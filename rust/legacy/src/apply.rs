@@ -137,13 +137,13 @@ impl<'a> Applier<'a> {
         Ok(Some(Changes { page_size, commit, pages }))
     }
 
-    /// The size of the database after the last transaction, once everything is written.
+    /// Page size, `None` if there is no page, and size of the database, once everything is written.
     ///
     /// # Errors
     /// [`Error::Output`]: it cannot be written.
-    pub fn finish(mut self) -> Result<Option<PageSize>> {
+    pub fn finish(mut self) -> Result<(Option<PageSize>, PageCount)> {
         self.end_wal()?;
-        Ok(self.page_size)
+        Ok((self.page_size, self.before))
     }
 
     fn begin_wal(&mut self, segment: &Segment, key: &str, data: &mut dyn Read) -> Result<Wal> {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use ltx::PageSize;
+use ltx::{PageCount, PageSize};
 
 use crate::apply::Applier;
 use crate::error::{Error, Result};
@@ -41,6 +41,8 @@ pub struct Options<'a> {
 pub struct Restored {
     /// Its page size; `None` if it is empty.
     pub page_size: Option<PageSize>,
+    /// Its size.
+    pub commit: PageCount,
     /// How far in the history it is.
     pub pos: Pos,
 }
@@ -88,7 +90,8 @@ pub fn restore(plan: &Plan, source: &dyn Source, file: &File, options: Options<'
     })?;
     let Snapshot { generation, index, .. } = plan.snapshot;
     let (index, offset) = applier.reached().unwrap_or((index, 0));
-    Ok(Restored { page_size: applier.finish()?, pos: Pos { generation, index, offset } })
+    let (page_size, commit) = applier.finish()?;
+    Ok(Restored { page_size, commit, pos: Pos { generation, index, offset } })
 }
 
 /// Tells how far a restore is.

@@ -113,7 +113,7 @@ impl LegacyPlan {
     }
 }
 
-/// Makes the database of a plan. Its page size, none if it is empty; and the index and offset up to which the history was used.
+/// Makes the database of a plan. Its page size and page count, and the index and offset up to which the history was used.
 #[pyfunction]
 #[pyo3(signature = (plan, store, prefix, output, *, parallelism=8, overwrite=false, rollback_journal=false, progress=None, verify=None, prepare=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments, one for each option")]
@@ -129,7 +129,7 @@ pub(crate) fn legacy_restore(
     progress: Option<Py<PyAny>>,
     verify: Option<Py<PyAny>>,
     prepare: Option<Py<PyAny>>,
-) -> PyResult<(Option<u32>, u32, u64)> {
+) -> PyResult<(u32, u32, u32, u64)> {
     let watcher = Watcher::new(progress, verify, prepare);
     let (plan, objects) = (&plan.0, PyObjects::new(store, prefix));
     let done = detached(py, || {
@@ -151,8 +151,8 @@ pub(crate) fn legacy_restore(
             Ok::<_, Error>((restored.page_size, restored))
         })
     });
-    let legacy::Restored { page_size, pos } = watcher.outcome(done)?;
-    Ok((page_size.map(ltx::PageSize::get), pos.index, pos.offset))
+    let legacy::Restored { page_size, commit, pos } = watcher.outcome(done)?;
+    Ok((page_size.map_or(0, ltx::PageSize::get), commit.get(), pos.index, pos.offset))
 }
 
 impl Watcher {
