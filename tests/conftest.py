@@ -16,7 +16,7 @@ if str(ROOT) not in sys.path:  # `tests.helpers` also runs as `python -m`, so it
 
 pytest.register_assert_rewrite("tests.helpers", "ltxcore.testing")
 
-from tests.helpers import litestream, profiles  # noqa: E402  (needs the path above)
+from tests.helpers import litestream, litestream03, profiles  # noqa: E402  (needs the path above)
 from tests.helpers.site import Site  # noqa: E402
 
 if TYPE_CHECKING:
@@ -36,9 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     without = pytest.mark.skip(
         reason=f"no litestream {' or '.join(litestream.VERSIONS)}: set LTXCORE_LITESTREAM or install it"
     )
+    without_03 = pytest.mark.skip(
+        reason=f"no litestream {litestream03.VERSION}: set LTXCORE_LITESTREAM_03 or run `make tools`"
+    )
     for item in items:
         if item.get_closest_marker("interop") and litestream.program() is None:
             item.add_marker(without)
+        if item.get_closest_marker("litestream03") and litestream03.program() is None:
+            item.add_marker(without_03)
 
 
 @pytest.fixture
