@@ -17,23 +17,32 @@ def manifests(group: str) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def copy_case(name: str, target: Path) -> Path:
-    """A v05 case with its modification times; the replica's directory."""
-    source = VECTORS / "v05" / name
+def copy_case(name: str, target: Path, *, group: str = "v05") -> Path:
+    """A case with its modification times; the replica's directory."""
+    source = VECTORS / group / name
     shutil.copytree(source / "replica", target / "replica")
-    for file in json.loads((source / "manifest.json").read_text())["files"]:
-        os.utime(target / file["path"], ns=(file["mtime_ns"], file["mtime_ns"]))
+    _set_times(target, json.loads((source / "manifest.json").read_text()))
     return target / "replica"
 
 
-def copy_damaged(name: str, target: Path) -> Path:
-    """The base of the damaged cases with one variant's fault."""
-    source = VECTORS / "v05_corrupt" / name
+def _set_times(target: Path, manifest: dict[str, Any]) -> None:
+    for file in manifest["files"]:
+        if (target / file["path"]).exists():
+            os.utime(target / file["path"], ns=(file["mtime_ns"], file["mtime_ns"]))
+
+
+def copy_damaged(name: str, target: Path, *, group: str = "v05") -> Path:
+    """The base of the damaged cases of a group with one variant's fault; in v03, with the times of the base."""
+    source = VECTORS / f"{group}_corrupt" / name
     manifest = json.loads((source / "manifest.json").read_text())
+    base = VECTORS / manifest["base"]
     replica = target / "replica"
-    shutil.copytree(VECTORS / "v05_corrupt" / "_base" / "replica", replica)
+    shutil.copytree(base, replica)
     for path in manifest["deleted"]:
         (replica / path).unlink()
     for path in manifest["replaced_or_added"]:
         shutil.copy(source / "replica" / path, replica / path)
+    whole = base.parent / "manifest.json"
+    if whole.exists():
+        _set_times(target, json.loads(whole.read_text()))
     return replica
