@@ -26,15 +26,8 @@ from ltxcore import _ltxcore, errors, ltx
 from ltxcore._process.restoring import RestoreProgress
 from ltxcore._restore.follow import follow, follow_async
 from ltxcore._restore.followed import FollowedDatabase
-from ltxcore._restore.restore import (
-    RestorePlan,
-    RestorePoint,
-    RestoreResult,
-    restore,
-    restore_async,
-    restore_plan,
-    restore_points,
-)
+from ltxcore._restore.plans import RestorePlan, RestorePoint, restore_plan, restore_points
+from ltxcore._restore.restore import RestoreResult, restore, restore_async
 from ltxcore.clients import ReplicaClient, Source, client_from_url
 from ltxcore.clients.file import FileClient
 from ltxcore.db import (

@@ -264,7 +264,7 @@ def test_a_check_that_fails_leaves_nothing(
         looks.append(path)
         return "it is said to be damaged"
 
-    monkeypatch.setattr("ltxcore._restore.restore._ltxcore.integrity_check", report)
+    monkeypatch.setattr("ltxcore._process.restoring._ltxcore.integrity_check", report)
     output = tmp_path / "out.db"
     with pytest.raises(IntegrityCheckError, match="it is said to be damaged"):
         ltxcore.restore(site.client(site.server.url), output, integrity_check="quick")

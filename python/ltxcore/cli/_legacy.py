@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ltxcore.cli._output import counted, format_time, print_json, print_table
+from ltxcore.cli._output import counted, format_time, print_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ltxcore import Replica
-    from ltxcore.legacy import RestoreResult, SnapshotInfo, WALSegmentInfo
+    from ltxcore.legacy import RestoreResult
 
 
 def report(
@@ -44,30 +42,3 @@ def report(
         f"{counted(result.page_count, 'page')} of {result.page_size} bytes from {counted(files, 'file')} "
         f"of Litestream 0.3 in {seconds:.1f} s{checked}"
     )
-
-
-def show_plan(
-    source: str, origin: Replica, output: Path | None, wanted: dict[str, Any], as_json: bool
-) -> None:
-    """Print which files a restore would read."""
-    from ltxcore import legacy
-
-    plan = legacy.restore_plan(origin.client, **wanted)
-    rows = [row(plan.snapshot), *map(row, plan.segments)]
-    if not as_json:
-        print_table(["name", "size", "created"], (each.values() for each in rows))
-        return
-    print_json(
-        {
-            "source": source,
-            "target_path": None if output is None else str(output),
-            "replica": origin.client.type,
-            "generation": plan.snapshot.generation,
-            "files": rows,
-        }
-    )
-
-
-def row(file: SnapshotInfo | WALSegmentInfo) -> dict[str, Any]:
-    """One file of a plan."""
-    return {"name": file.path, "size": file.size, "timestamp": format_time(file.created_at)}

@@ -14,11 +14,11 @@ import click
 from click.core import ParameterSource
 
 from ltxcore._process.urls import shown
-from ltxcore.cli import _legacy
+from ltxcore.cli import _legacy, _plan
 from ltxcore.cli._log import start_log
 from ltxcore.cli._missing import command_line_hints, restore_missing
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
-from ltxcore.cli._output import counted, format_time, note, print_json, print_table
+from ltxcore.cli._output import counted, format_time, note, print_json
 from ltxcore.cli._source import is_empty, located
 from ltxcore.cli._types import (
     CACHE_SIZE,
@@ -35,7 +35,6 @@ from ltxcore.cli._types import (
 if TYPE_CHECKING:
     from ltxcore import Replica, RestoreProgress, RestoreResult
     from ltxcore._restore.followed import OnDivergence
-    from ltxcore.ltx import FileInfo
 
 IntegrityCheck = Literal["none", "quick", "full"]
 JournalMode = Literal["keep", "delete"]
@@ -209,9 +208,9 @@ def command(
         return
     if dry_run or output is None:
         if generation is not None or (txid is None and is_legacy(origin, timestamp)):
-            _legacy.show_plan(source, origin, output, wanted, as_json)
+            _plan.show_legacy(source, origin, output, wanted, as_json)
         else:
-            show_plan(source, origin, output, txid, timestamp, as_json)
+            _plan.show(source, origin, output, txid, timestamp, as_json)
         return
     if follow:
         settings = {
@@ -372,51 +371,3 @@ def progress_bar() -> Iterator[Callable[[RestoreProgress], None] | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda at: bar.update(task, completed=at.done, total=at.total)
-
-
-def show_plan(
-    source: str,
-    origin: Replica,
-    output: Path | None,
-    txid: str | None,
-    timestamp: datetime | None,
-    as_json: bool,
-) -> None:
-    """Print which files a restore would read."""
-    import ltxcore
-
-    plan = ltxcore.restore_plan(origin.client, txid=txid, timestamp=timestamp)
-    if plan.clamped:
-        note("The time is after the newest transaction: this is the newest state.")
-    rows = [row(file) for file in plan.files]
-    if not as_json:
-        print_table(["level", "name", "size", "created"], (pick(each) for each in rows))
-        return
-    print_json(
-        {
-            "source": source,
-            "target_path": None if output is None else str(output),
-            "replica": origin.client.type,
-            "min_txid": rows[0]["min_txid"],
-            "max_txid": rows[-1]["max_txid"],
-            "clamped": plan.clamped,
-            "files": rows,
-        }
-    )
-
-
-def row(file: FileInfo) -> dict[str, Any]:
-    """One file of a plan, with the keys that Litestream prints."""
-    return {
-        "level": file.level,
-        "name": file.name,
-        "min_txid": str(file.min_txid),
-        "max_txid": str(file.max_txid),
-        "size": file.size,
-        "timestamp": format_time(file.created_at),
-    }
-
-
-def pick(row: dict[str, Any]) -> list[Any]:
-    """The columns of the table."""
-    return [row["level"], row["name"], row["size"], row["timestamp"]]
