@@ -20,7 +20,7 @@ pub enum Error {
         generation: Option<Generation>,
     },
     /// There is no snapshot to begin with.
-    #[error("no snapshots{}", .first.map(|first| format!(" before that time: the oldest one is of {first:?}")).unwrap_or_default())]
+    #[error("no snapshots{}", .first.map(|first| format!(" up to there: the oldest one is of {}", replica::utc(first))).unwrap_or_default())]
     NoSnapshot {
         /// When the oldest one was made, if there is one.
         first: Option<Timestamp>,

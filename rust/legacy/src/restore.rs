@@ -25,8 +25,11 @@ use crate::source::{ObjectReader, Source};
 const SMALL: u64 = 1 << 20;
 /// So many of them are read ahead for each thread.
 const AHEAD: usize = 2;
-/// Bytes of a snapshot that are written together, and after which progress is reported.
-const BLOCK: usize = 1 << 20;
+/// Bytes of content after which progress is reported.
+const REPORTED: usize = 1 << 20;
+/// Bytes of a snapshot that are written together. ext4 caches what is written at once as one unit, and goes through all blocks of it
+/// for each page that a segment changes there: with 1 MiB, that takes as long as all the rest.
+const BLOCK: usize = 64 << 10;
 
 /// How a restore is done.
 pub struct Options<'a> {
@@ -68,7 +71,8 @@ pub fn restore(plan: &Plan, source: &dyn Source, file: &File, options: Options<'
         most: parallelism.max(1) * AHEAD,
         count: &count,
         state: Mutex::default(),
-        changed: Condvar::new(),
+        ready: Condvar::new(),
+        room: Condvar::new(),
     };
     thread::scope(|scope| {
         let workers = parallelism.min(plan.segments.len());
@@ -118,7 +122,7 @@ impl<R: Read> Read for Reported<'_, '_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.frame.read(buf)?;
         self.unreported += count;
-        if self.unreported >= BLOCK {
+        if self.unreported >= REPORTED {
             self.unreported = 0;
             self.report.now().map_err(io::Error::other)?;
         }
@@ -163,7 +167,11 @@ struct Ahead<'a> {
     most: usize,
     count: &'a AtomicU64,
     state: Mutex<State>,
-    changed: Condvar,
+    /// The one whose turn it is was read.
+    ready: Condvar,
+    /// Half of what may be read ahead was used. Threads that wait for less would be woken for each segment, which takes longer than to
+    /// read one from a disk.
+    room: Condvar,
 }
 
 #[derive(Default)]
@@ -182,7 +190,7 @@ struct Ended<'a>(&'a Ahead<'a>);
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.0.lock().has_ended = true;
-        self.0.changed.notify_all();
+        self.0.room.notify_all();
     }
 }
 
@@ -196,8 +204,11 @@ struct Claim<'a> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let read = mem::replace(&mut self.read, Ok(Vec::new()));
-        self.ahead.lock().read.insert(self.number, read);
-        self.ahead.changed.notify_all();
+        let mut state = self.ahead.lock();
+        state.read.insert(self.number, read);
+        if state.turn == self.number {
+            self.ahead.ready.notify_one();
+        }
     }
 }
 
@@ -235,7 +246,7 @@ impl Ahead<'_> {
                 state.next += 1;
                 return Some((number, segment));
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -243,12 +254,14 @@ impl Ahead<'_> {
     fn take(&self, number: usize) -> Option<io::Result<Vec<u8>>> {
         let mut state = self.lock();
         state.turn = number;
-        self.changed.notify_all();
+        if state.next <= number + self.most / 2 {
+            self.room.notify_all();
+        }
         while self.is_small(number) {
             if let Some(read) = state.read.remove(&number) {
                 return Some(read);
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         None
     }

@@ -53,3 +53,4 @@ pub use restore::{
     Base, Distrust, LockDatabase, MOST_WORKERS, Mark, Past, Prepare, Progress, RestoreOptions, Restored,
     Resume, Shape, Verify, page_checksums, partial_path, publish_made, restore, set_aside_path,
 };
+pub use utc::utc;

@@ -7,7 +7,8 @@ use ltx::Timestamp;
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
 /// Shows a time as ISO 8601 text in UTC, with milliseconds.
-pub(crate) fn utc(time: Timestamp) -> impl Display {
+#[must_use]
+pub fn utc(time: Timestamp) -> impl Display {
     Utc(time.millis())
 }
 
