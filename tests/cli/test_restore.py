@@ -22,7 +22,8 @@ FILES = [FileInfo(9, TXID(1), TXID(4), 4000, NOON), FileInfo(0, TXID(5), TXID(5)
 @pytest.fixture
 def origin(monkeypatch):
     """A replica of two files; `calls` gets what `ltxcore.restore` is called with."""
-    state = SimpleNamespace(calls=[], clamped=False, client=SimpleNamespace(type="file"), listed=FILES)
+    client = SimpleNamespace(type="file", object_place=lambda: None)
+    state = SimpleNamespace(calls=[], clamped=False, client=client, listed=FILES)
     state.resumed, state.size, state.interrupt = 0, 4200, None
     state.files = lambda level=None: (file for file in state.listed if level in (None, file.level))
 
