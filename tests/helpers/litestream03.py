@@ -5,10 +5,12 @@ directory of its own in the environment. It has no control socket: what it has d
 """
 
 import functools
+import hashlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -137,6 +139,24 @@ def wal(source: Source, generation: str | None = None) -> list[dict[str, str]]:
 def _rows(table: str) -> list[dict[str, str]]:
     names, *rows = [line.split() for line in table.splitlines()] or [[]]
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def content(path: Path) -> str:
+    """SHA-256 of the schema and all rows of a sound database, without Litestream's own tables."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.text_factory = bytes  # text may be no UTF-8
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == (b"ok",)
+        query = "SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE '%litestream%' ORDER BY name"
+        schema = connection.execute(query).fetchall()
+        found = hashlib.sha256(repr(schema).encode())
+        for name, sql in schema:
+            if sql is not None and sql.upper().startswith(b"CREATE TABLE"):
+                for row in connection.execute(f"SELECT * FROM {name.decode()} ORDER BY 1"):
+                    found.update(repr(row).encode())
+    finally:
+        connection.close()
+    return found.hexdigest()
 
 
 class Position(NamedTuple):

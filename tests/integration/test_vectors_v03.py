@@ -4,8 +4,8 @@ By the library and by the command. `tests/vectors/README.md` says how the replic
 """
 
 import re
-import sqlite3
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from click.testing import CliRunner
 
 import ltxcore
 from ltxcore import errors, legacy
-from ltxcore.cli import main
+from ltxcore.cli import app
 
 from tests.helpers import vectors
 from tests.helpers.app import digest
+from tests.helpers.litestream03 import content
 
 CASES = vectors.manifests("v03")
 DAMAGED = vectors.manifests("v03_corrupt")
@@ -42,7 +43,8 @@ def by_library(replica: Path, output: Path, **target: Any) -> None:
 def by_command(replica: Path, output: Path, **target: Any) -> None:
     """`ltxcore restore`, with an error of its exit code and message."""
     options = [word for name, value in target.items() for word in (f"--{name}", value)]
-    done = CliRunner().invoke(main, ["restore", "-o", str(output), *options, f"file://{replica}"])
+    line = ["restore", "-o", str(output), *options, f"file://{replica}"]
+    done = CliRunner().invoke(app, line, prog_name="ltxcore")
     if done.exit_code != 0:
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         raise errors.RestoreError(f"exit code {done.exit_code}: {done.stderr}")
@@ -191,15 +193,7 @@ def test_the_states_before_the_damage_can_be_had(tmp_path: Path, variant: str) -
 
 
 def nanoseconds(text: str) -> int:
-    moment = legacy_time(text)
-    return moment * 1_000_000
-
-
-def legacy_time(text: str) -> int:
-    """Milliseconds of a time in a manifest."""
-    from datetime import datetime
-
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
+    return round(datetime.fromisoformat(text).timestamp() * 1000) * 1_000_000
 
 
 @pytest.mark.parametrize("variant", sorted(UNDETECTABLE))
@@ -210,16 +204,6 @@ def test_a_loss_that_nothing_shows(tmp_path: Path, variant: str, restore: Restor
     restore(replica, tmp_path / "restored")
     by_library(vectors.copy_case(BASE, tmp_path / "whole", group="v03"), tmp_path / "expected")
     assert content(tmp_path / "restored") == content(tmp_path / "expected")
-
-
-def content(path: Path) -> list[str]:
-    """Everything but Litestream's own tables."""
-    connection = sqlite3.connect(path)
-    try:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return [line for line in connection.iterdump() if "_litestream_" not in line]
-    finally:
-        connection.close()
 
 
 def test_a_missing_segment_in_the_middle_is_found(tmp_path: Path, restore: Restore) -> None:
