@@ -12,6 +12,8 @@ from pathlib import Path
 
 from benches import tools
 
+from tests.helpers.v03_history import History
+
 TABLE = "CREATE TABLE entry (id INTEGER PRIMARY KEY, token TEXT NOT NULL, note TEXT NOT NULL)"
 INSERT = "INSERT INTO entry (token, note) VALUES (?, ?)"
 UPDATE = "UPDATE entry SET token = ?, note = ? WHERE id = ?"
@@ -26,6 +28,8 @@ PHRASES = (
 )
 #: Rows that one transaction of a chain of L0 files changes, most of them on a page of their own: about 100 kB.
 ROWS_CHANGED = 25
+#: Segments of one WAL file in a v0.3 history.
+SEGMENTS_IN_WAL = 100
 
 
 def row_source(seed: int) -> Iterator[tuple[str, str]]:
@@ -108,6 +112,22 @@ def chain_replica(db: Path, replica: Path, count: int) -> None:
     found = len(list(replica.glob("ltx/0/*.ltx")))
     if found != count + 1:
         raise tools.BenchError(f"the chain has {found} files instead of {count + 1}")
+
+
+def legacy_replica(db: Path, replica: Path, count: int) -> None:
+    """A replica in the layout of Litestream 0.3: a snapshot, and a WAL segment for each of `count` transactions after it."""
+    rng, rows = random.Random(3), row_source(seed=3)
+    with History(db, replica) as history:
+        history.snapshot()
+        (highest,) = history.connection.execute("SELECT max(id) FROM entry").fetchone()
+        for number in range(count):
+            if number and number % SEGMENTS_IN_WAL == 0:
+                history.next_wal()
+            history.connection.execute("BEGIN")
+            for _ in range(ROWS_CHANGED):
+                history.connection.execute(UPDATE, (*next(rows), rng.randint(1, highest)))
+            history.connection.execute("COMMIT")
+            history.segment()
 
 
 class Follower:

@@ -13,6 +13,7 @@ from benches.site import Site, files_below, library_seconds, say, settle, write_
 from benches.table import Row, Wanted
 
 Samples = dict[str, list[float]]
+Line = Callable[[tools.Name, Path, Path], list[str]]
 
 
 def replicate(site: Site) -> list[Row]:
@@ -64,14 +65,16 @@ def chain(site: Site) -> list[Row]:
     return rows(f"restore, {sizes.chain_mb} MB and {sizes.chain_files} L0 files", samples, 5.0, site)
 
 
-def restores(site: Site, directory: Path, replica: Path, *, limit: Path | None = None) -> Samples:
-    """Restore in turns, after a look whether both programs make the same of the replica."""
+def restores(
+    site: Site, directory: Path, replica: Path, *, limit: Path | None = None, line: Line = tools.restore_line
+) -> Samples:
+    """Restore in turns, after a look whether both programs make the same of the replica. `line` makes the commands."""
     output, log = directory / "output", directory / "log"
     inputs = files_below(replica)
-    compare(replica, directory)
+    compare(replica, directory, line)
 
     def command(name: tools.Name) -> tools.Cost:
-        return tools.run(tools.restore_line(name, replica, output), log)
+        return tools.run(line(name, replica, output), log)
 
     def library() -> float:
         return library_seconds(log, "restore", tools.url(replica), output)
@@ -85,11 +88,11 @@ def restores(site: Site, directory: Path, replica: Path, *, limit: Path | None =
     return in_turns(site, command, library, inputs=lambda: inputs, clean=clean, limit=limit)
 
 
-def compare(replica: Path, directory: Path) -> None:
+def compare(replica: Path, directory: Path, line: Line = tools.restore_line) -> None:
     """Both restores, byte for byte; also what makes the caches warm."""
     outputs = {name: directory / f"compared-{name}" for name in tools.NAMES}
     for name, output in outputs.items():
-        tools.run(tools.restore_line(name, replica, output), directory / "log")
+        tools.run(line(name, replica, output), directory / "log")
     if not filecmp.cmp(outputs["ltxcore"], outputs["litestream"], shallow=False):
         raise tools.BenchError("the two programs restored different databases")
     for left in directory.glob("compared-*"):
