@@ -104,8 +104,11 @@ def test_whatever_asks_for_all_levels_lists_once(store: Counting, tmp_path: Any)
     assert listings() == 1
     assert [point.txid for point in ltxcore.restore_points(client)] == [1, 2, 3]
     assert listings() == 1
-    assert ltxcore.restore(client, tmp_path / "out.db").pos.txid == 3
+    assert ltxcore.restore(client, tmp_path / "out.db", txid=3).pos.txid == 3
     assert listings() == 1
+    assert ltxcore.restore(client, tmp_path / "new.db").pos.txid == 3
+    # Another one for files of Litestream 0.3.
+    assert listings() == 2
 
 
 def test_what_lies_below_the_same_prefix_is_not_listed(store: Counting) -> None:

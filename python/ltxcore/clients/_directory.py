@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _STAGED = ".ltxcore-staged-"
 #: A staged file that nobody has written to for so long is left from a process that has died.
 _STALE = timedelta(hours=1)
+#: How often a directory is made again that others remove.
+_ATTEMPTS = 100
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -49,7 +51,7 @@ class DirectoryStore(ObjectStore):
         keys = (key for key in self._keys(folder) if key.startswith(prefix) and key >= start)
         for key in sorted(keys, key=os.fsencode):
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                yield self._info(key)
+                yield _info(key, (self.path / key).stat())
 
     def _keys(self, folder: str) -> Iterator[str]:
         """The keys below a folder, in no order."""
@@ -94,8 +96,9 @@ class DirectoryStore(ObjectStore):
         path = self.path / key
         with _staged(path) as staged:
             _copy(data, staged, time)
+            found = staged.stat()
             _publish(staged, path, key, if_absent=if_absent)
-        return self._info(key)
+        return _info(key, found)
 
     def delete(self, keys: Iterable[str]) -> dict[str, Exception]:
         """See :meth:`ObjectStore.delete`. Folders that are empty then go, too."""
@@ -136,11 +139,11 @@ class DirectoryStore(ObjectStore):
         except OSError as error:
             raise _refused("create the directory", error) from error
 
-    def _info(self, key: str) -> ObjectInfo:
-        found = (self.path / key).stat()
-        microseconds = found.st_mtime_ns // 1000
-        modified = from_millis(microseconds // 1000) + timedelta(microseconds=microseconds % 1000)
-        return ObjectInfo(key, found.st_size, modified)
+
+def _info(key: str, found: os.stat_result) -> ObjectInfo:
+    microseconds = found.st_mtime_ns // 1000
+    modified = from_millis(microseconds // 1000) + timedelta(microseconds=microseconds % 1000)
+    return ObjectInfo(key, found.st_size, modified)
 
 
 @contextlib.contextmanager
@@ -157,16 +160,19 @@ def _staged(path: Path) -> Iterator[Path]:
 
 
 def _new_file(folder: Path) -> str:
-    while True:
-        _make_folder(folder)
-        _remove_stale(folder)
-        try:
-            descriptor, name = tempfile.mkstemp(prefix=_STAGED, dir=folder)
-        except FileNotFoundError:
-            # It was empty, and somebody who deleted its last file has removed it.
-            continue
-        os.close(descriptor)
-        return name
+    for _ in range(_ATTEMPTS):
+        # It may be empty, and removed by somebody who has deleted its last file.
+        with contextlib.suppress(FileNotFoundError):
+            return _try_new_file(folder)
+    return _try_new_file(folder)
+
+
+def _try_new_file(folder: Path) -> str:
+    _make_folder(folder)
+    _remove_stale(folder)
+    descriptor, name = tempfile.mkstemp(prefix=_STAGED, dir=folder)
+    os.close(descriptor)
+    return name
 
 
 def _copy(data: BinaryIO, staged: Path, time: datetime | None) -> None:
