@@ -4,6 +4,7 @@ Its wheel has the name and the files of the one that `tests/helpers/litestream.p
 directory of its own in the environment. It has no control socket: what it has done is in its log.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -159,7 +160,8 @@ def content(path: Path) -> str:
     return found.hexdigest()
 
 
-class Position(NamedTuple):
+@dataclasses.dataclass(frozen=True, order=True)
+class Position:
     """Where a generation ends, in the shadow WAL or in the replica."""
 
     generation: str
@@ -200,7 +202,7 @@ class Replicator(Base):
         # The first one may have looked at the WAL before now.
         two = re.compile(r"msg=sync .*?msg=\"sync: ok\".*msg=sync .*?msg=\"sync: ok\"", re.DOTALL)
         until(
-            lambda: self._running() and two.search(self.said(since)),
+            lambda: self._running() and two.search(self.said(since)) is not None,
             timeout=timeout,
             what="syncs of litestream 0.3",
         )
