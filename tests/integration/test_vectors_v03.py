@@ -127,10 +127,10 @@ def test_what_is_not_there(tmp_path: Path, restore: Restore) -> None:
     replica = vectors.copy_case("many_indexes", tmp_path, group="v03")
     with pytest.raises(errors.RestoreError, match="0123456789abcdef"):
         restore(replica, tmp_path / "restored", generation="0123456789abcdef")
-    for snapshot in replica.rglob("00000000.snapshot.lz4"):
-        snapshot.unlink()
-    with pytest.raises(errors.RestoreError):
-        restore(replica, tmp_path / "restored", index="00000000")
+    [first] = replica.rglob("00000000.snapshot.lz4")
+    first.unlink()
+    with pytest.raises(errors.RestoreError, match="no snapshots"):
+        restore(replica, tmp_path / "restored", generation=first.parents[1].name, index="00000000")
     assert_nothing_left(tmp_path)
 
 
