@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.helpers import replicators
 from tests.helpers.process import ROOT, ChildError, environment
 from tests.helpers.site import Site
+from tests.helpers.v03_history import History
 
 LIMIT = 64 * 1024  # KiB
 MIB = 1 << 20
@@ -132,6 +133,22 @@ def many_files(site: Site, megabytes: int, count: int) -> None:
             app.insert(1, size=megabytes * MIB // count)
             replicator.barrier()
         replicator.stop()
+
+
+def legacy_history(folder: Path, megabytes: int, count: int) -> None:
+    """A v0.3 replica of a database of this size: a segment of a quarter of it, one that LZ4 makes tiny, and many small ones."""
+    big_database(folder / "db", megabytes)
+    with History(folder / "db", folder / "replica") as history:
+        execute = history.connection.execute
+        history.snapshot()
+        execute("UPDATE entry SET body = hex(randomblob(1000)) WHERE id % 4 = 0")
+        history.segment()
+        execute("UPDATE entry SET body = zeroblob(2000) WHERE id % 2 = 0")
+        history.segment()
+        history.next_wal()
+        for number in range(count):
+            execute("UPDATE entry SET body = hex(randomblob(1000)) WHERE id = ?", (number,))
+            history.segment()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ def frame() -> "lz4.frame.LZ4FrameCompressor":
 class History:
     """One database, which is in WAL mode, and one generation of it. `connection` is for the transactions."""
 
-    def __init__(self, db: Path, replica: Path, *, generation: str = GENERATION) -> None:
+    def __init__(
+        self, db: Path, replica: Path, *, generation: str = GENERATION, page_size: int = 4096
+    ) -> None:
         self.db = db
         self.wal = db.with_name(f"{db.name}-wal")
         self.folder = replica / "generations" / generation
@@ -35,7 +37,12 @@ class History:
             (self.folder / kind).mkdir(parents=True)
         self.index = self.offset = self.stored = 0
         self.connection = sqlite3.connect(db, isolation_level=None)
-        for setting in ("journal_mode = wal", "wal_autocheckpoint = 0", "synchronous = off"):
+        for setting in (
+            f"page_size = {page_size}",
+            "journal_mode = wal",
+            "wal_autocheckpoint = 0",
+            "synchronous = off",
+        ):
             self.connection.execute(f"PRAGMA {setting}")
         self._empty_wal()
 

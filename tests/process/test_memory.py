@@ -68,6 +68,13 @@ def test_restore_of_many_files(room: Path) -> None:
         site.end()
 
 
+def test_restore_of_a_v03_history(room: Path) -> None:
+    """A snapshot of 400 MB (100 MB), large segments, and 10,000 (500) small ones: objects are expanded while they are read."""
+    memory.legacy_history(room, sized(100, 400), sized(500, 10_000))
+    assert_modest("restore", room / "replica", room / "restored")
+    assert filecmp.cmp(room / "restored", room / "db", shallow=False)
+
+
 def test_sparse_database(room: Path) -> None:
     """4 GB of almost nothing (400 MB): a million pages, and in the large size the page at the lock byte."""
     db, replica, output = room / "db", room / "replica", room / "restored"
