@@ -525,6 +525,64 @@ def parse_filename(name: str) -> tuple[int, int]:
     """
 
 @final
+class LegacySegment:
+    """A WAL segment of the v0.3 layout that was written, and where its WAL goes on."""
+
+    @property
+    def header(self) -> Header:
+        """The header of the LTX file that it was made from."""
+
+    @property
+    def end(self) -> int:
+        """Bytes of the WAL up to the end of the segment."""
+
+    @property
+    def checksum(self) -> tuple[int, int]:
+        """The checksum of its last frame."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has every page of the database, so that it does not matter what came before."""
+
+def legacy_segment(
+    file: _Path,
+    output: _Path,
+    *,
+    generation: int,
+    index: int,
+    offset: int,
+    checksum: tuple[int, int],
+    page_size: int,
+) -> LegacySegment | None:
+    """Write an LTX file as the next segment of a WAL of the v0.3 layout, in an LZ4 frame. The same arguments give the same bytes.
+
+    Args:
+        file: the LTX file.
+        output: the file to write, which is replaced.
+        generation: the number of the generation.
+        index: the number of the WAL in it.
+        offset: bytes of the WAL so far; 0 before its header.
+        checksum: that of its last frame.
+        page_size: bytes of a page.
+
+    Returns:
+        ``None`` if no WAL with this page size can hold it: there is no page in it, or nothing is left of the database, or its pages
+        have another size.
+
+    Raises:
+        FormatError: the LTX file is damaged.
+        OSError: a file cannot be read or written.
+    """
+
+def legacy_snapshot(file: _Path, output: _Path) -> Header:
+    """Write the database that an LTX file with every page holds to ``output``, in an LZ4 frame; the header of the LTX file.
+
+    Raises:
+        FormatError: the LTX file is damaged.
+        OSError: a file cannot be read or written.
+    """
+
+@final
 class RequestCounter:
     """Counts requests to URLs, and the bytes that came back."""
 

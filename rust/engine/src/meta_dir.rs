@@ -16,7 +16,8 @@ use crate::error::{Context, Error, Result};
 use crate::level0::{Level0, LocalFile};
 
 /// Files of the directory that is ours alone, before they have their names; of each replica, those for its chain have its number.
-const OWN_STAGING: [&str; 4] = ["page-checksums", "snapshot-wanted", "chain-checksums", "chain-compared"];
+const OWN_STAGING: [&str; 6] =
+    ["page-checksums", "snapshot-wanted", "chain-checksums", "chain-compared", "v03", "v03-object"];
 
 /// Whether a name is one of [`OWN_STAGING`].
 fn is_staged(name: &str) -> bool {

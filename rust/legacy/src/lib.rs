@@ -25,4 +25,4 @@ pub use names::{
 pub use pos::Pos;
 pub use restore::{Options, Restored, restore};
 pub use source::Source;
-pub use write::{WalState, WriteError, write_snapshot};
+pub use write::{Appended, WalState, WriteError, wal_salt, write_snapshot};

@@ -9,6 +9,7 @@ use ltx::{Decoder, Header, PageCount, PageSize};
 use wal::{ByteOrder, FrameHeader, Salt, WalChecksum, WalHeader, frame_checksum};
 
 use crate::frame::FrameWriter;
+use crate::names::Generation;
 
 /// What keeps a file from being written.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,36 @@ pub struct WalState {
     pub offset: u64,
 }
 
+/// A segment that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The WAL as it goes on.
+    pub wal: WalState,
+    /// The header of the LTX file.
+    pub header: Header,
+    /// The segment has every page of the database, so that it does not matter what came before.
+    pub is_whole: bool,
+}
+
+/// The marks of a WAL. They follow from its place, so that nothing has to be kept to write it once more; and two generations do not
+/// have the same, so that no segment of one is ever taken for a part of the other.
+#[must_use]
+pub fn wal_salt(generation: Generation, index: u32) -> Salt {
+    // As SQLite has it, the first grows by one from WAL to WAL.
+    let [.., a, b, c, d] = generation.get().to_be_bytes();
+    let salt1 = u32::from_be_bytes([a, b, c, d]).wrapping_add(index);
+    let [a, b, c, d, ..] = mixed(generation.get() ^ mixed(u64::from(index))).to_be_bytes();
+    Salt { salt1, salt2: u32::from_be_bytes([a, b, c, d]) }
+}
+
+/// The finalizer of splitmix64: each bit of the input changes about half of the others.
+fn mixed(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 impl WalState {
     /// A WAL in which nothing is yet.
     #[must_use]
@@ -46,11 +77,11 @@ impl WalState {
         Self { page_size, salt, checksum: WalChecksum::ZERO, offset: 0 }
     }
 
-    /// Writes the transactions of one LTX file as the next segment to `output`, in an LZ4 frame; the state after it.
+    /// Writes the transactions of one LTX file as the next segment to `output`, in an LZ4 frame.
     ///
     /// # Errors
     /// Any [`WriteError`]. What was written by then is worth nothing.
-    pub fn append<R: Read>(&self, file: R, output: impl Write) -> Result<Self, WriteError> {
+    pub fn append<R: Read>(&self, file: R, output: impl Write) -> Result<Appended, WriteError> {
         let mut decoder = Decoder::new(file)?;
         let header = *decoder.header();
         if header.page_size != self.page_size || header.commit.get() == 0 || decoder.peek_pgno()?.is_none() {
@@ -63,7 +94,7 @@ impl WalState {
             output.write_all(&header.encode())?;
             (state.offset, state.checksum) = (WalHeader::SIZE as u64, header.checksum);
         }
-        let mut page = vec![0; self.page_size.bytes()];
+        let (mut page, mut pages) = (vec![0; self.page_size.bytes()], 0_u64);
         while let Some(pgno) = decoder.next_page(&mut page)? {
             let commit = if decoder.peek_pgno()?.is_none() { Some(header.commit) } else { None };
             let mut frame = FrameHeader { pgno, commit, salt: state.salt, checksum: WalChecksum::ZERO };
@@ -72,10 +103,13 @@ impl WalState {
             output.write_all(&page)?;
             state.offset += (FrameHeader::SIZE + page.len()) as u64;
             state.checksum = frame.checksum;
+            pages += 1;
         }
         decoder.finish()?;
         output.finish()?;
-        Ok(state)
+        let (commit, lock) = (header.commit.get(), header.lock_pgno().get());
+        let is_whole = pages == u64::from(commit - u32::from(lock <= commit));
+        Ok(Appended { wal: state, header, is_whole })
     }
 }
 

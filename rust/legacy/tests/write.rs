@@ -9,7 +9,7 @@ use std::io::{self, Cursor, Read};
 
 use legacy::{
     Generation, History, Options, Target, WalState, WriteError, format_segment, format_snapshot, restore,
-    write_snapshot,
+    wal_salt, write_snapshot,
 };
 use ltx::{Checksum, Encoder, Header, PageCount, PageSize, Pgno, Timestamp, TxId};
 use proptest::prelude::*;
@@ -104,7 +104,7 @@ proptest! {
             database.extend(pages.clone());
             database.retain(|number, _| *number <= commit);
             let mut bytes = Vec::new();
-            let next = state.append(&*ltx_file((txid, txid), commit, &pages), &mut bytes).unwrap();
+            let next = state.append(&*ltx_file((txid, txid), commit, &pages), &mut bytes).unwrap().wal;
             objects.insert(GENERATION.wal_folder() + &format_segment(index, state.offset), bytes);
             state = next;
             if restarts {

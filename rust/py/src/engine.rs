@@ -1,7 +1,7 @@
 //! Database: one live database, as `ltxcore.DB` drives it.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -231,9 +231,12 @@ fn seconds(value: f64) -> PyResult<Duration> {
         .map_err(|_| PyValueError::new_err(format!("not a number of seconds: {value}")))
 }
 
-/// A snapshot is the whole database, whose mode may keep others from reading it.
-#[expect(clippy::disallowed_methods, reason = "SQLite never opens an LTX file")]
 fn create_private(path: &Path) -> engine::Result<File> {
-    let created = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    created.map_err(|source| engine::Error::Io { op: "create", path: path.to_owned(), source })
+    private_file(path).map_err(|source| engine::Error::Io { op: "create", path: path.to_owned(), source })
+}
+
+/// A new or emptied file for the whole database, whose mode may keep others from reading it.
+#[expect(clippy::disallowed_methods, reason = "SQLite never opens an LTX file, or what is made from one")]
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }

@@ -16,6 +16,7 @@ mod header;
 mod history;
 mod index;
 mod legacy;
+mod legacy_write;
 mod locate;
 mod located;
 mod pyio;
@@ -68,6 +69,8 @@ mod _ltxcore {
     use crate::index::{PageIndex, PageIndexElem, read_page_index};
     #[pymodule_export]
     use crate::legacy::{LegacyHistory, LegacyPlan, legacy_restore};
+    #[pymodule_export]
+    use crate::legacy_write::{LegacySegment, legacy_segment, legacy_snapshot};
     #[pymodule_export]
     use crate::located::RequestCounter;
     #[pymodule_export]

@@ -146,7 +146,7 @@ pub(crate) fn open(path: &Path) -> io::Result<Named> {
     open_named(path).map(Named)
 }
 
-fn open_named(path: &Path) -> io::Result<NamedFile> {
+pub(crate) fn open_named(path: &Path) -> io::Result<NamedFile> {
     NamedFile::open(path).map_err(of_file(path))
 }
 
