@@ -68,7 +68,7 @@ MODULES: dict[str, set[str]] = {
     "testing": {"errors", "stores", "ltx", "clients"},
     "legacy": {"errors", "stores", "ltx", "_process", "clients", "replica"},
     "_restore": {"errors", "ltx", "_process", "clients", "replica", "legacy"},
-    "db": {"errors", "ltx", "_process", "clients", "replica"},
+    "db": {"errors", "stores", "ltx", "_process", "clients", "replica", "legacy"},
     "blob_store": {"errors", "_process", "vfs"},
 }
 TOP = {"__init__", "__main__", "cli"}

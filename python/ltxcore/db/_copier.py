@@ -34,15 +34,16 @@ if TYPE_CHECKING:
 
     from ltxcore._process.log import Logger
     from ltxcore.db._agreement import Party
+    from ltxcore.db._destination import Known
     from ltxcore.db._presence import Presence
     from ltxcore.replica import Replica
     from ltxcore.replica._limit import RequestLimit
 
 
 class Copier:
-    """Copies the local files, in order, and finds out what of them can be restored.
+    """A :class:`~ltxcore.db._destination.Destination` in the layout of LTX files.
 
-    One thread runs the passes; the other methods are for all threads.
+    Copies the local files, in order, and finds out what of them can be restored.
 
     Args:
         engine: the native database.
@@ -70,11 +71,9 @@ class Copier:
         logger: Logger,
     ) -> None:
         self.last_upload_ms: int | None = None
-        #: Set when what is under way is no longer waited for: no further file is begun.
         self.is_abandoned = False
-        #: Whether the last pass has left files for later, as a limit of requests was reached.
         self.is_held = False
-        self.survey = Survey(replica.client)
+        self._survey = Survey(replica.client)
         self._log = Log(logger)
         self._under_way = WatchedCall(f"upload of {path} has not finished a file for", self._log)
         self._engine = engine
@@ -88,7 +87,7 @@ class Copier:
         self._local = FileClient(meta_path)
         self._party = party
         self._ledger = Ledger(replica.client, meta_path, party.number)
-        self._reconciler = Reconciler(engine, self.survey, path, presence, self._ledger, self._log)
+        self._reconciler = Reconciler(engine, self._survey, path, presence, self._ledger, self._log)
         # Where the replica ended when the database was opened, and the last local file that it has got.
         self._baseline = self._sent = TXID(0)
         # Damaged files that may not be deleted.
@@ -101,6 +100,21 @@ class Copier:
         self._limit: RequestLimit | None = None
 
     @property
+    def known(self) -> Known | None:
+        """See :class:`~ltxcore.db._destination.Destination`, as for all that follows."""
+        return self._survey.known
+
+    @property
+    def sent(self) -> TXID:
+        """The last local file that the replica has got."""
+        return self._sent
+
+    @property
+    def due(self) -> float:
+        """Never: without news there is nothing to do."""
+        return float("inf")
+
+    @property
     def busy_for(self) -> float | None:
         """For how many seconds the file that is being uploaded has been; ``None`` while nothing is."""
         return self._under_way.seconds
@@ -110,19 +124,31 @@ class Copier:
         """What no retry can end: another writer has continued the same history in the replica."""
         return self._reconciler.conflict
 
+    def is_settled(self) -> bool:
+        """Whether what was known at the end of the last pass is still true, as far as that can be told for nothing."""
+        return self._survey.is_settled()
+
+    def is_confirmed(self, since: float) -> bool:
+        """Whether what is known was seen to be true after ``since``."""
+        return self._survey.is_confirmed(since)
+
+    def forget(self) -> None:
+        """What is known may be wrong."""
+        self._survey.forget()
+
     def remote_txid(self) -> TXID:
         """The TXID after which the local history has to continue, as the replica is now."""
         with WatchedCall(f"listing of the replica of {self._path} has not ended for", self._log):
             self._replica.client.init()
-            known = bool(self.survey.files.sizes)
+            known = bool(self._survey.files.sizes)
             has_local = any((self._meta_path / "ltx/0").glob("*.ltx"))
             with self._uploading:
                 self._history = object()
                 self._party.begin_anew()
                 self._baseline = position(
-                    self._replica.client, self.survey.look_ahead, is_empty_odd=known, has_local=has_local
+                    self._replica.client, self._survey.look_ahead, is_empty_odd=known, has_local=has_local
                 )
-        self.survey.forget()
+        self._survey.forget()
         return self._baseline
 
     def adopt_chain(self, txid: TXID) -> None:
@@ -133,7 +159,7 @@ class Copier:
             self._reconciler.adopt(txid)
         except (FormatError, RestoreError) as error:
             if (key := _damaged_by(error)) is not None:
-                self.survey.add_damaged(key)
+                self._survey.add_damaged(key)
             self._log.warning(
                 "replica of %s cannot be restored at %s, so every page is uploaded: %s",
                 self._path,
@@ -162,7 +188,7 @@ class Copier:
         with self._under_way:
             self._party.snapshots.clean()
             local, sent = self._engine.pos.txid, self._sent
-            if not self.survey.is_settled():
+            if not self._survey.is_settled():
                 self._reconcile(local)
                 if self._presence.is_gone():
                     return
@@ -172,20 +198,15 @@ class Copier:
                 is_awaited=is_awaited, is_idle=self._sent == sent and not is_last
             ):
                 self._reconcile(local)
-            known = self.survey.known
+            known = self._survey.known
             if known is not None:
                 # The last one that the replica has stays: after a crash it shows that the replica is of this history.
                 self._party.needs_no_file_to(TXID(max(min(self._sent, known.reach) - 1, 0)))
 
     def _is_due(self, *, is_awaited: bool, is_idle: bool) -> bool:
         if is_idle and not is_awaited:
-            return self.survey.is_idle_due()
-        return self.survey.is_due(is_awaited=is_awaited)
-
-    @property
-    def sent(self) -> TXID:
-        """The last local file that the replica has got."""
-        return self._sent
+            return self._survey.is_idle_due()
+        return self._survey.is_due(is_awaited=is_awaited)
 
     def snapshot(self, claim: Callable[[TXID], None]) -> FileInfo:
         """Upload the whole database as one file of level 9.
@@ -200,7 +221,7 @@ class Copier:
             return self._write_snapshot(txid, path)
 
         stored = self._make_snapshot(store)
-        self.survey.note(stored)
+        self._survey.note(stored)
         return stored
 
     def compact(self, level: int) -> FileInfo | None:
@@ -210,11 +231,11 @@ class Copier:
         except Error as error:
             # It may have found that files are missing.
             if (key := _damaged_by(error)) is not None:
-                self.survey.add_damaged(key)
-            self.survey.expire()
+                self._survey.add_damaged(key)
+            self._survey.expire()
             raise
         if stored is not None:
-            self.survey.note(stored)
+            self._survey.note(stored)
         return stored
 
     def _merge(self, level: int) -> FileInfo | None:
@@ -260,7 +281,7 @@ class Copier:
                 return found
         except FormatError as error:
             if (key := _damaged_by(error)) is not None:
-                self.survey.note_damaged(key)
+                self._survey.note_damaged(key)
             return None
 
     def _reconcile(self, local: TXID) -> None:
@@ -287,9 +308,9 @@ class Copier:
             if self.is_held:
                 # The file stays here until it is its turn.
                 break
-            is_plain = is_plain and (0, number, number) not in self.survey.files.damaged
+            is_plain = is_plain and (0, number, number) not in self._survey.files.damaged
             if not is_plain or not self._send(TXID(number)):
-                self.survey.forget()
+                self._survey.forget()
                 self._reconcile(local)
                 return
             self._sent = TXID(number)
@@ -300,7 +321,7 @@ class Copier:
         if self.is_abandoned:
             raise ReplicaTimeoutError("not all was uploaded when the time was over", op="close")
         self._check_lease()
-        key, files, client = (0, txid, txid), self.survey.files, self._replica.client
+        key, files, client = (0, txid, txid), self._survey.files, self._replica.client
         # Not while the local history is taken from the replica: it could go on from below this TXID, with another file.
         with self._uploading:
             if not self._engine.check_local(txid):
@@ -308,7 +329,7 @@ class Copier:
             if key in files.damaged and not self._remove_damaged(key):
                 return False
             self._store(key, self._local.locate(*key), lambda file: client.copy_ltx_file(file, self._local))
-        self.survey.extend(txid)
+        self._survey.extend(txid)
         self._progress()
         return True
 
@@ -319,7 +340,7 @@ class Copier:
         """
         if key in self._irremovable:
             return False
-        file = file_of(key, self.survey.files.sizes[key])
+        file = file_of(key, self._survey.files.sizes[key])
         self._log.warning("replica of %s has a damaged %s, replacing it", self._path, file.name)
         try:
             self._replica.client.delete_ltx_files([file])
@@ -367,7 +388,7 @@ class Copier:
         self._check_lease()
         level, min_txid, max_txid = key
         size = os.stat(path).st_size
-        with self.survey.storing(key, size):
+        with self._survey.storing(key, size):
             stored = write(file_of(key, size))
             if stored.size != size:
                 raise ReplicaError(
@@ -396,7 +417,7 @@ class Copier:
     def _limit_survey(self) -> TXID | None:
         """From where on nothing can be restored without a snapshot, as the engine knows; noted in the survey."""
         bound = self._party.snapshot_wanted()
-        self.survey.limit(bound)
+        self._survey.limit(bound)
         return bound
 
 

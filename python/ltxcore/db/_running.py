@@ -7,13 +7,15 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ltxcore import _ltxcore
+from ltxcore import _ltxcore, legacy
 from ltxcore._process import runtime
 from ltxcore._process.log import About, Log
 from ltxcore._process.times import from_millis
 from ltxcore._process.wakeup import Wakeup
 from ltxcore.db._agreement import Agreement
+from ltxcore.db._copier import Copier
 from ltxcore.db._follower import Follower
+from ltxcore.db._legacy_copier import LegacyCopier
 from ltxcore.db._places import check_apart, give_back, take
 from ltxcore.db._positions import Positions
 from ltxcore.db._presence import Presence
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ltxcore._process.log import Logger
+    from ltxcore.db._uploader import MakeDestination
     from ltxcore.replica import Replica
 
 #: How long open() waits for the outcome of the first attempt, in seconds. A first upload that takes longer goes on
@@ -180,16 +183,14 @@ class Running:
         )
 
     def _destination(self, replica: Replica, logger: Logger, ended: Callable[[], None]) -> Uploader:
-        return Uploader(
-            self.engine,
-            replica,
-            self._path,
-            self._meta_path,
-            self._presence,
-            self._agreement.join(),
-            ended=ended,
-            logger=logger,
+        party = self._agreement.join()
+        place = (self._path, self._meta_path, self._presence, party)
+        make: MakeDestination = (
+            partial(LegacyCopier, self.engine, replica, *place, logger=logger)
+            if isinstance(replica, legacy.Replica)
+            else partial(Copier, self.engine, replica, *place, logger=logger)
         )
+        return Uploader(replica, self._path, self._presence, party, make, ended=ended, logger=logger)
 
     def uploaders(self) -> list[Uploader]:
         """Those of the replica and of its mirrors, in this order."""

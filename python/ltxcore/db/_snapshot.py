@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ltxcore.ltx import TXID
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ltxcore import _ltxcore
-    from ltxcore.ltx import FileInfo
+
+_T = TypeVar("_T")
 
 _NAME = re.compile(r"snapshot-[0-9a-f]{32}\.tmp")
 
@@ -30,8 +31,8 @@ class Snapshots:
         self._under_way: set[str] = set()
         self._is_clean = False
 
-    def make(self, store: Callable[[TXID, Path], FileInfo]) -> FileInfo:
-        """Write the whole database, as far as it is in LTX files, to a file, and have it stored as one of level 9.
+    def make(self, store: Callable[[TXID, Path], _T]) -> _T:
+        """Write the whole database, as far as it is in LTX files, to a file, and have it stored.
 
         Args:
             store: is given the last TXID of the snapshot and the path of the file, which is deleted afterwards.

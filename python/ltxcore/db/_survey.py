@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ltxcore.clients import ReplicaClient
+from ltxcore.db._destination import Known
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 from ltxcore.replica._inventory import Inventory, Key, key_of
 
@@ -31,18 +31,6 @@ _SHORTEST, _LONGEST = 1.0, 60.0
 _UPLOADS = 20
 #: How many files are on one page of a listing, which is one request.
 _PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """How far a restore from the replica comes, and what keeps it from coming further, if anything does."""
-
-    reach: TXID
-    obstacle: Error | None
-
-    def holds(self, txid: TXID) -> bool:
-        """Whether a restore of the newest state works, and contains ``txid``."""
-        return self.obstacle is None and txid <= self.reach
 
 
 class Survey:

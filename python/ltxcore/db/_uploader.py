@@ -6,13 +6,12 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ltxcore._process.backoff import Backoff, as_exception, keep_going
 from ltxcore._process.log import Log
 from ltxcore._process.times import from_millis
 from ltxcore._process.wakeup import Wakeup
-from ltxcore.db._copier import Copier
 from ltxcore.db._status import ReplicaStatus
 from ltxcore.errors import Error, InternalError, LeaseLostError, NotOpenError, ReplicaTimeoutError
 from ltxcore.replica._costs import RequestMeter
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ltxcore import _ltxcore
     from ltxcore._process.log import Logger
     from ltxcore.db._agreement import Party
+    from ltxcore.db._destination import Destination
     from ltxcore.db._presence import Presence
     from ltxcore.ltx import TXID, FileInfo
     from ltxcore.replica import HeldLease, Replica
@@ -42,28 +41,37 @@ _CHECK_INTERVAL = 5.0
 _HANGS_AFTER = 5.0
 
 
-class Uploader:
-    """Runs the passes of a :class:`Copier`, when there is something to do and when somebody waits.
+class MakeDestination(Protocol):
+    """Makes what fills the replica.
 
     Args:
-        engine: the native database.
+        check_lease: called before anything is written; raises if it must not be.
+        advanced: called whenever more is known to be in the replica.
+    """
+
+    def __call__(self, *, check_lease: Callable[[], None], advanced: Callable[[], None]) -> Destination: ...
+
+
+class Uploader:
+    """Runs the passes of a :class:`Destination`, when there is something to do and when somebody waits.
+
+    Args:
         replica: where to.
         path: the database file.
-        meta_path: the directory of the local files.
         presence: whether the database file is there.
         party: what it has to say to the other destinations.
+        make: makes what fills the replica, in its layout.
         ended: called when the thread ends.
         logger: where failures, and what was lost, are reported.
     """
 
     def __init__(
         self,
-        engine: _ltxcore.Database,
         replica: Replica,
         path: Path,
-        meta_path: Path,
         presence: Presence,
         party: Party,
+        make: MakeDestination,
         *,
         ended: Callable[[], None],
         logger: Logger,
@@ -80,18 +88,7 @@ class Uploader:
         self._meter = RequestMeter(replica.client.requests_sent)
         self._logger = logger
         self._claim = _Claim(replica)
-        self._copier = Copier(
-            engine,
-            replica,
-            path,
-            meta_path,
-            presence,
-            party,
-            check_lease=self._claim.check,
-            advanced=self._wakeup.notify,
-            logger=logger,
-        )
-        self._survey = self._copier.survey
+        self._destination = make(check_lease=self._claim.check, advanced=self._wakeup.notify)
         self._lock = threading.Lock()
         # Everything below is guarded by it.
         self._pending = False
@@ -128,13 +125,13 @@ class Uploader:
 
     @property
     def _obstacle(self) -> BaseException | None:
-        known = self._survey.known
+        known = self._destination.known
         return None if known is None else known.obstacle
 
     @property
     def known_txid(self) -> TXID | None:
         """How far a restore from the replica comes, as far as is known without asking it."""
-        known = self._survey.known
+        known = self._destination.known
         return None if known is None else known.reach
 
     def status(self, txid: TXID) -> ReplicaStatus:
@@ -144,9 +141,11 @@ class Uploader:
             txid=self.known_txid,
             # A mirror that hangs must not make a question hang that is about the database.
             is_current=self._is_known_to_hold(txid) if self._party.number else self.is_current(txid),
-            last_upload=from_millis(self._copier.last_upload_ms) if self._copier.last_upload_ms else None,
+            last_upload=from_millis(self._destination.last_upload_ms)
+            if self._destination.last_upload_ms
+            else None,
             last_error=self.error,
-            uploading_for=self._copier.busy_for,
+            uploading_for=self._destination.busy_for,
             requests=self._meter.costs(),
             has_ended=self.death is not None,
         )
@@ -156,11 +155,11 @@ class Uploader:
 
         If that has to be found out, the thread is told to.
         """
-        return self._holds(txid, self._survey.is_settled)
+        return self._holds(txid, self._destination.is_settled)
 
     def remote_txid(self) -> TXID:
         """The TXID after which the local history has to continue, as the replica is now."""
-        return self._copier.remote_txid()
+        return self._destination.remote_txid()
 
     def report_unknown(self, error: Exception) -> None:
         """Say that :meth:`remote_txid` failed, where the database is opened nevertheless."""
@@ -168,7 +167,7 @@ class Uploader:
 
     def adopt_chain(self, txid: TXID) -> None:
         """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""
-        self._copier.adopt_chain(txid)
+        self._destination.adopt_chain(txid)
 
     def start(self) -> None:
         """Start the thread. It is idle until it is notified. Before that, acquire the lease if the replica has to have one.
@@ -219,12 +218,12 @@ class Uploader:
         me = object()
         try:
             self._waiting.add(me)
-            if self._holds(txid, lambda: self._survey.is_confirmed(began)):
+            if self._holds(txid, lambda: self._destination.is_confirmed(began)):
                 return
             self.notify()
             while True:
                 version = self._wakeup.version
-                if self._holds(txid, lambda: self._survey.is_confirmed(began)):
+                if self._holds(txid, lambda: self._destination.is_confirmed(began)):
                     return
                 if deadline is not None and time.monotonic() >= deadline and self.is_current(txid):
                     # There was no time for a better look.
@@ -248,7 +247,7 @@ class Uploader:
             self.notify()
             while True:
                 version = self._wakeup.version
-                if self._copier.sent >= txid:
+                if self._destination.sent >= txid:
                     return
                 if self.failure is not None and self._passes > passes:
                     raise self.failure
@@ -282,7 +281,7 @@ class Uploader:
 
     def abandon(self) -> None:
         """End without another attempt; one that is under way is left to itself."""
-        self._copier.is_abandoned = True
+        self._destination.is_abandoned = True
         with self._lock:
             self._finish_by = float("-inf")
         self._wakeup.notify()
@@ -291,7 +290,7 @@ class Uploader:
         """Upload the whole database as one file of level 9."""
         self._refuse_conflict()
         try:
-            return self._copier.snapshot(self._wait_until_sent)
+            return self._destination.snapshot(self._wait_until_sent)
         finally:
             self.notify()
 
@@ -299,14 +298,14 @@ class Uploader:
         """Merge new files of the level below into one of ``level``."""
         self._refuse_conflict()
         try:
-            return self._copier.compact(level)
+            return self._destination.compact(level)
         finally:
             self.notify()
 
     @property
     def _conflict(self) -> Error | None:
         """That another writer has continued the history in the replica, or has the lease."""
-        return self._copier.conflict or (None if self._lease is None else self._lease.lost)
+        return self._destination.conflict or (None if self._lease is None else self._lease.lost)
 
     def _refuse_conflict(self) -> None:
         """Nothing is written into a replica that another writer has continued, or has the lease of."""
@@ -317,7 +316,7 @@ class Uploader:
         """Whether a restore contains ``txid``, and that is confirmed; if only that is not, the thread has to find out."""
         if not self._is_known_to_hold(txid):
             return False
-        busy_for = self._copier.busy_for
+        busy_for = self._destination.busy_for
         if not self._is_local or busy_for is None or busy_for < _HANGS_AFTER:
             # What the storage fails with now, the thread will find, and report.
             with contextlib.suppress(Exception):
@@ -328,7 +327,7 @@ class Uploader:
         return False
 
     def _is_known_to_hold(self, txid: TXID) -> bool:
-        known = self._survey.known
+        known = self._destination.known
         return known is not None and known.holds(txid)
 
     def _check_wait(self, txid: TXID, passes: int, deadline: float | None) -> None:
@@ -409,10 +408,12 @@ class Uploader:
             if not self._next_pass():
                 return False
             self._acquire_lease()
-            has_stored = self._copier.run(is_awaited=bool(self._waiting), is_last=self._finish_by is not None)
+            has_stored = self._destination.run(
+                is_awaited=bool(self._waiting), is_last=self._finish_by is not None
+            )
             self._backoff.succeeded()
         except BaseException as error:
-            self._survey.forget()
+            self._destination.forget()
             if self._conflict is not None:
                 return False
             delay = self._backoff.failed(as_exception(error))
@@ -442,7 +443,7 @@ class Uploader:
             if self._pending:
                 # Somebody has said so while the pass ran.
                 self._not_before = min(self._not_before, self._news_from())
-            self._pending = self._pending or self._backoff.error is not None or self._copier.is_held
+            self._pending = self._pending or self._backoff.error is not None or self._destination.is_held
             self._passes += 1
         self._meter.note()
         self._wakeup.notify()
@@ -468,10 +469,11 @@ class Uploader:
             return self._last_pass + (0.0 if at_once else RETRY_INTERVAL)
         if self._pending:
             return self._not_before
-        return self._last_pass + _IDLE_INTERVAL if self._is_local and self._passes else float("inf")
+        idle = self._last_pass + _IDLE_INTERVAL if self._is_local and self._passes else float("inf")
+        return min(idle, self._destination.due)
 
     def _is_finished(self) -> bool:
-        if self._copier.is_abandoned or self._conflict is not None:
+        if self._destination.is_abandoned or self._conflict is not None:
             return True
         if self._finish_by is None or self._passes == self._finish_from:
             return False

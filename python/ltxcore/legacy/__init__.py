@@ -1,7 +1,7 @@
 """Replicas in the layout of Litestream 0.3: generations, snapshots and WAL segments.
 
 :func:`ltxcore.restore` restores from them as from any other replica. This module lists what they hold, and restores a certain
-generation and index::
+generation and index. :class:`Replica` makes :class:`ltxcore.DB` write one::
 
     from ltxcore import legacy
 
@@ -25,11 +25,13 @@ from ltxcore.legacy._history import (
     wal_segments,
 )
 from ltxcore.legacy._pos import Pos
+from ltxcore.legacy._replica import Replica
 from ltxcore.legacy._restore import RestorePlan, RestoreResult, restore, restore_async, restore_plan
 
 __all__ = [
     "GenerationInfo",
     "Pos",
+    "Replica",
     "RestorePlan",
     "RestoreResult",
     "SnapshotInfo",
