@@ -11,7 +11,7 @@
     python -m tests.helpers.acceptance blob-load --minutes 10
     python -m tests.helpers.acceptance blob-replicated --minutes 1
     python -m tests.helpers.acceptance blob-model
-    python -m tests.helpers.acceptance operator-acts --steps 50000 [--only put_backup,kill] [--without litestream]
+    python -m tests.helpers.acceptance operator-acts --steps 50000 [--only put_backup,kill] [--without litestream] [--layout v0.3]
 
 LTXCORE_TEST_SUBJECT=litestream runs them against the real Litestream instead.
 """

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> bool:
     began, seed = time.monotonic(), arguments.seed
     try:
         while sum(TALLY.acts.values()) < arguments.steps:
-            broken = one_seed(seed, names(arguments.only), names(arguments.without))
+            broken = one_seed(seed, names(arguments.only), names(arguments.without), arguments.layout)
             if broken is not None and kind(broken.problem) not in found:
                 shorter = shortened(broken, arguments.shorten)
                 found[kind(broken.problem)] = shorter
@@ -41,7 +41,7 @@ def names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def one_seed(seed: int, only: list[str], without: list[str]) -> Broken | None:
+def one_seed(seed: int, only: list[str], without: list[str], layout: str = "ltx") -> Broken | None:
     """The first fault of some worlds; hypothesis plays that one again, which need not end the same way."""
     import hypothesis
     from hypothesis.stateful import run_state_machine_as_test
@@ -55,7 +55,9 @@ def one_seed(seed: int, only: list[str], without: list[str]) -> Broken | None:
     )
     TALLY.broken.clear()
     try:
-        run_state_machine_as_test(hypothesis.seed(seed)(acts_machine.machine(only, without)), settings=limits)
+        run_state_machine_as_test(
+            hypothesis.seed(seed)(acts_machine.machine(only, without, layout)), settings=limits
+        )
     except Exception:
         if not TALLY.broken:
             raise  # a fault of the machine itself
@@ -137,5 +139,12 @@ def show(seconds: float, found: list[Broken]) -> None:
 
 Option = tuple[str, int | str]
 COMMANDS: dict[str, tuple[Callable[[Any], bool], *tuple[Option, ...]]] = {
-    "operator-acts": (run, ("--steps", 10_000), ("--only", ""), ("--without", ""), ("--shorten", 60)),
+    "operator-acts": (
+        run,
+        ("--steps", 10_000),
+        ("--only", ""),
+        ("--without", ""),
+        ("--shorten", 60),
+        ("--layout", "ltx"),
+    ),
 }

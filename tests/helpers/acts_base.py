@@ -26,6 +26,7 @@ class Setting:
     l0_retention: float = 300.0
     min_checkpoint_page_n: int = 1000
     clock: bool = False  # the replicator's time of day can be moved
+    layout: str = "ltx"  # of the replica
 
     def __repr__(self) -> str:
         """Only what is not usual."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ltxcore
+from ltxcore import legacy
 
 from tests.helpers import driver
 from tests.helpers.process import answer_lines
@@ -22,9 +23,10 @@ if "FAKETIME_TIMESTAMP_FILE" in os.environ:
     time.sleep = lambda seconds: select.select([], [], [], seconds) and None  # type: ignore[assignment]
 
 
-def do_open(path: str, replica: str, sync_interval: float, options: dict[str, Any]) -> None:
+def do_open(path: str, replica: str, sync_interval: float, layout: str, options: dict[str, Any]) -> None:
     driver.held.clear()
-    db = ltxcore.DB(path, replica=ltxcore.Replica(replica, sync_interval=sync_interval), **options)
+    kind = legacy.Replica if layout == "v0.3" else ltxcore.Replica
+    db = ltxcore.DB(path, replica=kind(replica, sync_interval=sync_interval), **options)
     db.open()
     driver.held.append(db)
 

@@ -98,6 +98,8 @@ RULES = (
     Rule("litestream", (st.booleans(), numbers, modes), 3),
 )
 ACTS = frozenset(each.act for each in RULES)
+#: What can be done only to a replica that holds LTX files.
+OF_LTX = frozenset({"compact", "add_stray_file", "litestream"})
 #: What every world has; of the other acts each has a few.
 ALWAYS = frozenset({"commit", "checkpoint", "start", "wait", "kill", "close", "save"})
 
@@ -106,6 +108,7 @@ class Machine(RuleBasedStateMachine):
     """One world; `machine` adds the rules, and says which acts there are."""
 
     wanted: frozenset[str] = ACTS
+    layout = "ltx"
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,6 +125,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, chosen: frozenset[int], setting: Setting, rows: int, starts: bool) -> None:
         others = sorted(self.wanted - ALWAYS) or [""]
         self.chosen = (ALWAYS & self.wanted) | {others[n % len(others)] for n in chosen}
+        setting = dataclasses.replace(setting, layout=self.layout)
         self.world = Operator(Path(self.directory.name), setting)
         for n in range(rows):
             self.world.commit("many", 20 + n)
@@ -138,14 +142,18 @@ class Machine(RuleBasedStateMachine):
             self.directory.cleanup()
 
 
-def machine(only: Collection[str] = (), without: Collection[str] = ()) -> type[Machine]:
+def machine(only: Collection[str] = (), without: Collection[str] = (), layout: str = "ltx") -> type[Machine]:
     """A machine with all acts, or with some; `ALWAYS` is among them unless it is named in `without`."""
     unknown = {*only, *without} - ACTS
     assert not unknown, f"no such acts: {sorted(unknown)}"
     wanted = ((frozenset(only) or ACTS) | ALWAYS) - set(without)
+    if layout != "ltx":
+        wanted -= OF_LTX
     rules = [_rule(each) for each in RULES if each.act in wanted for _ in range(each.weight)]
     return type(
-        "OperatorActs", (Machine,), {"wanted": wanted} | {f"rule_{n}": each for n, each in enumerate(rules)}
+        "OperatorActs",
+        (Machine,),
+        {"wanted": wanted, "layout": layout} | {f"rule_{n}": each for n, each in enumerate(rules)},
     )
 
 

@@ -135,6 +135,7 @@ class World(Application):
             path=str(self.db),
             replica=f"file://{self.replica}",
             sync_interval=interval,
+            layout=self.setting.layout,
             options=options,
         )
 

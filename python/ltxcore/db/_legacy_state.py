@@ -164,8 +164,8 @@ class StateFile:
     def load(self) -> LegacyState | None:
         """What it says; ``None`` if there is none, or if it is damaged."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            text, check = self._path.read_text("ascii").splitlines()
-            if check == _check(text):
+            text, check, end = self._path.read_text("ascii").split("\n")
+            if check == _check(text) and not end:
                 return _parsed(json.loads(text))
         return None
 

@@ -1,0 +1,525 @@
+"""Databases that are replicated in the v0.3 layout: what is written, and when a new generation begins."""
+
+import logging
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ltxcore
+from ltxcore import DB, legacy
+from ltxcore.clients.objects import ObjectReplicaClient
+from ltxcore.db._legacy_state import LegacyState, StateFile
+from ltxcore.errors import ConfigError, ReplicaError
+from ltxcore.stores import Capabilities
+
+from tests.helpers.stores import MemoryStore
+from tests.unit.databases import eventually, forget_local_files, insert, quietly_closed
+from tests.unit.memory import run_sql
+
+FAST = {"monitor_interval": 0.02}
+
+
+class Store(MemoryStore):
+    """Fails on request."""
+
+    fails = False
+
+    def write(self, *arguments: Any, **options: Any) -> Any:
+        if self.fails:
+            raise ReplicaError("away")
+        return super().write(*arguments, **options)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+def opened(database: Path, where: Any, **options: Any) -> DB:
+    replica = (
+        where if isinstance(where, ltxcore.Replica) else legacy.Replica(where, sync_interval=0.0, **options)
+    )
+    return DB(database, replica=replica, **FAST).open()  # type: ignore[arg-type]
+
+
+def restored(where: Any, tmp_path: Path, **target: Any) -> list[int]:
+    output = tmp_path / f"out-{time.monotonic_ns()}.db"
+    legacy.restore(where, output, integrity_check="full", **target)
+    connection = sqlite3.connect(output)
+    try:
+        return [row[0] for row in connection.execute("SELECT x FROM t ORDER BY x")]
+    finally:
+        connection.close()
+
+
+def generations(where: Any) -> list[str]:
+    return [each.generation for each in legacy.generations(where)]
+
+
+def record(db: DB) -> LegacyState:
+    state = StateFile(db.meta_path, 0).load()
+    assert state is not None
+    return state
+
+
+def places(where: Any) -> list[tuple[int, int]]:
+    """Index, and number of the segment in it."""
+    found = [each.index for each in legacy.wal_segments(where)]
+    return [(index, found[:at].count(index)) for at, index in enumerate(found)]
+
+
+def test_each_commit_is_a_segment(database: Path, store: Store, tmp_path: Path) -> None:
+    with opened(database, store) as db:
+        for value in (1, 2, 3):
+            insert(database, value)
+            db.wait(timeout=20)
+            assert restored(store, tmp_path) == list(range(1, value + 1))
+        status = db.status()
+        assert status.is_current and status.replica is not None
+        assert status.replica.txid == status.pos.txid and status.replica.last_upload is not None
+    assert len(generations(store)) == 1
+    assert len(legacy.snapshots(store)) == 1
+    assert places(store) == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_close_uploads_the_last_commits(database: Path, store: Store, tmp_path: Path) -> None:
+    with opened(database, store):
+        insert(database, 1)
+    assert restored(store, tmp_path) == [1]
+
+
+def test_a_generation_goes_on_after_a_restart(database: Path, store: Store, tmp_path: Path) -> None:
+    for value in (1, 2, 3):
+        with opened(database, ObjectReplicaClient(store, "app")) as db:
+            insert(database, value)
+            db.wait(timeout=20)
+    client = ObjectReplicaClient(store, "app")
+    assert all(key.startswith("app/generations/") for key in store.objects)
+    assert len(generations(client)) == 1 and restored(client, tmp_path) == [1, 2, 3]
+
+
+def test_what_was_written_meanwhile_goes_to_the_same_generation(
+    database: Path, store: Store, tmp_path: Path
+) -> None:
+    with opened(database, store) as db:
+        db.wait(timeout=20)
+    insert(database, 1)
+    run_sql(database, "PRAGMA wal_checkpoint(TRUNCATE)")
+    insert(database, 2)
+    with opened(database, store) as db:
+        db.wait(timeout=20)
+    assert len(generations(store)) == 1 and restored(store, tmp_path) == [1, 2]
+
+
+def test_every_state_can_be_restored_by_its_time(database: Path, tmp_path: Path) -> None:
+    replica, times = tmp_path / "replica", []
+    with opened(database, replica) as db:
+        db.wait(timeout=20)
+        for value in range(5):
+            insert(database, value)
+            db.wait(timeout=20)
+            if value == 2:
+                db.snapshot()
+            times.append(legacy.generations(replica)[-1].updated_at)
+            time.sleep(0.01)
+    assert sorted(set(times)) == times
+    for value, when in enumerate(times):
+        assert restored(replica, tmp_path, timestamp=when) == list(range(value + 1))
+
+
+def test_objects_are_never_older_than_those_before(database: Path, tmp_path: Path) -> None:
+    replica = tmp_path / "replica"
+    with opened(database, replica) as db:
+        for value in range(6):
+            insert(database, value)
+            db.wait(timeout=20)
+            if value % 2:
+                db.snapshot()
+    generation = legacy.generations(replica)[0]
+    snapshots = {file.index: file.created_at for file in generation.snapshots}
+    last = snapshots[0]
+    for segment in generation.segments:
+        if segment.offset == 0:
+            last = max(last, snapshots.get(segment.index, last))
+        assert segment.created_at >= last
+        last = segment.created_at
+
+
+def test_a_snapshot_begins_a_wal(database: Path, store: Store, tmp_path: Path) -> None:
+    with opened(database, store) as db:
+        insert(database, 1)
+        db.wait(timeout=20)
+        made = db.snapshot()
+        assert (made.level, made.max_txid) == (9, db.pos.txid)
+        assert made.size == legacy.snapshots(store)[-1].size
+        assert db.snapshot() == made, "nothing has changed"
+        insert(database, 2)
+        later = db.snapshot()
+        assert later.max_txid == db.pos.txid
+        insert(database, 3)
+        db.wait(timeout=20)
+    assert [each.index for each in legacy.snapshots(store)] == [0, 1, 2]
+    assert restored(store, tmp_path) == [1, 2, 3]
+    for index, rows in ((0, [1]), (1, [1, 2]), (2, [1, 2, 3])):
+        assert restored(store, tmp_path, index=index, generation=generations(store)[0]) == rows
+
+
+def test_a_wal_of_enough_pages_is_followed_by_another(database: Path, store: Store, tmp_path: Path) -> None:
+    with opened(database, store) as db:
+        db.wait(timeout=20)
+        for value in range(3):
+            run_sql(database, "CREATE TABLE IF NOT EXISTS b (x)", "INSERT INTO b VALUES (zeroblob(5000000))")
+            insert(database, value)
+            db.wait(timeout=20)
+    assert {index for index, _number in places(store)} >= {0, 1, 2}
+    assert all(offset.offset < 1 << 27 for offset in legacy.wal_segments(store))
+    assert len(legacy.snapshots(store)) == 1 and restored(store, tmp_path) == [0, 1, 2]
+
+
+def test_snapshots_are_made_as_often_as_wanted(database: Path, store: Store) -> None:
+    with opened(database, store, snapshot_interval=0.2) as db:
+        insert(database, 1)
+        db.wait(timeout=20)
+        # Nobody writes or waits: it is due all the same, once.
+        eventually(lambda: len(legacy.snapshots(store)) == 2)
+        time.sleep(0.6)
+        assert len(legacy.snapshots(store)) == 2
+
+
+def test_what_is_too_old_is_deleted(database: Path, tmp_path: Path) -> None:
+    replica = tmp_path / "replica"
+    with opened(database, replica, retention=0.5, retention_check_interval=0.1) as db:
+        value = 0
+
+        def has_gone() -> bool:
+            nonlocal value
+            insert(database, value := value + 1)
+            db.wait(timeout=20)
+            assert restored(replica, tmp_path) == list(range(1, value + 1))
+            return min(each.index for each in legacy.snapshots(replica)) > 1
+
+        eventually(has_gone, timeout=60)
+        generation = legacy.generations(replica)[0]
+        first = generation.snapshots[0].index
+        assert all(segment.index >= first for segment in generation.segments)
+    assert len(generations(replica)) == 1
+
+
+def test_old_generations_are_deleted_with_their_folders(database: Path, tmp_path: Path) -> None:
+    replica = tmp_path / "replica"
+    options = {"retention": 0.5, "retention_check_interval": 0.1}
+    with opened(database, replica, **options) as db:
+        db.wait(timeout=20)
+    shutil.rmtree(db.meta_path)
+    with opened(database, replica, **options) as db:
+        insert(database, 1)
+        db.wait(timeout=20)
+        assert len(list((replica / "generations").iterdir())) == 2
+        # Nobody writes.
+        eventually(lambda: len(list((replica / "generations").iterdir())) == 1, timeout=60)
+    assert restored(replica, tmp_path) == [1]
+
+
+def again(database: Path, store: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> str:
+    """The database is replicated once more, in a new generation; why."""
+    before = generations(store)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "ltxcore"), opened(database, store) as db:
+        insert(database, 9)
+        db.wait(timeout=20)
+        assert restored(store, tmp_path)[-1] == 9
+    new = set(generations(store)) - set(before)
+    assert len(new) == 1, "no new generation, or several"
+    assert generations(store)[-1] in new
+    (message,) = [r.getMessage() for r in caplog.records if "generation" in r.getMessage()]
+    return message
+
+
+@pytest.fixture
+def made(database: Path, store: Store) -> Iterator[DB]:
+    """One that was replicated and closed."""
+    with opened(database, store) as db:
+        insert(database, 1)
+        db.wait(timeout=20)
+    yield db
+
+
+def changed(db: DB, **changes: Any) -> None:
+    StateFile(db.meta_path, 0).save(replace(record(db), **changes))
+
+
+def test_without_a_record(made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any) -> None:
+    (made.meta_path / "ltxcore/v03-0").unlink()
+    assert "nothing is known" in again(database, store, tmp_path, caplog)
+
+
+def test_a_record_of_another_place(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any
+) -> None:
+    changed(made, place="elsewhere")
+    assert "another replica" in again(database, store, tmp_path, caplog)
+
+
+@pytest.mark.parametrize("what", ["snapshots", "wal"])
+def test_a_replica_that_has_lost_something(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any, what: str
+) -> None:
+    for key in [key for key in store.objects if f"/{what}/" in key]:
+        del store.objects[key]
+    assert "has lost" in again(database, store, tmp_path, caplog)
+
+
+def test_a_replica_that_was_emptied(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any
+) -> None:
+    store.objects.clear()
+    assert "has lost" in again(database, store, tmp_path, caplog)
+
+
+def test_a_segment_that_was_cut(made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any) -> None:
+    key = max(key for key in store.objects if "/wal/" in key)
+    data, when = store.objects[key]
+    store.objects[key] = data[:-1], when
+    assert "has lost" in again(database, store, tmp_path, caplog)
+
+
+def test_another_program_has_gone_on(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any
+) -> None:
+    state = record(made)
+    key = state.segment_path(state.index, state.offset)
+    store.objects[key] = store.objects[max(k for k in store.objects if "/wal/" in k)]
+    assert "another program has written" in again(database, store, tmp_path, caplog)
+
+
+def test_another_program_has_gone_on_for_longer(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any
+) -> None:
+    state = record(made)
+    for offset in (state.offset, state.offset + 5000):
+        store.objects[state.segment_path(state.index, offset)] = store.objects[max(store.objects)]
+    assert "another program has written" in again(database, store, tmp_path, caplog)
+
+
+def test_another_program_has_made_a_snapshot(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any
+) -> None:
+    state = record(made)
+    key = min(store.objects)
+    store.objects[state.snapshot_path(state.index + 1)] = store.objects[key]
+    assert "another program has written" in again(database, store, tmp_path, caplog)
+
+
+def test_the_page_size_has_changed(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any
+) -> None:
+    run_sql(
+        database,
+        "PRAGMA journal_mode = delete",
+        "PRAGMA page_size = 8192",
+        "VACUUM",
+        "PRAGMA journal_mode = wal",
+    )
+    assert "no WAL can hold" in again(database, store, tmp_path, caplog)
+
+
+def test_local_files_are_of_another_history(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any
+) -> None:
+    changed(made, mark=12345)
+    assert "is not the one that was uploaded" in again(database, store, tmp_path, caplog)
+
+
+def test_a_local_file_is_gone(made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any) -> None:
+    """Of those that were to be uploaded one is gone, and what follows it does not have every page."""
+    with DB(database, **FAST) as db:  # type: ignore[arg-type]
+        for value in (2, 3, 4):
+            insert(database, value)
+            db.sync()
+        forget_local_files(db)
+    assert "nothing proves" in again(database, store, tmp_path, caplog)
+
+
+def test_the_last_number_of_a_wal(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any
+) -> None:
+    state = record(made)
+    moved = {state.segment_path(0, 0): state.segment_path(0x7FFFFFFF, 0)}
+    moved[state.snapshot_path(0)] = state.snapshot_path(0x7FFFFFFF)
+    store.objects = {moved.get(key, key): value for key, value in store.objects.items()}
+    assert state.segment is not None and state.snapshot is not None
+    changed(
+        made,
+        index=0x7FFFFFFF,
+        segment=replace(state.segment, index=0x7FFFFFFF),
+        snapshot=replace(state.snapshot, index=0x7FFFFFFF),
+    )
+    assert "no further number" in again(database, store, tmp_path, caplog)
+
+
+def test_a_local_file_with_every_page_goes_on(made: DB, database: Path, store: Store, tmp_path: Path) -> None:
+    """All local files are gone. The TXIDs go on after the replica's, and the next file has every page."""
+    shutil.rmtree(made.meta_path / "ltx")
+    (made.meta_path / "ltxcore/page-checksums").unlink()
+    txid = record(made).txid
+    with opened(database, store) as db:
+        insert(database, 2)
+        assert db.wait(timeout=20).txid > txid
+    assert len(generations(store)) == 1 and restored(store, tmp_path) == [1, 2]
+
+
+def test_a_segment_that_arrived_without_being_noted_is_not_written_twice(
+    made: DB, database: Path, store: Store, tmp_path: Path
+) -> None:
+    before = StateFile(made.meta_path, 0).load()
+    with opened(database, store) as db:
+        insert(database, 2)
+        db.wait(timeout=20)
+    assert before is not None
+    objects = dict(store.objects)
+    StateFile(made.meta_path, 0).save(before)
+    with opened(database, store) as db:
+        db.wait(timeout=20)
+        assert store.objects == objects
+        insert(database, 3)
+        db.wait(timeout=20)
+    assert len(generations(store)) == 1 and restored(store, tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "capabilities", [Capabilities(), Capabilities(creates_if_absent=True), Capabilities(keeps_time=True)]
+)
+def test_stores_that_can_do_less(database: Path, tmp_path: Path, capabilities: Capabilities) -> None:
+    store = MemoryStore(capabilities)
+    for value in (1, 2):
+        with opened(database, store) as db:
+            insert(database, value)
+            db.wait(timeout=20)
+    assert len(generations(store)) == 1 and restored(store, tmp_path) == [1, 2]
+    state = record(db)
+    store.objects[state.segment_path(state.index, state.offset)] = store.objects[max(store.objects)]
+    with opened(database, store) as db:
+        insert(database, 3)
+        db.wait(timeout=20)
+    assert len(generations(store)) == 2 and restored(store, tmp_path) == [1, 2, 3]
+
+
+def test_a_first_snapshot_that_failed_keeps_its_generation(
+    database: Path, store: Store, tmp_path: Path
+) -> None:
+    store.fails = True
+    with pytest.raises(ReplicaError):
+        opened(database, store)
+    db = DB(database, replica=legacy.Replica(store, sync_interval=0.0), **FAST)  # type: ignore[arg-type]
+    first = record(db)
+    assert first.snapshot is None
+    insert(database, 1)
+    store.fails = False
+    with db:
+        insert(database, 2)
+        db.wait(timeout=20)
+    assert generations(store) == [first.name] and restored(store, tmp_path) == [1, 2]
+
+
+def test_a_snapshot_that_may_have_arrived_is_not_replaced_by_another(
+    database: Path, store: Store, tmp_path: Path
+) -> None:
+    with opened(database, store) as db:
+        insert(database, 1)
+        db.wait(timeout=20)
+        store.fails = True
+        with pytest.raises(ReplicaError):
+            db.snapshot()
+        # It arrives all the same: what is in the replica has to fit to it.
+        state = record(db)
+        assert (state.index, state.offset) == (1, 0)
+        insert(database, 2)
+        db.sync()
+        store.fails = False
+        db.wait(timeout=20)
+        assert db.snapshot().max_txid == db.pos.txid
+    assert [each.index for each in legacy.snapshots(store)] == [0, 2]
+    assert (1, 0) in places(store)
+    assert restored(store, tmp_path) == [1, 2]
+
+
+def test_a_store_that_is_away_is_tried_again(database: Path, store: Store, tmp_path: Path) -> None:
+    with opened(database, store) as db:
+        db.wait(timeout=20)
+        store.fails = True
+        insert(database, 1)
+        with pytest.raises(ReplicaError, match="away"):
+            db.wait()
+        status = db.status()
+        assert status.replica is not None and status.replica.last_error is not None and not status.is_current
+        store.fails = False
+        db.wait(timeout=20)
+        assert db.status().is_current
+    assert len(generations(store)) == 1 and restored(store, tmp_path) == [1]
+
+
+def test_what_is_lost_while_it_runs_is_noticed(database: Path, tmp_path: Path) -> None:
+    replica = tmp_path / "replica"
+    with opened(database, replica) as db:
+        insert(database, 1)
+        db.wait(timeout=20)
+        shutil.rmtree(replica)
+        assert not db.status().is_current
+        db.wait(timeout=20)
+        assert restored(replica, tmp_path) == [1]
+
+
+@pytest.mark.parametrize("legacy_first", [True, False])
+def test_mirrors_of_both_layouts(database: Path, store: Store, tmp_path: Path, legacy_first: bool) -> None:
+    other = tmp_path / "ltx-replica"
+    old, new = legacy.Replica(store, sync_interval=0.0), ltxcore.Replica(other, sync_interval=0.0)
+    first, second = (old, new) if legacy_first else (new, old)
+    for value in (1, 2):
+        with DB(database, replica=first, mirrors=[second], **FAST) as db:  # type: ignore[arg-type]
+            insert(database, value)
+            for each in (first, second):
+                assert db.wait(timeout=20, replica=each).txid == db.pos.txid
+            for each in (first, second):
+                db.snapshot(replica=each)
+    assert restored(store, tmp_path) == [1, 2] and len(generations(store)) == 1
+    ltxcore.restore(other, tmp_path / "out.db")
+    assert not (other / "generations").exists()
+
+
+def test_what_does_not_exist_there(database: Path, store: Store) -> None:
+    replica = legacy.Replica(store)
+    with opened(database, replica) as db:
+        db.wait(timeout=20)
+        with pytest.raises(ConfigError, match="levels"):
+            db.compact(1)
+    for call in (
+        replica.newest_txid,
+        replica.files,
+        replica.write_listing,
+        replica.acquire_lease,
+        lambda: replica.compact(1),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            call()
+        assert raised.value.hint
+    for options in ({"retention": 0}, {"snapshot_interval": 0}, {"retention_check_interval": -1}):
+        with pytest.raises(ConfigError):
+            legacy.Replica(store, **options)  # type: ignore[arg-type]
+    quietly_closed(db)
+
+
+def test_an_empty_database_begins_with_its_first_table(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "new.db"
+    with opened(path, store) as db:
+        time.sleep(0.2)
+        assert not store.objects
+        run_sql(path, "PRAGMA journal_mode = wal", "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)")
+        eventually(lambda: db.status().is_ready)
+        db.wait(timeout=20)
+    assert restored(store, tmp_path) == [1]
