@@ -55,6 +55,12 @@ def test_snapshots_and_segments(run: Run, made: Made) -> None:
     assert (refused.exit_code, "not a generation" in refused.stderr) == (2, True)
 
 
+def test_a_listing_of_ltx_files_names_the_command_for_these(run: Run, made: Made) -> None:
+    done = run("ltx", made.path)
+    assert done.exit_code == 0
+    assert f"ltxcore generations {made.path}" in done.stderr
+
+
 def test_a_restore_says_what_was_restored(run: Run, made: Made, out: Path) -> None:
     done = run("restore", made.path, "-o", out, "--integrity-check", "full")
     assert done.exit_code == 0, done.output

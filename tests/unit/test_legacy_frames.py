@@ -11,7 +11,6 @@ from ltxcore import legacy
 from ltxcore.errors import FormatError
 
 from tests.helpers.v03_history import History
-from tests.helpers.vectors import VECTORS
 from tests.unit.legacy_histories import content
 
 #: What Litestream's frames begin with: independent blocks of 4 MiB, a checksum of the content, no size of it.

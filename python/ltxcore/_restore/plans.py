@@ -54,7 +54,9 @@ class RestorePoint:
 def restore_plan(
     source: Source, *, txid: int | str | None = None, timestamp: datetime | str | None = None
 ) -> RestorePlan:
-    """Find out which files :func:`restore` would read. Nothing but names, sizes and times is looked at.
+    """Find out which LTX files :func:`restore` would read. Nothing but names, sizes and times is looked at.
+
+    For files of Litestream 0.3 there is :func:`ltxcore.legacy.restore_plan`.
 
     Args:
         source: the replica: its client, its URL, or the path of its directory.
@@ -75,7 +77,7 @@ def restore_plan(
 
 
 def restore_points(source: Source) -> list[RestorePoint]:
-    """Every state that can be restored from a replica, oldest first. An empty replica has none.
+    """Every state that can be restored from the LTX files of a replica, oldest first. An empty replica has none.
 
     Args:
         source: the replica: its client, its URL, or the path of its directory.

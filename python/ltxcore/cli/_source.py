@@ -67,6 +67,11 @@ def require(origin: Replica) -> None:
 
 def is_empty(replica: Replica) -> bool:
     """Whether there is not one LTX file, nor one of Litestream 0.3."""
+    return next(iter(replica.files()), None) is None and not has_legacy(replica)
+
+
+def has_legacy(replica: Replica) -> bool:
+    """Whether there are files of Litestream 0.3."""
     from ltxcore.legacy._history import find_history  # few need it
 
-    return next(iter(replica.files()), None) is None and find_history(replica.client) is None
+    return find_history(replica.client) is not None

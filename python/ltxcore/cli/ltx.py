@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ltxcore._process.urls import shown
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
-from ltxcore.cli._output import format_time, print_json, print_table
-from ltxcore.cli._source import located, require
+from ltxcore.cli._output import format_time, note, print_json, print_table
+from ltxcore.cli._source import has_legacy, located, require
 from ltxcore.cli._types import LEVEL, PLACE
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def command(source: str, level: int | None, config: str | None, no_expand_env: b
     rows = [row(file) for file in origin.files(level)]
     if not rows:
         require(origin)
+        if has_legacy(origin):
+            note(f"no LTX files, but files of Litestream 0.3: ltxcore generations {shown(source)}")
     if as_json:
         print_json(rows)
     else:

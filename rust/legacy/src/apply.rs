@@ -5,6 +5,7 @@
 //!
 //! One loss cannot be seen: of the last segments of a WAL that has a successor. Nothing in the successor tells where it ended.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -23,6 +24,8 @@ pub struct Applier<'a> {
     file: &'a File,
     page_size: Option<PageSize>,
     wal: Option<Wal>,
+    /// Marks of all WAL files so far.
+    salts: BTreeSet<(u32, u32)>,
     frame: Vec<u8>,
     run: Run,
     /// Pages of the latest segment, in the order of its frames, if somebody wants to know.
@@ -70,7 +73,16 @@ impl<'a> Applier<'a> {
         let size = file.metadata().map_err(Error::Output)?.len();
         let page_size = if size == 0 { None } else { Some(page_size_of(file, size, key)?) };
         let before = PageCount::new(page_size.map_or(0, |page_size| pages_in(size, page_size)));
-        Ok(Self { file, page_size, wal: None, frame: Vec::new(), run: Run::default(), touched: None, before })
+        Ok(Self {
+            file,
+            page_size,
+            wal: None,
+            salts: BTreeSet::new(),
+            frame: Vec::new(),
+            run: Run::default(),
+            touched: None,
+            before,
+        })
     }
 
     /// The same, and what each segment changes can be asked for.
@@ -154,6 +166,9 @@ impl<'a> Applier<'a> {
             Ok(None) => return Err(Error::damaged(key, "the WAL header has a wrong checksum")),
             Err(error) => return Err(Error::damaged(key, error)),
         };
+        if !self.salts.insert((header.salt.salt1, header.salt.salt2)) {
+            return Err(Error::damaged(key, "it is a copy of another WAL"));
+        }
         let page_size = *self.page_size.get_or_insert(header.page_size);
         if page_size != header.page_size {
             let (found, expected) = (header.page_size.get(), page_size.get());

@@ -113,6 +113,15 @@ fn a_snapshot_that_is_no_database_is_an_error() {
 }
 
 #[test]
+fn a_copy_of_another_wal_is_found() {
+    let mut made = replica();
+    let first = made.keys("_00000000.wal");
+    let copy = made.objects[&first[0]].clone();
+    made.objects.insert(first[1].clone(), copy);
+    assert!(matches!(made.restored(2), Err(Error::Damaged { key, .. }) if key == first[1]));
+}
+
+#[test]
 fn an_empty_database_takes_the_pages_of_its_wal() {
     let mut made = Replica::new(0);
     assert_eq!(made.restored(1).unwrap(), []);
