@@ -7,6 +7,7 @@ mod following;
 mod plan;
 mod points;
 mod reach;
+mod retention;
 mod since;
 mod sources;
 
@@ -21,6 +22,7 @@ pub(crate) use plan::plan_from;
 pub use plan::{Plan, Target, plan};
 pub use points::restore_points;
 pub use reach::{Obstacle, Reach};
+pub use retention::{Calendar, Retention};
 pub(crate) use sources::Sources;
 
 /// How often something is planned in all, when files of the plans are merged, deleted or replaced meanwhile.

@@ -42,7 +42,9 @@ pub use client::{FileInfo, ReplicaClient};
 pub use compact::{compact_level, compact_level_with};
 pub use directory::Directory;
 pub use error::{Error, ForeignKind, Result};
-pub use history::{History, Obstacle, Plan, Reach, Target, following, plan, restore_points};
+pub use history::{
+    Calendar, History, Obstacle, Plan, Reach, Retention, Target, following, plan, restore_points,
+};
 pub use located::{Direct, Locate, Spot};
 pub use ltx_layout::{FileClient, LtxLayout};
 pub use merge::merge_into;

@@ -27,7 +27,7 @@ impl Display for Utc {
 /// Year, month and day of the Gregorian calendar from days since the Unix epoch.
 ///
 /// Counts in eras of 400 years that begin on a first of March, so that the leap day is the last of its year.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let since = days + 719_468;
     let (era, day_of_era) = (since.div_euclid(146_097), since.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
