@@ -52,10 +52,8 @@ pub(crate) fn legacy_segment(
     checksum: (u32, u32),
     page_size: u32,
 ) -> PyResult<Option<LegacySegment>> {
-    let new = WalState::new(
-        PageSize::new(page_size).or_raise(py)?,
-        wal_salt(Generation::new(generation), index),
-    );
+    let new =
+        WalState::new(PageSize::new(page_size).or_raise(py)?, wal_salt(Generation::new(generation), index));
     let wal = WalState { offset, checksum: WalChecksum { s1: checksum.0, s2: checksum.1 }, ..new };
     let made = detached(py, || unless_unfit(write_to(&file, &output, |input, out| wal.append(input, out))))?;
     Ok(made.map(|Appended { wal, header, is_whole }| LegacySegment {

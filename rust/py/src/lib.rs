@@ -25,6 +25,7 @@ mod reader;
 mod restore;
 mod types;
 mod url;
+mod verify;
 mod vfs;
 
 /// Lets everything look at the environment that does so once. While a module is imported, the interpreter's lock keeps other threads
@@ -81,6 +82,8 @@ mod _ltxcore {
     use crate::restore::{Restored, chain_checksums, compact_level, partial_path, restore};
     #[pymodule_export]
     use crate::url::{URLReader, open_url};
+    #[pymodule_export]
+    use crate::verify::{Verified, verify};
     #[pymodule_export]
     use crate::vfs::{Probed, SQLiteHandle, break_lock, probe_directory, take_refusal, write_checksums};
 

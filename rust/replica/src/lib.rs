@@ -10,6 +10,7 @@
 //! * [`restore()`] rebuilds the database: in parallel, in bounded memory, verified, and whole or not at all;
 //!   [`page_checksums`] does so for the checksums of its pages alone, and [`publish_made`] gives a database its place that the caller
 //!   makes.
+//! * [`verify()`] reads everything, and says whether the newest state can be restored.
 //! * [`compact_level`] merges the files of one level into the next, where they are.
 //!
 //! Levels are 0 (one file for all commits of one sync), 1 to 8 (merged) and 9 (snapshots). All calls block. The crate knows
@@ -35,6 +36,7 @@ mod range;
 mod restore;
 mod source;
 mod utc;
+mod verify;
 
 pub use attempts::with_plan;
 pub use cache::{Blocks, Cached};
@@ -56,3 +58,4 @@ pub use restore::{
     Resume, Shape, Verify, page_checksums, partial_path, publish_made, restore, set_aside_path,
 };
 pub use utc::utc;
+pub use verify::{Verified, VerifyOptions, verify};

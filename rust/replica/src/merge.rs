@@ -167,7 +167,7 @@ fn name_input(client: &dyn ReplicaClient, files: &[FileInfo], error: ltx::Error)
 }
 
 /// One file, read block by block; between two blocks no connection is held.
-struct Input<'a> {
+pub(crate) struct Input<'a> {
     reader: RangeReader<'a>,
     info: FileInfo,
     offset: u64,
@@ -177,7 +177,7 @@ struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    fn new(reader: RangeReader<'a>, info: FileInfo, longest: usize) -> Self {
+    pub(crate) fn new(reader: RangeReader<'a>, info: FileInfo, longest: usize) -> Self {
         Self { reader, info, offset: 0, block: Vec::new(), used: 0, longest }
     }
 
