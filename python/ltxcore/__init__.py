@@ -28,6 +28,7 @@ from ltxcore._restore.follow import follow, follow_async
 from ltxcore._restore.followed import FollowedDatabase
 from ltxcore._restore.plans import RestorePlan, RestorePoint, restore_plan, restore_points
 from ltxcore._restore.restore import RestoreResult, restore, restore_async
+from ltxcore._restore.verify import FileProblem, LevelGap, VerifyReport, verify, verify_async
 from ltxcore.clients import ReplicaClient, Source, client_from_url
 from ltxcore.clients.file import FileClient
 from ltxcore.db import (
@@ -59,7 +60,9 @@ __all__ = [
     "Error",
     "FileClient",
     "FileInfo",
+    "FileProblem",
     "FollowedDatabase",
+    "LevelGap",
     "Pos",
     "ReaderVFS",
     "Replica",
@@ -74,6 +77,7 @@ __all__ = [
     "ScanProgress",
     "Source",
     "SyncStatus",
+    "VerifyReport",
     "__version__",
     "client_from_url",
     "errors",
@@ -86,6 +90,8 @@ __all__ = [
     "restore_plan",
     "restore_points",
     "sqlite_library",
+    "verify",
+    "verify_async",
 ]
 
 __version__: str = _ltxcore.__version__

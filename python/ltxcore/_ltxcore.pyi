@@ -59,6 +59,7 @@ __all__ = [
     "Step",
     "Trailer",
     "URLReader",
+    "Verified",
     "__version__",
     "apply",
     "begin_shutdown",
@@ -84,6 +85,7 @@ __all__ = [
     "restore_plan",
     "restore_points",
     "take_refusal",
+    "verify",
     "write_checksums",
     "write_sidecar",
 ]
@@ -954,6 +956,60 @@ def legacy_restore(
         FormatError: an object is damaged, or does not continue the one before.
         RestoreError: a segment is missing, or the database cannot be written.
         ReplicaError: the storage failed.
+    """
+
+@final
+class Verified:
+    """What reading every file of a replica has shown."""
+
+    @property
+    def files(self) -> int:
+        """How many files were read."""
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes they have."""
+
+    @property
+    def damaged(self) -> list[tuple[tuple[int, int, int, int, int], BaseException]]:
+        """Files that are damaged, and what is wrong with each."""
+
+    @property
+    def unread(self) -> list[tuple[tuple[int, int, int, int, int], BaseException]]:
+        """Files that could not be read, and why."""
+
+    @property
+    def holes(self) -> list[tuple[int, tuple[int, int, int]]]:
+        """Levels that lack transactions: the last one before, and the next file."""
+
+    @property
+    def txid(self) -> int:
+        """The last transaction that a restore of the newest state comes to."""
+
+    @property
+    def obstacle_file(self) -> tuple[int, int, int] | None:
+        """The file that keeps it from coming further, if one does."""
+
+    @property
+    def obstacle(self) -> BaseException | None:
+        """What else keeps it from coming further, if anything does."""
+
+def verify(
+    client: _Client,
+    *,
+    parallelism: int = 8,
+    progress: Callable[[int, int, int, int], object] | None = None,
+) -> Verified:
+    """Reads every file of a replica.
+
+    Args:
+        client: the replica.
+        parallelism: how many files are read at once.
+        progress: called with bytes done, bytes, files done, files.
+
+    Raises:
+        NoSnapshotError: the replica does not exist or is empty.
+        ReplicaError: it cannot be listed.
     """
 
 def partial_path(output: _Path) -> pathlib.Path:
