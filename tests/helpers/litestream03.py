@@ -183,16 +183,17 @@ class Replicator(Base):
         until(lambda: "replicating to" in self.said(self.begun), what="litestream 0.3")
 
     def stop(self) -> None:
-        """SIGTERM: one last sync, then a clean end.
+        """SIGTERM: one last sync, then an end. What matters has a `barrier` before.
 
-        The last sync may collide with one that is still running: each then misses the temporary file of the other, and it
-        ends with status 1. What matters has a `barrier` before.
+        The last sync may collide with one that is still running, on a temporary file or a lock; its status is 1 then.
         """
         since = self.log.stat().st_size
         try:
             super().stop()
         except ChildError:
-            if ".tmp: no such file or directory" not in self.said(since):
+            if not {"error closing db", "litestream shut down"} <= set(
+                re.findall(r'msg="([^"]+)"', self.said(since))
+            ):
                 raise
 
     def end(self) -> None:

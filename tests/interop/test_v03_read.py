@@ -139,6 +139,12 @@ class Run:
         before = self.place.moment()
         self.moments[before] = content(reference(self.site.db, self.site.scratch))
 
+    def begin(self) -> None:
+        """Start Litestream, which may begin a generation. Times tell generations apart, so no two begin at the same one."""
+        self.place.moment()
+        self.place.replicator.start()
+        self.place.replicator.barrier()
+
     def restart(self, how: int) -> None:
         """Litestream is killed or asked to stop; the application works, checkpoints and is restarted meanwhile."""
         self.place.replicator.kill() if how % 2 else self.place.replicator.stop()
@@ -147,15 +153,13 @@ class Run:
             self.app.checkpoint(workload.MODES[how % 4])
             self.app.reopen()
             self.app.insert(how % 5 + 1)
-        self.place.replicator.start()
-        self.place.replicator.barrier()
+        self.begin()
 
     def forget(self) -> None:
         """Its meta directory is removed, so it begins another generation."""
         self.place.replicator.stop()
         shutil.rmtree(self.place.replicator.meta, ignore_errors=True)  # it may have had no time to make it
-        self.place.replicator.start()
-        self.place.replicator.barrier()
+        self.begin()
 
     def replace(self, how: int) -> None:
         """Another database takes the place of this one."""
@@ -165,8 +169,7 @@ class Run:
             path.unlink(missing_ok=True)
         self.app = self.setting.app(self.site.db)
         self.app.insert(how % 50)
-        self.place.replicator.start()
-        self.place.replicator.barrier()
+        self.begin()
 
     def play(self, step: Step) -> None:
         special = {
