@@ -6,8 +6,6 @@ them.
 """
 
 import dataclasses
-import json
-import os
 import random
 import re
 import shutil
@@ -16,24 +14,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, note, settings
 
-import ltxcore
-from ltxcore import config, legacy
 from ltxcore.errors import RestoreError
 
-from tests.helpers import litestream, litestream03, workload, writer
-from tests.helpers.app import digest, reference, row_count
+from tests.helpers import litestream03, workload, writer
+from tests.helpers.app import reference
 from tests.helpers.litestream03 import content
-from tests.helpers.process import Child, ChildError, ended, until
+from tests.helpers.process import Child, ChildError, ended
 from tests.helpers.profiles import marks, sized
 from tests.helpers.s3_servers import S3Server
 from tests.helpers.site import Site
+from tests.helpers.v03_place import Place, same
 from tests.helpers.workload import Setting, Step
 
 pytestmark = [
@@ -42,82 +38,6 @@ pytestmark = [
     pytest.mark.process,
     *marks(180, 3600),
 ]
-
-
-class Place:
-    """A backup of 0.3.13 and everybody who can restore it."""
-
-    def __init__(self, site: Site, server: S3Server | None = None) -> None:
-        self.site = site
-        #: How exactly the storage knows when an object was stored, in milliseconds.
-        self.tick = 1 if server is None else 1000
-        self.replica: Any = site.replica
-        self.source: Any = f"file://{site.replica}"
-        self._read_by_05 = [self.source]
-        self._written_by_05 = [str(site.db), self.source]
-        if server is not None:
-            bucket = server.make_bucket(f"v03-{os.getpid()}-{time.monotonic_ns()}")
-            self.replica = litestream03.s3_replica(server, bucket, "backups/app")
-            path = site.root / "litestream.yml"
-            path.write_text(json.dumps({"dbs": [{"path": str(site.db), "replica": self.replica}]}))
-            found = config.load(path)
-            self.source = found.client(found.find(site.db))
-            self._written_by_05 = ["-config", str(path)]
-            self._read_by_05 = [*self._written_by_05, str(site.db)]
-        self.replicator = litestream03.Replicator(site.db, self.replica)
-        site.started.append(self.replicator)
-
-    def by_us(self, **target: Any) -> Path:
-        output = self.site.output()
-        if "timestamp" in target:
-            target["timestamp"] = text(target["timestamp"])
-        legacy.restore(self.source, output, **target)
-        return output
-
-    def by_03(self, **target: Any) -> Path:
-        if "timestamp" in target:
-            target["timestamp"] = text(target["timestamp"])
-        return litestream03.restore(self.replicator.config, self.site.output(), **target)
-
-    def by_05(self, **target: Any) -> Path:
-        output = self.site.output()
-        options = ["-timestamp", text(target["timestamp"])] if "timestamp" in target else []
-        litestream.call("restore", "-o", str(output), *options, *self._read_by_05)
-        return output
-
-    def agree(self, **target: Any) -> Path:
-        """Restore by us and by both of them; ours."""
-        ours = self.by_us(**target)
-        same(ours, self.by_03(**target), f"0.3.13: {target}")
-        if target.keys() <= {"timestamp"}:
-            same(ours, self.by_05(**target), f"0.5.17: {target}")
-        return ours
-
-    def moment(self) -> int:
-        """A time, in milliseconds, up to which everything is stored that was stored before this call."""
-        stored = self.tick * (now() // self.tick)
-        until(lambda: now() >= stored + 2 * self.tick, what="the clock")
-        return stored + self.tick
-
-    def upgraded(self, *options: str) -> None:
-        """0.5.17 replicates what there is, to the same place."""
-        litestream.call("replicate", "-once", *options, *self._written_by_05)
-
-    def generations(self) -> list[str]:
-        return [row["generation"] for row in litestream03.generations(self.replicator.config)]
-
-
-def now() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def text(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def same(ours: Path, theirs: Path, what: str) -> None:
-    assert digest(ours) == digest(theirs), what
 
 
 @dataclasses.dataclass
@@ -257,7 +177,7 @@ WORK = [
 ]
 
 
-@pytest.mark.parametrize("page_size", workload.PAGE_SIZES)
+@pytest.mark.parametrize("page_size", [512, 4096, 65536])
 def test_a_history_without_loss(site: Site, page_size: int) -> None:
     """Nobody but Litestream checkpoints, so every moment must also be what the source was; two generations."""
     run = played(site, Setting(page_size=page_size, autocheckpoint=0), WORK)
@@ -328,68 +248,6 @@ def test_kill_9_of_both(site: Site, kills: int) -> None:
             assert found <= writer.started(site.db)
             done = found
     assert promised > 0
-
-
-@pytest.mark.parametrize("storage", ["directory", "s3"])
-def test_a_backup_of_both_layouts(site: Site, storage: str, request: pytest.FixtureRequest) -> None:
-    """0.3.13 wrote here, and since an upgrade 0.5.17 does: the newest state and those before and after the upgrade.
-
-    `ltxcore.restore` is not told of it, and agrees with 0.5.17.
-    """
-    place = Place(site, request.getfixturevalue("seaweedfs") if storage == "s3" else None)
-    with site.app(autocheckpoint=0) as app:
-        place.replicator.start()
-        app.insert(50)
-        place.replicator.barrier()
-        before, expected = place.moment(), content(reference(site.db, site.scratch))
-        app.insert(1)
-        place.replicator.barrier()
-        place.replicator.stop()
-        newest_of_03 = digest(place.by_03())
-        assert digest(chosen(place)) == newest_of_03
-        place.moment()
-        app.insert(20)
-        place.upgraded()
-        early = place.moment()
-        app.insert(1)
-        place.upgraded()
-        assert row_count(chosen(place)) == 72
-        place.upgraded("-force-snapshot")
-        after, expected_after = place.moment(), content(reference(site.db, site.scratch))
-        app.insert(1)
-        place.upgraded("-force-snapshot")
-    assert content(chosen(place, timestamp=before)) == expected
-    # At a time, snapshots decide, and no LTX snapshot was there then: 0.5.17 restores what 0.3.13 wrote last, and so do we.
-    assert digest(chosen(place, timestamp=early)) == newest_of_03
-    assert content(chosen(place, timestamp=after)) == expected_after
-    assert row_count(chosen(place)) == 73
-    # Told of the layout, we still have what 0.3.13 wrote.
-    assert digest(place.by_us()) == newest_of_03
-
-
-def chosen(place: Place, **target: Any) -> Path:
-    """What `ltxcore.restore` and 0.5.17 make of a prefix with both layouts."""
-    output = place.site.output()
-    options = {"timestamp": text(target["timestamp"])} if target else {}
-    ltxcore.restore(place.source, output, **options)
-    same(output, place.by_05(**target), f"0.5.17: {target}")
-    return output
-
-
-def test_going_back_to_03(site: Site) -> None:
-    """0.5.17 wrote here first, and then 0.3.13: what is newer counts."""
-    place = Place(site)
-    with site.app(autocheckpoint=0) as app:
-        successor = site.running(kind="litestream")
-        app.insert(20)
-        successor.barrier()
-        successor.stop()
-        shutil.rmtree(place.replicator.meta)
-        place.replicator.start()
-        app.insert(5)
-        place.replicator.barrier()
-        place.replicator.stop()
-    assert row_count(chosen(place)) == 25
 
 
 def test_a_time_without_a_state(site: Site) -> None:
