@@ -109,6 +109,20 @@ def test_the_lease_of_a_replica() -> None:
         config.parse("lease: true")
 
 
+def test_the_layout_of_a_replica() -> None:
+    """It says nothing to the client. What only LTX replicas have is refused beside it."""
+    found = config.parse("dbs: [{path: /a, replica: {url: 's3://bucket/a', layout: v0.3}}]")
+    replica = found.replica(found.dbs[0])
+    assert replica.layout == "v0.3" and replica.settings() == {}
+    without = config.parse("dbs: [{path: /a, replica: {url: 's3://bucket/a'}}]")
+    assert without.replica(without.dbs[0]).layout == "ltx"
+    with pytest.raises(errors.ConfigError, match="layout"):
+        config.parse("dbs: [{path: /a, replica: {url: 's3://bucket/a', layout: v0.4}}]")
+    for other in ("lease: true", "max-requests-per-hour: 100"):
+        with pytest.raises(errors.ConfigError, match="not with layout v0.3"):
+            config.parse(f"dbs: [{{path: /a, replica: {{url: 's3://bucket/a', layout: v0.3, {other}}}}}]")
+
+
 def test_the_client_of_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -85,7 +85,7 @@ REPLICA_KEYS = _words("""
 """)
 #: Keys that Litestream does not have: of replicas or of all of them, and of one replica.
 REPLICA_KEYS += ["max-requests-per-hour"]
-OURS = ["lease"]
+OURS = ["lease", "layout"]
 TOP_KEYS = _words("""
     addr socket levels snapshot validation l0-retention l0-retention-check-interval verify-compaction retention
     heartbeat-url heartbeat-interval dbs exec logging mcp-addr shutdown-sync-timeout shutdown-sync-interval

@@ -4,7 +4,6 @@ import logging
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -242,12 +241,12 @@ def again(database: Path, store: Any, tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 @pytest.fixture
-def made(database: Path, store: Store) -> Iterator[DB]:
+def made(database: Path, store: Store) -> DB:
     """One that was replicated and closed."""
     with opened(database, store) as db:
         insert(database, 1)
         db.wait(timeout=20)
-    yield db
+    return db
 
 
 def changed(db: DB, **changes: Any) -> None:

@@ -67,7 +67,11 @@ def require(origin: Replica) -> None:
 
 def is_empty(replica: Replica) -> bool:
     """Whether there is not one LTX file, nor one of Litestream 0.3."""
-    return next(iter(replica.files()), None) is None and not has_legacy(replica)
+    from ltxcore.legacy import Replica as LegacyReplica  # few need it
+
+    # One that is written in that layout has no LTX files to ask for.
+    has_ltx_files = not isinstance(replica, LegacyReplica) and next(iter(replica.files()), None) is not None
+    return not has_ltx_files and not has_legacy(replica)
 
 
 def has_legacy(replica: Replica) -> bool:

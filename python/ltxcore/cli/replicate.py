@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltxcore._process.urls import shown
+from ltxcore.cli._account import report
 from ltxcore.cli._child import Child, Events, Finished, Signalled
 from ltxcore.cli._log import LEVELS, start_log
-from ltxcore.cli._missing import restore_missing
 from ltxcore.cli._options import SETTINGS, Command, json_option, option
-from ltxcore.cli._output import counted, note, print_json
-from ltxcore.cli._source import is_empty, replica
+from ltxcore.cli._origins import restore_first
+from ltxcore.cli._output import note
+from ltxcore.cli._source import replica
 from ltxcore.cli._types import DURATION, PLACE, FullPath
-from ltxcore.errors import ReplicaError
-from ltxcore.ltx import TXID
-from ltxcore.replica._costs import request_costs
 from ltxcore.replica._limit import LEAST
 
 if TYPE_CHECKING:
-    from ltxcore import DB, Replica, RequestCosts
+    from ltxcore import DB, Replica
+
+#: Of replicas.
+LAYOUTS = LTX, V03 = ("ltx", "v0.3")
 
 #: What runs beside the main thread.
 REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
@@ -51,6 +52,25 @@ REPLICATION, COMMAND, CLOSING = "replication", "command", "closing"
     "--lease",
     is_flag=True,
     help="Write only while this process holds the lease of the replica. Needs a storage with conditional writes.",
+)
+@option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default=LTX,
+    show_default=True,
+    help="Layout of the replica and its mirrors. v0.3 is that of Litestream 0.3.",
+)
+@option(
+    "--snapshot-interval",
+    type=DURATION,
+    metavar="DURATION",
+    help="With --layout v0.3: store the whole database this often [once every --retention].",
+)
+@option(
+    "--retention",
+    type=DURATION,
+    metavar="DURATION",
+    help="With --layout v0.3: time that can be restored; older files are deleted [24h].",
 )
 @option("--force-snapshot", is_flag=True, help="With --once: also store the whole database as one file.")
 @option(
@@ -116,6 +136,9 @@ def command(
     exec_line: str | None,
     restore_if_db_not_exists: bool,
     lease: bool,
+    layout: str,
+    snapshot_interval: float | None,
+    retention: float | None,
     force_snapshot: bool,
     sync_interval: float,
     max_requests_per_hour: int | None,
@@ -142,11 +165,16 @@ def command(
         raise click.UsageError("--force-snapshot needs --once")
     start_log(log_level)
     urls = [url, *mirrors]
-    limit = max_requests_per_hour
-    destinations = [
-        replica(url, sync_interval=sync_interval, lease=lease, max_requests_per_hour=limit),
-        *(mirror(each, sync_interval=sync_interval, lease=lease) for each in mirrors),
-    ]
+    of_legacy = {"snapshot_interval": snapshot_interval, "retention": retention}
+    of_ltx: dict[str, Any] = {"lease": lease, "max_requests_per_hour": max_requests_per_hour}
+    check_layout(layout, of_ltx if layout == V03 else of_legacy)
+    if layout == V03:
+        destinations = [legacy_replica(each, sync_interval=sync_interval, **of_legacy) for each in urls]
+    else:
+        destinations = [
+            replica(url, sync_interval=sync_interval, **of_ltx),
+            *(mirror(each, sync_interval=sync_interval, lease=lease) for each in mirrors),
+        ]
     for each in destinations:
         each.check_writable()
     if restore_if_db_not_exists and not db.exists():
@@ -173,54 +201,27 @@ def exec_arguments(line: str | None, once: bool) -> list[str] | None:
     return words
 
 
+def check_layout(layout: str, others: dict[str, Any]) -> None:
+    """Refuse options that only the other layout has."""
+    for name, value in others.items():
+        if value:
+            other = LTX if layout == V03 else V03
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --layout {other}")
+
+
+def legacy_replica(url: str, **options: Any) -> Replica:
+    """A destination in the layout of Litestream 0.3."""
+    from ltxcore import legacy  # few need it
+
+    given = {name: value for name, value in options.items() if value is not None}
+    return legacy.Replica(replica(url).client, **given)
+
+
 def mirror(url: str, *, sync_interval: float, lease: bool) -> Replica:
     """A further destination, with a lease unless it is a directory, which cannot have one."""
     made = replica(url, sync_interval=sync_interval)
     made.lease = lease and not made.client.capabilities.is_local
     return made
-
-
-def restore_first(origins: list[Replica], db: Path) -> None:
-    """Restore the database from the replica that reaches furthest; of equal ones, the first.
-
-    Under the leases, if there have to be any: otherwise another program may write after the restore, and what it wrote would be
-    missing here when this one gets the lease.
-    """
-    held = []
-    try:
-        for each in origins:
-            if each.lease:
-                held.append(each.acquire_lease())
-        _restore_first(origins, db)
-    except BaseException:
-        for lease in held:
-            lease.release()
-        raise
-
-
-def _restore_first(origins: list[Replica], db: Path) -> None:
-    import ltxcore
-
-    # A replica that was away for a while is behind its mirrors.
-    reached = [origins[0].newest_txid(), *map(reach_of_mirror, origins[1:])]
-    origin = origins[reached.index(max(reached))]
-    if not max(reached) and is_empty(origin):
-        note(
-            f"{db} does not exist, and its replica is empty: a new history begins with the first transaction"
-        )
-        return
-    result = restore_missing(db, lambda: ltxcore.restore(origin.client, db))
-    if result is not None:
-        note(f"restored {db}: TXID {result.pos.txid}")
-
-
-def reach_of_mirror(mirror: Replica) -> TXID:
-    """Its newest transaction; none if it cannot be reached, since the replica itself was."""
-    try:
-        return mirror.newest_txid()
-    except ReplicaError as error:
-        note(f"the mirror {mirror.client!r} is left out of the restore: {error}")
-        return TXID(0)
 
 
 def make_database(path: Path, destinations: list[Replica], options: dict[str, Any]) -> DB:
@@ -329,52 +330,3 @@ def close(database: DB, timeout: float, events: Events, asked: bool) -> None:
             os._exit(1)
         asked = True
         note("finishing the last upload; send the signal again to end at once")
-
-
-def report(database: DB, destinations: list[Replica], seconds: float, as_json: bool) -> None:
-    """Say where the replica and its mirrors stand, and what they have taken."""
-    txids = [each.newest_txid() for each in destinations]
-    costs = [costs_of(each, seconds) for each in destinations]
-    if as_json:
-        answers = [account_of(*each) for each in zip(destinations, txids, costs, strict=True)]
-        print_json(
-            {
-                "db_path": str(database.path),
-                "duration_ms": round(seconds * 1000),
-                **answers[0],
-                **({"mirrors": answers[1:]} if answers[1:] else {}),
-            }
-        )
-        return
-    for number, (txid, cost) in enumerate(zip(txids, costs, strict=True)):
-        name = f"mirror {number}" if number else "replica"
-        empty = f"{name} is empty" if number else "nothing was replicated: the replica is empty"
-        note(f"{name} is at TXID {txid}" if txid else empty)
-        if cost is not None:
-            note(costs_text(cost))
-
-
-def account_of(destination: Replica, txid: TXID, costs: RequestCosts | None) -> dict[str, Any]:
-    """The same of one destination, for programs."""
-    return {
-        "replica": destination.client.type,
-        "txid": str(txid),
-        "requests": None if costs is None else costs.requests,
-        "usd_per_month": None if costs is None else costs.per_month,
-    }
-
-
-def costs_of(destination: Replica, seconds: float) -> RequestCosts | None:
-    """What was requested, if the client counts that."""
-    sent = destination.client.requests_sent()
-    return None if sent is None else request_costs(sent, sent, seconds)
-
-
-def costs_text(costs: RequestCosts) -> str:
-    """One line about requests, the most frequent operations first."""
-    named = sorted(costs.requests.items(), key=lambda each: (-each[1], each[0]))
-    text = f"{counted(sum(costs.requests.values()), 'request')}: "
-    text += ", ".join(f"{number} {operation}" for operation, number in named)
-    if costs.per_day is None:
-        return text
-    return f"{text}; about ${costs.per_day:.4f} a day, ${costs.per_month:.2f} a month at the prices of S3 Standard"

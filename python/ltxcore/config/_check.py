@@ -160,6 +160,10 @@ def _check_replica(key: str, replica: ReplicaConfig) -> None:
     _positive(f"{key}.sync-interval", replica.sync_interval)
     _check_limit(f"{key}.max-requests-per-hour", replica.max_requests_per_hour)
     _check_age(f"{key}.age", replica.age)
+    if replica.layout == "v0.3" and replica.lease:
+        raise _fault(f"{key}.lease", "not with layout v0.3, which has no lease", "true")
+    if replica.layout == "v0.3" and replica.max_requests_per_hour is not None:
+        raise _fault(f"{key}.max-requests-per-hour", "not with layout v0.3", replica.max_requests_per_hour)
     if replica.url is not None:
         if "://" not in replica.url:
             raise _fault(f"{key}.url", "a replica URL needs a scheme", replica.url)

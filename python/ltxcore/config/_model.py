@@ -98,7 +98,8 @@ class ReplicaSettings(_Section):
 class ReplicaConfig(ReplicaSettings):
     """One replica of one database.
 
-    ``lease`` is a key of ltxcore alone: write only while this process holds the lease of the replica.
+    Keys of ltxcore alone: ``lease``, to write only while this process holds the lease of the replica; and ``layout``, that of the
+    files which are written: ``ltx``, or ``v0.3`` for readers of Litestream 0.3.
     """
 
     type: str | None = None
@@ -106,6 +107,7 @@ class ReplicaConfig(ReplicaSettings):
     path: str | None = None
     url: str | None = None
     lease: bool = False
+    layout: Literal["ltx", "v0.3"] = "ltx"
 
     def settings(self) -> dict[str, Any]:
         """What is set for the client alone, by name."""
