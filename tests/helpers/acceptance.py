@@ -2,6 +2,7 @@
 
     python -m tests.helpers.acceptance restart-gap --variants 500
     python -m tests.helpers.acceptance kill9 --times 200
+    python -m tests.helpers.acceptance v03-kill9 --times 100
     python -m tests.helpers.acceptance histories --count 500
     python -m tests.helpers.acceptance memory
     python -m tests.helpers.acceptance vfs-kill9 --times 500
@@ -11,7 +12,7 @@
     python -m tests.helpers.acceptance blob-load --minutes 10
     python -m tests.helpers.acceptance blob-replicated --minutes 1
     python -m tests.helpers.acceptance blob-model
-    python -m tests.helpers.acceptance operator-acts --steps 50000 [--only put_backup,kill] [--without litestream] [--layout v0.3]
+    python -m tests.helpers.acceptance operator-acts --steps 50000 [--only kill] [--without litestream] [--layout v0.3]
 
 LTXCORE_TEST_SUBJECT=litestream runs them against the real Litestream instead.
 """
@@ -39,6 +40,7 @@ from tests.helpers import (
     memory,
     profiles,
     replicators,
+    v03_kill9,
 )
 from tests.helpers.process import ChildError
 from tests.helpers.replicators import RestoreRefused
@@ -89,12 +91,20 @@ def seconds(outcomes: Sequence[gap.Outcome]) -> str:
 
 
 def kills(arguments: argparse.Namespace) -> bool:
+    return killed(kill9.Loop, arguments, "full images")
+
+
+def v03_kills(arguments: argparse.Namespace) -> bool:
+    return killed(v03_kill9.Loop, arguments, "new generations")
+
+
+def killed(loop: type[kill9.Loop], arguments: argparse.Namespace, full: str) -> bool:
     with temporary_site() as site:
-        report = kill9.Loop(site, random.Random(arguments.seed)).run(arguments.times)
+        report = loop(site, random.Random(arguments.seed)).run(arguments.times)
     for problem in report.problems[:10]:
         print(problem)
     row = (report.kills, report.promises, len(report.problems), report.full_images, f"{report.seconds:.1f}")
-    table(("kills", "promises", "wrong", "full images", "seconds"), [row])
+    table(("kills", "promises", "wrong", full, "seconds"), [row])
     return not report.problems and not report.full_images
 
 
@@ -169,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     command("restart-gap", restart_gap, ("--variants", 500))
     command("kill9", kills, ("--times", 200))
+    command("v03-kill9", v03_kills, ("--times", 100))
     command("histories", histories, ("--count", 500))
     command("memory", memory_table, ("--scale", 1))
     for name, (run, *options) in OTHERS.items():

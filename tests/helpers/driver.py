@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ltxcore
+from ltxcore import legacy
 
 from tests.helpers.process import answer_lines
 
@@ -22,9 +23,16 @@ def opened() -> Any:
     return held[0]
 
 
-def do_open(path: str, url: str, options: dict[str, Any], of_replica: dict[str, Any] | None = None) -> None:
+def do_open(
+    path: str,
+    url: str,
+    options: dict[str, Any],
+    of_replica: dict[str, Any] | None = None,
+    layout: str = "ltx",
+) -> None:
     close()
-    db = ltxcore.DB(path, replica=ltxcore.Replica(url, **(of_replica or {})), **options)
+    kind = legacy.Replica if layout == "v0.3" else ltxcore.Replica
+    db = ltxcore.DB(path, replica=kind(url, **(of_replica or {})), **options)
     held.append(db)  # first, so that a failed open is closed too
     try:
         db.open()

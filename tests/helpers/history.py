@@ -62,9 +62,12 @@ class History(RuleBasedStateMachine):
     @initialize(setting=workload.settings)
     def begin(self, setting: workload.Setting) -> None:
         self.app = setting.app(self.site.db)
-        self.replicator = self.site.replicator()
+        self.replicator = self.made_replicator()
         Drivers.lend(self.replicator)
         self.replicator.start()
+
+    def made_replicator(self) -> Any:
+        return self.site.replicator()
 
     @rule(step=workload.steps)
     def work(self, step: workload.Step) -> None:
@@ -73,9 +76,13 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: not self.away)
     @rule()
     def sync(self) -> None:
-        txid = int(self.replicator.barrier())
+        txid = self.barrier()
         known = self.states.setdefault(txid, self.site.digest())
         assert known == self.site.digest(), f"TXID {txid} was said to hold two different states"
+
+    def barrier(self) -> int:
+        """All is in the replica; what names the state there."""
+        return int(self.replicator.barrier())
 
     @precondition(lambda self: not self.away)
     @rule(how=st.sampled_from(("close", "kill", "stop")))
@@ -137,8 +144,12 @@ class History(RuleBasedStateMachine):
         self.sync()
         for txid in self.states:
             self.check(txid)
-        self.site.assert_restores()
-        ltxfile.assert_contiguous(self.site.replica)
-        TALLY.transactions += ltxfile.newest(self.site.replica)
+        TALLY.transactions += self.check_replica()
         self.replicator.close()
         Drivers.take_back(self.replicator)
+
+    def check_replica(self) -> int:
+        """The newest state, and the files; how many transactions there are."""
+        self.site.assert_restores()
+        ltxfile.assert_contiguous(self.site.replica)
+        return ltxfile.newest(self.site.replica)

@@ -43,9 +43,16 @@ class Loop:
         self.site, self.rng, self.report = site, rng, Report()
         writer.prepare(site.db, SLOTS)
         argv = [sys.executable, "-m", "tests.helpers.writer", str(site.db), str(SLOTS), str(rate)]
-        self.replicator = site.running()
+        self.replicator = self.running()
         self.promise = self.barrier()
         self.writer = Child(argv, site.root / "writer.log")
+
+    def running(self) -> Any:
+        return self.site.running()
+
+    def newest(self) -> int:
+        """What the replica had before a restart."""
+        return ltxfile.newest(self.site.replica)
 
     def barrier(self) -> Promise:
         low = writer.finished(self.site.db)
@@ -74,7 +81,7 @@ class Loop:
         self.report.kills += 1
         number = self.report.kills
         self.check(f"kill {number}, before the restart", lambda: self.restores(self.promise))
-        known = ltxfile.newest(self.site.replica)
+        known = self.newest()
         self.replicator.start()
         self.check(f"kill {number}, restart", lambda: self.after_restart(known))
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,11 +74,20 @@ class Base:
 class LtxcoreReplicator(Base):
     """Our `DB` in a driver process, which may outlive one opening of it."""
 
+    layout = "ltx"
+    of_replica: Mapping[str, Any] = {}
+
     def start(self) -> None:
         if self.process is None or not self.process.alive():
             self.process = Talker("tests.helpers.driver", self.log)
-        options = {"monitor_interval": 0.05} | self.options
-        self.ask("open", path=str(self.db), url=f"file://{self.replica}", options=options)
+        self.ask(
+            "open",
+            path=str(self.db),
+            url=f"file://{self.replica}",
+            options={"monitor_interval": 0.05} | self.options,
+            of_replica=dict(self.of_replica),
+            layout=self.layout,
+        )
 
     def ask(self, command: str, *, timeout: float = 60.0, **arguments: Any) -> Any:
         talker = self.running()
@@ -90,6 +100,13 @@ class LtxcoreReplicator(Base):
 
     def barrier(self, timeout: float = 30.0) -> int:
         return int(self.ask("barrier", timeout=timeout + 10, within=timeout))
+
+
+class LegacyReplicator(LtxcoreReplicator):
+    """The same, with a replica in the layout of Litestream 0.3."""
+
+    layout = "v0.3"
+    of_replica: Mapping[str, Any] = {"sync_interval": 0.05}
 
 
 class LitestreamReplicator(Base):
@@ -123,6 +140,7 @@ class LitestreamReplicator(Base):
 
 KINDS: dict[str, type[LtxcoreReplicator] | type[LitestreamReplicator]] = {
     "ltxcore": LtxcoreReplicator,
+    "ltxcore-v0.3": LegacyReplicator,
     "litestream": LitestreamReplicator,
 }
 

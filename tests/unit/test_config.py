@@ -119,7 +119,7 @@ def test_the_layout_of_a_replica() -> None:
     with pytest.raises(errors.ConfigError, match="layout"):
         config.parse("dbs: [{path: /a, replica: {url: 's3://bucket/a', layout: v0.4}}]")
     for other in ("lease: true", "max-requests-per-hour: 100"):
-        with pytest.raises(errors.ConfigError, match="not with layout v0.3"):
+        with pytest.raises(errors.ConfigError, match=r"not with layout v0\.3"):
             config.parse(f"dbs: [{{path: /a, replica: {{url: 's3://bucket/a', layout: v0.3, {other}}}}}]")
 
 

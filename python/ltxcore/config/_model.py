@@ -98,8 +98,8 @@ class ReplicaSettings(_Section):
 class ReplicaConfig(ReplicaSettings):
     """One replica of one database.
 
-    Keys of ltxcore alone: ``lease``, to write only while this process holds the lease of the replica; and ``layout``, that of the
-    files which are written: ``ltx``, or ``v0.3`` for readers of Litestream 0.3.
+    Keys of ltxcore alone: ``lease``, to write only while this process holds the lease of the replica; and ``layout``, that of
+    the files which are written: ``ltx``, or ``v0.3`` for readers of Litestream 0.3.
     """
 
     type: str | None = None

@@ -59,7 +59,11 @@ class Shelf:
 
     def has(self, key: str, size: int) -> bool:
         """Whether there is an object of this name with so many bytes."""
-        return any(each.key == key and each.size == size for each in self.objects(key))
+        info = self._info(key)
+        return info is not None and info.size == size
+
+    def _info(self, key: str) -> ObjectInfo | None:
+        return next((each for each in self.objects(key) if each.key == key), None)
 
     def write(self, key: str, path: Path, time: int) -> ObjectInfo:
         """Store a file, in place of an older object. ``time`` is in milliseconds since 1970."""
@@ -80,9 +84,9 @@ class Shelf:
             try:
                 return self._write(key, path, time, if_absent=True)
             except ObjectExistsError:
-                return self._same(key, path)
-        if looks_first and self.objects(key):
-            return self._same(key, path)
+                return self._replaced_or_same(key, path, time)
+        if looks_first and self._info(key) is not None:
+            return self._replaced_or_same(key, path, time)
         return self._write(key, path, time, if_absent=False)
 
     def _write(self, key: str, path: Path, time: int, *, if_absent: bool) -> ObjectInfo:
@@ -98,9 +102,11 @@ class Shelf:
             raise ReplicaError(f"the replica stored {stored.size} of {size} bytes of {key}", op="write")
         return stored
 
-    def _same(self, key: str, path: Path) -> ObjectInfo | None:
-        """The object, if it has the bytes of the file."""
-        info = next((each for each in self.objects(key) if each.key == key), None)
+    def _replaced_or_same(self, key: str, path: Path, time: int) -> ObjectInfo | None:
+        """The object, if it has the bytes of the file. An empty one is left of an upload that was cut, and is replaced."""
+        info = self._info(key)
+        if info is not None and info.size == 0:
+            return self._write(key, path, time, if_absent=False)
         if info is None or info.size != path.stat().st_size:
             return None
         try:

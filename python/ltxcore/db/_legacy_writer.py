@@ -204,7 +204,7 @@ class LegacyWriter:
             if not is_next and not made.is_whole:
                 return f"nothing proves that the local file of TXID {TXID(txid)} follows {TXID(state.txid)}"
             path = state.segment_path(state.index, state.offset)
-            when = max(to_millis(made.header.timestamp), state.newest)
+            when = max(to_millis(made.header.timestamp), state.newest + 1)
             stored = self._shelf.write_new(path, self._file.staging, when, looks_first=self._is_first)
             if stored is None:
                 return f"another program has written {path}"
@@ -252,7 +252,7 @@ class LegacyWriter:
             state = self._start(txid, header.page_size)
             self._save(state)
             self._is_proved = True
-        when = max(began, to_millis(header.timestamp), state.newest)
+        when = max(began, to_millis(header.timestamp), state.newest + 1)
         stored = self._shelf.write(state.snapshot_path(state.index), self._file.staging, when)
         # Whatever has happened to the local history meanwhile, it goes on after this TXID.
         with self._uploading:
@@ -277,9 +277,7 @@ class LegacyWriter:
     def _new_generation(self, txid: TXID, mark: int | None, page_size: int) -> LegacyState:
         found = self._shelf.generations()
         newest = max((to_millis(each.updated_at) for each in found), default=0)
-        if self._shelf.keeps_time:
-            newest += 1
-        elif newest > now_ms() - _TICK_MS:
+        if not self._shelf.keeps_time and newest > now_ms() - _TICK_MS:
             # By its time the new history has to be the later one.
             time.sleep(_TICK_MS / 1000)
         return LegacyState(
