@@ -42,8 +42,8 @@ class DB:
 
     Args:
         path: the database file. It need not exist yet.
-        replica: the destination: a :class:`Replica`, a client, a URL, or the path of a directory. Without one, only local LTX
-            files are written.
+        replica: the destination: a :class:`Replica`, a :class:`ltxcore.legacy.Replica` for the layout of Litestream 0.3, a
+            client, a URL, or the path of a directory. Without one, only local LTX files are written.
         mirrors: further destinations, each a replica of its own that can be restored by itself. One that is away keeps neither
             the database nor the others waiting. When it is back it gets what it missed, or a snapshot after more than an hour.
         meta_path: the directory of the local LTX files; the default is ``.<name>-litestream`` beside the database.
@@ -307,6 +307,8 @@ class DB:
     def snapshot(self, *, replica: Replica | None = None) -> FileInfo:
         """Upload the whole database, with all commits up to now, as one file of level 9. Restores then read less.
 
+        In the layout of Litestream 0.3 it is a snapshot of its own form. If nothing has changed, it is the last one.
+
         Args:
             replica: a mirror to write to, one of :attr:`mirrors`, in place of the replica.
 
@@ -339,7 +341,7 @@ class DB:
             The new file, or ``None`` if there was nothing to merge.
 
         Raises:
-            ConfigError: the ``DB`` has no replica, or the level is not 1 to 8.
+            ConfigError: the ``DB`` has no replica, or one in the layout of Litestream 0.3, or the level is not 1 to 8.
             FormatError: a file in the replica is damaged.
             ReplicaError: the storage failed.
             LTXFileExistsError, BehindReplicaError: a conflict with another writer has ended the replication.
