@@ -68,10 +68,15 @@ class Place:
 
     def chosen(self, **target: Any) -> Path:
         """By `ltxcore.restore`, which is not told of the layout, and by 0.5.17."""
+        output = self.by_ltxcore(**target)
+        same(output, self.by_05(**target), f"0.5.17: {target}")
+        return output
+
+    def by_ltxcore(self, **target: Any) -> Path:
+        """By `ltxcore.restore` alone."""
         output = self.site.output()
         options = {"timestamp": text(target["timestamp"])} if target else {}
         ltxcore.restore(self.source, output, **options)
-        same(output, self.by_05(**target), f"0.5.17: {target}")
         return output
 
     def moment(self) -> int:

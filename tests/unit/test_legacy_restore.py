@@ -333,9 +333,17 @@ class TestBothLayouts:
         self.ltx(made.path, snapshot_at=second + MILLISECOND, newest_at=late)
         assert self.is_legacy(made.path, out, first)
         assert self.is_legacy(made.path, out, second)
+        assert self.is_legacy(made.path, out, second + MILLISECOND)
         assert not self.is_legacy(made.path, out, late)
         self.touch(made.path / "ltx/9", second - MILLISECOND)
         assert self.is_legacy(made.path, out, late)
+
+    def test_the_first_ltx_file_is_a_whole_copy(self, made: Made, out: Path) -> None:
+        """As after an upgrade, before there is a snapshot."""
+        upgraded = max(made.states) + timedelta(hours=1)
+        self.ltx(made.path, snapshot_at=None, newest_at=upgraded)
+        assert self.is_legacy(made.path, out, upgraded)
+        assert not self.is_legacy(made.path, out, upgraded + MILLISECOND)
 
     def test_a_txid_is_of_ltx_files(self, made: Made, out: Path) -> None:
         self.ltx(made.path, snapshot_at=None, newest_at=min(made.states))

@@ -141,12 +141,13 @@ def restore(
     """
     client, path, number = as_client(source), output_path(output), wanted_txid(txid)
     check_options(parallelism, integrity_check, journal_mode)
-    if number is None and is_legacy(client, timestamp):
+    if number is None and (found := find_legacy(client, timestamp)) is not None:
         _refuse_update(client, update)
-        from ltxcore import legacy  # few need it
+        from ltxcore.legacy._restore import restore_found  # few need it
 
-        restored = legacy.restore(
+        restored = restore_found(
             client,
+            found,
             path,
             timestamp=timestamp,
             parallelism=parallelism,
@@ -175,13 +176,13 @@ def restore(
 restore_async = awaitable(restore)
 
 
-def is_legacy(client: ReplicaClient, timestamp: datetime | str | None) -> bool:
-    """Whether the state that is wanted is in files of Litestream 0.3."""
+def find_legacy(client: ReplicaClient, timestamp: datetime | str | None) -> _ltxcore.LegacyHistory | None:
+    """The files of Litestream 0.3 of a replica, if they have the state that is wanted."""
     if type(client) is FileClient and not (client.path / "generations").is_dir():
-        return False
-    from ltxcore.legacy._choice import is_preferred  # few need it
+        return None
+    from ltxcore.legacy._choice import preferred  # few need it
 
-    return is_preferred(client, None if timestamp is None else to_millis(parse_time(timestamp)))
+    return preferred(client, None if timestamp is None else to_millis(parse_time(timestamp)))
 
 
 def _refuse_update(client: ReplicaClient, update: bool) -> None:

@@ -301,9 +301,9 @@ def run_legacy(
 
 def is_legacy(origin: Replica, timestamp: datetime | None) -> bool:
     """Whether a restore would use files of Litestream 0.3."""
-    from ltxcore._restore.restore import is_legacy
+    from ltxcore._restore.restore import find_legacy
 
-    return is_legacy(origin.client, timestamp)
+    return find_legacy(origin.client, timestamp) is not None
 
 
 def report(

@@ -47,11 +47,12 @@ class DirectoryStore(ObjectStore):
 
     def list(self, prefix: str, *, start: str = "") -> Iterator[ObjectInfo]:
         """See :meth:`ObjectStore.list`. Only the folder that the prefix names is looked through."""
-        folder = prefix.rpartition("/")[0]
+        folder, top = prefix.rpartition("/")[0], os.path.join(self.path, "")
         keys = (key for key in self._keys(folder) if key.startswith(prefix) and key >= start)
         for key in sorted(keys, key=os.fsencode):
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                yield _info(key, (self.path / key).stat())
+                # Cheaper than a Path, where there are thousands.
+                yield _info(key, os.stat(f"{top}{key}"))
 
     def _keys(self, folder: str) -> Iterator[str]:
         """The keys below a folder, in no order."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from ltxcore.clients import Source
+    from ltxcore.clients import ReplicaClient, Source
     from ltxcore.legacy._history import SnapshotInfo, WALSegmentInfo
 
 #: How often a restore is planned at most.
@@ -127,15 +127,47 @@ def restore(
         ReplicaError: the storage failed.
         ConfigError: an argument has an impossible value, or the client is not one of a directory or an object store.
     """
+    return restore_found(
+        as_client(source),
+        None,
+        output_path(output),
+        generation=generation,
+        index=index,
+        timestamp=timestamp,
+        parallelism=parallelism,
+        overwrite=overwrite,
+        integrity_check=integrity_check,
+        journal_mode=journal_mode,
+        progress=progress,
+    )
+
+
+restore_async = awaitable(restore)
+
+
+def restore_found(
+    client: ReplicaClient,
+    found: _ltxcore.LegacyHistory | None,
+    path: Path,
+    *,
+    generation: str | None = None,
+    index: int | None = None,
+    timestamp: datetime | str | None = None,
+    parallelism: int,
+    overwrite: bool,
+    integrity_check: IntegrityCheck,
+    journal_mode: JournalMode,
+    progress: Callable[[RestoreProgress], None] | None,
+) -> RestoreResult:
+    """:func:`restore` where it may be known already what the replica holds."""
     wanted = _Wanted.of(generation, index, timestamp)
-    client, path = as_client(source), output_path(output)
     check_options(parallelism, integrity_check, journal_mode)
     store, prefix = place_of(client)
     prepare: Callable[[Path], None] | None = None
     if (check := cancellation()) is not None:
         progress, prepare = cancellable(check, progress), cancellable(check, None)
     # Files may be deleted while it runs.
-    plan = wanted.plan(history(client))
+    plan = wanted.plan(history(client) if found is None else found)
     for number in range(_PLANS):
         try:
             made = _ltxcore.legacy_restore(
@@ -166,9 +198,6 @@ def restore(
         bytes_read=read.size,
         created_at=from_millis(plan.created_ms),
     )
-
-
-restore_async = awaitable(restore)
 
 
 def restore_plan(
