@@ -140,8 +140,9 @@ class Saved:
 
 
 def ltx_files(folder: Path) -> Iterator[Path]:
-    """All LTX files below a directory, lowest level and oldest first."""
+    """All LTX files below a directory, lowest level and oldest first; or the files of Litestream 0.3."""
     yield from sorted(folder.glob("ltx/?/*.ltx"))
+    yield from sorted(folder.glob("generations/*/*/*.lz4"))
 
 
 def write_over(source: Path, target: Path) -> None:
@@ -154,5 +155,9 @@ def cut(path: Path, size: int) -> bool:
     """Makes a file shorter; false if it is gone, or not longer than that."""
     if not path.exists() or path.stat().st_size <= size:
         return False
+    before = path.stat()
     os.truncate(path, size)
+    if path.suffix == ".lz4":
+        # By its time a file of an old generation would become the newest of all, and be what a restore begins with.
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     return True

@@ -35,11 +35,10 @@ def test_random_acts_of_operators() -> None:
     `python -m tests.helpers.acceptance operator-acts --layout v0.3` shortens what fails, and goes on after it.
     """
     limits = settings(max_examples=sized(8, 600), stateful_step_count=40, phases=[Phase.generate])
-    without = ("lose_replica_file", "cut_replica_file")
     before = sum(TALLY.acts.values())
     TALLY.broken.clear()
     try:
-        run_state_machine_as_test(machine(without=without, layout="v0.3"), settings=limits)
+        run_state_machine_as_test(machine(layout="v0.3"), settings=limits)
     except Exception:
         # Hypothesis plays the acts again, which need not go wrong in the same way.
         if not TALLY.broken:

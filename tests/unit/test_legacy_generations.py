@@ -245,3 +245,56 @@ def test_a_snapshot_that_may_have_arrived_is_not_replaced_by_another(
     assert [each.index for each in legacy.snapshots(store)] == [0, 2]
     assert (1, 0) in places(store)
     assert restored(store, tmp_path) == [1, 2]
+
+
+def segments(store: Store) -> list[str]:
+    return sorted(key for key in store.objects if "/wal/" in key)
+
+
+@pytest.mark.parametrize("how", ["lost", "cut"])
+def test_a_segment_in_the_middle_is_missed(
+    made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any, how: str
+) -> None:
+    """Its number and size are known, also after a restart: what cannot be restored is not said to be durable."""
+    with opened(database, store) as db:
+        for value in (2, 3, 4):
+            insert(database, value)
+            db.wait(timeout=20)
+    key = segments(store)[1]
+    data, when = store.objects.pop(key)
+    if how == "cut":
+        store.objects[key] = data[:-1], when
+    assert "has lost WAL segments" in again(database, store, tmp_path, caplog)
+
+
+def test_segments_of_before_the_newest_snapshot_are_not_missed(
+    made: DB, database: Path, store: Store, tmp_path: Path
+) -> None:
+    with opened(database, store) as db:
+        db.snapshot()
+        insert(database, 2)
+        db.wait(timeout=20)
+    del store.objects[segments(store)[0]]
+    with opened(database, store) as db:
+        insert(database, 3)
+        db.wait(timeout=20)
+    assert len(generations(store)) == 1 and restored(store, tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("how", ["lost", "cut"])
+def test_a_segment_is_missed_while_the_database_is_replicated(
+    database: Path, tmp_path: Path, how: str
+) -> None:
+    replica = tmp_path / "replica"
+    with opened(database, replica) as db:
+        for value in (1, 2, 3):
+            insert(database, value)
+            db.wait(timeout=20)
+        path = sorted(replica.glob("generations/*/wal/*"))[1]
+        if how == "lost":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-1])
+        assert not db.status().is_current
+        db.wait(timeout=20)
+        assert len(generations(replica)) == 2 and restored(replica, tmp_path) == [1, 2, 3]

@@ -247,3 +247,19 @@ def test_an_empty_database_begins_with_its_first_table(tmp_path: Path, store: St
         eventually(lambda: db.status().is_ready)
         db.wait(timeout=20)
     assert restored(store, tmp_path) == [1]
+
+
+def test_nothing_is_tried_for_a_database_that_is_gone(database: Path, store: Store) -> None:
+    """Snapshots and deletions are due by time; without a database they wait without a pass."""
+    with opened(database, store, snapshot_interval=0.1, retention_check_interval=0.1) as db:
+        insert(database, 1)
+        db.wait(timeout=20)
+        for name in ("app.db", "app.db-wal", "app.db-shm"):
+            database.with_name(name).unlink(missing_ok=True)
+        eventually(lambda: db.status().last_error is not None)
+        assert db._running is not None and db._running.uploader is not None
+        time.sleep(0.3)
+        before = db._running.uploader._passes
+        time.sleep(1.0)
+        assert db._running.uploader._passes - before < 10
+        quietly_closed(db)

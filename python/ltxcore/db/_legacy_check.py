@@ -1,7 +1,9 @@
-"""Whether a replica in the v0.3 layout is as the record of it says."""
+"""Whether a replica in the v0.3 layout holds what the record of it says, and when it is time to look."""
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING
 
 from ltxcore.db._legacy_state import SEGMENT_END, SNAPSHOT_END
@@ -10,35 +12,124 @@ if TYPE_CHECKING:
     from ltxcore.db._legacy_shelf import Shelf
     from ltxcore.db._legacy_state import LegacyState
 
+#: A directory that is listed within this time, in seconds, is listed before every answer.
+_CHEAP = 0.002
+#: Listing a directory without a reason takes one part in so many of the time, and while nobody waits one in so many.
+_SHARE, _IDLE_SHARE = 100, 30_000
+#: The most time between two listings of a directory while somebody waits, and the least by request for each page, in seconds.
+_LONGEST = 60.0
+#: How many objects are on one page of a listing, which is one request.
+_PAGE = 1000
 
-def missing(shelf: Shelf, state: LegacyState) -> str | None:
-    """What the replica has lost of what a restore of the newest state begins and ends with, if anything.
 
-    Two requests, however much the replica holds. What has been lost in between is found when it is verified.
+class LegacyCheck:
+    """Looks for what a restore of the newest state reads: the newest snapshot, and all segments since.
+
+    Their number and the sum of their sizes are in the record, so that a loss anywhere shows, also after a restart.
+
+    Args:
+        shelf: the replica.
+        is_local: it is a directory of this machine, where the times of folders tell whether files have come or gone.
     """
-    expected = []
-    if state.snapshot is not None:
-        expected.append((state.snapshot_path(state.snapshot.index), state.snapshot.size))
-        if state.segment is not None and state.segment.index >= state.snapshot.index:
-            segment = state.segment
-            expected.append((state.segment_path(segment.index, segment.offset), segment.size))
-    lost = [path for path, size in expected if not shelf.has(path, size)]
-    return f"the replica has lost {lost[0]}" if lost else None
+
+    def __init__(self, shelf: Shelf, *, is_local: bool) -> None:
+        self._shelf = shelf
+        self._is_local = is_local
+        self._token: object | None = None
+        self._looked_at = float("-inf")
+        self._takes = 0.0
+        self._pages = 1
+
+    def lost(self, state: LegacyState) -> str | None:
+        """What is not as it was written, if anything is not. From any thread.
+
+        Raises:
+            ReplicaError: the storage cannot be listed.
+        """
+        began, token = time.monotonic(), self._token_of(state)
+        why, others = self._compare(state)
+        why = why or (f"another program has written {others[0]}" if others else None)
+        # What was found is found again until the thread that writes has dealt with it.
+        self._token = token if why is None else None
+        self._looked_at, self._takes = began, time.monotonic() - began
+        return why
+
+    def foreign(self, state: LegacyState) -> str | None:
+        """A snapshot that another program has made later than ours, if there is one."""
+        later = state.snapshot_path(state.index + 1)
+        found = [each.key for each in self._shelf.objects(f"{state.folder}snapshots/", start=later)]
+        found = [path for path in found if path.endswith(SNAPSHOT_END)]
+        return f"another program has written {found[0]}" if found else None
+
+    def is_due(self, state: LegacyState, *, is_awaited: bool) -> bool:
+        """Whether it is time to look once more."""
+        since = time.monotonic() - self._looked_at
+        if not self._is_local:
+            return is_awaited and since >= _LONGEST * self._pages
+        if self._token_of(state) != self._token:
+            return True
+        if is_awaited:
+            return self._takes <= _CHEAP or since >= min(self._takes * _SHARE, _LONGEST)
+        return since >= self._takes * _IDLE_SHARE
+
+    def is_confirmed(self, state: LegacyState, since: float) -> bool:
+        """Whether all was seen to be there after ``since``, on the monotonic clock; or lately, where looking costs requests.
+
+        From any thread.
+        """
+        if not self._is_local:
+            return self._looked_at >= since or not self.is_due(state, is_awaited=True)
+        return self.is_settled(state)
+
+    def is_settled(self, state: LegacyState) -> bool:
+        """Whether nothing has come or gone since the last look, as far as that can be told for nothing. From any thread."""
+        if not self._is_local:
+            return True
+        if self._takes <= _CHEAP:
+            return self.lost(state) is None
+        return self._token_of(state) == self._token
+
+    def note_written(self, before: object, state: LegacyState) -> None:
+        """Something of ours was written, where ``before`` is the answer of :meth:`token` just before that."""
+        if before is not None and before == self._token:
+            self._token = self._token_of(state)
+
+    def token(self, state: LegacyState) -> object | None:
+        """A value that is another one once files of the generation have come or gone; ``None`` where that costs a request."""
+        return self._token_of(state)
+
+    def _token_of(self, state: LegacyState) -> object | None:
+        if not self._is_local:
+            return None
+        folders = [self._shelf.store.locate(f"{state.folder}{name}") for name in ("snapshots", "wal")]
+        return tuple(_changed_at(folder) for folder in folders if isinstance(folder, os.PathLike))
+
+    def _compare(self, state: LegacyState) -> tuple[str | None, list[str]]:
+        """What is missing, and the names of segments that are not ours."""
+        snapshot = state.snapshot
+        if snapshot is None:
+            return None, []
+        path = state.snapshot_path(snapshot.index)
+        if not self._shelf.has(path, snapshot.size):
+            return f"the replica has lost {path}", []
+        listed = self._shelf.objects(f"{state.folder}wal/", start=state.segment_path(snapshot.index, 0))
+        self._pages = 1 + len(listed) // _PAGE
+        segments = {each.key: each.size for each in listed if each.key.endswith(SEGMENT_END)}
+        last = state.newest_segment_path
+        ours = [size for path, size in segments.items() if path <= last]
+        upcoming = state.for_next()
+        # It may be there, if we were killed right after its upload. It is compared when it is uploaded again.
+        next_path = upcoming.segment_path(upcoming.index, upcoming.offset)
+        others = [path for path in segments if path > last and path != next_path]
+        if (len(ours), sum(ours)) == (state.count, state.size):
+            return None, others
+        found = f"{len(ours)} with {sum(ours)} bytes of {state.count} with {state.size} bytes"
+        return f"the replica has lost WAL segments: there are {found}", others
 
 
-def foreign(shelf: Shelf, state: LegacyState) -> str | None:
-    """What is in the generation and cannot be ours, if anything is: another program has gone on with it.
-
-    The next segment may be there, if we were killed right after its upload. It is compared when it is uploaded again.
-    """
-    upcoming = state.for_next()
-    known = {upcoming.segment_path(upcoming.index, upcoming.offset)}
-    if state.segment is not None:
-        known.add(state.segment_path(state.segment.index, state.segment.offset))
-    last = state.segment_path(state.index, max(state.offset - 1, 0))
-    segments = [each.key for each in shelf.objects(f"{state.folder}wal/", start=last)]
-    next_snapshot = state.snapshot_path(state.index + 1)
-    snapshots = [each.key for each in shelf.objects(f"{state.folder}snapshots/", start=next_snapshot)]
-    found = [path for path in segments if path.endswith(SEGMENT_END) and path not in known]
-    found += [path for path in snapshots if path.endswith(SNAPSHOT_END)]
-    return f"another program has written {found[0]}" if found else None
+def _changed_at(folder: os.PathLike[str]) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns

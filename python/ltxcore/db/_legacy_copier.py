@@ -12,7 +12,7 @@ from ltxcore._process.times import from_millis
 from ltxcore._process.watchdog import WatchedCall
 from ltxcore.clients._identity import lasting_name
 from ltxcore.db._destination import Known
-from ltxcore.db._legacy_check import missing
+from ltxcore.db._legacy_check import LegacyCheck
 from ltxcore.db._legacy_retention import expired
 from ltxcore.db._legacy_shelf import Shelf, now_ms
 from ltxcore.db._legacy_state import StateFile
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ltxcore.db._presence import Presence
     from ltxcore.legacy import Replica
 
-#: Where looking costs requests, the newest objects are looked for so often at most, in seconds.
-_LOOK_INTERVAL = 60.0
 #: Who waits for another thread looks so often whether there is a reason not to, in seconds.
 _POLL_SECONDS = 1.0
 #: So many objects are deleted at once.
@@ -83,11 +81,12 @@ class LegacyCopier:
         self._presence = presence
         self._party = party
         self._advanced = advanced
-        self._is_local = replica.client.capabilities.is_local
         self._shelf = Shelf(replica.client)
+        self._check = LegacyCheck(self._shelf, is_local=replica.client.capabilities.is_local)
         self._writer = LegacyWriter(
             engine,
             self._shelf,
+            self._check,
             StateFile(meta_path, party.number),
             lasting_name(replica.client),
             path,
@@ -101,7 +100,6 @@ class LegacyCopier:
         self._passing = threading.Lock()
         self._has_stored = False
         self._known: Known | None = None
-        self._seen_at = float("-inf")
         # Whether the replica has anything beside what a restore of the newest state reads.
         self._may_expire = True
 
@@ -125,7 +123,7 @@ class LegacyCopier:
     def due(self) -> float:
         """When a snapshot is, or when something may be deleted."""
         state = self._writer.state
-        if state is None or state.snapshot is None:
+        if state is None or state.snapshot is None or not self._is_possible():
             return float("inf")
         times = []
         if self._may_expire:
@@ -135,22 +133,18 @@ class LegacyCopier:
         return time.monotonic() + min(times) - now_ms() / 1000 if times else float("inf")
 
     def is_settled(self) -> bool:
-        """Whether what was known is still true. In a directory, the newest objects are looked for."""
+        """Whether what was known is still true, as far as that can be told for nothing."""
         state = self._writer.state
-        if self._known is None or state is None:
-            return False
-        return not self._is_local or missing(self._shelf, state) is None
+        return self._known is not None and state is not None and self._check.is_settled(state)
 
     def is_confirmed(self, since: float) -> bool:
         """Whether what is known was seen to be true after ``since``, or lately where looking costs requests."""
-        if self._is_local:
-            return self.is_settled()
-        return self._seen_at >= since or time.monotonic() - self._seen_at < _LOOK_INTERVAL
+        state = self._writer.state
+        return self._known is not None and state is not None and self._check.is_confirmed(state, since)
 
     def forget(self) -> None:
         """What is known may be wrong."""
         self._known = None
-        self._seen_at = float("-inf")
 
     def remote_txid(self) -> TXID:
         """The TXID that the local history has to continue.
@@ -171,11 +165,16 @@ class LegacyCopier:
         """One pass; whether anything was uploaded."""
         del is_last
         self._has_stored = False
-        if not self._presence.is_gone() and self._engine.page_size is not None:
+        if self._is_possible():
             with self._turn(), self._under_way:
                 self._party.snapshots.clean()
                 self._pass(is_awaited=is_awaited)
         return self._has_stored
+
+    def _is_possible(self) -> bool:
+        """Whether there is a database, and anything of it in local files."""
+        is_ready = self._engine.page_size is not None and self._engine.pos.txid > 0
+        return is_ready and not self._presence.is_gone()
 
     def snapshot(self, claim: Callable[[TXID], None]) -> FileInfo:
         """Upload the whole database. If nothing has changed since the last snapshot, that is the answer."""
@@ -236,8 +235,6 @@ class LegacyCopier:
 
     def _pass(self, *, is_awaited: bool) -> None:
         local = self._engine.pos.txid
-        if not local:
-            return
         self._look(is_awaited=is_awaited)
         if self._newest_snapshot() is None:
             self._writer.snapshot()
@@ -252,14 +249,11 @@ class LegacyCopier:
     def _look(self, *, is_awaited: bool) -> None:
         """Find out whether the replica is as it was left, if it is time to."""
         self._shelf.check()
-        began = time.monotonic()
+        state = self._writer.state
         if not self._writer.is_checked:
             self._writer.check()
-        elif self._is_local or (is_awaited and began - self._seen_at >= _LOOK_INTERVAL):
+        elif state is not None and (self._known is None or self._check.is_due(state, is_awaited=is_awaited)):
             self._writer.look()
-        else:
-            return
-        self._seen_at = began
         if self._newest_snapshot() is None:
             self._known = None
 

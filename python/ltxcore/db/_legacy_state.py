@@ -74,6 +74,7 @@ class LegacyState:
     * ``retained``: when old objects were looked for last, in milliseconds since 1970.
     * ``segment``: the newest segment; ``None`` if there is none.
     * ``snapshot``: the newest snapshot; ``None`` while the first one is not stored.
+    * ``count``, ``size``: number of the segments that follow it, and the bytes of all of them as they are stored.
     """
 
     place: str | None
@@ -88,6 +89,8 @@ class LegacyState:
     checksum: tuple[int, int] = (0, 0)
     segment: SegmentMark | None = None
     snapshot: SnapshotMark | None = None
+    count: int = 0
+    size: int = 0
 
     @property
     def name(self) -> str:
@@ -106,6 +109,14 @@ class LegacyState:
     def segment_path(self, index: int, offset: int) -> str:
         """The name of a WAL segment, below the place of the replica."""
         return f"{self.folder}wal/{index:08x}_{offset:08x}{SEGMENT_END}"
+
+    @property
+    def newest_segment_path(self) -> str:
+        """The name of the newest segment that follows the newest snapshot; an empty text if there is none."""
+        segment, snapshot = self.segment, self.snapshot
+        if segment is None or snapshot is None or segment.index < snapshot.index:
+            return ""
+        return self.segment_path(segment.index, segment.offset)
 
     @property
     def is_new_wal(self) -> bool:
@@ -127,7 +138,15 @@ class LegacyState:
         """The same after the segment of ``txid``, of ``stored`` bytes, which is the newest object of this ``time``."""
         segment = SegmentMark(self.index, self.offset, stored)
         return replace(
-            self, offset=made.end, checksum=made.checksum, txid=txid, mark=mark, newest=time, segment=segment
+            self,
+            offset=made.end,
+            checksum=made.checksum,
+            txid=txid,
+            mark=mark,
+            newest=time,
+            segment=segment,
+            count=self.count + 1,
+            size=self.size + stored,
         )
 
     def rebased(self, txid: int, mark: int | None) -> LegacyState:
@@ -141,7 +160,7 @@ class LegacyState:
     def with_snapshot(self, size: int, time: int) -> LegacyState:
         """The same once that snapshot is stored."""
         mark = SnapshotMark(self.index, self.txid, size, time)
-        return replace(self, snapshot=mark, newest=max(self.newest, time))
+        return replace(self, snapshot=mark, newest=max(self.newest, time), count=0, size=0)
 
 
 class StateFile:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
 from ltxcore._process.times import to_millis
-from ltxcore.db._legacy_check import foreign, missing
 from ltxcore.db._legacy_shelf import now_ms
 from ltxcore.db._legacy_state import MAX_INDEX, LegacyState
 from ltxcore.errors import DatabaseError
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from ltxcore._process.log import Log
     from ltxcore.db._agreement import Party
+    from ltxcore.db._legacy_check import LegacyCheck
     from ltxcore.db._legacy_shelf import Shelf
     from ltxcore.db._legacy_state import StateFile
     from ltxcore.db._presence import Presence
@@ -50,6 +50,7 @@ class LegacyWriter:
     Args:
         engine: the native database.
         shelf: the replica.
+        check: compares it with the record.
         file: the record of it.
         place: what stands for the replica in the record; ``None`` if nothing does.
         path: the database file, for messages.
@@ -64,6 +65,7 @@ class LegacyWriter:
         self,
         engine: _ltxcore.Database,
         shelf: Shelf,
+        check: LegacyCheck,
         file: StateFile,
         place: str | None,
         path: Path,
@@ -78,6 +80,7 @@ class LegacyWriter:
         self.state: LegacyState | None = None
         self._engine = engine
         self._shelf = shelf
+        self._check = check
         self._file = file
         self._place = place
         self._path = path
@@ -127,8 +130,8 @@ class LegacyWriter:
             self._begin(why)
 
     def look(self) -> None:
-        """Look whether the newest objects are still there; what is known is dropped if not."""
-        why = None if self.state is None else missing(self._shelf, self.state)
+        """Look whether all is still there; what is known is dropped if not."""
+        why = None if self.state is None else self._check.lost(self.state)
         if why is not None:
             self._begin(why)
 
@@ -145,7 +148,7 @@ class LegacyWriter:
         if mark is not None and mark != state.mark:
             return f"the local file of TXID {TXID(state.txid)} is not the one that was uploaded"
         self._is_proved = mark is not None
-        return missing(self._shelf, state) or foreign(self._shelf, state)
+        return self._check.lost(state) or self._check.foreign(state)
 
     def _mark(self, txid: int) -> int | None:
         """The checksum at the end of a local file; ``None`` if there is none."""
@@ -205,10 +208,12 @@ class LegacyWriter:
                 return f"nothing proves that the local file of TXID {TXID(txid)} follows {TXID(state.txid)}"
             path = state.segment_path(state.index, state.offset)
             when = max(to_millis(made.header.timestamp), state.newest + 1)
+            before = self._check.token(state)
             stored = self._shelf.write_new(path, self._file.staging, when, looks_first=self._is_first)
             if stored is None:
                 return f"another program has written {path}"
             self._save(state.appended(made, txid, self._mark(txid), stored.size, when))
+            self._check.note_written(before, state)
             self._is_proved, self._is_first = True, False
         self._file.staging.unlink(missing_ok=True)
         if made.is_whole:

@@ -115,3 +115,14 @@ proptest! {
         prop_assert_eq!(restored(&objects), expected);
     }
 }
+
+proptest! {
+    #[test]
+    fn wal_files_have_other_marks_than_those_before(generation: u64, index in 0_u32..1000) {
+        let salt = wal_salt(Generation::new(generation), index);
+        prop_assert_eq!(salt, wal_salt(Generation::new(generation), index));
+        let next = wal_salt(Generation::new(generation), index + 1);
+        prop_assert!(next.follows(salt) && next.salt2 != salt.salt2);
+        prop_assert_ne!(salt.salt2, wal_salt(Generation::new(generation ^ 1), index).salt2);
+    }
+}
