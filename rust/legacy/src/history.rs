@@ -73,7 +73,7 @@ impl Files {
         Some((times.clone().min()?, times.max()?))
     }
 
-    fn times_in_turn(&self) -> impl Iterator<Item = Timestamp> + Clone {
+    pub(crate) fn times_in_turn(&self) -> impl Iterator<Item = Timestamp> + Clone {
         let snapshots = self.snapshots.iter().map(|each| each.created_at);
         snapshots.chain(self.segments.iter().map(|each| each.created_at))
     }
@@ -173,6 +173,14 @@ impl History {
     /// - [`Error::NoSnapshot`]: none is old enough.
     /// - [`Error::MissingSegment`]: a WAL does not begin at its start, or is missing altogether.
     pub fn plan(&self, target: &Target) -> Result<Plan> {
+        let plan = self.plan_unchecked(target)?;
+        let mut names = Names::new(&plan.snapshot);
+        plan.segments.iter().try_for_each(|segment| names.take(segment))?;
+        Ok(plan)
+    }
+
+    /// The same, also if a WAL is missing.
+    pub(crate) fn plan_unchecked(&self, target: &Target) -> Result<Plan> {
         let candidates = || {
             let wanted = |id: Generation| target.generation.is_none_or(|generation| generation == id);
             self.generations.iter().filter(move |(id, _)| wanted(**id)).map(|(_, files)| files)
@@ -183,12 +191,10 @@ impl History {
         let plans = candidates().filter_map(|files| files.until(target));
         // Of generations that end at the same time, the one with the newer snapshot was begun later.
         let newest = plans.max_by_key(|plan| (plan.created_at(), plan.snapshot.created_at));
-        let Some(plan) = newest else {
+        newest.ok_or_else(|| {
             let snapshots = candidates().flat_map(|files| &files.snapshots);
-            return Err(Error::NoSnapshot { first: snapshots.map(|each| each.created_at).min() });
-        };
-        plan.check()?;
-        Ok(plan)
+            Error::NoSnapshot { first: snapshots.map(|each| each.created_at).min() }
+        })
     }
 }
 
@@ -206,24 +212,28 @@ impl Files {
     }
 }
 
-impl Plan {
-    /// What can be told by the names: each WAL begins at its start, and no index is left out.
-    fn check(&self) -> Result<()> {
-        let mut next = self.snapshot.index;
-        for segment in &self.segments {
-            let Segment { generation, index: found_index, offset: found_offset, .. } = *segment;
-            let is_start = found_offset == 0 && found_index == next;
-            if is_start {
-                next += 1;
-            } else if found_offset == 0 || next == self.snapshot.index || found_index + 1 != next {
-                return Err(Error::MissingSegment {
-                    generation,
-                    index: next,
-                    offset: 0,
-                    found_index,
-                    found_offset,
-                });
-            }
+/// What can be told by the names of segments: each WAL begins at its start, and no index is left out.
+pub(crate) struct Names {
+    /// Of the snapshot.
+    first: u32,
+    /// The WAL that has not begun yet.
+    next: u32,
+}
+
+impl Names {
+    /// Nothing but the snapshot is known.
+    pub(crate) fn new(snapshot: &Snapshot) -> Self {
+        Self { first: snapshot.index, next: snapshot.index }
+    }
+
+    /// Takes in the next segment.
+    pub(crate) fn take(&mut self, segment: &Segment) -> Result<()> {
+        let Segment { generation, index: found_index, offset: found_offset, .. } = *segment;
+        let (next, is_start) = (self.next, found_offset == 0);
+        if is_start && found_index == next {
+            self.next += 1;
+        } else if is_start || next == self.first || found_index + 1 != next {
+            return Err(Error::MissingSegment { generation, index: next, offset: 0, found_index, found_offset });
         }
         Ok(())
     }

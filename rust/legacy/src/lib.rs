@@ -10,6 +10,7 @@ mod history;
 mod names;
 mod pos;
 mod restore;
+mod schedule;
 mod source;
 mod write;
 
@@ -24,5 +25,6 @@ pub use names::{
 };
 pub use pos::Pos;
 pub use restore::{Options, Restored, restore};
+pub use schedule::{Schedule, Step};
 pub use source::Source;
 pub use write::{Appended, WalState, WriteError, wal_salt, write_snapshot};
