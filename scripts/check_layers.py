@@ -28,7 +28,7 @@ CRATES: dict[str, set[str]] = {
     "engine": {"dbfile", "durable", "forks", "wal", "osvfs", "ltx"},
     "mirror": {"dbfile", "durable", "ltx", "osvfs", "replica"},
     "readvfs": {"dbfile", "forks", "ltx", "replica", "vfs"},
-    "legacy": {"forks", "wal", "replica", "ltx"},
+    "legacy": {"durable", "forks", "wal", "replica", "ltx"},
     "ltxcore-ext": {"vfs", "osvfs"},
     "ltxcore-py": {
         "dbfile",

@@ -5,6 +5,7 @@
 //!
 //! One loss cannot be seen: of the last segments of a WAL that has a successor. Nothing in the successor tells where it ended.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,8 +21,8 @@ use crate::history::Segment;
 const MOST_BYTES: usize = 1 << 20;
 
 /// A database file that WAL files are brought into, one after the other.
-pub struct Applier<'a> {
-    file: &'a File,
+pub struct Applier<F> {
+    file: F,
     page_size: Option<PageSize>,
     wal: Option<Wal>,
     /// Marks of all WAL files so far.
@@ -64,14 +65,14 @@ struct Run {
     bytes: Vec<u8>,
 }
 
-impl<'a> Applier<'a> {
+impl<F: Borrow<File>> Applier<F> {
     /// Begins with a snapshot that is in `file`, or with an empty database.
     ///
     /// # Errors
     /// [`Error::Damaged`]: it is no database, or not a whole one. `key` is its name.
-    pub fn new(file: &'a File, key: &str) -> Result<Self> {
-        let size = file.metadata().map_err(Error::Output)?.len();
-        let page_size = if size == 0 { None } else { Some(page_size_of(file, size, key)?) };
+    pub fn new(file: F, key: &str) -> Result<Self> {
+        let size = file.borrow().metadata().map_err(Error::Output)?.len();
+        let page_size = if size == 0 { None } else { Some(page_size_of(file.borrow(), size, key)?) };
         let before = PageCount::new(page_size.map_or(0, |page_size| pages_in(size, page_size)));
         Ok(Self {
             file,
@@ -89,7 +90,7 @@ impl<'a> Applier<'a> {
     ///
     /// # Errors
     /// As [`Applier::new`].
-    pub fn with_changes(file: &'a File, key: &str) -> Result<Self> {
+    pub fn with_changes(file: F, key: &str) -> Result<Self> {
         Ok(Self { touched: Some(Vec::new()), ..Self::new(file, key)? })
     }
 
@@ -97,6 +98,22 @@ impl<'a> Applier<'a> {
     #[must_use]
     pub fn page_size(&self) -> Option<PageSize> {
         self.page_size
+    }
+
+    /// Size of the database.
+    #[must_use]
+    pub fn commit(&self) -> PageCount {
+        self.wal.as_ref().and_then(|wal| wal.commit).unwrap_or(self.before)
+    }
+
+    /// The file, in which everything is that was brought in. Up to where it is shorter than the database, that reads as zeros; where it is
+    /// longer, the rest has no meaning.
+    ///
+    /// # Errors
+    /// [`Error::Output`]: it cannot be written.
+    pub fn flushed(&mut self) -> Result<&File> {
+        self.run.flush(self.file.borrow()).map_err(Error::Output)?;
+        Ok(self.file.borrow())
     }
 
     /// The WAL that is being brought in, and up to which byte of it; `None` before the first one.
@@ -135,7 +152,7 @@ impl<'a> Applier<'a> {
     /// # Errors
     /// [`Error::Output`]: it cannot be written.
     pub fn changes(&mut self) -> Result<Option<Changes>> {
-        self.run.flush(self.file).map_err(Error::Output)?;
+        self.run.flush(self.file.borrow()).map_err(Error::Output)?;
         let touched = self.touched.as_deref().filter(|touched| !touched.is_empty());
         let (Some(touched), Some(wal)) = (touched, &self.wal) else { return Ok(None) };
         let Some(commit) = wal.commit else { return Ok(None) };
@@ -193,7 +210,7 @@ impl<'a> Applier<'a> {
                 let what = format_args!("the frame at offset {} does not continue this WAL", wal.offset);
                 return Err(Error::damaged(key, what));
             };
-            self.run.add(self.file, header.pgno, page).map_err(Error::Output)?;
+            self.run.add(self.file.borrow(), header.pgno, page).map_err(Error::Output)?;
             if let Some(touched) = &mut self.touched {
                 touched.push(header.pgno);
             }
@@ -207,11 +224,11 @@ impl<'a> Applier<'a> {
 
     /// As the last step of a checkpoint, gives the file the size of the database.
     fn end_wal(&mut self) -> Result<()> {
-        self.run.flush(self.file).map_err(Error::Output)?;
+        self.run.flush(self.file.borrow()).map_err(Error::Output)?;
         let sizes = self.wal.take().and_then(|wal| Some((wal.commit?, wal.header.page_size)));
         sizes.map_or(Ok(()), |(commit, page_size)| {
             self.before = commit;
-            self.file.set_len(commit.bytes(page_size)).map_err(Error::Output)
+            self.file.borrow().set_len(commit.bytes(page_size)).map_err(Error::Output)
         })
     }
 }

@@ -4,7 +4,9 @@ use std::io;
 
 use ltx::Timestamp;
 
-use crate::names::Generation;
+use crate::names::{Generation, format_segment};
+
+const WAL_HEADER: u64 = 32;
 
 /// Result with this crate's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -79,6 +81,38 @@ impl Error {
             Ok(own) => own,
             Err(source) if source.kind() == io::ErrorKind::InvalidData => Self::damaged(key, source),
             Err(source) => Self::Storage { key: key.to_owned(), source },
+        }
+    }
+
+    /// Whether something is wrong with what is stored, so that reading it again will not help.
+    pub(crate) fn is_of_content(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::MissingSegment { .. } => true,
+            Self::Storage { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
+    /// The name of the object that is damaged or missing.
+    #[must_use]
+    pub fn key(&self) -> Option<String> {
+        match self {
+            Self::Damaged { key, .. } | Self::Storage { key, .. } => Some(key.clone()),
+            Self::MissingSegment { generation, index, offset, .. } => {
+                // Behind the header of a WAL is its first segment, too.
+                let offset = if *offset <= WAL_HEADER { 0 } else { *offset };
+                Some(generation.wal_folder() + &format_segment(*index, offset))
+            }
+            _ => None,
+        }
+    }
+
+    /// What is wrong with it, without its name.
+    pub(crate) fn what(&self) -> String {
+        match self {
+            Self::Damaged { what, .. } => what.clone(),
+            Self::Storage { source, .. } => source.to_string(),
+            other => other.to_string(),
         }
     }
 }

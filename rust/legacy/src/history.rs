@@ -233,7 +233,13 @@ impl Names {
         if is_start && found_index == next {
             self.next += 1;
         } else if is_start || next == self.first || found_index + 1 != next {
-            return Err(Error::MissingSegment { generation, index: next, offset: 0, found_index, found_offset });
+            return Err(Error::MissingSegment {
+                generation,
+                index: next,
+                offset: 0,
+                found_index,
+                found_offset,
+            });
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod conversion;
 mod convert;
 mod error;
 mod frame;
@@ -12,10 +13,12 @@ mod pos;
 mod restore;
 mod schedule;
 mod source;
+mod work;
 mod write;
 
 pub use apply::{Applier, Changes};
-pub use convert::write_whole;
+pub use conversion::{Batch, Continued, Conversion, LeftOut, Made, STATE_LEVEL};
+pub use convert::{Database, Stamp};
 pub use error::{Error, Result};
 pub use frame::{FrameReader, FrameWriter};
 pub use history::{Files, History, Plan, Segment, Snapshot, Target};

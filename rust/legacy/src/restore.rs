@@ -4,6 +4,7 @@
 //! They are brought in one after the other, as each one's checksum continues that of the one before. Memory does not depend on the
 //! size of anything: a large object is expanded while it is read.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -65,47 +66,61 @@ pub fn restore(plan: &Plan, source: &dyn Source, file: &File, options: Options<'
     expand(object, &key, file, &mut report)?;
     report.now()?;
     let mut applier = Applier::new(file, &key)?;
-    let ahead = Ahead {
-        segments: &plan.segments,
-        source,
-        most: parallelism.max(1) * AHEAD,
-        count: &count,
-        state: Mutex::default(),
-        ready: Condvar::new(),
-        room: Condvar::new(),
-    };
-    thread::scope(|scope| {
-        let workers = parallelism.min(plan.segments.len());
-        for _ in 0..workers {
-            forks::between_forks(|| scope.spawn(|| ahead.work()));
-        }
-        let _ended = Ended(&ahead);
-        for (number, segment) in plan.segments.iter().enumerate() {
-            let key = segment.key();
-            let data: Box<dyn Read + Send> = match ahead.take(number) {
-                Some(read) => Box::new(io::Cursor::new(read.map_err(|error| Error::of_read(&key, error))?)),
-                None => Box::new(ObjectReader::new(source, key.clone(), segment.size, &count)),
-            };
-            let frame = FrameReader::new(data).map_err(|error| Error::of_read(&key, error))?;
-            applier.segment(segment, &mut Reported { frame, unreported: 0, report: &mut report })?;
-            report.now()?;
-        }
-        Ok::<_, Error>(())
-    })?;
+    bring_in(&plan.segments, source, parallelism, &mut applier, &mut report, &mut |_, _| Ok(()))?;
     let Snapshot { generation, index, .. } = plan.snapshot;
     let (index, offset) = applier.reached().unwrap_or((index, 0));
     let (page_size, commit) = applier.finish()?;
     Ok(Restored { page_size, commit, pos: Pos { generation, index, offset } })
 }
 
+/// Brings segments in, one after the other, and calls `done` with the number of each.
+pub(crate) fn bring_in<F: Borrow<File>>(
+    segments: &[Segment],
+    source: &dyn Source,
+    parallelism: usize,
+    applier: &mut Applier<F>,
+    report: &mut Report<'_>,
+    done: &mut dyn FnMut(&mut Applier<F>, usize) -> Result<()>,
+) -> Result<()> {
+    let count = report.count;
+    let ahead = Ahead {
+        segments,
+        source,
+        most: parallelism.max(1) * AHEAD,
+        count,
+        state: Mutex::default(),
+        ready: Condvar::new(),
+        room: Condvar::new(),
+    };
+    thread::scope(|scope| {
+        for _ in 0..parallelism.min(segments.len()) {
+            forks::between_forks(|| scope.spawn(|| ahead.work()));
+        }
+        let _ended = Ended(&ahead);
+        for (number, segment) in segments.iter().enumerate() {
+            let key = segment.key();
+            let data: Box<dyn Read + Send> = match ahead.take(number) {
+                Some(read) => Box::new(io::Cursor::new(read.map_err(|error| Error::of_read(&key, error))?)),
+                None => Box::new(ObjectReader::new(source, key.clone(), segment.size, count)),
+            };
+            let frame = FrameReader::new(data).map_err(|error| Error::of_read(&key, error))?;
+            applier.segment(segment, &mut Reported { frame, unreported: 0, report })?;
+            done(applier, number)?;
+            report.now()?;
+        }
+        Ok(())
+    })
+}
+
 /// Tells how far a restore is.
-struct Report<'a> {
-    progress: &'a mut dyn FnMut(u64) -> bool,
-    count: &'a AtomicU64,
+pub(crate) struct Report<'a> {
+    pub(crate) progress: &'a mut dyn FnMut(u64) -> bool,
+    /// Bytes that were read of all objects.
+    pub(crate) count: &'a AtomicU64,
 }
 
 impl Report<'_> {
-    fn now(&mut self) -> Result<()> {
+    pub(crate) fn now(&mut self) -> Result<()> {
         if (self.progress)(self.count.load(Ordering::Relaxed)) { Ok(()) } else { Err(Error::Cancelled) }
     }
 }
@@ -131,7 +146,7 @@ impl<R: Read> Read for Reported<'_, '_, R> {
 }
 
 /// Expands a snapshot into a file.
-fn expand(object: impl Read, key: &str, mut file: &File, report: &mut Report<'_>) -> Result<()> {
+pub(crate) fn expand(object: impl Read, key: &str, mut file: &File, report: &mut Report<'_>) -> Result<()> {
     let of_read = |error| Error::of_read(key, error);
     let frame = FrameReader::new(object).map_err(of_read)?;
     let mut content = Reported { frame, unreported: 0, report };

@@ -91,7 +91,8 @@ fn steps(history: &History) -> Vec<Step> {
     }
     changes.sort_unstable();
     changes.dedup();
-    let mut cursors: Vec<_> = history.generations.iter().map(|(id, files)| (*id, Cursor::new(*id, files))).collect();
+    let mut cursors: Vec<_> =
+        history.generations.iter().map(|(id, files)| (*id, Cursor::new(*id, files))).collect();
     let mut steps = Vec::new();
     for of_one_time in changes.chunk_by(|one, other| one.0 == other.0) {
         // Of each generation, what is new at this time; the one with the newest snapshot is what a restore takes.
@@ -101,7 +102,10 @@ fn steps(history: &History) -> Vec<Step> {
                 let at = cursors.binary_search_by_key(generation, |(id, _)| *id).ok()?;
                 let (_, cursor) = cursors.get_mut(at)?;
                 let steps = cursor.advance(*time);
-                Some((cursor.base.map(|number| cursor.files.snapshots.get(number).map(|each| each.created_at)), steps))
+                Some((
+                    cursor.base.map(|number| cursor.files.snapshots.get(number).map(|each| each.created_at)),
+                    steps,
+                ))
             })
             .collect();
         new.sort_by_key(|(snapshot, _)| *snapshot);

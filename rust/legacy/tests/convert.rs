@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::Cursor;
 
 use common::{Replica, step};
-use legacy::{Applier, FrameReader, Target, write_whole};
+use legacy::{Applier, Database, FrameReader, Stamp, Target};
 use ltx::{PageCount, Timestamp, TxId};
 use proptest::prelude::*;
 use replica::{FileClient, ReplicaClient, RestoreOptions};
@@ -26,13 +26,14 @@ fn converted(made: &Replica, client: &FileClient, directory: &std::path::Path) -
     let (mut txid, time) = (TxId::new(1), Timestamp::from_millis(1));
     let store =
         |txid: TxId, bytes: Vec<u8>| client.write_ltx_file(0, txid, txid, &mut Cursor::new(bytes)).unwrap();
-    store(txid, write_whole(&file, (page_size, commit), (txid, txid), time, Vec::new()).unwrap());
+    let database = Database { file: &file, page_size, commit };
+    store(txid, database.write(&Stamp::new((txid, txid), time), Vec::new()).unwrap());
     let mut states = vec![fs::read(&path).unwrap()];
     for segment in &plan.segments {
         applier.segment(segment, &mut FrameReader::new(&*made.objects[&segment.key()]).unwrap()).unwrap();
         let Some(changes) = applier.changes().unwrap() else { continue };
         txid = txid.next().unwrap();
-        store(txid, changes.write(&file, (txid, txid), time, Vec::new()).unwrap());
+        store(txid, changes.write(&file, &Stamp::new((txid, txid), time), Vec::new()).unwrap());
         let mut state = fs::read(&path).unwrap();
         state.resize(changes.commit.bytes(page_size) as usize, 0);
         states.push(state);

@@ -44,9 +44,13 @@ fn states_follow_each_other_as_they_were_stored() {
 
 #[test]
 fn a_later_snapshot_holds_what_was_stored_of_its_wal() {
-    let objects = [snapshot(A, 0, 1), segment(A, 0, 0, 2), segment(A, 1, 0, 3), snapshot(A, 1, 4), segment(A, 1, 9, 5)];
+    let objects =
+        [snapshot(A, 0, 1), segment(A, 0, 0, 2), segment(A, 1, 0, 3), snapshot(A, 1, 4), segment(A, 1, 9, 5)];
     let schedule = Schedule::new(History::of(objects.iter().cloned()));
-    assert_eq!(schedule.steps()[3], Step { generation: A, snapshot: 1, end: 2, is_snapshot: true, time: Timestamp::from_millis(4) });
+    assert_eq!(
+        schedule.steps()[3],
+        Step { generation: A, snapshot: 1, end: 2, is_snapshot: true, time: Timestamp::from_millis(4) }
+    );
     assert_eq!(found(&objects)[4], (5, A, 1, Some((1, 9))));
 }
 

@@ -22,6 +22,9 @@ pub(crate) struct Replica {
     pub(crate) pages: Vec<[u8; PAGE]>,
     pub(crate) wal: Option<Wal>,
     pub(crate) index: u32,
+    pub(crate) generation: Generation,
+    /// Size of the database after the last of the steps, in pages.
+    pub(crate) size: u32,
 }
 
 /// The WAL that is being written.
@@ -53,13 +56,19 @@ pub(crate) fn packed(bytes: &[u8]) -> Vec<u8> {
 impl Replica {
     pub(crate) fn new(pages: u32) -> Self {
         let pages = (1..=pages).map(|number| page(number, 1)).collect();
-        let mut made = Self { objects: BTreeMap::new(), pages, wal: None, index: 3 };
+        Self::of(GENERATION, pages)
+    }
+
+    /// A generation that begins with this database.
+    pub(crate) fn of(generation: Generation, pages: Vec<[u8; PAGE]>) -> Self {
+        let size = pages.len() as u32;
+        let mut made = Self { objects: BTreeMap::new(), pages, wal: None, index: 3, generation, size };
         made.snapshot();
         made
     }
 
     pub(crate) fn snapshot(&mut self) {
-        let key = GENERATION.snapshots_folder() + &format_snapshot(self.index);
+        let key = self.generation.snapshots_folder() + &format_snapshot(self.index);
         self.objects.insert(key, packed(&self.pages.concat()));
     }
 
@@ -96,7 +105,7 @@ impl Replica {
     pub(crate) fn segment(&mut self) {
         let index = self.index;
         if let Some(wal) = self.wal.as_mut().filter(|wal| !wal.bytes.is_empty()) {
-            let key = GENERATION.wal_folder() + &format_segment(index, wal.offset);
+            let key = self.generation.wal_folder() + &format_segment(index, wal.offset);
             self.objects.insert(key, packed(&wal.bytes));
             wal.offset += wal.bytes.len() as u64;
             wal.bytes.clear();
@@ -167,24 +176,32 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
 impl Replica {
     /// Lets all of this happen, and then stores what is left.
     pub(crate) fn run(&mut self, steps: Vec<Step>) {
-        let mut size = self.pages.len() as u32;
         for step in steps {
-            match step {
-                Step::Commit(writes, wanted) => {
-                    // A page that a transaction adds is in it.
-                    let largest = writes.iter().map(|(number, _)| *number).max().unwrap();
-                    size = largest.max(wanted.min(size));
-                    self.commit(&writes, size);
-                }
-                Step::Segment => self.segment(),
-                Step::Restart => self.restart(size),
-                Step::Snapshot => {
-                    self.restart(size);
-                    self.snapshot();
-                }
+            self.run_one(step);
+        }
+        self.end();
+    }
+
+    pub(crate) fn run_one(&mut self, step: Step) {
+        match step {
+            Step::Commit(writes, wanted) => {
+                // A page that a transaction adds is in it.
+                let largest = writes.iter().map(|(number, _)| *number).max().unwrap();
+                self.size = largest.max(wanted.min(self.size));
+                self.commit(&writes, self.size);
+            }
+            Step::Segment => self.segment(),
+            Step::Restart => self.restart(self.size),
+            Step::Snapshot => {
+                self.restart(self.size);
+                self.snapshot();
             }
         }
+    }
+
+    /// Stores what is left.
+    pub(crate) fn end(&mut self) {
         self.segment();
-        self.pages.resize(size as usize, [0; PAGE]);
+        self.pages.resize(self.size as usize, [0; PAGE]);
     }
 }

@@ -1,0 +1,526 @@
+//! A history as LTX files, batch by batch.
+//!
+//! Each state becomes a transaction, and a file of level 8 with the pages that it changes: the highest level that is not one of
+//! snapshots, as whoever continues the replica merges files of lower levels soon, and deletes them. Each snapshot becomes a file of level
+//! 9 as well; so do states that no pages lead to, the first one and one of another page size.
+//!
+//! The newest transaction of each batch has a file of level 0, too, which is stored before all others of the batch. That is where
+//! Litestream looks for the transaction to continue with. While others are missing, what it adds is beyond a gap, and no wrong
+//! database comes of it.
+//!
+//! The same history gives the same files, and each has the mark of its state. So an interrupted conversion goes on after the last
+//! state that is there.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use ltx::{SNAPSHOT_LEVEL, Timestamp, TxId};
+
+use crate::convert::Stamp;
+use crate::error::{Error, Result};
+use crate::names::Generation;
+use crate::restore::Options;
+use crate::schedule::{Schedule, Step};
+use crate::source::Source;
+use crate::work::{Reading, State, Work};
+
+/// Where the states are.
+pub const STATE_LEVEL: u8 = SNAPSHOT_LEVEL - 1;
+/// A batch ends after so many states, or so many bytes.
+const MOST_STATES: usize = 256;
+const MOST_BYTES: u64 = 32 << 20;
+
+/// An LTX file that was made, a part of the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Level.
+    pub level: u8,
+    /// First and last transaction.
+    pub txids: (TxId, TxId),
+    /// Where it begins in the spool, in bytes.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// States that are not in the LTX files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The object that cannot be used.
+    pub key: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// How many states.
+    pub states: u64,
+    /// The times of the first and the last of them.
+    pub times: Option<(Timestamp, Timestamp)>,
+}
+
+/// What one call has made.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Files, in the order in which they have to be stored.
+    pub files: Vec<Made>,
+    /// What kept it from going on.
+    pub error: Option<Error>,
+}
+
+/// Whether a replica goes on from a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continued {
+    /// Its newest state is one of the history.
+    Found,
+    /// Its newest state was deleted from the history, and everything before it.
+    Pruned,
+    /// It is not.
+    Foreign,
+}
+
+/// What is in the LTX files.
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    txid: TxId,
+    /// Its time there.
+    time: Timestamp,
+    mark: u64,
+    origin: u64,
+    /// Whether a file of level 9 ends with it: generations may begin with the same state.
+    is_whole: bool,
+    /// The state; nothing, if its content cannot be had any more.
+    state: Option<State>,
+}
+
+/// A history that becomes LTX files.
+pub struct Conversion {
+    schedule: Schedule,
+    /// Number of the next step.
+    next: usize,
+    /// Size of the objects of the steps before it, in bytes.
+    done_bytes: u64,
+    reached: Option<Reached>,
+    works: [Work; 2],
+    /// Which of them holds what was reached, if one does.
+    current: usize,
+    /// Files that are made, one after the other.
+    spool: File,
+    spooled: u64,
+    /// Whether what is damaged is left out.
+    skips: bool,
+    /// What is used instead of a snapshot: an older one, or nothing.
+    replaced: BTreeMap<(Generation, usize), Option<usize>>,
+    /// Where the states that need a snapshot are counted that leads no further.
+    lost: BTreeMap<(Generation, usize), usize>,
+    left_out: Vec<LeftOut>,
+}
+
+impl Conversion {
+    /// Begins with the first state. Three files without names are in `directory`: two databases, and the LTX files of a batch.
+    ///
+    /// # Errors
+    /// [`Error::Output`]: the directory cannot be written to.
+    pub fn new(schedule: Schedule, directory: &Path, skips: bool) -> Result<Self> {
+        let spool = durable::create_nameless(&directory.join("ltxcore"), "convert").map_err(Error::Output)?;
+        Ok(Self {
+            schedule,
+            next: 0,
+            done_bytes: 0,
+            reached: None,
+            works: [Work::new(directory)?, Work::new(directory)?],
+            current: 0,
+            spool,
+            spooled: 0,
+            skips,
+            replaced: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            left_out: Vec::new(),
+        })
+    }
+
+    /// The states.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// How many of them are done.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        self.next
+    }
+
+    /// The newest transaction, and its time.
+    #[must_use]
+    pub fn reached(&self) -> Option<(TxId, Timestamp)> {
+        self.reached.map(|reached| (reached.txid, reached.time))
+    }
+
+    /// What was left out up to now.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// Whether a file with this mark is one of this conversion.
+    #[must_use]
+    pub fn knows(&self, mark: u64) -> bool {
+        mark != 0 && self.schedule.steps().iter().any(|step| self.schedule.mark(step) == mark)
+    }
+
+    /// Goes on after the state of an LTX file.
+    pub fn resume(&mut self, stamp: &Stamp) -> Continued {
+        let steps = self.schedule.steps();
+        let found = steps.iter().rposition(|step| stamp.mark != 0 && self.schedule.mark(step) == stamp.mark);
+        let state = found.and_then(|number| steps.get(number)).map(State::of);
+        let (next, continued) = match found {
+            Some(number) => (number + 1, Continued::Found),
+            None => {
+                let is_of = |step: &Step| step.generation.get() == stamp.origin;
+                let is_pruned = stamp.mark != 0
+                    && steps.iter().find(|step| is_of(step)).is_some_and(|first| time_of(first) > stamp.time);
+                if !is_pruned {
+                    return Continued::Foreign;
+                }
+                (steps.partition_point(|step| time_of(step) <= stamp.time), Continued::Pruned)
+            }
+        };
+        self.next = next;
+        self.done_bytes = steps.iter().take(next).map(|step| self.schedule.object(step).1).sum();
+        let Stamp { txids, time, mark, origin } = *stamp;
+        let is_whole = txids.0 == TxId::FIRST;
+        self.reached = Some(Reached { txid: txids.1, time, mark, origin, is_whole, state });
+        continued
+    }
+
+    /// Bytes of a file that was made in the last batch.
+    ///
+    /// # Errors
+    /// What the file reports.
+    pub fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.spool.read_exact_at(buf, offset)
+    }
+
+    /// Makes the files of the next states. `options.progress` is called with the bytes that were read for the present one.
+    pub fn run<'a>(&mut self, source: &'a dyn Source, options: Options<'a>) -> Batch {
+        self.spooled = 0;
+        let (mut files, begun) = (Vec::new(), self.reached.map(|reached| reached.txid));
+        let mut reading = Reading::new(source, options, self.done_bytes);
+        let mut error = self.fill(&mut reading, &mut files).err();
+        if !matches!(error, Some(Error::Cancelled)) {
+            let ended = self.add_newest(begun, &mut reading, &mut files);
+            error = error.or(ended.err());
+        }
+        Batch { files, error }
+    }
+
+    fn fill(&mut self, reading: &mut Reading<'_>, files: &mut Vec<Made>) -> Result<()> {
+        let begun = self.next;
+        while let Some(step) = self.schedule.steps().get(self.next).copied() {
+            // The first file is as large as the database, and not alone: the newest one of a batch is stored twice.
+            let bytes: u64 =
+                files.iter().filter(|made| made.txids.1 > TxId::FIRST).map(|made| made.size).sum();
+            if self.next - begun >= MOST_STATES || bytes >= MOST_BYTES {
+                return Ok(());
+            }
+            match self.advance(&step, begun + MOST_STATES, reading, files) {
+                Err(error) if self.skips && error.is_of_content() => self.leave_out(&error),
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on by one step, or by several that come one after the other in one generation.
+    fn advance(
+        &mut self,
+        step: &Step,
+        limit: usize,
+        reading: &mut Reading<'_>,
+        files: &mut Vec<Made>,
+    ) -> Result<()> {
+        let Some(state) = self.state_of(step) else {
+            self.count_lost(step);
+            self.skip(step);
+            return Ok(());
+        };
+        (reading.begun, reading.most) = (self.done_bytes, self.schedule.object(step).1);
+        self.restore_reached(reading)?;
+        let is_next = |reached: Reached| {
+            reached.state.is_some_and(|before| before == State { end: state.end.wrapping_sub(1), ..state })
+        };
+        if !step.is_snapshot && self.reached.is_some_and(is_next) {
+            self.extend(step, limit, reading, files)
+        } else {
+            self.compare(step, state, reading, files)
+        }
+    }
+
+    /// Writes what segments change that follow one another.
+    fn extend(
+        &mut self,
+        first: &Step,
+        limit: usize,
+        reading: &mut Reading<'_>,
+        files: &mut Vec<Made>,
+    ) -> Result<()> {
+        let steps =
+            self.schedule.steps().get(self.next..limit.min(self.schedule.steps().len())).unwrap_or_default();
+        let objects = self.schedule.files(first.generation);
+        let (mut bytes, mut count) = (0, 0);
+        for (step, end) in steps.iter().zip(first.end..) {
+            let follows = !step.is_snapshot
+                && (step.generation, step.snapshot, step.end) == (first.generation, first.snapshot, end);
+            if !follows || (count > 0 && bytes >= MOST_BYTES) {
+                break;
+            }
+            bytes += objects.segments.get(end - 1).map_or(0, |segment| segment.size);
+            count += 1;
+        }
+        reading.most = bytes;
+        let Self { schedule, works, current, reached, next, done_bytes, spool, spooled, .. } = self;
+        let (Some(work), Some(now)) = (works.get_mut(*current), reached.as_mut()) else { return Ok(()) };
+        work.extend(schedule, first.end + count - 1, reading, &mut |number, changes, file| {
+            let Some(step) = schedule.steps().get(*next) else { return Ok(()) };
+            if let Some(changes) = changes {
+                let stamp = stamp(schedule, step, after(now.txid)?, time_of(step));
+                let made = write(spool, spooled, STATE_LEVEL, stamp.txids, |output| {
+                    changes.write(file, &stamp, output).map(drop)
+                })?;
+                files.push(made);
+                (now.txid, now.time, now.is_whole) = (stamp.txids.1, stamp.time, false);
+                (now.mark, now.origin) = (stamp.mark, stamp.origin);
+            }
+            now.state = now.state.map(|state| State { end: number + 1, ..state });
+            (*next, *done_bytes) = (*next + 1, *done_bytes + schedule.object(step).1);
+            Ok(())
+        })
+    }
+
+    /// Writes in what a state differs from the one before.
+    fn compare(
+        &mut self,
+        step: &Step,
+        state: State,
+        reading: &mut Reading<'_>,
+        files: &mut Vec<Made>,
+    ) -> Result<()> {
+        let Self { schedule, works, current, reached, spool, spooled, left_out, .. } = self;
+        let [one, two] = works;
+        let (before, work) = if *current == 0 { (one, two) } else { (two, one) };
+        work.build(schedule, state, reading)?;
+        let old =
+            if reached.is_some_and(|reached| reached.state.is_some()) { before.database()? } else { None };
+        let Some(new) = work.database()? else {
+            // Nothing is in it, as in a file of 0 bytes. LTX has no such state.
+            if reached.is_some() {
+                let (key, what) =
+                    (schedule.object(step).0, "an empty database is no state in LTX".to_owned());
+                let time = step.time;
+                left_out.push(LeftOut { key, what, states: 1, times: Some((time, time)) });
+            }
+            self.skip(step);
+            return Ok(());
+        };
+        let fits = old.is_some_and(|old| old.page_size == new.page_size);
+        let is_same = match &old {
+            Some(old) => new.is_same(old).map_err(Error::Output)?,
+            None => false,
+        };
+        let (txid, time) = match reached {
+            Some(reached) if is_same => (reached.txid, reached.time),
+            Some(reached) => (after(reached.txid)?, time_of(step)),
+            None => (TxId::FIRST, time_of(step)),
+        };
+        let stamp = stamp(schedule, step, txid, time);
+        if let (Some(old), false, true) = (&old, is_same, fits) {
+            let made = write(spool, spooled, STATE_LEVEL, stamp.txids, |output| {
+                new.write_since(old, &stamp, output).map(drop)
+            })?;
+            files.push(made);
+        }
+        let has_whole = is_same && reached.is_some_and(|reached| reached.is_whole);
+        let needs_whole = (step.is_snapshot && !has_whole) || !(is_same || fits);
+        if needs_whole {
+            let stamp = Stamp { txids: (TxId::FIRST, txid), ..stamp };
+            files.push(write(spool, spooled, SNAPSHOT_LEVEL, stamp.txids, |output| {
+                new.write(&stamp, output).map(drop)
+            })?);
+        }
+        let Stamp { mark, origin, .. } = stamp;
+        let is_whole = has_whole || needs_whole;
+        *reached = Some(Reached { txid, time, mark, origin, is_whole, state: Some(state) });
+        *current = 1 - *current;
+        self.skip(step);
+        Ok(())
+    }
+
+    /// Puts a file of level 0 with the newest transaction before all others.
+    fn add_newest(
+        &mut self,
+        begun: Option<TxId>,
+        reading: &mut Reading<'_>,
+        files: &mut Vec<Made>,
+    ) -> Result<()> {
+        let Some(reached) = self.reached.filter(|reached| Some(reached.txid) != begun) else { return Ok(()) };
+        let same = files.iter().find(|made| made.txids == (reached.txid, reached.txid)).copied();
+        let made = match same {
+            Some(same) => same,
+            None => self.write_newest(reading)?,
+        };
+        files.insert(0, Made { level: 0, ..made });
+        Ok(())
+    }
+
+    /// Makes a file of level 0 with all pages of the newest transaction, for a replica that lacks it.
+    pub fn newest<'a>(&mut self, source: &'a dyn Source, options: Options<'a>) -> Batch {
+        self.spooled = 0;
+        let mut reading = Reading::new(source, options, self.done_bytes);
+        match self.write_newest(&mut reading) {
+            Ok(made) => Batch { files: vec![made], error: None },
+            Err(error) => Batch { files: Vec::new(), error: Some(error) },
+        }
+    }
+
+    fn write_newest(&mut self, reading: &mut Reading<'_>) -> Result<Made> {
+        self.restore_reached(reading)?;
+        let Self { works, current, reached, spool, spooled, .. } = self;
+        let gone = || Error::Output(io::Error::other("the newest state cannot be made again"));
+        let reached = reached.ok_or_else(gone)?;
+        let stamp = Stamp {
+            mark: reached.mark,
+            origin: reached.origin,
+            ..Stamp::new((reached.txid, reached.txid), reached.time)
+        };
+        let work =
+            works.get_mut(*current).filter(|work| reached.state.is_some() && work.state() == reached.state);
+        let database = work.map(Work::database).transpose()?.flatten().ok_or_else(gone)?;
+        write(spool, spooled, 0, stamp.txids, |output| database.write(&stamp, output).map(drop))
+    }
+
+    /// Makes the present work hold what was reached.
+    fn restore_reached(&mut self, reading: &mut Reading<'_>) -> Result<()> {
+        while let Some(Reached { state: Some(state), .. }) = self.reached {
+            if let Some(at) = self.works.iter().position(|work| work.state() == Some(state)) {
+                self.current = at;
+                return Ok(());
+            }
+            let Some(work) = self.works.get_mut(self.current) else { return Ok(()) };
+            match work.build(&self.schedule, state, reading) {
+                Err(error) if self.skips && error.is_of_content() => {
+                    // An older snapshot leads there, too; or the next state is written as a whole.
+                    let older = if self.is_about(&error, &state) { self.replace(&state) } else { None };
+                    let state = older.map(|snapshot| State { snapshot, ..state });
+                    if let Some(reached) = &mut self.reached {
+                        reached.state = state;
+                    }
+                }
+                done => return done,
+            }
+        }
+        Ok(())
+    }
+
+    /// How a state is made: from its own snapshot, or from an older one. Nothing, if it cannot be.
+    fn state_of(&self, step: &Step) -> Option<State> {
+        let state = State::of(step);
+        let replaced = self.replaced.get(&(state.generation, state.snapshot)).copied();
+        let snapshot = replaced.unwrap_or(Some(state.snapshot))?;
+        Some(State { snapshot, ..state })
+    }
+
+    /// Whether an error is about the snapshot of a state, and not about a segment.
+    fn is_about(&self, error: &Error, state: &State) -> bool {
+        let snapshot = self.schedule.files(state.generation).snapshots.get(state.snapshot);
+        snapshot.is_some_and(|snapshot| error.key() == Some(snapshot.key()))
+    }
+
+    /// Lets the snapshot before that of a state take its place, if there is one.
+    fn replace(&mut self, state: &State) -> Option<usize> {
+        let is_before = |step: &&Step| step.generation == state.generation && step.snapshot != state.snapshot;
+        let steps = self.schedule.steps().iter();
+        let mut before =
+            steps.take_while(|step| (step.generation, step.snapshot) != (state.generation, state.snapshot));
+        let older = before
+            .by_ref()
+            .filter(is_before)
+            .last()
+            .and_then(|step| self.state_of(step))
+            .map(|older| older.snapshot);
+        self.replaced.insert((state.generation, state.snapshot), older);
+        older
+    }
+
+    /// Leaves out the present step, and with it what depends on it.
+    fn leave_out(&mut self, error: &Error) {
+        let Some(step) = self.schedule.steps().get(self.next).copied() else { return };
+        let own = State::of(&step);
+        let older = if step.is_snapshot && self.is_about(error, &own) { self.replace(&own) } else { None };
+        self.replaced.insert((own.generation, own.snapshot), older);
+        let key = error.key().unwrap_or_default();
+        let known = self.left_out.iter().position(|each| each.key == key);
+        let number = known.unwrap_or_else(|| {
+            self.left_out.push(LeftOut { key, what: error.what(), states: 0, times: None });
+            self.left_out.len() - 1
+        });
+        if older.is_none() {
+            self.lost.insert((own.generation, own.snapshot), number);
+            self.count_lost(&step);
+        }
+        self.skip(&step);
+    }
+
+    fn count_lost(&mut self, step: &Step) {
+        let number = self.lost.get(&(step.generation, step.snapshot));
+        if let Some(lost) = number.and_then(|number| self.left_out.get_mut(*number)) {
+            lost.states += 1;
+            lost.times = Some((lost.times.map_or(step.time, |(first, _)| first), step.time));
+        }
+    }
+
+    /// Goes on behind a step.
+    fn skip(&mut self, step: &Step) {
+        self.next += 1;
+        self.done_bytes += self.schedule.object(step).1;
+    }
+}
+
+impl State {
+    fn of(step: &Step) -> Self {
+        Self { generation: step.generation, snapshot: step.snapshot, end: step.end }
+    }
+}
+
+/// The time of a state in an LTX file. A restore from LTX files takes transactions from *before* a time, one from v0.3 files takes
+/// objects stored *until* then; both count whole milliseconds.
+fn time_of(step: &Step) -> Timestamp {
+    Timestamp::from_millis(step.time.millis().saturating_sub(1))
+}
+
+fn stamp(schedule: &Schedule, step: &Step, txid: TxId, time: Timestamp) -> Stamp {
+    let (mark, origin) = (schedule.mark(step), step.generation.get());
+    Stamp { mark, origin, ..Stamp::new((txid, txid), time) }
+}
+
+fn after(txid: TxId) -> Result<TxId> {
+    txid.next().ok_or_else(|| Error::Output(io::Error::other("there is no transaction after the last one")))
+}
+
+/// Adds a file to the spool.
+fn write<'a>(
+    spool: &'a File,
+    spooled: &mut u64,
+    level: u8,
+    txids: (TxId, TxId),
+    content: impl FnOnce(&'a File) -> io::Result<()>,
+) -> Result<Made> {
+    let (mut output, offset) = (spool, *spooled);
+    let written = output
+        .seek(SeekFrom::Start(offset))
+        .and_then(|_| content(spool))
+        .and_then(|()| output.stream_position());
+    let end = written.map_err(Error::Output)?;
+    *spooled = end;
+    Ok(Made { level, txids, offset, size: end.saturating_sub(offset) })
+}
