@@ -6,16 +6,16 @@
 //! One loss cannot be seen: of the last segments of a WAL that has a successor. Nothing in the successor tells where it ended.
 
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 use ltx::{PageCount, PageSize, Pgno};
-use wal::{FrameHeader, WalChecksum, WalHeader};
+use wal::WalHeader;
 
 use crate::error::{Error, Result};
 use crate::history::Segment;
+use crate::wal_files::{Wal, WalFiles};
 
 /// Consecutive pages are written together, up to so many bytes.
 const MOST_BYTES: usize = 1 << 20;
@@ -23,10 +23,8 @@ const MOST_BYTES: usize = 1 << 20;
 /// A database file that WAL files are brought into, one after the other.
 pub struct Applier<F> {
     file: F,
-    page_size: Option<PageSize>,
+    wals: WalFiles,
     wal: Option<Wal>,
-    /// Marks of all WAL files so far.
-    salts: BTreeSet<(u32, u32)>,
     frame: Vec<u8>,
     run: Run,
     /// Pages of the latest segment, in the order of its frames, if somebody wants to know.
@@ -44,17 +42,6 @@ pub struct Changes {
     pub commit: PageCount,
     /// The pages that are new or others, ascending, without those that were cut off again.
     pub pages: Vec<Pgno>,
-}
-
-/// The WAL that is being brought in.
-struct Wal {
-    index: u32,
-    header: WalHeader,
-    /// Up to where it is known.
-    offset: u64,
-    checksum: WalChecksum,
-    /// Size of the database after the last transaction.
-    commit: Option<PageCount>,
 }
 
 /// Consecutive pages that are not written yet.
@@ -76,9 +63,8 @@ impl<F: Borrow<File>> Applier<F> {
         let before = PageCount::new(page_size.map_or(0, |page_size| pages_in(size, page_size)));
         Ok(Self {
             file,
-            page_size,
+            wals: WalFiles::new(page_size),
             wal: None,
-            salts: BTreeSet::new(),
             frame: Vec::new(),
             run: Run::default(),
             touched: None,
@@ -97,7 +83,7 @@ impl<F: Borrow<File>> Applier<F> {
     /// Size of a page, once it is known.
     #[must_use]
     pub fn page_size(&self) -> Option<PageSize> {
-        self.page_size
+        self.wals.page_size()
     }
 
     /// Size of the database.
@@ -132,7 +118,7 @@ impl<F: Borrow<File>> Applier<F> {
         let key = segment.key();
         if segment.offset == 0 {
             self.end_wal()?;
-            self.wal = Some(self.begin_wal(segment, &key, data)?);
+            self.wal = Some(self.wals.begin(segment.index, &key, data)?);
         }
         let Some(mut wal) = self.wal.take() else { return Err(missing(segment, segment.index, 0)) };
         if (wal.index, wal.offset) != (segment.index, segment.offset.max(WalHeader::SIZE as u64)) {
@@ -142,7 +128,13 @@ impl<F: Borrow<File>> Applier<F> {
             touched.clear();
         }
         self.before = wal.commit.unwrap_or(self.before);
-        let done = self.frames(&mut wal, &key, data);
+        let Self { file, run, touched, frame, .. } = self;
+        let done = wal.frames(&key, data, frame, &mut |pgno, page| {
+            if let Some(touched) = touched {
+                touched.push(pgno);
+            }
+            run.add((*file).borrow(), pgno, page).map_err(Error::Output)
+        });
         self.wal = Some(wal);
         done
     }
@@ -172,54 +164,7 @@ impl<F: Borrow<File>> Applier<F> {
     /// [`Error::Output`]: it cannot be written.
     pub fn finish(mut self) -> Result<(Option<PageSize>, PageCount)> {
         self.end_wal()?;
-        Ok((self.page_size, self.before))
-    }
-
-    fn begin_wal(&mut self, segment: &Segment, key: &str, data: &mut dyn Read) -> Result<Wal> {
-        let mut bytes = [0; WalHeader::SIZE];
-        data.read_exact(&mut bytes).map_err(|error| short(key, error))?;
-        let header = match WalHeader::parse(&bytes) {
-            Ok(Some(header)) => header,
-            Ok(None) => return Err(Error::damaged(key, "the WAL header has a wrong checksum")),
-            Err(error) => return Err(Error::damaged(key, error)),
-        };
-        if !self.salts.insert((header.salt.salt1, header.salt.salt2)) {
-            return Err(Error::damaged(key, "it is a copy of another WAL"));
-        }
-        let page_size = *self.page_size.get_or_insert(header.page_size);
-        if page_size != header.page_size {
-            let (found, expected) = (header.page_size.get(), page_size.get());
-            return Err(Error::damaged(
-                key,
-                format_args!("pages of {found} bytes, but the database has {expected}"),
-            ));
-        }
-        self.frame.resize(FrameHeader::SIZE + page_size.bytes(), 0);
-        let offset = WalHeader::SIZE as u64;
-        Ok(Wal { index: segment.index, header, offset, checksum: header.checksum, commit: None })
-    }
-
-    fn frames(&mut self, wal: &mut Wal, key: &str, data: &mut dyn Read) -> Result<()> {
-        let mut is_committed = true;
-        while read_frame(data, &mut self.frame).map_err(|error| short(key, error))? {
-            let Some((head, page)) = self.frame.split_first_chunk() else { break };
-            let header = FrameHeader::parse(head).filter(|header| header.salt == wal.header.salt);
-            let order = wal.header.byte_order;
-            let checksum = wal::frame_checksum(wal.checksum, order, head, page);
-            let Some(header) = header.filter(|header| header.checksum == checksum) else {
-                let what = format_args!("the frame at offset {} does not continue this WAL", wal.offset);
-                return Err(Error::damaged(key, what));
-            };
-            self.run.add(self.file.borrow(), header.pgno, page).map_err(Error::Output)?;
-            if let Some(touched) = &mut self.touched {
-                touched.push(header.pgno);
-            }
-            wal.checksum = checksum;
-            wal.offset += self.frame.len() as u64;
-            is_committed = header.commit.is_some();
-            wal.commit = header.commit.or(wal.commit);
-        }
-        if is_committed { Ok(()) } else { Err(Error::damaged(key, "it ends in the middle of a transaction")) }
+        Ok((self.wals.page_size(), self.before))
     }
 
     /// As the last step of a checkpoint, gives the file the size of the database.
@@ -267,26 +212,4 @@ fn pages_in(size: u64, page_size: PageSize) -> u32 {
 fn missing(segment: &Segment, index: u32, offset: u64) -> Error {
     let Segment { generation, index: found_index, offset: found_offset, .. } = *segment;
     Error::MissingSegment { generation, index, offset, found_index, found_offset }
-}
-
-/// Fills `frame`; false at the end.
-fn read_frame(data: &mut dyn Read, frame: &mut [u8]) -> io::Result<bool> {
-    let mut filled = 0;
-    while filled < frame.len() {
-        match data.read(&mut frame[filled..]) {
-            Ok(0) if filled == 0 => return Ok(false),
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
-}
-
-fn short(key: &str, error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return Error::damaged(key, "it ends in the middle of a frame");
-    }
-    Error::of_read(key, error)
 }

@@ -13,6 +13,7 @@ mod pos;
 mod restore;
 mod schedule;
 mod source;
+mod wal_files;
 mod work;
 mod write;
 

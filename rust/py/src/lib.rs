@@ -16,6 +16,7 @@ mod header;
 mod history;
 mod index;
 mod legacy;
+mod legacy_convert;
 mod legacy_write;
 mod locate;
 mod located;
@@ -70,6 +71,8 @@ mod _ltxcore {
     use crate::index::{PageIndex, PageIndexElem, read_page_index};
     #[pymodule_export]
     use crate::legacy::{LegacyHistory, LegacyPlan, legacy_restore};
+    #[pymodule_export]
+    use crate::legacy_convert::LegacyConversion;
     #[pymodule_export]
     use crate::legacy_write::{LegacySegment, legacy_segment, legacy_snapshot};
     #[pymodule_export]

@@ -1,0 +1,305 @@
+"""convert(): a v0.3 history as LTX files."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from ltxcore import _ltxcore
+from ltxcore._process.arguments import check_parallelism
+from ltxcore._process.parallel import in_parallel
+from ltxcore._process.times import from_millis, to_millis
+from ltxcore.clients import as_client
+from ltxcore.errors import FormatError, LTXFileExistsError, NoSnapshotError, ReplicaReadOnlyError
+from ltxcore.legacy._history import history
+from ltxcore.legacy._place import place_of
+from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, FileInfo, Header, format_filename
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from _typeshed import WriteableBuffer
+
+    from ltxcore.clients import ReplicaClient, Source
+
+#: The level of the states, as the native side writes them.
+_STATES = SNAPSHOT_LEVEL - 1
+#: How much of a file is read at once, in bytes.
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertProgress:
+    """The progress of a conversion.
+
+    * ``done``, ``total``: bytes of the v0.3 files.
+    * ``states_done``, ``states_total``: states that can be restored.
+    """
+
+    done: int
+    total: int
+    states_done: int
+    states_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """States that were not converted, as a file is damaged or missing.
+
+    * ``path``: the name of the file, below the place of the replica.
+    * ``reason``: what is wrong with it.
+    * ``states``: how many states were left out. There may be none: an older snapshot leads to the same states.
+    * ``first``, ``last``: the times of the first and of the last of them, or ``None``.
+    """
+
+    path: str
+    reason: str
+    states: int
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertResult:
+    """The result of a conversion.
+
+    * ``txid``: the newest transaction of the LTX replica.
+    * ``created_at``: the time of that transaction: one millisecond before its last v0.3 file was stored.
+    * ``states``: the number of states of the v0.3 history.
+    * ``resumed``: how many of them were in the LTX replica already.
+    * ``files``, ``bytes_written``: the LTX files that were written, and their size together in bytes.
+    * ``left_out``: what was left out, with ``skip_damaged``.
+    """
+
+    txid: TXID
+    created_at: datetime
+    states: int
+    resumed: int
+    files: int
+    bytes_written: int
+    left_out: tuple[LeftOut, ...]
+
+
+def convert(
+    old: Source,
+    new: Source,
+    *,
+    skip_damaged: bool = False,
+    parallelism: int = 8,
+    progress: Callable[[ConvertProgress], None] | None = None,
+) -> ConvertResult:
+    """Write a history in the layout of Litestream 0.3 as LTX files, with every state that can be restored.
+
+    A restore of ``new`` to any time gives the same database as one of ``old``. Times count in whole milliseconds. ``old`` is
+    not changed. Litestream 0.5 and ltxcore can continue ``new``.
+
+    A conversion that was interrupted, killed, or failed continues where it stopped: call it again with the same places. If
+    Litestream 0.3 has added files to ``old`` meanwhile, they are converted, too. ``new`` may be the same place as ``old``.
+
+    Two temporary files are as large as the database, and a third one holds LTX files. They are in the directory for temporary files
+    (``TMPDIR``), and are gone with the process.
+
+    Args:
+        old: the v0.3 replica: a client, an object store, a URL, or the path of a directory.
+        new: where the LTX files go: a client, an object store, a URL, or the path of a directory. It has no LTX files, or those
+            of an earlier call.
+        skip_damaged: leave out the states that need a damaged or missing file, instead of failing. The result names them.
+        parallelism: the number of files to read, or to store, at once: 1 to 12.
+        progress: a function that is called while files are read, in the calling thread. Raise an exception in it to stop the
+            conversion.
+
+    Returns:
+        What was converted.
+
+    Raises:
+        NoSnapshotError: ``old`` has no generation, or no snapshot.
+        RestoreError: a WAL segment is missing, and ``skip_damaged`` is false. The states before it are converted.
+        FormatError: a file is damaged, and ``skip_damaged`` is false. The states before it are converted.
+        LTXFileExistsError: ``new`` has LTX files that are not of this conversion. Nothing was replaced.
+        ReplicaError: a storage failed.
+        ConfigError: an argument has an impossible value, or the client of ``old`` is not one of a directory or an object store.
+    """
+    check_parallelism(parallelism)
+    origin, target = as_client(old), as_client(new)
+    store, prefix = place_of(origin)
+    conversion = _ltxcore.LegacyConversion(
+        history(origin), store, prefix, tempfile.gettempdir(), skip_damaged
+    )
+    if not conversion.states:
+        raise NoSnapshotError(
+            "no snapshots of Litestream 0.3",
+            hint="list what there is with `ltxcore generations` or ltxcore.legacy.generations()",
+        )
+    if target.capabilities.is_read_only:
+        raise ReplicaReadOnlyError(f"{target!r} can only be read", hint="convert to a directory or a bucket")
+    target.init()
+    work = _Work(conversion, target, parallelism)
+    resumed = work.resume()
+    watch = None if progress is None else lambda *counts: progress(ConvertProgress(*counts))
+    while conversion.done < conversion.states:
+        work.store(*conversion.run(parallelism, watch))
+    reached = conversion.reached
+    left_out = tuple(map(_left_out, conversion.left_out))
+    if reached is None:
+        raise NoSnapshotError(
+            f"no state can be converted{''.join(f'; {each.path}: {each.reason}' for each in left_out[:1])}"
+        )
+    txid, created_ms = reached
+    work.finish(txid)
+    return ConvertResult(
+        txid=TXID(txid),
+        created_at=from_millis(created_ms),
+        states=conversion.states,
+        resumed=resumed,
+        files=work.files,
+        bytes_written=work.bytes,
+        left_out=left_out,
+    )
+
+
+def _left_out(row: tuple[str, str, int, tuple[int, int] | None]) -> LeftOut:
+    path, reason, states, times = row
+    first, last = (None, None) if times is None else map(from_millis, times)
+    return LeftOut(path, reason, states, first, last)
+
+
+class _Made(NamedTuple):
+    """A file that the native side has made."""
+
+    level: int
+    min_txid: int
+    max_txid: int
+    offset: int
+    size: int
+
+
+class _Work:
+    """Stores what is made."""
+
+    def __init__(self, conversion: _ltxcore.LegacyConversion, client: ReplicaClient, parallelism: int) -> None:
+        self._conversion = conversion
+        self._client = client
+        self._parallelism = parallelism
+        #: The files of level 0, of which only the newest stays.
+        self._newest: dict[int, FileInfo] = {}
+        self.files = self.bytes = 0
+
+    def resume(self) -> int:
+        """Go on after what is there; the number of states that are.
+
+        Raises:
+            LTXFileExistsError: there is a file that is not of this conversion.
+        """
+        files = list(self._client.all_ltx_files())
+        for file in files:
+            lowest = 1 if file.level == SNAPSHOT_LEVEL else file.max_txid
+            if file.level not in (0, _STATES, SNAPSHOT_LEVEL) or file.min_txid != lowest:
+                raise _foreign(file)
+        of_states = {file.max_txid: file for file in files if file.level == _STATES}
+        whole = {file.max_txid: file for file in files if file.level == SNAPSHOT_LEVEL}
+        reached = TXID(0)
+        while (following := TXID(reached + 1)) in whole or (reached and following in of_states):
+            reached = following
+        self._newest = {file.max_txid: file for file in files if file.level == 0}
+        # Each is the last of those before it, so the marks of these are enough.
+        for file in files:
+            if (file.level == 0 or file.max_txid > reached) and not self._conversion.knows(self._header(file).node_id):
+                raise _foreign(file)
+        if not reached:
+            return 0
+        last = whole.get(reached) or of_states[reached]
+        header = self._header(last)
+        origin = header.wal_salt1 << 32 | header.wal_salt2
+        if not self._conversion.resume(
+            header.min_txid, header.max_txid, to_millis(header.timestamp), header.node_id, origin
+        ):
+            raise _foreign(last)
+        return self._conversion.done
+
+    def store(self, rows: Sequence[tuple[int, int, int, int, int]], error: BaseException | None = None) -> None:
+        """Store a batch, and raise what ended it.
+
+        The newest transaction comes first: see the crate. A whole database comes after the files before it, and before those after
+        it, so that an interrupted conversion knows by the newest file that the others are there.
+        """
+        for is_parallel, group in itertools.groupby(map(_Made._make, rows), lambda made: made.level == _STATES):
+            in_parallel(self._store, list(group), self._parallelism if is_parallel else 1)
+        self._delete_older()
+        if error is not None:
+            raise error
+
+    def _store(self, made: _Made) -> None:
+        with io.BufferedReader(_Part(self._conversion, made), _BLOCK) as data:
+            stored = self._client.write_ltx_file(made.level, TXID(made.min_txid), TXID(made.max_txid), data)
+        if made.level == 0:
+            self._newest[made.max_txid] = stored
+        self.files += 1
+        self.bytes += made.size
+
+    def finish(self, txid: int) -> None:
+        """Let there be one file of level 0, that of the newest transaction: Litestream continues there."""
+        if txid not in self._newest:
+            self.store(*self._conversion.newest(self._parallelism))
+        self._delete({file for file in self._newest.values() if file.max_txid != txid})
+
+    def _delete_older(self) -> None:
+        self._delete({file for file in self._newest.values() if file.max_txid < max(self._newest)})
+
+    def _delete(self, files: set[FileInfo]) -> None:
+        if files:
+            self._client.delete_ltx_files(files)
+        for file in files:
+            del self._newest[file.max_txid]
+
+    def _header(self, file: FileInfo) -> Header:
+        name = (file.level, file.min_txid, file.max_txid)
+        try:
+            return Header.parse(self._client.read_ltx_file(*name, size=HEADER_SIZE))
+        except FormatError as error:
+            raise _foreign(file) from error
+
+
+def _foreign(file: FileInfo) -> LTXFileExistsError:
+    name = format_filename(file.min_txid, file.max_txid)
+    return LTXFileExistsError(
+        f"the place of the LTX files has a file that is not of this conversion: level {file.level}, {name}",
+        op="convert",
+        level=file.level,
+        min_txid=file.min_txid,
+        max_txid=file.max_txid,
+        hint="convert to an empty place; a replica that another program has continued cannot be converted to any more",
+    )
+
+
+class _Part(io.RawIOBase):
+    """One file of the spool."""
+
+    def __init__(self, conversion: _ltxcore.LegacyConversion, made: _Made) -> None:
+        super().__init__()
+        self._conversion = conversion
+        self._made = made
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = (0, self._at, self._made.size)[whence] + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        target = memoryview(buffer).cast("B")
+        count = max(min(len(target), self._made.size - self._at), 0)
+        target[:count] = self._conversion.read(self._made.offset + self._at, count)
+        self._at += count
+        return count
