@@ -198,6 +198,11 @@ impl Run {
 
 fn page_size_of(file: &File, size: u64, key: &str) -> Result<PageSize> {
     let header = wal::DbHeader::read(file).map_err(|error| Error::damaged(key, error))?;
+    whole_pages(header, size, key)
+}
+
+/// The page size of a database with this header and this size in bytes.
+pub(crate) fn whole_pages(header: Option<wal::DbHeader>, size: u64, key: &str) -> Result<PageSize> {
     let page_size = header.ok_or_else(|| Error::damaged(key, "not a whole database"))?.page_size;
     if size.is_multiple_of(u64::from(page_size.get())) {
         return Ok(page_size);

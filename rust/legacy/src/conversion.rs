@@ -25,6 +25,7 @@ use crate::names::Generation;
 use crate::restore::Options;
 use crate::schedule::{Schedule, Step};
 use crate::source::Source;
+use crate::verify::Damage;
 use crate::work::{Reading, State, Work};
 
 /// Where the states are.
@@ -44,19 +45,6 @@ pub struct Made {
     pub offset: u64,
     /// Its size in bytes.
     pub size: u64,
-}
-
-/// States that are not in the LTX files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftOut {
-    /// The object that cannot be used.
-    pub key: String,
-    /// What is wrong with it.
-    pub what: String,
-    /// How many states.
-    pub states: u64,
-    /// The times of the first and the last of them.
-    pub times: Option<(Timestamp, Timestamp)>,
 }
 
 /// What one call has made.
@@ -113,7 +101,7 @@ pub struct Conversion {
     replaced: BTreeMap<(Generation, usize), Option<usize>>,
     /// Where the states that need a snapshot are counted that leads no further.
     lost: BTreeMap<(Generation, usize), usize>,
-    left_out: Vec<LeftOut>,
+    left_out: Vec<Damage>,
 }
 
 impl Conversion {
@@ -159,7 +147,7 @@ impl Conversion {
 
     /// What was left out up to now.
     #[must_use]
-    pub fn left_out(&self) -> &[LeftOut] {
+    pub fn left_out(&self) -> &[Damage] {
         &self.left_out
     }
 
@@ -317,8 +305,7 @@ impl Conversion {
             if reached.is_some() {
                 let (key, what) =
                     (schedule.object(step).0, "an empty database is no state in LTX".to_owned());
-                let time = step.time;
-                left_out.push(LeftOut { key, what, states: 1, times: Some((time, time)) });
+                left_out.push(Damage { key, what, states: 1, times: Some((step.time, step.time)) });
             }
             self.skip(step);
             return Ok(());
@@ -461,7 +448,7 @@ impl Conversion {
         let key = error.key().unwrap_or_default();
         let known = self.left_out.iter().position(|each| each.key == key);
         let number = known.unwrap_or_else(|| {
-            self.left_out.push(LeftOut { key, what: error.what(), states: 0, times: None });
+            self.left_out.push(Damage::new(error));
             self.left_out.len() - 1
         });
         if older.is_none() {
@@ -474,8 +461,7 @@ impl Conversion {
     fn count_lost(&mut self, step: &Step) {
         let number = self.lost.get(&(step.generation, step.snapshot));
         if let Some(lost) = number.and_then(|number| self.left_out.get_mut(*number)) {
-            lost.states += 1;
-            lost.times = Some((lost.times.map_or(step.time, |(first, _)| first), step.time));
+            lost.add(step);
         }
     }
 

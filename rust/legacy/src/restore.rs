@@ -82,6 +82,20 @@ pub(crate) fn bring_in<F: Borrow<File>>(
     report: &mut Report<'_>,
     done: &mut dyn FnMut(&mut Applier<F>, usize) -> Result<()>,
 ) -> Result<()> {
+    for_each(segments, source, parallelism, report, &mut |number, segment, content| {
+        applier.segment(segment, content?)?;
+        done(applier, number)
+    })
+}
+
+/// Reads segments, one after the other, and calls `work` with the number, the segment and its content, or why there is none.
+pub(crate) fn for_each(
+    segments: &[Segment],
+    source: &dyn Source,
+    parallelism: usize,
+    report: &mut Report<'_>,
+    work: &mut dyn FnMut(usize, &Segment, Result<&mut dyn Read>) -> Result<()>,
+) -> Result<()> {
     let count = report.count;
     let ahead = Ahead {
         segments,
@@ -98,14 +112,15 @@ pub(crate) fn bring_in<F: Borrow<File>>(
         }
         let _ended = Ended(&ahead);
         for (number, segment) in segments.iter().enumerate() {
-            let key = segment.key();
-            let data: Box<dyn Read + Send> = match ahead.take(number) {
-                Some(read) => Box::new(io::Cursor::new(read.map_err(|error| Error::of_read(&key, error))?)),
-                None => Box::new(ObjectReader::new(source, key.clone(), segment.size, count)),
+            let of_read = |error| Error::of_read(&segment.key(), error);
+            let data: io::Result<Box<dyn Read + Send>> = match ahead.take(number) {
+                Some(read) => read.map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<_>),
+                None => Ok(Box::new(ObjectReader::new(source, segment.key(), segment.size, count))),
             };
-            let frame = FrameReader::new(data).map_err(|error| Error::of_read(&key, error))?;
-            applier.segment(segment, &mut Reported { frame, unreported: 0, report })?;
-            done(applier, number)?;
+            match data.and_then(FrameReader::new) {
+                Ok(frame) => work(number, segment, Ok(&mut Reported::new(frame, report)))?,
+                Err(error) => work(number, segment, Err(of_read(error)))?,
+            }
             report.now()?;
         }
         Ok(())
@@ -126,11 +141,17 @@ impl Report<'_> {
 }
 
 /// Content that is reported on while it is read.
-struct Reported<'a, 'b, R: Read> {
+pub(crate) struct Reported<'a, 'b, R: Read> {
     frame: FrameReader<R>,
     /// Bytes since the last report.
     unreported: usize,
     report: &'a mut Report<'b>,
+}
+
+impl<'a, 'b, R: Read> Reported<'a, 'b, R> {
+    pub(crate) fn new(frame: FrameReader<R>, report: &'a mut Report<'b>) -> Self {
+        Self { frame, unreported: 0, report }
+    }
 }
 
 impl<R: Read> Read for Reported<'_, '_, R> {
@@ -149,7 +170,7 @@ impl<R: Read> Read for Reported<'_, '_, R> {
 pub(crate) fn expand(object: impl Read, key: &str, mut file: &File, report: &mut Report<'_>) -> Result<()> {
     let of_read = |error| Error::of_read(key, error);
     let frame = FrameReader::new(object).map_err(of_read)?;
-    let mut content = Reported { frame, unreported: 0, report };
+    let mut content = Reported::new(frame, report);
     let mut block = vec![0; BLOCK];
     loop {
         let filled = read_block(&mut content, &mut block).map_err(of_read)?;
@@ -161,7 +182,7 @@ pub(crate) fn expand(object: impl Read, key: &str, mut file: &File, report: &mut
 }
 
 /// Fills a block as far as there is content.
-fn read_block(content: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_block(content: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < block.len() {
         match content.read(&mut block[filled..]) {

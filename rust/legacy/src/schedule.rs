@@ -45,6 +45,21 @@ impl Schedule {
         &self.steps
     }
 
+    /// Number and size in bytes of all objects.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64) {
+        let files = self.history.generations.values();
+        let sizes = files.flat_map(|files| {
+            files.snapshots.iter().map(|each| each.size).chain(files.segments.iter().map(|each| each.size))
+        });
+        sizes.fold((0, 0), |(count, sum), size| (count + 1, sum + size))
+    }
+
+    /// Everything that there is.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
     /// The objects of a generation; nothing, if there is no such generation.
     pub(crate) fn files(&self, generation: Generation) -> &Files {
         const NONE: &Files = &Files { snapshots: Vec::new(), segments: Vec::new() };

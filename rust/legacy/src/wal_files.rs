@@ -21,7 +21,8 @@ pub(crate) struct Wal {
     pub(crate) header: WalHeader,
     /// Up to where it is known.
     pub(crate) offset: u64,
-    checksum: WalChecksum,
+    /// Of the last frame. If it is not known, that of the next frame is believed.
+    checksum: Option<WalChecksum>,
     /// Size of the database after the last transaction.
     pub(crate) commit: Option<PageCount>,
 }
@@ -57,11 +58,21 @@ impl WalFiles {
             ));
         }
         let offset = WalHeader::SIZE as u64;
-        Ok(Wal { index, header, offset, checksum: header.checksum, commit: None })
+        Ok(Wal { index, header, offset, checksum: Some(header.checksum), commit: None })
     }
 }
 
 impl Wal {
+    /// Goes on behind something that cannot be read.
+    pub(crate) fn skip_to(&mut self, offset: u64) {
+        (self.offset, self.checksum) = (offset, None);
+    }
+
+    /// Whether everything up to the offset was read.
+    pub(crate) fn is_known(&self) -> bool {
+        self.checksum.is_some()
+    }
+
     /// Reads the frames of a segment with this name, and hands each page on. `frame` is used for their bytes.
     pub(crate) fn frames(
         &mut self,
@@ -75,13 +86,16 @@ impl Wal {
         while read_frame(data, frame).map_err(|error| short(key, error))? {
             let Some((head, page)) = frame.split_first_chunk() else { break };
             let header = FrameHeader::parse(head).filter(|header| header.salt == self.header.salt);
-            let checksum = wal::frame_checksum(self.checksum, self.header.byte_order, head, page);
-            let Some(header) = header.filter(|header| header.checksum == checksum) else {
+            let checksum =
+                self.checksum.map(|before| wal::frame_checksum(before, self.header.byte_order, head, page));
+            let Some(header) =
+                header.filter(|header| checksum.is_none_or(|checksum| header.checksum == checksum))
+            else {
                 let what = format_args!("the frame at offset {} does not continue this WAL", self.offset);
                 return Err(Error::damaged(key, what));
             };
             add(header.pgno, page)?;
-            self.checksum = checksum;
+            self.checksum = Some(header.checksum);
             self.offset += frame.len() as u64;
             is_committed = header.commit.is_some();
             self.commit = header.commit.or(self.commit);

@@ -286,7 +286,7 @@ fn what_depends_on_a_damaged_file_is_left_out_if_asked_for() {
         } else if key.contains("snapshot") {
             0
         } else {
-            3 - (objects.keys().filter(|other| other < &key && other.contains(&key[..46])).count() as u64)
+            3 - (objects.keys().filter(|other| other < &key && other.contains(&key[..41])).count() as u64)
         };
         assert_eq!(left_out.states, expected, "{key}");
         assert_eq!(lost.len() as u64, expected, "{key}: {lost:?}");

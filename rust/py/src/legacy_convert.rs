@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use legacy::{Batch, Continued, Conversion, LeftOut, Options, Schedule, Stamp};
+use legacy::{Batch, Continued, Conversion, Damage, Options, Schedule, Stamp};
 use ltx::{Timestamp, TxId};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -17,7 +17,7 @@ use crate::restore::Watcher;
 /// Level, first and last transaction, offset in the spool and size in bytes.
 type MadeRow = (u8, u64, u64, u64, u64);
 /// Name, what is wrong, number of states, and the times of the first and the last in milliseconds.
-type LeftOutRow = (String, String, u64, Option<(i64, i64)>);
+type DamageRow = (String, String, u64, Option<(i64, i64)>);
 
 /// A history that becomes LTX files, batch by batch.
 #[pyclass(frozen, module = "ltxcore._ltxcore")]
@@ -54,11 +54,11 @@ impl LegacyConversion {
             Ok::<_, legacy::Error>(make(&mut conversion, &self.objects, options))
         });
         let batch = watcher.outcome(done)?;
-        let row = |made: &legacy::Made| {
+        let made_row = |made: &legacy::Made| {
             (made.level, made.txids.0.get(), made.txids.1.get(), made.offset, made.size)
         };
         let error = batch.error.map(|error| error.into_python(py));
-        Ok((batch.files.iter().map(row).collect(), error))
+        Ok((batch.files.iter().map(made_row).collect(), error))
     }
 }
 
@@ -102,11 +102,8 @@ impl LegacyConversion {
 
     /// What was left out up to now.
     #[getter]
-    fn left_out(&self, py: Python<'_>) -> PyResult<Vec<LeftOutRow>> {
+    fn left_out(&self, py: Python<'_>) -> PyResult<Vec<DamageRow>> {
         let left_out = detached(py, || Ok::<_, legacy::Error>(self.lock().left_out().to_vec()))?;
-        let row = |LeftOut { key, what, states, times }: LeftOut| {
-            (key, what, states, times.map(|(first, last)| (first.millis(), last.millis())))
-        };
         Ok(left_out.into_iter().map(row).collect())
     }
 
@@ -149,7 +146,9 @@ impl LegacyConversion {
         parallelism: usize,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<(Vec<MadeRow>, Option<PyErr>)> {
-        self.make(py, parallelism, progress, |conversion, objects, options| conversion.newest(objects, options))
+        self.make(py, parallelism, progress, |conversion, objects, options| {
+            conversion.newest(objects, options)
+        })
     }
 
     /// Bytes of the spool, where the files of the last batch are.
@@ -158,7 +157,39 @@ impl LegacyConversion {
             let mut bytes = vec![0; size];
             Ok::<_, legacy::Error>(self.lock().read(offset, &mut bytes).map(|()| bytes))
         })?;
-        let bytes = read.map_err(|error| ReplicaError::new_err(py, format!("cannot read a temporary file: {error}")))?;
+        let bytes = read
+            .map_err(|error| ReplicaError::new_err(py, format!("cannot read a temporary file: {error}")))?;
         Ok(PyBytes::new(py, &bytes))
     }
+}
+
+fn row(Damage { key, what, states, times }: Damage) -> DamageRow {
+    (key, what, states, times.map(|(first, last)| (first.millis(), last.millis())))
+}
+
+/// Reads everything that a replica holds. How many states there are, and what is wrong.
+#[pyfunction]
+#[pyo3(signature = (history, store, prefix, *, parallelism=8, progress=None))]
+pub(crate) fn legacy_verify(
+    py: Python<'_>,
+    history: &LegacyHistory,
+    store: Py<PyAny>,
+    prefix: String,
+    parallelism: usize,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<(u64, Vec<DamageRow>)> {
+    let (watcher, objects) = (Watcher::new(progress, None, None), PyObjects::new(store, prefix));
+    let done = detached(py, || {
+        let schedule = Schedule::new(history.0.clone());
+        let (files_total, bytes_total) = schedule.totals();
+        let mut report = |bytes_done| {
+            let files_done = if bytes_done >= bytes_total { files_total } else { 0 };
+            watcher.report(Progress { bytes_done, bytes_total, files_done, files_total });
+            !watcher.cancel.load(Ordering::Relaxed)
+        };
+        let options = Options { parallelism, progress: &mut report };
+        legacy::verify(&schedule, &objects, options).map(|found| (schedule.steps().len() as u64, found))
+    });
+    let (states, found) = watcher.outcome(done)?;
+    Ok((states, found.into_iter().map(row).collect()))
 }

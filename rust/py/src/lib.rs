@@ -72,7 +72,7 @@ mod _ltxcore {
     #[pymodule_export]
     use crate::legacy::{LegacyHistory, LegacyPlan, legacy_restore};
     #[pymodule_export]
-    use crate::legacy_convert::LegacyConversion;
+    use crate::legacy_convert::{LegacyConversion, legacy_verify};
     #[pymodule_export]
     use crate::legacy_write::{LegacySegment, legacy_segment, legacy_snapshot};
     #[pymodule_export]
