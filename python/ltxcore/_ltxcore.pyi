@@ -42,6 +42,7 @@ __all__ = [
     "FileReader",
     "Followed",
     "Header",
+    "LegacyConversion",
     "LegacyHistory",
     "LegacyPlan",
     "LegacySegment",
@@ -76,6 +77,7 @@ __all__ = [
     "legacy_restore",
     "legacy_segment",
     "legacy_snapshot",
+    "legacy_verify",
     "missing_txids",
     "open_url",
     "parse_filename",
@@ -924,6 +926,101 @@ class LegacyPlan:
     @property
     def created_ms(self) -> int:
         """When the newest of them was stored, in milliseconds."""
+
+@final
+class LegacyConversion:
+    """A history in the layout of Litestream 0.3 that becomes LTX files, batch by batch."""
+
+    def __new__(
+        cls, history: LegacyHistory, store: ObjectStore, prefix: str, directory: _Path, skip_damaged: bool
+    ) -> Self:
+        """Begins with the first state.
+
+        Args:
+            history: what there is.
+            store: where it is.
+            prefix: what keys begin with.
+            directory: where temporary files are, which have no names: two databases, and the LTX files of a batch.
+            skip_damaged: leave out what is damaged.
+
+        Raises:
+            RestoreError: the directory cannot be written to.
+        """
+
+    @property
+    def states(self) -> int:
+        """How many states there are."""
+
+    @property
+    def done(self) -> int:
+        """How many of them are done."""
+
+    @property
+    def reached(self) -> tuple[int, int] | None:
+        """The newest transaction, and its time in milliseconds."""
+
+    @property
+    def left_out(self) -> list[tuple[str, str, int, tuple[int, int] | None]]:
+        """Files that cannot be used: name, what is wrong, number of states that need it, times of the first and the last of them in milliseconds."""
+
+    def knows(self, mark: int) -> bool:
+        """Whether an LTX file with this node is one of this conversion."""
+
+    def resume(self, min_txid: int, max_txid: int, created_ms: int, mark: int, origin: int) -> bool:
+        """Goes on after the state of an LTX file; whether it is one of this history, or was until it was deleted there.
+
+        Args:
+            min_txid: first transaction of the file.
+            max_txid: last transaction.
+            created_ms: the time in its header, in milliseconds.
+            mark: the node there.
+            origin: the salts of the WAL there, as one number.
+        """
+
+    def run(
+        self, parallelism: int, progress: Callable[[int, int, int, int], object] | None = None
+    ) -> tuple[list[tuple[int, int, int, int, int]], BaseException | None]:
+        """Makes the files of the next states, in the order in which they have to be stored.
+
+        Returns:
+            Level, first and last transaction, offset in the spool and size in bytes of each; and what kept it from going on.
+        """
+
+    def newest(
+        self, parallelism: int, progress: Callable[[int, int, int, int], object] | None = None
+    ) -> tuple[list[tuple[int, int, int, int, int]], BaseException | None]:
+        """Makes a file of level 0 with all pages of the newest transaction; as :meth:`run`."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of the spool, where the files of the last call are.
+
+        Raises:
+            ReplicaError: it cannot be read.
+        """
+
+def legacy_verify(
+    history: LegacyHistory,
+    store: ObjectStore,
+    prefix: str,
+    *,
+    parallelism: int = 8,
+    progress: Callable[[int, int, int, int], object] | None = None,
+) -> tuple[int, list[tuple[str, str, int, tuple[int, int] | None]]]:
+    """Reads everything that a replica holds.
+
+    Args:
+        history: what there is.
+        store: where it is.
+        prefix: what keys begin with.
+        parallelism: how many objects are read at once.
+        progress: called with bytes done, bytes, files done, files.
+
+    Returns:
+        How many states there are; and what is wrong, as :attr:`LegacyConversion.left_out` has it.
+
+    Raises:
+        ReplicaError: the storage failed.
+    """
 
 def legacy_restore(
     plan: LegacyPlan,

@@ -26,6 +26,7 @@ from ltxcore.errors import (
 
 COMMANDS = (
     "blob",
+    "convert",
     "doctor",
     "file",
     "generations",
@@ -34,6 +35,7 @@ COMMANDS = (
     "replicate",
     "restore",
     "snapshots",
+    "verify",
     "version",
     "wal",
 )

@@ -19,6 +19,7 @@ from ltxcore.cli._log import start_log
 from ltxcore.cli._missing import command_line_hints, restore_missing
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
 from ltxcore.cli._output import counted, format_time, note, print_json
+from ltxcore.cli._progress import progress_bar
 from ltxcore.cli._source import is_empty, located
 from ltxcore.cli._types import (
     CACHE_SIZE,
@@ -356,18 +357,3 @@ def notes_of_an_interrupt() -> Iterator[None]:
         for text in getattr(interrupt, "__notes__", ()):
             note(text[:1].upper() + text[1:])
         raise
-
-
-@contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[RestoreProgress], None] | None]:
-    """A bar on stderr if that is a terminal; otherwise nothing."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("restoring"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda at: bar.update(task, completed=at.done, total=at.total)

@@ -1,7 +1,8 @@
 """Replicas in the layout of Litestream 0.3: generations, snapshots and WAL segments.
 
 :func:`ltxcore.restore` restores from them as from any other replica. This module lists what they hold, and restores a certain
-generation and index. :class:`Replica` makes :class:`ltxcore.DB` write one::
+generation and index. :class:`Replica` makes :class:`ltxcore.DB` write one. :func:`convert` writes such a history
+as LTX files, and :func:`verify` reads everything of it::
 
     from ltxcore import legacy
 
@@ -16,6 +17,8 @@ A replica in this layout is ``generations/<generation>/snapshots/<index>.snapsho
 
 from __future__ import annotations
 
+from ltxcore.legacy._convert import ConvertProgress, ConvertResult, convert
+from ltxcore.legacy._damage import Damage
 from ltxcore.legacy._history import (
     GenerationInfo,
     SnapshotInfo,
@@ -27,19 +30,26 @@ from ltxcore.legacy._history import (
 from ltxcore.legacy._pos import Pos
 from ltxcore.legacy._replica import Replica
 from ltxcore.legacy._restore import RestorePlan, RestoreResult, restore, restore_async, restore_plan
+from ltxcore.legacy._verify import VerifyReport, verify
 
 __all__ = [
+    "ConvertProgress",
+    "ConvertResult",
+    "Damage",
     "GenerationInfo",
     "Pos",
     "Replica",
     "RestorePlan",
     "RestoreResult",
     "SnapshotInfo",
+    "VerifyReport",
     "WALSegmentInfo",
+    "convert",
     "generations",
     "restore",
     "restore_async",
     "restore_plan",
     "snapshots",
+    "verify",
     "wal_segments",
 ]

@@ -14,6 +14,7 @@ from ltxcore._process.parallel import in_parallel
 from ltxcore._process.times import from_millis, to_millis
 from ltxcore.clients import as_client
 from ltxcore.errors import FormatError, LTXFileExistsError, NoSnapshotError, ReplicaReadOnlyError
+from ltxcore.legacy._damage import Damage, damage
 from ltxcore.legacy._history import history
 from ltxcore.legacy._place import place_of
 from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, FileInfo, Header, format_filename
@@ -47,23 +48,6 @@ class ConvertProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """States that were not converted, as a file is damaged or missing.
-
-    * ``path``: the name of the file, below the place of the replica.
-    * ``reason``: what is wrong with it.
-    * ``states``: how many states were left out. There may be none: an older snapshot leads to the same states.
-    * ``first``, ``last``: the times of the first and of the last of them, or ``None``.
-    """
-
-    path: str
-    reason: str
-    states: int
-    first: datetime | None
-    last: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class ConvertResult:
     """The result of a conversion.
 
@@ -72,7 +56,8 @@ class ConvertResult:
     * ``states``: the number of states of the v0.3 history.
     * ``resumed``: how many of them were in the LTX replica already.
     * ``files``, ``bytes_written``: the LTX files that were written, and their size together in bytes.
-    * ``left_out``: what was left out, with ``skip_damaged``.
+    * ``left_out``: the files because of which states were left out, with ``skip_damaged``. A damaged snapshot may cost none: an
+      older one leads to the same states.
     """
 
     txid: TXID
@@ -81,7 +66,7 @@ class ConvertResult:
     resumed: int
     files: int
     bytes_written: int
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Damage, ...]
 
 
 def convert(
@@ -143,7 +128,7 @@ def convert(
     while conversion.done < conversion.states:
         work.store(*conversion.run(parallelism, watch))
     reached = conversion.reached
-    left_out = tuple(map(_left_out, conversion.left_out))
+    left_out = tuple(map(damage, conversion.left_out))
     if reached is None:
         raise NoSnapshotError(
             f"no state can be converted{''.join(f'; {each.path}: {each.reason}' for each in left_out[:1])}"
@@ -159,12 +144,6 @@ def convert(
         bytes_written=work.bytes,
         left_out=left_out,
     )
-
-
-def _left_out(row: tuple[str, str, int, tuple[int, int] | None]) -> LeftOut:
-    path, reason, states, times = row
-    first, last = (None, None) if times is None else map(from_millis, times)
-    return LeftOut(path, reason, states, first, last)
 
 
 class _Made(NamedTuple):

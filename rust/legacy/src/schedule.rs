@@ -2,7 +2,8 @@
 //!
 //! A restore to a time takes the generation with the newest object up to then ([`History::plan`]), so where generations overlap, the
 //! states of one come between those of another. Storages keep times in seconds, some of them, and copies may have none: objects
-//! of one time come in the order of their positions, and those of the generation that a restore to that time takes come last.
+//! of one time come in the order of their positions, and those of the generation that a restore to that time takes come last. No state is
+//! lost: one that no restore to a time gives has the time of the next one that a restore gives.
 
 use ltx::{FileHasher, Timestamp};
 
@@ -160,8 +161,12 @@ impl<'a> Cursor<'a> {
         };
         while let Some((number, snapshot)) = next(&self.coming) {
             self.coming.pop();
-            // The older snapshot leads to all states before, and to those of the WAL that was in use.
-            self.extend(time, |segment| segment.index <= snapshot.index, &mut steps);
+            // The older snapshot leads to all states before, and to those of the WAL that was in use. Copies may have made the times
+            // of segments later ones: restores to a time do not use these, but those to an index do.
+            self.extend(&mut steps, time, |segment| {
+                segment.index < snapshot.index
+                    || (segment.index == snapshot.index && segment.created_at <= time)
+            });
             let start = start_of(files, &snapshot);
             let continues = self.base.is_some_and(|base| {
                 let before = files.snapshots.get(base);
@@ -173,16 +178,17 @@ impl<'a> Cursor<'a> {
             self.base = Some(number);
             steps.push(self.step(time, true));
         }
-        self.extend(time, |_| true, &mut steps);
+        // After the first segment that is too new none is used, whatever its time is.
+        self.extend(&mut steps, time, |segment| segment.created_at <= time);
         steps
     }
 
-    /// After the first segment that is too new none is used, whatever its time is.
-    fn extend(&mut self, time: Timestamp, suits: impl Fn(&Segment) -> bool, steps: &mut Vec<Step>) {
+    /// Goes on by segments while they suit.
+    fn extend(&mut self, steps: &mut Vec<Step>, time: Timestamp, suits: impl Fn(&Segment) -> bool) {
         if self.base.is_none() {
             return;
         }
-        while self.files.segments.get(self.end).is_some_and(|each| each.created_at <= time && suits(each)) {
+        while self.files.segments.get(self.end).is_some_and(&suits) {
             self.end += 1;
             steps.push(self.step(time, false));
         }

@@ -97,6 +97,20 @@ fn no_state_is_lost_where_all_times_are_the_same() {
 }
 
 #[test]
+fn no_state_is_lost_where_snapshots_were_copied_first() {
+    let objects =
+        [snapshot(A, 0, 1), snapshot(A, 2, 2), segment(A, 0, 0, 3), segment(A, 1, 0, 4), segment(A, 2, 0, 5)];
+    let expected = [
+        (1, A, 0, None),
+        (2, A, 0, Some((0, 0))),
+        (2, A, 0, Some((1, 0))),
+        (2, A, 2, None),
+        (5, A, 2, Some((2, 0))),
+    ];
+    assert_eq!(found(&objects), expected);
+}
+
+#[test]
 fn marks_differ() {
     let objects = [snapshot(A, 0, 1), segment(A, 0, 0, 2), snapshot(A, 1, 3), segment(A, 1, 0, 4)];
     let marks = |objects: &[Object]| -> Vec<u64> {
@@ -127,6 +141,16 @@ proptest! {
         let history = History::of(objects);
         let schedule = Schedule::new(history.clone());
         prop_assert!(schedule.steps().is_sorted_by_key(|step| step.time));
+        for (generation, files) in &history.generations {
+            let of = |step: &&Step| step.generation == *generation;
+            let first = files.snapshots.iter().map(|each| each.index).min();
+            for (number, segment) in files.segments.iter().enumerate() {
+                // Unless it was stored before a segment that has to come first.
+                let is_in_order = files.segments[..number].iter().all(|before| before.created_at <= segment.created_at);
+                let is_there = schedule.steps().iter().filter(of).any(|step| step.end == number + 1);
+                prop_assert!(is_there || !is_in_order || first.is_none_or(|first| segment.index < first), "{:?}", segment);
+            }
+        }
         for millis in 0..32 {
             let until = Timestamp::from_millis(millis);
             let last = schedule.steps().iter().rfind(|step| step.time <= until);
