@@ -1,9 +1,9 @@
 """Which of two histories in one place is meant: LTX files, or those of Litestream 0.3 from before an upgrade.
 
-The newest state is that of the newest file. At a time, the history counts whose newest whole copy of the database, of those that
-are old enough, is the newer one. These are the rules of Litestream 0.5, which takes nothing but snapshots for whole copies. The
-first LTX file after an upgrade, from TXID 1 on, is one as well: without it, a time after the upgrade would mean the state before
-it, until there is a snapshot.
+The newest state is that of the newest file. At a time, the history counts whose newest whole copy of the database, of those
+that are old enough, is the newer one. These are the rules of Litestream 0.5, which takes nothing but snapshots for whole
+copies. The first LTX file after an upgrade, from TXID 1 on, is one as well: without it, a time after the upgrade would mean
+the state before it, until there is a snapshot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def preferred(client: ReplicaClient, until_ms: int | None) -> _ltxcore.LegacyHistory | None:
-    """The v0.3 files of a replica, if a restore is to use them. This takes one listing, and another one if there are such files.
+    """The v0.3 files of a replica, if a restore is to use them. This takes a listing, and another one if there are such files.
 
     Args:
         client: the replica.
