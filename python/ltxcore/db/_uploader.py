@@ -346,7 +346,9 @@ class Uploader:
 
     def _check_alive(self) -> None:
         """Raise what has ended the uploads, or keeps the thread from them for good."""
-        if self.death is None and not self._ended and not self._thread.is_alive():
+        # Asked first: whatever a thread that is not there any more has ended with is known by then.
+        is_there = self._thread.is_alive()
+        if not is_there and self.death is None and not self._ended:
             self._death = InternalError(f"the upload thread of {self._path} is not running", op="wait")
         if self.death is not None:
             raise self.death
