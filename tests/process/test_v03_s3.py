@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,3 +149,35 @@ def restore_new(place: Place, config: litestream03.Config, output: Path) -> None
     path = config.path.with_name("litestream-0.5.json")
     path.write_text(json.dumps({"dbs": [{"path": str(place.database), "replica": where}]}))
     litestream.call("restore", "-config", str(path), "-o", str(output), str(place.database))
+
+
+@pytest.mark.parametrize("name", ["seaweedfs", "rclone", "moto"])
+def test_every_server_goes_on_after_a_restart(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Also one that has no conditional writes, or none of versions."""
+    server: S3Server = request.getfixturevalue(name)
+    bucket = server.make_bucket(f"v03-{os.getpid()}-{time.monotonic_ns()}")
+    keys: Any = {"access_key_id": server.access_key, "secret_access_key": server.secret_key}
+    client = S3Client(bucket, "app", endpoint=server.url, region=server.region, **keys)
+    database = tmp_path / "app.db"
+    run_sql(database, "PRAGMA journal_mode = wal", "CREATE TABLE t (x)")
+    for number in range(3):
+        replica = legacy.Replica(client, sync_interval=0.0)
+        with DB(database, replica=replica, monitor_interval=0.02) as db:
+            insert(database, number)
+            db.wait(timeout=60)
+            if number == 1:
+                db.snapshot()
+    assert len(legacy.generations(client)) == 1
+    output = tmp_path / "out.db"
+    legacy.restore(client, output)
+    assert digest(output) == reference_digest(database, tmp_path / "scratch")
+    # Another writer, which knows nothing of it: with a generation of its own, in the same place.
+    shutil.rmtree(tmp_path / ".app.db-litestream")
+    with DB(database, replica=legacy.Replica(client), monitor_interval=0.02) as db:
+        insert(database, 9)
+        db.wait(timeout=60)
+    assert len(legacy.generations(client)) == 2
+    legacy.restore(client, output, overwrite=True)
+    assert digest(output) == reference_digest(database, tmp_path / "scratch")
