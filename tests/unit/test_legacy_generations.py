@@ -54,7 +54,7 @@ def changed(db: DB, **changes: Any) -> None:
 
 def test_without_a_record(made: DB, database: Path, store: Store, tmp_path: Path, caplog: Any) -> None:
     (made.meta_path / "ltxcore/v03-0").unlink()
-    assert "nothing is known" in again(database, store, tmp_path, caplog)
+    assert "no record" in again(database, store, tmp_path, caplog)
 
 
 def test_a_record_of_another_place(

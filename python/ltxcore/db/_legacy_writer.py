@@ -139,11 +139,11 @@ class LegacyWriter:
         """Why the record does not tell where the history goes on, if it does not."""
         state, local = self.state, self._engine.pos.txid
         if state is None:
-            return "nothing is known of an earlier one"
+            return "there is no record of an earlier one"
         if state.place != self._place:
-            return "the last one is in another replica"
+            return "the record is of another replica"
         if state.txid > local:
-            return f"the local files end at TXID {TXID(local)}, the last one at {TXID(state.txid)}"
+            return f"local files end at TXID {TXID(local)}, but the replica has TXID {TXID(state.txid)}"
         mark = self._mark(state.txid)
         if mark is not None and mark != state.mark:
             return f"the local file of TXID {TXID(state.txid)} is not the one that was uploaded"
