@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ltxcore.db._legacy_state import LegacyState
 
 #: A directory that is listed within this time, in seconds, is listed before every answer.
-_CHEAP = 0.002
+_CHEAP = 0.005
 #: Listing a directory without a reason takes one part in so many of the time, and while nobody waits one in so many.
 _SHARE, _IDLE_SHARE = 100, 30_000
 #: The most time between two listings of a directory while somebody waits, and the least by request for each page, in seconds.
@@ -79,7 +79,9 @@ class LegacyCheck:
         """
         if not self._is_local:
             return self._looked_at >= since or not self.is_due(state, is_awaited=True)
-        return self.is_settled(state)
+        # What was changed in place is seen by a listing alone, for which it is time now and then.
+        is_time = self._takes > _CHEAP and self.is_due(state, is_awaited=True)
+        return not is_time and self.is_settled(state)
 
     def is_settled(self, state: LegacyState) -> bool:
         """Whether nothing has come or gone since the last look, as far as that can be told for nothing. From any thread."""
