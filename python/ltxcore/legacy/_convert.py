@@ -13,7 +13,14 @@ from ltxcore._process.arguments import check_parallelism
 from ltxcore._process.parallel import in_parallel
 from ltxcore._process.times import from_millis, to_millis
 from ltxcore.clients import as_client
-from ltxcore.errors import FormatError, LTXFileExistsError, NoSnapshotError, ReplicaReadOnlyError
+from ltxcore.errors import (
+    FormatError,
+    LTXFileExistsError,
+    NoSnapshotError,
+    ObjectNotFoundError,
+    ReplicaReadOnlyError,
+    RestoreError,
+)
 from ltxcore.legacy._damage import Damage, damage
 from ltxcore.legacy._history import history
 from ltxcore.legacy._place import place_of
@@ -184,10 +191,15 @@ class _Work:
         while (following := TXID(reached + 1)) in whole or (reached and following in of_states):
             reached = following
         self._newest = {file.max_txid: file for file in files if file.level == 0}
-        # Each is the last of those before it, so the marks of these are enough.
         for file in files:
-            if (file.level == 0 or file.max_txid > reached) and not self._conversion.knows(self._header(file).node_id):
-                raise _foreign(file)
+            if file.max_txid > reached:
+                # The rest of a batch that was not stored as a whole.
+                if not self._conversion.knows(self._header(file).node_id):
+                    raise _foreign(file)
+            elif file.level == 0:
+                same = of_states.get(file.max_txid) or whole[file.max_txid]
+                if self._header(file).node_id != self._header(same).node_id:
+                    raise _foreign(file)
         if not reached:
             return 0
         last = whole.get(reached) or of_states[reached]
@@ -209,7 +221,7 @@ class _Work:
             in_parallel(self._store, list(group), self._parallelism if is_parallel else 1)
         self._delete_older()
         if error is not None:
-            raise error
+            raise _advised(error)
 
     def _store(self, made: _Made) -> None:
         with io.BufferedReader(_Part(self._conversion, made), _BLOCK) as data:
@@ -240,6 +252,17 @@ class _Work:
             return Header.parse(self._client.read_ltx_file(*name, size=HEADER_SIZE))
         except FormatError as error:
             raise _foreign(file) from error
+
+
+def _advised(error: BaseException) -> BaseException:
+    """An error about a v0.3 file, with what to do about it here."""
+    if isinstance(error, FormatError | ObjectNotFoundError) or type(error) is RestoreError:
+        error.hint = (
+            "what comes before is converted; put a sound copy of the file in its place and run the conversion again, "
+            "or leave out what needs the file with --skip-damaged (skip_damaged=True)"
+        )
+        error.__notes__ = [f"hint: {error.hint}"]
+    return error
 
 
 def _foreign(file: FileInfo) -> LTXFileExistsError:
