@@ -43,6 +43,16 @@ pub enum Error {
         /// Where that segment begins.
         found_offset: u64,
     },
+    /// The history ends before the WAL that is wanted.
+    #[error("{generation} has no WAL {index:08x}: the last one is {last:08x}")]
+    NoWal {
+        /// Of this generation.
+        generation: Generation,
+        /// The WAL that is wanted.
+        index: u32,
+        /// The last one that there is.
+        last: u32,
+    },
     /// An object is not what it should be.
     #[error("damaged file: {key}: {what}")]
     Damaged {

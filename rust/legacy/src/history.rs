@@ -172,11 +172,30 @@ impl History {
     /// - [`Error::NoGeneration`]: there is none, or not the one that is wanted.
     /// - [`Error::NoSnapshot`]: none is old enough.
     /// - [`Error::MissingSegment`]: a WAL does not begin at its start, or is missing altogether.
+    /// - [`Error::NoWal`]: the history ends before the index that is wanted.
     pub fn plan(&self, target: &Target) -> Result<Plan> {
         let plan = self.plan_unchecked(target)?;
         let mut names = Names::new(&plan.snapshot);
         plan.segments.iter().try_for_each(|segment| names.take(segment))?;
+        if let (Some(index), None) = (target.index, target.until) {
+            self.check_end(&plan, names, index)?;
+        }
         Ok(plan)
+    }
+
+    /// A plan up to the end of a WAL has to come to that WAL.
+    fn check_end(&self, plan: &Plan, mut names: Names, index: u32) -> Result<()> {
+        if names.next > index {
+            return Ok(());
+        }
+        let generation = plan.snapshot.generation;
+        let segments = self.generations.get(&generation).map_or(&[][..], |files| &files.segments);
+        match segments.iter().find(|segment| segment.index > index) {
+            Some(later) => names.take(later),
+            // The WAL of a snapshot may have nothing in it yet.
+            None if names.next == names.first && index == names.first => Ok(()),
+            None => Err(Error::NoWal { generation, index, last: names.next.max(names.first + 1) - 1 }),
+        }
     }
 
     /// The same, also if a WAL is missing.
@@ -326,6 +345,32 @@ mod tests {
         assert!(matches!(found(&[], Target::default()), Err(Error::NoGeneration { generation: None })));
         let without = [segment(A, 0, 0, 1)];
         assert!(matches!(found(&without, Target::default()), Err(Error::NoSnapshot { first: None })));
+    }
+
+    #[test]
+    fn a_wal_that_is_wanted_has_to_be_there() {
+        let objects = [
+            snapshot(A, 1, 1),
+            segment(A, 1, 0, 2),
+            segment(A, 2, 0, 3),
+            snapshot(A, 3, 4),
+            segment(A, 4, 0, 5),
+        ];
+        let plan =
+            |index| found(&objects, Target { generation: Some(A), index: Some(index), ..Target::default() });
+        assert_eq!(plan(2).unwrap(), (A, 1, vec![(1, 0), (2, 0)]));
+        // Its WAL is not there, though a later one is.
+        assert!(matches!(plan(3), Err(Error::MissingSegment { index: 3, found_index: 4, .. })));
+        assert!(matches!(plan(9), Err(Error::MissingSegment { index: 3, found_index: 4, .. })));
+        let whole = [&objects[..4], &[segment(A, 3, 0, 4), segment(A, 4, 0, 5)]].concat();
+        let plan = |objects: &[Object], index| {
+            found(objects, Target { generation: Some(A), index: Some(index), ..Target::default() })
+        };
+        assert_eq!(plan(&whole, 4).unwrap(), (A, 3, vec![(3, 0), (4, 0)]));
+        assert!(matches!(plan(&whole, 5), Err(Error::NoWal { index: 5, last: 4, .. })));
+        // A snapshot in whose WAL nothing is yet.
+        assert_eq!(plan(&objects[..4], 3).unwrap(), (A, 3, vec![]));
+        assert!(matches!(plan(&objects[..4], 4), Err(Error::NoWal { index: 4, last: 3, .. })));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use std::time::Duration;
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 
+/// How files of Age begin.
+const AGE: &[u8] = b"age-encryption.org/";
+
 /// What the objects of a replica are read from. All calls block, and come from several threads at once.
 pub trait Source: Sync {
     /// Opens an object from byte `offset` on.
@@ -49,12 +52,24 @@ impl<'a> ObjectReader<'a> {
         Self { source, key, size, offset: 0, from: None, pauses: PAUSES.iter(), count }
     }
 
+    /// Litestream 0.3 could encrypt what it stored.
+    fn check_start(&self, start: &[u8]) -> io::Result<()> {
+        if self.offset == 0 && start.starts_with(AGE) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is encrypted with Age: decrypt the replica first",
+            ));
+        }
+        Ok(())
+    }
+
     fn read_once(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let from = match &mut self.from {
             Some(from) => from,
             None => self.from.insert(self.source.open(&self.key, self.offset)?),
         };
         let count = from.read(buf)?;
+        self.check_start(buf.get(..count).unwrap_or_default())?;
         self.offset += count as u64;
         self.count.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
@@ -144,6 +159,17 @@ mod tests {
             assert_eq!(read.unwrap(), (0..100).collect::<Vec<u8>>());
             assert_eq!((opened, count), (vec![0, 40, 80], 100));
         }
+    }
+
+    #[test]
+    fn an_encrypted_object_is_told_from_a_damaged_one() {
+        let open = |_: &str, _: u64| -> io::Result<Box<dyn Read + Send>> {
+            Ok(Box::new(io::Cursor::new(b"age-encryption.org/v1\n-> X25519 ".to_vec())))
+        };
+        let count = AtomicU64::new(0);
+        let mut reader = ObjectReader::new(&open, "key".into(), 32, &count);
+        let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("encrypted with Age"), "{error}");
     }
 
     #[test]

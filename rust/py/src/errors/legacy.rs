@@ -24,6 +24,8 @@ impl IntoPython for E {
             E::NoSnapshot { first: None } => NoSnapshotError::new_err(py, text),
             E::MissingSegment { .. } => RestoreError::new_err(py, text)
                 .hint(py, "restore a state from before the gap, by time or index"),
+            E::NoWal { .. } => RestoreError::new_err(py, text)
+                .hint(py, "list them with `ltxcore wal` or ltxcore.legacy.wal_segments()"),
             E::Damaged { key, .. } => FormatError::new_err(py, text).with(py, "path", key).hint(
                 py,
                 "restore a state from before this file, by time or index, or put a sound copy of the file in its place",
