@@ -1,8 +1,10 @@
 """Databases that are replicated in the v0.3 layout: what is written, and what is restored from it."""
 
 import shutil
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from ltxcore.clients.objects import ObjectReplicaClient
 from ltxcore.errors import ConfigError, ReplicaError
 
 from tests.unit.databases import eventually, insert, quietly_closed
-from tests.unit.legacy_writing import FAST, Store, generations, opened, places, restored
+from tests.unit.legacy_writing import FAST, Store, generations, opened, places, record, restored
 from tests.unit.memory import run_sql
 
 
@@ -263,3 +265,51 @@ def test_nothing_is_tried_for_a_database_that_is_gone(database: Path, store: Sto
         time.sleep(1.0)
         assert db._running.uploader._passes - before < 10
         quietly_closed(db)
+
+
+class HangingStore(Store):
+    """One upload hangs, and is carried out when it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs, self.released, self.answered = False, threading.Event(), threading.Event()
+
+    def write(self, *arguments: Any, **options: Any) -> Any:
+        if not self.hangs:
+            return super().write(*arguments, **options)
+        self.hangs = False
+        self.released.wait(60)
+        try:
+            return super().write(*arguments, **options)
+        finally:
+            self.answered.set()
+
+
+@pytest.mark.parametrize("is_reopened", [False, True])
+def test_an_upload_that_was_given_up_changes_no_record(
+    database: Path, tmp_path: Path, is_reopened: bool
+) -> None:
+    """It may end long after the database was opened again, and gone on with."""
+    store = HangingStore()
+    db = opened(database, store)
+    db.wait(timeout=20)
+    store.hangs = True
+    insert(database, 1)
+    eventually(lambda: not store.hangs)
+    with pytest.raises(ReplicaError):
+        db.close(timeout=0)
+    if is_reopened:
+        with opened(database, store) as db:
+            insert(database, 2)
+            db.wait(timeout=20)
+    known = record(db)
+    store.released.set()
+    assert store.answered.wait(20)
+    time.sleep(0.3)
+    assert record(db) == known
+    # It may be there now without being noted, as after a kill.
+    with opened(database, store) as db:
+        insert(database, 3)
+        db.wait(timeout=20)
+    assert len(generations(store)) == 1
+    assert restored(store, tmp_path) == ([1, 2, 3] if is_reopened else [1, 3])

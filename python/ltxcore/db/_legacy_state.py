@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -172,13 +173,14 @@ class StateFile:
     """
 
     def __init__(self, meta_path: Path, number: int) -> None:
-        self._number = number
+        # Of its own: an upload that was given up may still read what another writer must not change.
+        self._object_name = _OBJECT_NAME.format(secrets.randbits(60))
         self._path = meta_path / "ltxcore" / _NAME.format(number)
 
     @property
     def staging(self) -> Path:
         """Where an object is made before it is uploaded."""
-        return self._path.with_name(_OBJECT_NAME.format(self._number))
+        return self._path.with_name(self._object_name)
 
     def load(self) -> LegacyState | None:
         """What it says; ``None`` if there is none, or if it is damaged."""

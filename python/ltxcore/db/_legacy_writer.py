@@ -56,7 +56,7 @@ class LegacyWriter:
         path: the database file, for messages.
         presence: whether the database file is there. Nothing is written for one that is gone.
         party: what the replica has to say to the other destinations.
-        before: called before each upload; raises if there must not be one.
+        before: called before each upload, and before each change of the record; raises if there must not be one.
         after: called after each upload.
         log: where it is said why a generation begins.
     """
@@ -308,5 +308,7 @@ class LegacyWriter:
             )
 
     def _save(self, state: LegacyState) -> None:
+        # An upload that was given up may end when another writer has the record.
+        self._before()
         self._file.save(state)
         self.state = state
