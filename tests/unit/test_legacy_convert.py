@@ -419,6 +419,45 @@ def test_it_continues_wherever_it_was_stopped(made: Made, new: Path, out: Path, 
         assert done.txid == 10
 
 
+@pytest.mark.parametrize("size", [0, 50, 200])
+def test_what_an_upload_left_is_replaced(made: Made, new: Path, size: int) -> None:
+    """SeaweedFS keeps an object of what it has when the connection of an upload breaks."""
+    legacy.convert(made.path, new)
+    whole = bytes_of(new)
+    for name in whole:
+        path = new / name
+        path.write_bytes(whole[name][:size])
+        if "/9/" in name and size:
+            continue  # these are not read again
+        legacy.convert(made.path, new)
+        assert bytes_of(new) == whole, name
+
+
+class KeepsParts(MemoryStore):
+    """Keeps a part of one object, and says that this has failed for the moment."""
+
+    def __init__(self, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def write(self, key: str, data: BinaryIO, **options: Any) -> Any:
+        if self.parts and "/8/" in key:
+            self.parts -= 1
+            super().write(key, io.BytesIO(data.read()[: self.parts * 40]), **options)
+            raise ReplicaError("cut", transient=True)
+        return super().write(key, data, **options)
+
+
+def test_a_part_of_an_upload_is_replaced_at_once(
+    made: Made, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ltxcore.clients._transfer.PAUSES", (0.0,) * 3)
+    new = ObjectReplicaClient(KeepsParts(4))
+    legacy.convert(made.path, new)
+    for time, state in made.states.items():
+        assert restored(ltxcore.restore, new, out, time) == state
+
+
 def test_progress_and_being_stopped_by_it(made: Made, new: Path) -> None:
     seen: list[legacy.ConvertProgress] = []
     legacy.convert(made.path, new, progress=seen.append)
@@ -485,3 +524,22 @@ def test_no_temporary_file_is_left(made: Made, new: Path, tmp_path: Path, monkey
     legacy.convert(made.path, new, progress=lambda _: seen.update(os.listdir(folder)))
     assert seen == set()
     assert os.listdir(folder) == []
+
+
+def test_the_newest_transaction_is_at_level_0_again(made: Made, new: Path, tmp_path: Path, out: Path) -> None:
+    """Litestream would begin at the first transaction otherwise, also where there is nothing but a snapshot."""
+    legacy.convert(made.path, new)
+    whole = bytes_of(new)
+    (new / "ltx/0/000000000000000a-000000000000000a.ltx").unlink()
+    assert legacy.convert(made.path, new).files == 1
+    assert bytes_of(new) == whole
+    shutil.rmtree(made.path / "generations" / FIRST / "wal")
+    (made.path / legacy.snapshots(made.path)[1].path).unlink()
+    place = tmp_path / "first"
+    legacy.convert(made.path, place)
+    assert names(place) == [(0, 1, 1), (9, 1, 1)]
+    shutil.rmtree(place / "ltx/0")
+    assert legacy.convert(made.path, place).files == 1
+    assert names(place) == [(0, 1, 1), (9, 1, 1)]
+    ltxcore.restore(place, out)
+    assert out.read_bytes() == made.states[min(made.states)]

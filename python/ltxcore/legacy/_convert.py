@@ -16,6 +16,7 @@ from ltxcore.clients import as_client
 from ltxcore.errors import (
     FormatError,
     LTXFileExistsError,
+    LTXFileNotFoundError,
     NoSnapshotError,
     ObjectNotFoundError,
     ReplicaReadOnlyError,
@@ -24,7 +25,8 @@ from ltxcore.errors import (
 from ltxcore.legacy._damage import Damage, damage
 from ltxcore.legacy._history import history
 from ltxcore.legacy._place import place_of
-from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, FileInfo, Header, format_filename
+from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, Decoder, FileInfo, Header, format_filename
+from ltxcore.replica._inventory import MIN_FILE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 #: The level of the states, as the native side writes them.
 _STATES = SNAPSHOT_LEVEL - 1
+#: The most states of a batch.
+_BATCH = 256
 #: How much of a file is read at once, in bytes.
 _BLOCK = 1 << 20
 
@@ -185,10 +189,15 @@ class _Work:
             lowest = 1 if file.level == SNAPSHOT_LEVEL else file.max_txid
             if file.level not in (0, _STATES, SNAPSHOT_LEVEL) or file.min_txid != lowest:
                 raise _foreign(file)
+        damaged = self._delete_damaged(files)
+        files = [file for file in files if file not in damaged]
+        end = min((file.max_txid for file in damaged if file.level), default=None)
         of_states = {file.max_txid: file for file in files if file.level == _STATES}
         whole = {file.max_txid: file for file in files if file.level == SNAPSHOT_LEVEL}
         reached = TXID(0)
         while (following := TXID(reached + 1)) in whole or (reached and following in of_states):
+            if following == end:
+                break
             reached = following
         self._newest = {file.max_txid: file for file in files if file.level == 0}
         for file in files:
@@ -211,6 +220,29 @@ class _Work:
             raise _foreign(last)
         return self._conversion.done
 
+    def _delete_damaged(self, files: list[FileInfo]) -> set[FileInfo]:
+        """Files, of the last batch, that were not stored as a whole. They are deleted.
+
+        In a directory and in most stores a file appears whole or not at all. Some servers keep what they have of an upload that broke.
+        """
+        last = max((file.max_txid for file in files), default=0) - _BATCH
+        recent = [file for file in files if file.level != SNAPSHOT_LEVEL and file.max_txid > last]
+        damaged = {file for file in files if file.size < MIN_FILE_SIZE}
+        sound = in_parallel(self._is_sound, recent, self._parallelism)
+        damaged.update(file for file, is_sound in zip(recent, sound, strict=True) if not is_sound)
+        if damaged:
+            self._client.delete_ltx_files(damaged)
+        return damaged
+
+    def _is_sound(self, file: FileInfo) -> bool:
+        try:
+            with self._client.open_ltx_file(file.level, file.min_txid, file.max_txid) as data:
+                decoder = Decoder(data)
+                decoder.finish()
+        except FormatError:
+            return False
+        return (decoder.header.min_txid, decoder.header.max_txid) == (file.min_txid, file.max_txid)
+
     def store(self, rows: Sequence[tuple[int, int, int, int, int]], error: BaseException | None = None) -> None:
         """Store a batch, and raise what ended it.
 
@@ -224,18 +256,40 @@ class _Work:
             raise _advised(error)
 
     def _store(self, made: _Made) -> None:
-        with io.BufferedReader(_Part(self._conversion, made), _BLOCK) as data:
-            stored = self._client.write_ltx_file(made.level, TXID(made.min_txid), TXID(made.max_txid), data)
+        try:
+            stored = self._write(made)
+        except LTXFileExistsError:
+            # An upload of ours may have left a part of it.
+            name = FileInfo(made.level, TXID(made.min_txid), TXID(made.max_txid), made.size, from_millis(0))
+            if self._is_sound(name):
+                raise
+            self._client.delete_ltx_files([name])
+            stored = self._write(made)
         if made.level == 0:
             self._newest[made.max_txid] = stored
         self.files += 1
         self.bytes += made.size
 
+    def _write(self, made: _Made) -> FileInfo:
+        with io.BufferedReader(_Part(self._conversion, made), _BLOCK) as data:
+            return self._client.write_ltx_file(made.level, TXID(made.min_txid), TXID(made.max_txid), data)
+
     def finish(self, txid: int) -> None:
         """Let there be one file of level 0, that of the newest transaction: Litestream continues there."""
-        if txid not in self._newest:
+        if txid not in self._newest and not self._copy_newest(TXID(txid)):
             self.store(*self._conversion.newest(self._parallelism))
         self._delete({file for file in self._newest.values() if file.max_txid != txid})
+
+    def _copy_newest(self, txid: TXID) -> bool:
+        """Store the file of a state at level 0 as well, if it has one."""
+        try:
+            with self._client.open_ltx_file(_STATES, txid, txid) as data:
+                self._newest[txid] = self._client.write_ltx_file(0, txid, txid, data)
+        except LTXFileNotFoundError:
+            return False
+        self.files += 1
+        self.bytes += self._newest[txid].size
+        return True
 
     def _delete_older(self) -> None:
         self._delete({file for file in self._newest.values() if file.max_txid < max(self._newest)})
