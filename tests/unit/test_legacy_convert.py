@@ -428,7 +428,7 @@ def test_what_an_upload_left_is_replaced(made: Made, new: Path, size: int) -> No
         path = new / name
         path.write_bytes(whole[name][:size])
         if "/9/" in name and size:
-            continue  # these are not read again
+            path.write_bytes(whole[name])  # these are not read again
         legacy.convert(made.path, new)
         assert bytes_of(new) == whole, name
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _STATES = SNAPSHOT_LEVEL - 1
 #: The most states of a batch.
 _BATCH = 256
+#: How often a file is uploaded of which parts are there, at most.
+_ATTEMPTS = 5
 #: How much of a file is read at once, in bytes.
 _BLOCK = 1 << 20
 
@@ -256,23 +258,25 @@ class _Work:
             raise _advised(error)
 
     def _store(self, made: _Made) -> None:
-        try:
-            stored = self._write(made)
-        except LTXFileExistsError:
-            # An upload of ours may have left a part of it.
-            name = FileInfo(made.level, TXID(made.min_txid), TXID(made.max_txid), made.size, from_millis(0))
-            if self._is_sound(name):
-                raise
-            self._client.delete_ltx_files([name])
-            stored = self._write(made)
+        stored = self._write(made)
         if made.level == 0:
             self._newest[made.max_txid] = stored
         self.files += 1
         self.bytes += made.size
 
     def _write(self, made: _Made) -> FileInfo:
-        with io.BufferedReader(_Part(self._conversion, made), _BLOCK) as data:
-            return self._client.write_ltx_file(made.level, TXID(made.min_txid), TXID(made.max_txid), data)
+        name = FileInfo(made.level, TXID(made.min_txid), TXID(made.max_txid), made.size, from_millis(0))
+        attempts = _ATTEMPTS
+        while True:
+            try:
+                with io.BufferedReader(_Part(self._conversion, made), _BLOCK) as data:
+                    return self._client.write_ltx_file(name.level, name.min_txid, name.max_txid, data)
+            except LTXFileExistsError:
+                attempts -= 1
+                if not attempts or self._is_sound(name):
+                    raise
+                # An upload of ours that broke has left a part of it.
+                self._client.delete_ltx_files([name])
 
     def finish(self, txid: int) -> None:
         """Let there be one file of level 0, that of the newest transaction: Litestream continues there."""
