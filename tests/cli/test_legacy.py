@@ -85,6 +85,17 @@ def test_every_time_that_is_printed(run: Run, made: Made, out: Path) -> None:
         assert json.loads(done.stdout)["timestamp"] == row["created"]
 
 
+def test_a_time_after_the_newest_file(run: Run, made: Made, out: Path) -> None:
+    done = run("restore", made.path, "-o", out, "--timestamp", "2030-01-01T00:00:00Z")
+    assert "The time is after the newest file" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["generations", "snapshots", "wal"])
+def test_a_path_with_a_mistake(run: Run, tmp_path: Path, command: str) -> None:
+    done = run(command, tmp_path / "missing")
+    assert (done.exit_code, "does not exist" in done.stderr) == (1, True)
+
+
 def test_a_dry_run_lists_the_files(run: Run, made: Made) -> None:
     done = run("restore", made.path, "--dry-run")
     assert f"generations/{FIRST}/snapshots/00000001.snapshot.lz4" in done.stdout.splitlines()[1]

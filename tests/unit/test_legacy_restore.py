@@ -69,14 +69,16 @@ def test_every_moment(made: Made, out: Path) -> None:
         for asked in (time, time + timedelta(seconds=1) - MILLISECOND):
             restored = legacy.restore(made.path, out, timestamp=asked, overwrite=True)
             assert (out.read_bytes(), restored.created_at) == (state, time)
-    legacy.restore(made.path, out, timestamp=max(made.states) + timedelta(days=1), overwrite=True)
-    assert out.read_bytes() == made.newest
+            assert restored.clamped == (asked > max(made.states))
+    restored = legacy.restore(made.path, out, timestamp=max(made.states) + timedelta(days=1), overwrite=True)
+    assert (out.read_bytes(), restored.clamped) == (made.newest, True)
 
 
 def test_every_index(made: Made, out: Path) -> None:
     for index, state in made.indexes.items():
-        restored = legacy.restore(made.path, out, generation=FIRST, index=index, overwrite=True)
-        assert (out.read_bytes(), restored.pos.index) == (state, index)
+        for asked in (index, f"{index:08x}"):
+            restored = legacy.restore(made.path, out, generation=FIRST, index=asked, overwrite=True)
+            assert (out.read_bytes(), restored.pos.index) == (state, index)
 
 
 def test_a_time_is_compared_to_the_microsecond(made: Made, out: Path) -> None:
@@ -181,14 +183,30 @@ class TestRefusals:
             legacy.restore(made.path, out)
         assert out.read_text() == "mine"
 
-    @pytest.mark.parametrize("index", [-1, 0x80000000])
-    def test_impossible_indexes(self, made: Made, out: Path, index: int) -> None:
+    @pytest.mark.parametrize("index", [-1, 0x80000000, "80000000", "x", ""])
+    def test_impossible_indexes(self, made: Made, out: Path, index: int | str) -> None:
         with pytest.raises(ConfigError, match="index"):
             legacy.restore(made.path, out, generation=FIRST, index=index)
+
+    def test_an_index_beyond_the_end(self, made: Made, out: Path) -> None:
+        with pytest.raises(RestoreError, match="has no WAL 00000003: the last one is 00000002"):
+            legacy.restore(made.path, out, generation=FIRST, index=3)
 
     def test_an_index_alone(self, made: Made, out: Path) -> None:
         with pytest.raises(ConfigError, match="generation"):
             legacy.restore(made.path, out, index=0)
+
+    def test_what_takes_ltx_files(self, made: Made, out: Path) -> None:
+        for call in (
+            lambda: ltxcore.restore_plan(made.path),
+            lambda: ltxcore.restore(made.path, out, txid=1),
+            lambda: ltxcore.follow(made.path, out),
+            lambda: ltxcore.verify(made.path),
+        ):
+            with pytest.raises(NoSnapshotError) as raised:
+                call()
+            assert raised.value.hint is not None
+            assert "files of Litestream 0.3" in raised.value.hint
 
     def test_updates(self, made: Made, out: Path) -> None:
         with pytest.raises(ConfigError, match=r"Litestream 0\.3"):

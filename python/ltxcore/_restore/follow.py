@@ -16,6 +16,7 @@ from ltxcore._process.times import argument_error, seconds
 from ltxcore._restore.followed import FollowedDatabase, OnDivergence
 from ltxcore._restore.history import listed_again
 from ltxcore._restore.mark import mark_at_end
+from ltxcore._restore.older import naming_older
 from ltxcore._restore.position import Position, Sidecars, shape_of_new
 from ltxcore._restore.restore import RestoreResult, restore_prepared
 from ltxcore._restore.update import page_1_of
@@ -157,7 +158,8 @@ def _restore_once(
     progress: Callable[[RestoreProgress], None] | None,
 ) -> tuple[RestoreResult, Position]:
     """The sidecars are there before the database; those of an old database are gone before it is."""
-    files = _ltxcore.restore_plan(native(client)).files
+    with naming_older(client, "they cannot be followed"):
+        files = _ltxcore.restore_plan(native(client)).files
     last = file_info(files[-1])
     # Before anything is read: should the replica be replaced meanwhile, this is not the mark of what it has then.
     position = Position(last.max_txid, mark_at_end(client, last))

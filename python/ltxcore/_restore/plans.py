@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
 from ltxcore._process.times import argument_error, from_millis, millis_bound, parse_time
+from ltxcore._restore.older import naming_older
 from ltxcore.clients import as_client
 from ltxcore.clients.file import FileClient, file_info, native
 from ltxcore.errors import FormatError
@@ -72,7 +73,9 @@ def restore_plan(
     """
     number = wanted_txid(txid)
     before = time_bound(number, timestamp)
-    plan = _ltxcore.restore_plan(native(as_client(source)), number, before)
+    client = as_client(source)
+    with naming_older(client, "ltxcore.legacy.restore_plan() plans for them"):
+        plan = _ltxcore.restore_plan(native(client), number, before)
     return RestorePlan(tuple(map(file_info, plan.files)), plan.clamped)
 
 

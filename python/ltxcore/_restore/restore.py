@@ -21,6 +21,7 @@ from ltxcore._process.restoring import (
 from ltxcore._process.times import argument_error, from_millis, parse_time, to_millis
 from ltxcore._restore.cache import SIZE, opened
 from ltxcore._restore.interrupted import Interrupted
+from ltxcore._restore.older import naming_older
 from ltxcore._restore.plans import planned_txid, time_bound, wanted_txid
 from ltxcore._restore.update import Update
 from ltxcore.clients import as_client
@@ -142,7 +143,7 @@ def restore(
     client, path, number = as_client(source), output_path(output), wanted_txid(txid)
     check_options(parallelism, integrity_check, journal_mode)
     if number is None and (found := find_legacy(client, timestamp)) is not None:
-        _refuse_update(client, update)
+        _refuse_update(update)
         from ltxcore.legacy._restore import restore_found  # few need it
 
         restored = restore_found(
@@ -185,12 +186,12 @@ def find_legacy(client: ReplicaClient, timestamp: datetime | str | None) -> _ltx
     return preferred(client, None if timestamp is None else to_millis(parse_time(timestamp)))
 
 
-def _refuse_update(client: ReplicaClient, update: bool) -> None:
+def _refuse_update(update: bool) -> None:
     if update:
         raise argument_error(
             "update",
-            f"the wanted state of {client!r} is in files of Litestream 0.3, which cannot be read in part",
-            "restore without update, and with overwrite if the database is there already",
+            "the wanted state is in files of Litestream 0.3, which cannot be read in part",
+            "leave out update (--update); use overwrite (--force) if the database is there already",
         )
 
 
@@ -203,7 +204,7 @@ def of_legacy(restored: legacy.RestoreResult) -> RestoreResult:
         page_count=restored.page_count,
         files=(),
         bytes_read=restored.bytes_read,
-        clamped=False,
+        clamped=restored.clamped,
         created_at=restored.created_at,
         legacy=restored,
     )
@@ -269,7 +270,7 @@ def restore_prepared(
     if (check := cancellation()) is not None:
         progress, prepare = cancellable(check, progress), cancellable(check, prepare)
 
-    with interrupted:
+    with interrupted, naming_older(client, "they have no TXIDs; leave out the TXID to restore them"):
         restored = _ltxcore.restore(
             native(client),
             os.fspath(path),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from ltxcore import _ltxcore
 from ltxcore._process.awaiting import awaitable, cancellation
 from ltxcore._process.restoring import IntegrityCheck, cancellable, check_options, counting
+from ltxcore._restore.older import naming_older
 from ltxcore._restore.restore import restore_prepared
 from ltxcore.clients import as_client
 from ltxcore.clients.file import file_info, native
@@ -76,7 +77,7 @@ def verify(
     integrity_check: IntegrityCheck = "none",
     progress: Callable[[RestoreProgress], None] | None = None,
 ) -> VerifyReport:
-    """Read every LTX file of a replica, and say whether it is sound.
+    """Read every LTX file of a replica, and say whether it is sound. :func:`ltxcore.legacy.verify` does that for v0.3 files.
 
     Of each file, every byte is read: the checksum, the page index, and whether it holds the transactions of its name. The files
     that a restore of the newest state needs have to be there without a gap, and to be sound. Memory does not grow with the
@@ -104,7 +105,8 @@ def verify(
     check_options(parallelism, integrity_check, "keep")
     if (check := cancellation()) is not None:
         progress = cancellable(check, progress)
-    found = _ltxcore.verify(native(client), parallelism=parallelism, progress=counting(progress))
+    with naming_older(client, "ltxcore.legacy.verify() reads them"):
+        found = _ltxcore.verify(native(client), parallelism=parallelism, progress=counting(progress))
     damaged, unread = _problems(found.damaged), _problems(found.unread)
     obstacle = _obstacle(found, (*damaged, *unread))
     if obstacle is None and integrity_check != "none":

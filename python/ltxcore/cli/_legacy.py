@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ltxcore.cli._output import counted, format_time, print_json
+from ltxcore.cli._output import counted, format_time, note, print_json
 
 if TYPE_CHECKING:
     from ltxcore import Replica
@@ -18,6 +18,8 @@ def report(
 ) -> None:
     """Say what was restored."""
     files = 1 + len(result.segments)
+    if result.clamped:
+        note("The time is after the newest file: this is the newest state.")
     if as_json:
         print_json(
             {
@@ -32,6 +34,7 @@ def report(
                 "page_count": result.page_count,
                 "files": files,
                 "bytes_read": result.bytes_read,
+                "clamped": result.clamped,
                 "timestamp": format_time(result.created_at),
             }
         )

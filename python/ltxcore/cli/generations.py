@@ -9,7 +9,7 @@ import click
 
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option
 from ltxcore.cli._output import format_time, print_json, print_table
-from ltxcore.cli._source import located
+from ltxcore.cli._source import located, require
 from ltxcore.cli._types import PLACE
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def command(source: str, config: str | None, no_expand_env: bool, as_json: bool)
 
     origin, db = located(source, config, not no_expand_env)
     rows = [row(each, db) for each in legacy.generations(origin.client)]
+    if not rows:
+        require(origin)
     if as_json:
         print_json(rows)
         return

@@ -8,7 +8,7 @@ import click
 
 from ltxcore.cli._options import SETTINGS, Command, config_options, generation_option, json_option
 from ltxcore.cli._output import format_time, print_json, print_table
-from ltxcore.cli._source import located
+from ltxcore.cli._source import located, require
 from ltxcore.cli._types import PLACE
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def command(
 
     origin, _ = located(source, config, not no_expand_env)
     rows = [row(each) for each in legacy.snapshots(origin.client, generation)]
+    if not rows:
+        require(origin)
     if as_json:
         print_json(rows)
     else:

@@ -134,7 +134,13 @@ def ltx_row(report: ltxcore.VerifyReport) -> dict[str, Any]:
         "obstacle": None if report.obstacle is None else str(report.obstacle),
         "files": report.files,
         "bytes_read": report.bytes_read,
-        "damaged": [{"level": each.file.level, "name": each.file.name, "error": str(each.error)} for each in report.damaged],
-        "unread": [{"level": each.file.level, "name": each.file.name, "error": str(each.error)} for each in report.unread],
+        "damaged": [
+            {"level": each.file.level, "name": each.file.name, "error": str(each.error)}
+            for each in report.damaged
+        ],
+        "unread": [
+            {"level": each.file.level, "name": each.file.name, "error": str(each.error)}
+            for each in report.unread
+        ],
         "gaps": [{"level": gap.level, "after": str(gap.after), "before": gap.before} for gap in report.gaps],
     }

@@ -8,7 +8,7 @@ import click
 
 from ltxcore.cli._options import SETTINGS, Command, config_options, generation_option, json_option
 from ltxcore.cli._output import format_time, print_json, print_table
-from ltxcore.cli._source import located
+from ltxcore.cli._source import located, require
 from ltxcore.cli._types import PLACE
 
 if TYPE_CHECKING:
@@ -30,13 +30,15 @@ def command(
 ) -> None:
     """List the WAL segments of the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
-    A segment is a part of a WAL file, from an offset in bytes on. Each ends with a transaction, so the database can be restored
-    to the end of each.
+    A segment is a part of a WAL file, from an offset in bytes on. Each ends with a transaction. Restore to the end of a WAL file with
+    --generation and --index, and to the time of a segment with --timestamp.
     """
     from ltxcore import legacy
 
     origin, _ = located(source, config, not no_expand_env)
     rows = [row(each) for each in legacy.wal_segments(origin.client, generation)]
+    if not rows:
+        require(origin)
     if as_json:
         print_json(rows)
     else:

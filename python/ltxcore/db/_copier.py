@@ -25,6 +25,7 @@ from ltxcore.errors import (
     ReplicaTimeoutError,
     RestoreError,
 )
+from ltxcore.legacy._history import find_history
 from ltxcore.ltx import SNAPSHOT_LEVEL, TXID, FileInfo
 from ltxcore.replica._inventory import Key, file_of
 
@@ -149,7 +150,20 @@ class Copier:
                     self._replica.client, self._survey.look_ahead, is_empty_odd=known, has_local=has_local
                 )
         self._survey.forget()
+        if not self._baseline:
+            self._warn_of_legacy()
         return self._baseline
+
+    def _warn_of_legacy(self) -> None:
+        """Say that a replica that is begun has files of Litestream 0.3, whose readers see nothing of what comes now."""
+        with contextlib.suppress(Error):
+            if find_history(self._replica.client) is not None:
+                self._log.warning(
+                    "replica of %s has files of Litestream 0.3, and gets LTX files beside them, which Litestream 0.3 cannot "
+                    "read: replicate with --layout v0.3 (legacy.Replica) for its readers; to keep its history in LTX files, "
+                    "run `ltxcore convert` to an empty place first",
+                    self._path,
+                )
 
     def adopt_chain(self, txid: TXID) -> None:
         """Let the engine know what the replica holds at ``txid``, so that only pages that differ are uploaded."""

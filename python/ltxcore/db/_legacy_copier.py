@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ltxcore.db._agreement import Party
     from ltxcore.db._legacy_state import LegacyState, SnapshotMark
     from ltxcore.db._presence import Presence
-    from ltxcore.legacy import Replica
+    from ltxcore.legacy import GenerationInfo, Replica
 
 #: Who waits for another thread looks so often whether there is a reason not to, in seconds.
 _POLL_SECONDS = 1.0
@@ -279,6 +279,7 @@ class LegacyCopier:
         found = self._shelf.generations()
         paths = expired(found, state.name, from_millis(now - int(self._replica.retention * 1000)))
         self._may_expire = len(found) > 1 or any(len(each.snapshots) > 1 for each in found)
+        self._tell_of_generations(found, set(paths))
         while paths:
             self._check_abandoned()
             batch, paths = paths[:_DELETIONS], paths[_DELETIONS:]
@@ -289,6 +290,15 @@ class LegacyCopier:
                 self._log.warning(message, len(failed), self._path, path, error)
                 return
             self._under_way.advance()
+
+    def _tell_of_generations(self, found: list[GenerationInfo], paths: set[str]) -> None:
+        """Log which generations are deleted as a whole: they may be another program's, whose retention was longer."""
+        for each in found:
+            files = [*(file.path for file in each.snapshots), *(file.path for file in each.segments)]
+            if paths.issuperset(files):
+                message = "replica of %s deletes generation %s, which ended %s: retention is %.0f hours"
+                hours = self._replica.retention / 3600
+                self._log.warning(message, self._path, each.generation, each.updated_at.isoformat(), hours)
 
     def _is_retention_due(self, state: LegacyState, now: int) -> bool:
         # A clock that was set back delays nothing.

@@ -172,7 +172,9 @@ class _Made(NamedTuple):
 class _Work:
     """Stores what is made."""
 
-    def __init__(self, conversion: _ltxcore.LegacyConversion, client: ReplicaClient, parallelism: int) -> None:
+    def __init__(
+        self, conversion: _ltxcore.LegacyConversion, client: ReplicaClient, parallelism: int
+    ) -> None:
         self._conversion = conversion
         self._client = client
         self._parallelism = parallelism
@@ -245,13 +247,17 @@ class _Work:
             return False
         return (decoder.header.min_txid, decoder.header.max_txid) == (file.min_txid, file.max_txid)
 
-    def store(self, rows: Sequence[tuple[int, int, int, int, int]], error: BaseException | None = None) -> None:
+    def store(
+        self, rows: Sequence[tuple[int, int, int, int, int]], error: BaseException | None = None
+    ) -> None:
         """Store a batch, and raise what ended it.
 
         The newest transaction comes first: see the crate. A whole database comes after the files before it, and before those after
         it, so that an interrupted conversion knows by the newest file that the others are there.
         """
-        for is_parallel, group in itertools.groupby(map(_Made._make, rows), lambda made: made.level == _STATES):
+        for is_parallel, group in itertools.groupby(
+            map(_Made._make, rows), lambda made: made.level == _STATES
+        ):
             in_parallel(self._store, list(group), self._parallelism if is_parallel else 1)
         self._delete_older()
         if error is not None:

@@ -33,7 +33,7 @@ def place_of(client: ReplicaClient) -> tuple[ObjectStore, str]:
     if place is None:
         raise argument_error(
             "source",
-            f"no files of Litestream 0.3 can be kept in {client!r}",
-            "name a directory, a replica in S3, or an object store",
+            f"files of Litestream 0.3 cannot be in a replica of the type {client.type}",
+            "name a directory, a replica in S3, or an object store; a web server cannot list such files",
         )
     return place

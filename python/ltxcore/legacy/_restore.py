@@ -21,7 +21,7 @@ from ltxcore._process.restoring import (
 from ltxcore._process.times import argument_error, from_millis, parse_time, to_millis
 from ltxcore.clients import as_client
 from ltxcore.errors import ObjectNotFoundError
-from ltxcore.legacy._history import history, segment_info, snapshot_info
+from ltxcore.legacy._history import generations_of, history, segment_info, snapshot_info
 from ltxcore.legacy._place import place_of
 from ltxcore.legacy._pos import MAX_INDEX, Pos, check_generation
 
@@ -65,6 +65,7 @@ class RestoreResult:
     * ``snapshot``, ``segments``: the files that were read.
     * ``bytes_read``: their size together, in bytes.
     * ``created_at``: when the newest of them was stored.
+    * ``clamped``: the requested time is after the newest file, so the newest state was restored.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class RestoreResult:
     segments: tuple[WALSegmentInfo, ...]
     bytes_read: int
     created_at: datetime
+    clamped: bool = False
 
 
 def restore(
@@ -82,7 +84,7 @@ def restore(
     output: str | os.PathLike[str],
     *,
     generation: str | None = None,
-    index: int | None = None,
+    index: int | str | None = None,
     timestamp: datetime | str | None = None,
     parallelism: int = 8,
     overwrite: bool = False,
@@ -102,7 +104,7 @@ def restore(
         source: the replica: a client, an object store, a URL, or the path of a directory.
         output: the path of the restored database. Missing directories are created.
         generation: restore from this generation: 16 hexadecimal digits.
-        index: the last WAL file of ``generation`` to restore from, 0 to 0x7FFFFFFF.
+        index: the last WAL file of ``generation`` to restore from: a number from 0 to 0x7FFFFFFF, or its hexadecimal digits.
         timestamp: use no file that was stored after this time: an aware ``datetime``, or ISO 8601 text with a zone.
         parallelism: the number of files to read at once: 1 to 12.
         overwrite: replace an existing database, and its WAL, when the new one is complete. Owner and permissions are kept.
@@ -143,6 +145,9 @@ def restore(
 
 
 restore_async = awaitable(restore)
+restore_async.__doc__ = (
+    """:func:`ltxcore.legacy.restore`, without blocking the event loop; see :func:`ltxcore.restore_async`."""
+)
 
 
 def restore_found(
@@ -151,7 +156,7 @@ def restore_found(
     path: Path,
     *,
     generation: str | None = None,
-    index: int | None = None,
+    index: int | str | None = None,
     timestamp: datetime | str | None = None,
     parallelism: int,
     overwrite: bool,
@@ -166,8 +171,9 @@ def restore_found(
     prepare: Callable[[Path], None] | None = None
     if (check := cancellation()) is not None:
         progress, prepare = cancellable(check, progress), cancellable(check, None)
+    found = history(client) if found is None else found
+    plan = wanted.plan(found)
     # Files may be deleted while it runs.
-    plan = wanted.plan(history(client) if found is None else found)
     for number in range(_PLANS):
         try:
             made = _ltxcore.legacy_restore(
@@ -184,7 +190,8 @@ def restore_found(
             )
             break
         except ObjectNotFoundError:
-            before, plan = plan_of(plan), wanted.plan(history(client))
+            found = history(client)
+            before, plan = plan_of(plan), wanted.plan(found)
             if number == _PLANS - 1 or plan_of(plan) == before:
                 raise
     read, (page_size, page_count, end, offset) = plan_of(plan), made
@@ -197,6 +204,7 @@ def restore_found(
         segments=read.segments,
         bytes_read=read.size,
         created_at=from_millis(plan.created_ms),
+        clamped=wanted.is_after(found),
     )
 
 
@@ -204,7 +212,7 @@ def restore_plan(
     source: Source,
     *,
     generation: str | None = None,
-    index: int | None = None,
+    index: int | str | None = None,
     timestamp: datetime | str | None = None,
 ) -> RestorePlan:
     """Find out which files :func:`restore` would read. Nothing but names, sizes and times is looked at.
@@ -235,7 +243,7 @@ class _Wanted:
     until_ms: int | None = None
 
     @classmethod
-    def of(cls, generation: str | None, index: int | None, timestamp: datetime | str | None) -> _Wanted:
+    def of(cls, generation: str | None, index: int | str | None, timestamp: datetime | str | None) -> _Wanted:
         """The state that the arguments of a restore mean.
 
         Raises:
@@ -244,17 +252,37 @@ class _Wanted:
         """
         if generation is not None:
             check_generation(generation)
-        if index is not None and not 0 <= index <= MAX_INDEX:
-            raise argument_error("index", f"an index is a number from 0 to {MAX_INDEX}: {index}")
+        number = _index(index)
         if index is not None and generation is None:
             raise argument_error(
                 "index", "an index without a generation: each generation has its own", "give both"
             )
-        return cls(generation, index, None if timestamp is None else to_millis(parse_time(timestamp)))
+        return cls(generation, number, None if timestamp is None else to_millis(parse_time(timestamp)))
+
+    def is_after(self, found: _ltxcore.LegacyHistory) -> bool:
+        """Whether a time is wanted that is after everything there is."""
+        wanted = (each for each in generations_of(found) if self.generation in (None, each.generation))
+        return self.until_ms is not None and all(
+            to_millis(each.updated_at) < self.until_ms for each in wanted
+        )
 
     def plan(self, found: _ltxcore.LegacyHistory) -> _ltxcore.LegacyPlan:
         """The files that lead there."""
         return found.plan(self.generation, self.until_ms, self.index)
+
+
+def _index(index: int | str | None) -> int | None:
+    try:
+        number = int(index, 16) if isinstance(index, str) else index
+    except ValueError:
+        number = -1
+    if number is not None and not 0 <= number <= MAX_INDEX:
+        raise argument_error(
+            "index",
+            f"not an index: {index!r}",
+            f"an index is a number from 0 to {MAX_INDEX}, or its hexadecimal digits, such as '0000001f'",
+        )
+    return number
 
 
 def plan_of(plan: _ltxcore.LegacyPlan) -> RestorePlan:

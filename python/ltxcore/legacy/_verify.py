@@ -79,7 +79,8 @@ def verify(
     generations = generations_of(found)
     if not generations:
         raise NoSnapshotError(
-            "no generations of Litestream 0.3", hint="ltxcore.verify() reads the files of Litestream 0.5, and LTX files of ltxcore"
+            "no generations of Litestream 0.3",
+            hint="ltxcore.verify() reads the files of Litestream 0.5, and LTX files of ltxcore",
         )
     states, rows = _ltxcore.legacy_verify(
         found, store, prefix, parallelism=parallelism, progress=counting(progress)
