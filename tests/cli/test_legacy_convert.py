@@ -37,7 +37,12 @@ def test_convert(run: Run, made: Made, new: Path, tmp_path: Path) -> None:
 
 def test_convert_goes_on(run: Run, made: Made, new: Path) -> None:
     first = json.loads(run("convert", made.path, f"file://{new}", "--json").stdout)
-    assert (first["txid"], first["states"], first["resumed"], first["left_out"]) == ("000000000000000a", 11, 0, [])
+    assert (first["txid"], first["states"], first["resumed"], first["left_out"]) == (
+        "000000000000000a",
+        11,
+        0,
+        [],
+    )
     assert first["files"] == 12
     again = run("convert", made.path, new)
     assert "resumed: 11 of 11 states were there already" in again.stderr

@@ -178,7 +178,9 @@ def by_time(place: Place, new: Path, moments: list[tuple[Any, str]], folder: Pat
     """Restores to these moments, and to the time of each object, agree."""
     output = folder / "by-time.db"
     for moment, expected in moments:
-        ltxcore.restore(new, output, timestamp=datetime.fromtimestamp(moment / 1000).astimezone(), overwrite=True)
+        ltxcore.restore(
+            new, output, timestamp=datetime.fromtimestamp(moment / 1000).astimezone(), overwrite=True
+        )
         assert content(output) == expected
         assert digest(output) == digest(place.by_us(timestamp=moment))
     files = [*legacy.snapshots(place.replica), *legacy.wal_segments(place.replica)]

@@ -38,7 +38,9 @@ def make(folder: Path) -> Path:
 
 def files(place: Path) -> dict[str, bytes]:
     found = place.rglob("*.l[tz][x4]*")
-    return {str(path.relative_to(place)): path.read_bytes() for path in found if path.suffix in (".ltx", ".lz4")}
+    return {
+        str(path.relative_to(place)): path.read_bytes() for path in found if path.suffix in (".ltx", ".lz4")
+    }
 
 
 def run(folder: Path, new: Path, meanwhile: Callable[[Child], None] | None = None) -> float:

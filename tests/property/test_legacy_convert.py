@@ -25,7 +25,10 @@ STEPS = st.tuples(
 #: The page size of a generation, whether it begins with the database of the one before, and by how much it overlaps with that.
 GENERATIONS = st.lists(
     st.tuples(
-        st.sampled_from([512, 1024, 4096]), st.booleans(), st.integers(0, 4), st.lists(STEPS, min_size=1, max_size=12)
+        st.sampled_from([512, 1024, 4096]),
+        st.booleans(),
+        st.integers(0, 4),
+        st.lists(STEPS, min_size=1, max_size=12),
     ),
     min_size=1,
     max_size=4,
@@ -104,7 +107,9 @@ def test_restores_to_every_time_are_the_same(
         assert legacy.verify(old).is_ok
         files = [*legacy.snapshots(old), *legacy.wal_segments(old)]
         one, other = folder / "one", folder / "other"
-        for time in sorted({file.created_at + shift for file in files for shift in (-MILLISECOND, timedelta())}):
+        for time in sorted(
+            {file.created_at + shift for file in files for shift in (-MILLISECOND, timedelta())}
+        ):
             try:
                 legacy.restore(old, one, timestamp=time, overwrite=True)
             except NoSnapshotError:

@@ -64,7 +64,9 @@ def times(place: Path) -> list[datetime]:
     return sorted({time + shift for time in found for shift in (-MILLISECOND, timedelta(), MILLISECOND)})
 
 
-def restored(restore: Callable[..., Any], place: Path | ReplicaClient, out: Path, time: datetime) -> bytes | None:
+def restored(
+    restore: Callable[..., Any], place: Path | ReplicaClient, out: Path, time: datetime
+) -> bytes | None:
     try:
         restore(place, out, timestamp=time, overwrite=True)
     except NoSnapshotError:
@@ -176,7 +178,12 @@ def test_several_generations(tmp_path: Path, new: Path, out: Path) -> None:
         fill(history, made, wals=2, segments=2)
         stored = history.stored
     with sqlite3.connect(tmp_path / "db") as db:
-        for statement in ("PRAGMA journal_mode = delete", "PRAGMA page_size = 8192", "VACUUM", "PRAGMA journal_mode = wal"):
+        for statement in (
+            "PRAGMA journal_mode = delete",
+            "PRAGMA page_size = 8192",
+            "VACUUM",
+            "PRAGMA journal_mode = wal",
+        ):
             db.execute(statement)
     db.close()
     with History(tmp_path / "db", made.path, generation="0" * 16, page_size=8192) as history:
@@ -208,7 +215,9 @@ def test_generations_that_overlap(tmp_path: Path, new: Path, out: Path) -> None:
         for _ in range(4):
             for history, before in ((one, other), (other, one)):
                 history.stored = before.stored
-                history.connection.execute(f"INSERT INTO t{history.folder.name} (b) VALUES (randomblob(3000))")
+                history.connection.execute(
+                    f"INSERT INTO t{history.folder.name} (b) VALUES (randomblob(3000))"
+                )
                 history.segment()
                 made.note(history)
     done = legacy.convert(made.path, new)
@@ -256,7 +265,10 @@ def test_a_damaged_segment_ends_the_conversion(made: Made, new: Path, out: Path)
     for time, state in made.states.items():
         if time < segment.created_at:
             assert restored(ltxcore.restore, new, out, time) == state
-    assert restored(ltxcore.restore, new, out, max(made.states)) == made.states[segment.created_at - timedelta(seconds=1)]
+    assert (
+        restored(ltxcore.restore, new, out, max(made.states))
+        == made.states[segment.created_at - timedelta(seconds=1)]
+    )
     with_times(path, lambda path: path.write_bytes(whole) and None)
     done = legacy.convert(made.path, new)
     assert (done.resumed, done.txid) == (6, 10)
@@ -289,13 +301,17 @@ def test_damaged_files_are_left_out_if_asked_for(tmp_path: Path, new: Path, out:
     assert (one.path, one.states) == (first.path, 3)
     assert (one.first, one.last) == (first.created_at, third.created_at)
     assert (other.path, other.states) == (newest.path, 1)
-    lost = {first.created_at + timedelta(seconds=n) for n in range(3)} | {newest.created_at + timedelta(seconds=n) for n in range(2)}
+    lost = {first.created_at + timedelta(seconds=n) for n in range(3)} | {
+        newest.created_at + timedelta(seconds=n) for n in range(2)
+    }
     for time, state in made.states.items():
         assert (restored(ltxcore.restore, new, out, time) == state) == (time not in lost), time
     assert legacy.convert(made.path, new, skip_damaged=True).files == 0
 
 
-def test_a_damaged_snapshot_costs_nothing_where_an_older_one_leads_on(made: Made, new: Path, out: Path) -> None:
+def test_a_damaged_snapshot_costs_nothing_where_an_older_one_leads_on(
+    made: Made, new: Path, out: Path
+) -> None:
     path = made.path / legacy.snapshots(made.path)[1].path
     with_times(path, damage)
     done = legacy.convert(made.path, new, skip_damaged=True)
@@ -331,7 +347,9 @@ def test_an_empty_database_is_no_state(tmp_path: Path, new: Path, out: Path) -> 
     assert restored(ltxcore.restore, new, out, max(made.states)) == made.newest
 
 
-@pytest.mark.parametrize("key", [(0, 11, 11), (0, 1, 12), (1, 1, 2), (8, 11, 11), (9, 1, 12), (9, 1, 10), (9, 2, 2)])
+@pytest.mark.parametrize(
+    "key", [(0, 11, 11), (0, 1, 12), (1, 1, 2), (8, 11, 11), (9, 1, 12), (9, 1, 10), (9, 2, 2)]
+)
 def test_files_of_others_are_refused(made: Made, new: Path, key: tuple[int, int, int]) -> None:
     legacy.convert(made.path, new)
     level, low, high = key
@@ -404,7 +422,9 @@ class Stops(FileClient):
 
 
 @pytest.mark.parametrize("parallelism", [1, 8])
-def test_it_continues_wherever_it_was_stopped(made: Made, new: Path, out: Path, tmp_path: Path, parallelism: int) -> None:
+def test_it_continues_wherever_it_was_stopped(
+    made: Made, new: Path, out: Path, tmp_path: Path, parallelism: int
+) -> None:
     legacy.convert(made.path, new)
     whole = bytes_of(new)
     for writes in range(len(whole)):
@@ -516,7 +536,9 @@ def test_a_place_that_can_only_be_read(made: Made) -> None:
         legacy.convert(made.path, made.path.with_name("new"), parallelism=0)
 
 
-def test_no_temporary_file_is_left(made: Made, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_temporary_file_is_left(
+    made: Made, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))

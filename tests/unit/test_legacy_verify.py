@@ -50,9 +50,9 @@ def test_each_damaged_file_is_named_with_the_states_that_need_it(made: Made, tmp
         lost = unrestorable(made, tmp_path / "out")
         assert lost
         assert not report.is_ok
-        assert [
-            (each.path, each.states, each.first, each.last) for each in report.damages
-        ] == [(str(path.relative_to(made.path)), len(lost), lost[0], lost[-1])]
+        assert [(each.path, each.states, each.first, each.last) for each in report.damages] == [
+            (str(path.relative_to(made.path)), len(lost), lost[0], lost[-1])
+        ]
         with_times(path, lambda path, whole=whole: path.write_bytes(whole) and None)  # type: ignore[misc]
 
 
@@ -77,7 +77,12 @@ def test_several_problems(made: Made) -> None:
         with_times(made.path / file.path, damage)
     (made.path / segments[4].path).unlink()
     found = [(each.path, each.states) for each in legacy.verify(made.path).damages]
-    assert found == [(snapshots[0].path, 4), (segments[1].path, 0), (segments[4].path, 4), (segments[8].path, 0)]
+    assert found == [
+        (snapshots[0].path, 4),
+        (segments[1].path, 0),
+        (segments[4].path, 4),
+        (segments[8].path, 0),
+    ]
 
 
 def test_an_object_store(made: Made) -> None:

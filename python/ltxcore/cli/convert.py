@@ -52,14 +52,14 @@ def command(
 ) -> None:
     """Write the history of the replica OLD, which is of Litestream 0.3, as LTX files to NEW.
 
-    OLD is a URL, a directory, or a database of the configuration file. NEW is a URL or a directory, without LTX files or with those
-    of an earlier conversion; it may be the same place as OLD. OLD is not changed.
+    OLD is a URL, a directory, or a database of the configuration file. NEW is a URL or a directory. It has no LTX files, or
+    those of an earlier conversion. It may be the same place as OLD. The files of OLD are not changed.
 
     Every state is kept: a restore of NEW to any time gives the same database. A conversion that was interrupted continues where
-    it stopped: run the same command again. It also adds what Litestream 0.3 has stored since. When it is done, Litestream 0.5 or
-    ltxcore can replicate to NEW. Do not replicate to NEW before.
+    it stopped: run the same command again. It also adds what Litestream 0.3 has stored since. When the conversion is complete,
+    Litestream 0.5 or ltxcore can replicate to NEW. Do not replicate to NEW before.
 
-    Needs space for temporary files in $TMPDIR, about three times the size of the database.
+    The command needs space for temporary files in $TMPDIR: up to three times the size of the database.
     """
     from ltxcore import legacy
 

@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 def command(source: str, parallelism: int, config: str | None, no_expand_env: bool, as_json: bool) -> None:
     """Read every file of the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
-    Of LTX files, checksums, page indexes and names are checked, and whether a restore of the newest state has all files that it
-    needs. Of files of Litestream 0.3, checksums, every frame of every WAL segment, and whether segments are missing; each damaged or
-    missing file is named with the states that need it. If SOURCE has both, both are read. Nothing is restored or written.
+    LTX files: checksums, page indexes and names are checked, and whether all files are there that a restore of the newest state
+    needs. Files of Litestream 0.3: checksums and every frame of every WAL segment are checked, and whether segments are missing
+    between others. Each damaged or missing file is named, with the states that need it. If SOURCE has both kinds, both are
+    read. Nothing is written.
 
-    Not found is what nothing points to: the loss of the newest files, and with Litestream 0.3 that of the last segments of a WAL
-    file that has a successor.
+    Some losses cannot be found: of the newest files, and, with Litestream 0.3, of the last segments of a WAL file that has a
+    successor.
 
     The exit code is 1 if something is wrong, or could not be read.
     """

@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """List the WAL segments of the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
-    A segment is a part of a WAL file, from an offset in bytes on. Each ends with a transaction. Restore to the end of a WAL file with
-    --generation and --index, and to the time of a segment with --timestamp.
+    A segment is a part of a WAL file, from an offset in bytes on, and ends with a transaction. --generation and --index restore to
+    the end of a WAL file, --timestamp to the time of a segment.
     """
     from ltxcore import legacy
 

@@ -98,8 +98,8 @@ def convert(
     A conversion that was interrupted, killed, or failed continues where it stopped: call it again with the same places. If
     Litestream 0.3 has added files to ``old`` meanwhile, they are converted, too. ``new`` may be the same place as ``old``.
 
-    Two temporary files are as large as the database, and a third one holds LTX files. They are in the directory for temporary files
-    (``TMPDIR``), and are gone with the process.
+    Two temporary files are as large as the database, and a third one holds LTX files. They are in the directory for temporary
+    files (``TMPDIR``), and are gone with the process.
 
     Args:
         old: the v0.3 replica: a client, an object store, a URL, or the path of a directory.
@@ -227,7 +227,8 @@ class _Work:
     def _delete_damaged(self, files: list[FileInfo]) -> set[FileInfo]:
         """Files, of the last batch, that were not stored as a whole. They are deleted.
 
-        In a directory and in most stores a file appears whole or not at all. Some servers keep what they have of an upload that broke.
+        In a directory and in most stores a file appears whole or not at all. Some servers keep what they have of an upload that
+        broke.
         """
         last = max((file.max_txid for file in files), default=0) - _BATCH
         recent = [file for file in files if file.level != SNAPSHOT_LEVEL and file.max_txid > last]
@@ -252,8 +253,8 @@ class _Work:
     ) -> None:
         """Store a batch, and raise what ended it.
 
-        The newest transaction comes first: see the crate. A whole database comes after the files before it, and before those after
-        it, so that an interrupted conversion knows by the newest file that the others are there.
+        The newest transaction comes first: see the crate. A whole database comes after the files before it, and before those
+        after it, so that an interrupted conversion knows by the newest file that the others are there.
         """
         for is_parallel, group in itertools.groupby(
             map(_Made._make, rows), lambda made: made.level == _STATES

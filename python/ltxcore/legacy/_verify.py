@@ -52,9 +52,9 @@ def verify(
 ) -> VerifyReport:
     """Read every snapshot and every WAL segment of a replica in the layout of Litestream 0.3, and say what is wrong.
 
-    Of each file the checksum is verified; of a snapshot also that it is a database of whole pages; of a segment also every frame,
-    the checksum that runs through its WAL file, and that it ends with a transaction. Segments and WAL files that are missing
-    between others are found. Nothing is written, and memory does not grow with the replica.
+    Of each file the checksum is verified; of a snapshot also that it is a database of whole pages; of a segment also every
+    frame, the checksum that runs through its WAL file, and that it ends with a transaction. Segments and WAL files that are
+    missing between others are found. Nothing is written, and memory does not grow with the replica.
 
     The loss of the last segments of a WAL file that has a successor cannot be found: nothing says where a WAL file ended. Nor
     can the loss of the newest files, of the oldest ones, and of whole generations.

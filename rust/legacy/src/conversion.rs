@@ -11,6 +11,9 @@
 //! The same history gives the same files, and each has the mark of its state. So an interrupted conversion goes on after the last
 //! state that is there.
 
+mod newest;
+mod skipping;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -343,51 +346,8 @@ impl Conversion {
         Ok(())
     }
 
-    /// Puts a file of level 0 with the newest transaction before all others.
-    fn add_newest(
-        &mut self,
-        begun: Option<TxId>,
-        reading: &mut Reading<'_>,
-        files: &mut Vec<Made>,
-    ) -> Result<()> {
-        let Some(reached) = self.reached.filter(|reached| Some(reached.txid) != begun) else { return Ok(()) };
-        let same = files.iter().find(|made| made.txids == (reached.txid, reached.txid)).copied();
-        let made = match same {
-            Some(same) => same,
-            None => self.write_newest(reading)?,
-        };
-        files.insert(0, Made { level: 0, ..made });
-        Ok(())
-    }
-
-    /// Makes a file of level 0 with all pages of the newest transaction, for a replica that lacks it.
-    pub fn newest<'a>(&mut self, source: &'a dyn Source, options: Options<'a>) -> Batch {
-        self.spooled = 0;
-        let mut reading = Reading::new(source, options, self.done_bytes);
-        match self.write_newest(&mut reading) {
-            Ok(made) => Batch { files: vec![made], error: None },
-            Err(error) => Batch { files: Vec::new(), error: Some(error) },
-        }
-    }
-
-    fn write_newest(&mut self, reading: &mut Reading<'_>) -> Result<Made> {
-        self.restore_reached(reading)?;
-        let Self { works, current, reached, spool, spooled, .. } = self;
-        let gone = || Error::Output(io::Error::other("the newest state cannot be made again"));
-        let reached = reached.ok_or_else(gone)?;
-        let stamp = Stamp {
-            mark: reached.mark,
-            origin: reached.origin,
-            ..Stamp::new((reached.txid, reached.txid), reached.time)
-        };
-        let work =
-            works.get_mut(*current).filter(|work| reached.state.is_some() && work.state() == reached.state);
-        let database = work.map(Work::database).transpose()?.flatten().ok_or_else(gone)?;
-        write(spool, spooled, 0, stamp.txids, |output| database.write(&stamp, output).map(drop))
-    }
-
     /// Makes the present work hold what was reached.
-    fn restore_reached(&mut self, reading: &mut Reading<'_>) -> Result<()> {
+    pub(super) fn restore_reached(&mut self, reading: &mut Reading<'_>) -> Result<()> {
         while let Some(Reached { state: Some(state), .. }) = self.reached {
             if let Some(at) = self.works.iter().position(|work| work.state() == Some(state)) {
                 self.current = at;
@@ -409,64 +369,8 @@ impl Conversion {
         Ok(())
     }
 
-    /// How a state is made: from its own snapshot, or from an older one. Nothing, if it cannot be.
-    fn state_of(&self, step: &Step) -> Option<State> {
-        let state = State::of(step);
-        let replaced = self.replaced.get(&(state.generation, state.snapshot)).copied();
-        let snapshot = replaced.unwrap_or(Some(state.snapshot))?;
-        Some(State { snapshot, ..state })
-    }
-
-    /// Whether an error is about the snapshot of a state, and not about a segment.
-    fn is_about(&self, error: &Error, state: &State) -> bool {
-        let snapshot = self.schedule.files(state.generation).snapshots.get(state.snapshot);
-        snapshot.is_some_and(|snapshot| error.key() == Some(snapshot.key()))
-    }
-
-    /// Lets the snapshot before that of a state take its place, if there is one.
-    fn replace(&mut self, state: &State) -> Option<usize> {
-        let is_before = |step: &&Step| step.generation == state.generation && step.snapshot != state.snapshot;
-        let steps = self.schedule.steps().iter();
-        let mut before =
-            steps.take_while(|step| (step.generation, step.snapshot) != (state.generation, state.snapshot));
-        let older = before
-            .by_ref()
-            .filter(is_before)
-            .last()
-            .and_then(|step| self.state_of(step))
-            .map(|older| older.snapshot);
-        self.replaced.insert((state.generation, state.snapshot), older);
-        older
-    }
-
-    /// Leaves out the present step, and with it what depends on it.
-    fn leave_out(&mut self, error: &Error) {
-        let Some(step) = self.schedule.steps().get(self.next).copied() else { return };
-        let own = State::of(&step);
-        let older = if step.is_snapshot && self.is_about(error, &own) { self.replace(&own) } else { None };
-        self.replaced.insert((own.generation, own.snapshot), older);
-        let key = error.key().unwrap_or_default();
-        let known = self.left_out.iter().position(|each| each.key == key);
-        let number = known.unwrap_or_else(|| {
-            self.left_out.push(Damage::new(error));
-            self.left_out.len() - 1
-        });
-        if older.is_none() {
-            self.lost.insert((own.generation, own.snapshot), number);
-            self.count_lost(&step);
-        }
-        self.skip(&step);
-    }
-
-    fn count_lost(&mut self, step: &Step) {
-        let number = self.lost.get(&(step.generation, step.snapshot));
-        if let Some(lost) = number.and_then(|number| self.left_out.get_mut(*number)) {
-            lost.add(step);
-        }
-    }
-
     /// Goes on behind a step.
-    fn skip(&mut self, step: &Step) {
+    pub(super) fn skip(&mut self, step: &Step) {
         self.next += 1;
         self.done_bytes += self.schedule.object(step).1;
     }

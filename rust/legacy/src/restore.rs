@@ -88,13 +88,16 @@ pub(crate) fn bring_in<F: Borrow<File>>(
     })
 }
 
+/// Is called with the number of a segment, the segment, and its content, or why there is none.
+pub(crate) type Work<'a> = dyn FnMut(usize, &Segment, Result<&mut dyn Read>) -> Result<()> + 'a;
+
 /// Reads segments, one after the other, and calls `work` with the number, the segment and its content, or why there is none.
 pub(crate) fn for_each(
     segments: &[Segment],
     source: &dyn Source,
     parallelism: usize,
     report: &mut Report<'_>,
-    work: &mut dyn FnMut(usize, &Segment, Result<&mut dyn Read>) -> Result<()>,
+    work: &mut Work<'_>,
 ) -> Result<()> {
     let count = report.count;
     let ahead = Ahead {

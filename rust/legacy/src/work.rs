@@ -48,6 +48,9 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// Is called with the number of a segment that was brought in, what it has changed, and the file.
+pub(crate) type Done<'a> = dyn FnMut(usize, Option<Changes>, &File) -> Result<()> + 'a;
+
 /// The file.
 pub(crate) struct Work {
     file: Arc<File>,
@@ -102,7 +105,7 @@ impl Work {
         schedule: &Schedule,
         end: usize,
         reading: &mut Reading<'_>,
-        done: &mut dyn FnMut(usize, Option<Changes>, &File) -> Result<()>,
+        done: &mut Done<'_>,
     ) -> Result<()> {
         let Some(mut built) = self.built.take() else { return Ok(()) };
         let (from, files) = (built.state.end, schedule.files(built.state.generation));

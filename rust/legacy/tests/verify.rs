@@ -16,6 +16,7 @@ use ltx::Timestamp;
 use replica::Object;
 
 type Objects = BTreeMap<String, Vec<u8>>;
+type Harm = fn(&[u8]) -> Vec<u8>;
 
 /// Two snapshots, and three WAL files of three segments each: each second one is stored.
 fn whole() -> (Objects, BTreeMap<String, i64>) {
@@ -103,7 +104,7 @@ fn nothing_is_wrong_with_a_whole_history() {
 fn each_damaged_object_is_named_with_the_states_that_need_it() {
     let (objects, times) = whole();
     for key in objects.keys() {
-        let damages: [fn(&[u8]) -> Vec<u8>; 4] = [
+        let damages: [Harm; 4] = [
             |bytes| bytes[..bytes.len() - 4].to_vec(),
             |_| Vec::new(),
             |bytes| [bytes, bytes].concat(),
