@@ -126,3 +126,13 @@ def test_a_replica_exists(run: Run, made: Made, out: Path) -> None:
 def test_what_does_not_go_together(run: Run, made: Made, out: Path, argv: tuple[str, ...]) -> None:
     assert run("restore", made.path, "-o", out, *argv).exit_code == 2
     assert not out.exists()
+
+
+def test_a_generation_without_snapshots_is_not_sound(run: Run, made: Made) -> None:
+    assert run("verify", made.path).exit_code == 0
+    for path in made.path.rglob("*.snapshot.lz4"):
+        path.unlink()
+    done = run("verify", made.path, "--json")
+    (damage,) = json.loads(done.stdout)["v03"]["damages"]
+    assert (done.exit_code, damage["states"]) == (1, 9)
+    assert "no snapshot is left" in done.stderr

@@ -95,9 +95,10 @@ def report(result: ConvertResult, new: str, seconds: float, as_json: bool) -> No
             }
         )
         return
+    kept = result.states - sum(each.states for each in result.left_out)
     if result.resumed:
-        note(f"resumed: {result.resumed} of {counted(result.states, 'state')} were there already")
+        note(f"resumed: {result.resumed} of {counted(kept, 'state')} were there already")
     click.echo(
-        f"converted to {new}: {counted(result.states, 'state')} up to TXID {result.txid} of {format_time(result.created_at)}, "
+        f"converted to {new}: {counted(kept, 'state')} up to TXID {result.txid} of {format_time(result.created_at)}, "
         f"{counted(result.files, 'file')} written, {result.bytes_written / 1e6:.1f} MB in {seconds:.1f} s"
     )

@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """List the WAL segments of the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
-    A segment is a part of a WAL file, from an offset in bytes on, and ends with a transaction. --generation and --index restore to
-    the end of a WAL file, --timestamp to the time of a segment.
+    A segment is a part of a WAL file, from an offset in bytes on, and ends with a transaction. --generation and --index restore
+    to the end of a WAL file, --timestamp to the time of a segment.
     """
     from ltxcore import legacy
 

@@ -12,13 +12,14 @@ from ltxcore.clients import as_client
 from ltxcore.errors import NoSnapshotError
 from ltxcore.legacy._damage import Damage, damage
 from ltxcore.legacy._history import generations_of, history
-from ltxcore.legacy._place import place_of
+from ltxcore.legacy._place import GENERATIONS, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ltxcore._process.restoring import RestoreProgress
     from ltxcore.clients import Source
+    from ltxcore.legacy._history import GenerationInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +92,18 @@ def verify(
         segments=sum(len(each.segments) for each in generations),
         bytes_read=sum(each.size for each in generations),
         states=states,
-        damages=tuple(map(damage, rows)),
+        damages=(*map(damage, rows), *_without_snapshots(generations)),
     )
+
+
+def _without_snapshots(generations: list[GenerationInfo]) -> Iterator[Damage]:
+    """Generations that have lost all snapshots: nothing leads to their segments."""
+    for each in generations:
+        if not each.snapshots:
+            yield Damage(
+                f"{GENERATIONS}{each.generation}/snapshots/",
+                "no snapshot is left, so none of the segments can be restored",
+                len(each.segments),
+                each.created_at,
+                each.updated_at,
+            )
