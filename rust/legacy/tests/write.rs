@@ -108,7 +108,8 @@ proptest! {
             objects.insert(GENERATION.wal_folder() + &format_segment(index, state.offset), bytes);
             state = next;
             if restarts {
-                (index, state) = (index + 1, WalState::new(state.page_size, salt()));
+                index += 1;
+                state = WalState::new(state.page_size, wal_salt(GENERATION, index));
             }
         }
         let expected: Vec<u8> = database.iter().flat_map(|(number, content)| page(*number, *content)).collect();
