@@ -46,6 +46,19 @@ def task_restore(replica: str, output: str) -> None:
     ltxcore.restore(f"file://{replica}", output)
 
 
+def task_convert(old: str, new: str) -> None:
+    """From the v0.3 layout to LTX files."""
+    from ltxcore import legacy
+
+    legacy.convert(f"file://{old}", f"file://{new}")
+
+
+def task_verify_v03(replica: str) -> None:
+    from ltxcore import legacy
+
+    assert legacy.verify(f"file://{replica}").is_ok
+
+
 def task_hoard(megabytes: str) -> None:
     """Takes what it is told to, so that the measuring itself can be tested."""
     bytearray(b"x" * (int(megabytes) * MIB))
@@ -55,6 +68,8 @@ TASKS: dict[str, Callable[..., None]] = {
     "import": task_import,
     "replicate": task_replicate,
     "restore": task_restore,
+    "convert": task_convert,
+    "verify_v03": task_verify_v03,
     "hoard": task_hoard,
 }
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import ltxcore
+
 from tests.helpers import ltxfile, memory
 from tests.helpers.profiles import marks, sized
 from tests.helpers.site import Site
@@ -72,6 +74,15 @@ def test_restore_of_a_v03_history(room: Path) -> None:
     """A snapshot of 400 MB (100 MB), large segments, and 10,000 (500) small ones: objects are expanded while they are read."""
     memory.legacy_history(room, sized(100, 400), sized(500, 10_000))
     assert_modest("restore", room / "replica", room / "restored")
+    assert filecmp.cmp(room / "restored", room / "db", shallow=False)
+
+
+def test_conversion_of_a_v03_history(room: Path) -> None:
+    """The same history: neither the database, a large segment nor the number of states adds up. It restores to the same."""
+    memory.legacy_history(room, sized(100, 400), sized(500, 10_000))
+    assert_modest("verify_v03", room / "replica")
+    assert_modest("convert", room / "replica", room / "converted")
+    ltxcore.restore(room / "converted", room / "restored")
     assert filecmp.cmp(room / "restored", room / "db", shallow=False)
 
 
