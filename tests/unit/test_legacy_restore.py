@@ -345,16 +345,23 @@ class TestBothLayouts:
             self.ltx(made.path, snapshot_at=None, newest_at=last + later)
             assert self.is_legacy(made.path, out) is expected
 
-    def test_at_a_time_the_newest_snapshot_decides(self, made: Made, out: Path) -> None:
-        first, second = (file.created_at for file in legacy.snapshots(made.path))
-        late = datetime(2026, 3, 1, tzinfo=UTC)
-        self.ltx(made.path, snapshot_at=second + MILLISECOND, newest_at=late)
-        assert self.is_legacy(made.path, out, first)
-        assert self.is_legacy(made.path, out, second)
-        assert self.is_legacy(made.path, out, second + MILLISECOND)
-        assert not self.is_legacy(made.path, out, late)
-        self.touch(made.path / "ltx/9", second - MILLISECOND)
+    def test_at_a_time_the_newest_file_by_then_decides(self, made: Made, out: Path) -> None:
+        times = sorted(made.states)
+        self.ltx(made.path, snapshot_at=times[3] - MILLISECOND, newest_at=times[5] + MILLISECOND)
+        # Each of these times is that of the newest file by then.
+        assert all(self.is_legacy(made.path, out, time) for time in times)
+        assert not self.is_legacy(made.path, out, times[5] + 2 * MILLISECOND)
+
+    def test_at_a_time_a_replica_that_was_continued(self, made: Made, out: Path) -> None:
+        """As after a conversion in place: every LTX file is older than the one that it was made from, until others follow."""
+        last, late = max(made.states), datetime(2026, 3, 1, tzinfo=UTC)
+        self.ltx(made.path, snapshot_at=min(made.states) - MILLISECOND, newest_at=last - MILLISECOND)
         assert self.is_legacy(made.path, out, late)
+        newest = next((made.path / "ltx/0").glob("*3-*3.ltx"))
+        nanoseconds = int((last + timedelta(hours=1)).timestamp()) * 1_000_000_000
+        os.utime(newest, ns=(nanoseconds, nanoseconds))
+        assert not self.is_legacy(made.path, out, late)
+        assert not self.is_legacy(made.path, out)
 
     def test_the_first_ltx_file_is_a_whole_copy(self, made: Made, out: Path) -> None:
         """As after an upgrade, before there is a snapshot."""

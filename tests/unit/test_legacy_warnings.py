@@ -58,3 +58,27 @@ def test_a_generation_that_is_deleted(made: Made, database: Path, caplog: pytest
                 connection.commit()
                 db.wait(timeout=20)
     assert f"deletes generation {FIRST}" in caplog.text
+
+
+def test_a_writer_that_comes_back_is_preferred(tmp_path: Path) -> None:
+    """Another machine has taken over meanwhile: Litestream 0.5 reads the generation that has the newest snapshot."""
+    place = tmp_path / "replica"
+
+    def write(name: str) -> str:
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS t (a)")
+            connection.execute("INSERT INTO t VALUES (?)", (name,))
+            connection.commit()
+        with ltxcore.DB(tmp_path / name, replica=legacy.Replica(place)) as db:
+            db.wait(timeout=20)
+        return legacy.snapshots(place)[-1].generation
+
+    first = write("one.db")
+    assert write("one.db") == first
+    second = write("two.db")
+    third = write("one.db")
+    assert len({first, second, third}) == 3
+    assert write("one.db") == third
+    legacy.restore(place, tmp_path / "restored.db")
+    with closing(sqlite3.connect(tmp_path / "restored.db")) as connection:
+        assert connection.execute("SELECT a FROM t").fetchall() == [("one.db",)] * 4

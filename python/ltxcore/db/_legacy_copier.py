@@ -100,6 +100,8 @@ class LegacyCopier:
         self._passing = threading.Lock()
         self._has_stored = False
         self._known: Known | None = None
+        # On the monotonic clock: since the last one, or since the start.
+        self._no_snapshot_since = time.monotonic()
         # Whether the replica has anything beside what a restore of the newest state reads.
         self._may_expire = True
 
@@ -129,7 +131,8 @@ class LegacyCopier:
         if self._may_expire:
             times.append(state.retained / 1000 + self._replica.retention_check_interval)
         if state.snapshot.txid < state.txid:
-            times.append(state.snapshot.time / 1000 + self._snapshot_age())
+            late = now_ms() / 1000 + self._no_snapshot_since - time.monotonic()
+            times.append(min(state.snapshot.time / 1000, late) + self._snapshot_age())
         return time.monotonic() + min(times) - now_ms() / 1000 if times else float("inf")
 
     def is_settled(self) -> bool:
@@ -184,7 +187,7 @@ class LegacyCopier:
                 self._look(is_awaited=True)
                 newest, snapshot = self._engine.sync().txid, self._newest_snapshot()
                 if snapshot is None or snapshot.txid < newest:
-                    self._writer.snapshot()
+                    self._snapshot()
                 snapshot = self._newest_snapshot()
             except BaseException:
                 self.forget()
@@ -237,10 +240,10 @@ class LegacyCopier:
         local = self._engine.pos.txid
         self._look(is_awaited=is_awaited)
         if self._newest_snapshot() is None:
-            self._writer.snapshot()
+            self._snapshot()
         self._writer.send(local)
         if self._is_snapshot_due():
-            self._writer.snapshot()
+            self._snapshot()
         self._publish()
         self._retain()
         # The last one that the replica has stays: after a crash it shows where the local history goes on from it.
@@ -257,6 +260,10 @@ class LegacyCopier:
         if self._newest_snapshot() is None:
             self._known = None
 
+    def _snapshot(self) -> None:
+        self._writer.snapshot()
+        self._no_snapshot_since = time.monotonic()
+
     def _snapshot_age(self) -> float:
         """How old the newest snapshot may become, in seconds: at the end of the retention there has to be another one."""
         interval = self._replica.snapshot_interval
@@ -267,8 +274,10 @@ class LegacyCopier:
         state = self._writer.state
         if state is None or state.snapshot is None:
             return True
+        # By a clock that was set back, a snapshot may be from the future.
         is_old = now_ms() - state.snapshot.time >= self._snapshot_age() * 1000
-        return is_old and state.snapshot.txid < state.txid
+        is_late = time.monotonic() - self._no_snapshot_since >= self._snapshot_age()
+        return (is_old or is_late) and state.snapshot.txid < state.txid
 
     def _retain(self) -> None:
         """Delete what is too old, if it is time to look for that."""

@@ -148,7 +148,19 @@ class LegacyWriter:
         if mark is not None and mark != state.mark:
             return f"the local file of TXID {TXID(state.txid)} is not the one that was uploaded"
         self._is_proved = mark is not None
-        return self._check.lost(state) or self._check.foreign(state)
+        return self._check.lost(state) or self._check.foreign(state) or self._outdated(state)
+
+    def _outdated(self, state: LegacyState) -> str | None:
+        """What makes readers prefer another generation: Litestream 0.5 takes the one with the newest snapshot."""
+        newest = {
+            each.generation: max(file.created_at for file in each.snapshots)
+            for each in self._shelf.generations()
+            if each.snapshots
+        }
+        later = max(newest, key=lambda name: newest[name], default=state.name)
+        if later == state.name or newest[later] == newest.get(state.name):
+            return None
+        return f"generation {later}, of another writer, has a newer snapshot"
 
     def _mark(self, txid: int) -> int | None:
         """The checksum at the end of a local file; ``None`` if there is none."""

@@ -1,9 +1,8 @@
 """Which of two histories in one place is meant: LTX files, or those of Litestream 0.3 from before an upgrade.
 
-The newest state is that of the newest file. At a time, the history counts whose newest whole copy of the database, of those
-that are old enough, is the newer one. These are the rules of Litestream 0.5, which takes nothing but snapshots for whole
-copies. The first LTX file after an upgrade, from TXID 1 on, is one as well: without it, a time after the upgrade would mean
-the state before it, until there is a snapshot.
+The one counts that has the newest file, of those that are old enough where a time is asked for. Litestream 0.5 does so for the
+newest state. At a time it compares snapshots alone, so until there is one after an upgrade, a time after the upgrade gives the
+state before it.
 """
 
 from __future__ import annotations
@@ -14,8 +13,11 @@ from ltxcore._process.times import from_millis
 from ltxcore.legacy._history import find_history, generations_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ltxcore import _ltxcore
     from ltxcore.clients import ReplicaClient
+    from ltxcore.legacy._history import GenerationInfo
 
 
 def preferred(client: ReplicaClient, until_ms: int | None) -> _ltxcore.LegacyHistory | None:
@@ -33,18 +35,23 @@ def preferred(client: ReplicaClient, until_ms: int | None) -> _ltxcore.LegacyHis
 
 
 def _is_preferred(found: _ltxcore.LegacyHistory, client: ReplicaClient, until_ms: int | None) -> bool:
-    generations = [each for each in generations_of(found) if each.snapshots]
-    if not generations:
+    until = from_millis(until_ms) if until_ms is not None else None
+    ours = max(filter(None, (_newest(each, until) for each in generations_of(found))), default=None)
+    if ours is None:
         return False
-    files = list(client.all_ltx_files())
-    if not files:
-        return True
-    if until_ms is None:
-        newest = max(each.updated_at for each in generations)
-        return newest > max(file.created_at for file in files)
-    until = from_millis(until_ms)
-    snapshots = (file.created_at for each in generations for file in each.snapshots)
-    ours = max((time for time in snapshots if time <= until), default=None)
-    whole = (file.created_at for file in files if file.min_txid == 1)
-    theirs = max((time for time in whole if time < until), default=None)
-    return ours is not None and (theirs is None or ours > theirs)
+    files = [file for file in client.all_ltx_files() if until is None or file.created_at < until]
+    # One that begins with the first transaction holds the whole database. The newest state is not there without one, either,
+    # but then something is wrong that has to be told.
+    is_whole = bool(files) and (until is None or any(file.min_txid == 1 for file in files))
+    return not is_whole or ours > max(file.created_at for file in files)
+
+
+def _newest(generation: GenerationInfo, until: datetime | None) -> datetime | None:
+    """The time of the newest file that a restore may use; ``None`` if there is no snapshot to begin with."""
+
+    def is_wanted(time: datetime) -> bool:
+        return until is None or time <= until
+
+    snapshots = [file.created_at for file in generation.snapshots if is_wanted(file.created_at)]
+    segments = (file.created_at for file in generation.segments if is_wanted(file.created_at))
+    return max([*snapshots, *segments]) if snapshots else None
