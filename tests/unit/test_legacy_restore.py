@@ -157,6 +157,23 @@ def test_an_exception_from_the_callback_leaves_nothing(made: Made, out: Path) ->
     assert list(out.parent.iterdir()) == []
 
 
+def test_what_is_no_file_of_ours(made: Made, out: Path) -> None:
+    """Names that are no text, pipes, links that lead nowhere or to themselves, folders."""
+    wal = made.path / "generations" / FIRST / "wal"
+    with open(os.fsencode(wal) + b"/\xff\xfe.wal.lz4", "wb"):
+        pass
+    (made.path / "generations" / "\u4e2d").mkdir()
+    (made.path / "generations" / "\u4e2d" / "file").touch()
+    os.mkfifo(wal / "00000005_00000000.wal.lz4")
+    (wal / "00000006_00000000.wal.lz4").symlink_to("00000006_00000000.wal.lz4")
+    (wal / "00000007_00000000.wal.lz4").symlink_to("nowhere")
+    (wal / "00000008_00000000.wal.lz4").mkdir()
+    legacy.restore(made.path, out)
+    assert out.read_bytes() == made.newest
+    assert ltxcore.restore(made.path, out, overwrite=True).legacy is not None
+    assert legacy.verify(made.path).is_ok
+
+
 class TestRefusals:
     def test_there_is_nothing(self, tmp_path: Path, out: Path) -> None:
         (tmp_path / "empty").mkdir()

@@ -1,6 +1,7 @@
 """The record of where a replica in the v0.3 layout goes on."""
 
 import dataclasses
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -111,3 +112,21 @@ def test_names_are_those_of_litestream() -> None:
     known = state(generation=0x2D4C7E635CAEE63)
     assert known.snapshot_path(1) == "generations/02d4c7e635caee63/snapshots/00000001.snapshot.lz4"
     assert known.segment_path(5, 0x1038) == "generations/02d4c7e635caee63/wal/00000005_00001038.wal.lz4"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "large", "folder"])
+def test_what_is_no_record_is_none(tmp_path: Path, kind: str) -> None:
+    file = StateFile(tmp_path, 0)
+    path = tmp_path / "ltxcore" / "v03-0"
+    path.parent.mkdir(exist_ok=True)
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(path.name)
+        case "large":
+            with path.open("wb") as made:
+                made.truncate(1 << 40)
+        case _:
+            path.mkdir()
+    assert file.load() is None

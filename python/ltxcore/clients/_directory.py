@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,9 +51,10 @@ class DirectoryStore(ObjectStore):
         folder, top = prefix.rpartition("/")[0], os.path.join(self.path, "")
         keys = (key for key in self._keys(folder) if key.startswith(prefix) and key >= start)
         for key in sorted(keys, key=os.fsencode):
-            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                # Cheaper than a Path, where there are thousands.
-                yield _info(key, os.stat(f"{top}{key}"))
+            # Cheaper than a Path, where there are thousands.
+            found = _stat(f"{top}{key}")
+            if found is not None:
+                yield _info(key, found)
 
     def _keys(self, folder: str) -> Iterator[str]:
         """The keys below a folder, in no order."""
@@ -139,6 +141,17 @@ class DirectoryStore(ObjectStore):
             _make_folder(self.path)
         except OSError as error:
             raise _refused("create the directory", error) from error
+
+
+def _stat(path: str) -> os.stat_result | None:
+    """What is there, if it is a file: no pipe, which nobody may ever write to, and no link that leads nowhere."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        if error.errno in (*_ABSENT, errno.ELOOP):
+            return None
+        raise _refused("list", error) from error
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _info(key: str, found: os.stat_result) -> ObjectInfo:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _NAME = "v03-{}"
 #: What is about to be uploaded. After a crash the engine removes it.
 _OBJECT_NAME = "v03-object-{}.tmp"
+#: No record has more bytes.
+_LARGEST = 1 << 16
 #: The version of its format.
 _VERSION = 1
 #: A WAL with so many pages is followed by another one, as Litestream 0.3 has it.
@@ -185,10 +188,18 @@ class StateFile:
     def load(self) -> LegacyState | None:
         """What it says; ``None`` if there is none, or if it is damaged."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            text, check, end = self._path.read_text("ascii").split("\n")
+            text, check, end = self._read().decode("ascii").split("\n")
             if check == _check(text) and not end:
                 return _parsed(json.loads(text))
         return None
+
+    def _read(self) -> bytes:
+        """What is there, if it may be a record. Others may write to the directory, and a pipe would be waited for."""
+        fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ValueError(f"not a file: {self._path}")
+            return file.read(_LARGEST)
 
     def save(self, state: LegacyState) -> None:
         """Replace it, durably.

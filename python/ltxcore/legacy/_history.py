@@ -182,6 +182,8 @@ def find_history(client: ReplicaClient) -> _ltxcore.LegacyHistory | None:
     objects = [
         (info.key.removeprefix(prefix), info.size, millis_bound(info.modified))
         for info in listed(store, f"{prefix}{GENERATIONS}")
+        # Other names are none of ours, and may be no text at all.
+        if info.key.removeprefix(prefix).isascii()
     ]
     return _ltxcore.LegacyHistory(objects) if objects else None
 

@@ -238,5 +238,7 @@ fn create_private(path: &Path) -> engine::Result<File> {
 /// A new or emptied file for the whole database, whose mode may keep others from reading it.
 #[expect(clippy::disallowed_methods, reason = "SQLite never opens an LTX file, or what is made from one")]
 pub(crate) fn private_file(path: &Path) -> io::Result<File> {
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+    // The directory may be another user's, whose links lead anywhere.
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
 }
