@@ -1,8 +1,12 @@
 """Configuration files, in the format of ``litestream.yml``.
 
-The whole format of Litestream 0.5.17 and 0.5.18 is read and checked. A key that neither of them knows is an error, so that a
-mistyped one does not pass unseen. What a file asks for and ltxcore does not have yet is an error only for those
-who need it: a replica in object storage, for instance, when that database is restored.
+The whole format of Litestream 0.5.17 and 0.5.18 is read and checked, and that of 0.3.13. A key that none of them knows is an
+error, so that a mistyped one does not pass unseen. What a file asks for and ltxcore does not have yet is an error only for
+those who need it: a replica in Google Cloud, for instance, when that database is restored.
+
+Litestream 0.3 has a list of ``replicas`` for each database. :meth:`Config.client` chooses one by its name. The entries may have
+the keys that only Litestream 0.3 has: ``retention``, ``retention-check-interval`` and ``snapshot-interval``; a database
+``max-checkpoint-page-count``. They are checked for their type, and nothing uses them.
 
 This module is not imported with the package: it needs a YAML parser and a validator, which most programs do not.
 """
@@ -24,6 +28,7 @@ from ltxcore.config._model import (
     CompactionLevelConfig,
     Config,
     DBConfig,
+    ListedReplicaConfig,
     LoggingConfig,
     ReplicaConfig,
     ReplicaSettings,
@@ -40,6 +45,7 @@ __all__ = [
     "CompactionLevelConfig",
     "Config",
     "DBConfig",
+    "ListedReplicaConfig",
     "LoggingConfig",
     "ReplicaConfig",
     "ReplicaSettings",

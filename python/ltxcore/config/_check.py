@@ -16,7 +16,7 @@ from ltxcore.ltx import SNAPSHOT_LEVEL
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ltxcore.config._model import AgeConfig, DBConfig, ReplicaConfig
+    from ltxcore.config._model import DBConfig, ReplicaConfig
     from ltxcore.config._text import Duration
 
 #: Level 0 is not compacted into, nor is that of the snapshots.
@@ -50,11 +50,13 @@ def check_keys(document: object) -> None:
 
 def _meant(name: str, known: list[str]) -> str | None:
     """Where a key belongs that another section has; otherwise which known key it resembles most."""
-    places = [
+    holders = [
         place or "the top of the file"
         for place, section in _places(Config, "")
         if name in (field.encode_name for field in msgspec.structs.fields(section))
     ]
+    # A replica is written below `replica`; only keys of Litestream 0.3 are nowhere else than below `replicas`.
+    places = [each for each in holders if "replicas[]" not in each] or holders
     if places:
         return f"{name} is a key of {', '.join(places[:-1])}{' and ' * (len(places) > 1)}{places[-1]}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=LIKENESS)
@@ -81,8 +83,7 @@ def _places(section: type[msgspec.Struct], place: str) -> Iterator[tuple[str, ty
     """Every section of the format, with its place."""
     yield place, section
     for name, inner, is_list in _inner(section):
-        if name != "replicas":  # as replica, which is the way to write it
-            yield from _places(inner, f"{place}.{name}".lstrip(".") + "[]" * is_list)
+        yield from _places(inner, f"{place}.{name}".lstrip(".") + "[]" * is_list)
 
 
 def _inner(section: type[msgspec.Struct]) -> Iterator[tuple[str, type[msgspec.Struct], bool]]:
@@ -109,7 +110,7 @@ def check(config: Config) -> None:
     for number, db in enumerate(config.dbs):
         _check_db(f"dbs[{number}]", db)
     _check_snapshots(config)
-    _check_age("age", config.age)
+    _check_age(config)
 
 
 def _check_times(config: Config) -> None:
@@ -143,8 +144,6 @@ def _check_db(key: str, db: DBConfig) -> None:
         raise _fault(
             f"{key}.replicas", "cannot specify 'replica' and 'replicas' on a database", len(db.replicas)
         )
-    if len(db.replicas) > 1:
-        raise _fault(f"{key}.replicas", "a database has one replica", len(db.replicas))
     for name in ("monitor_interval", "checkpoint_interval", "busy_timeout"):
         _positive(f"{key}.{name.replace('_', '-')}", getattr(db, name), or_zero=True)
     if db.snapshot is not None:
@@ -159,7 +158,6 @@ def _check_db(key: str, db: DBConfig) -> None:
 def _check_replica(key: str, replica: ReplicaConfig) -> None:
     _positive(f"{key}.sync-interval", replica.sync_interval)
     _check_limit(f"{key}.max-requests-per-hour", replica.max_requests_per_hour)
-    _check_age(f"{key}.age", replica.age)
     if replica.layout == "v0.3" and replica.lease:
         raise _fault(f"{key}.lease", "not with layout v0.3, which has no lease", "true")
     if replica.layout == "v0.3" and replica.max_requests_per_hour is not None:
@@ -204,10 +202,11 @@ def _shown(value: float) -> str:
     return f"{value:g}s"
 
 
-def _check_age(key: str, age: AgeConfig | None) -> None:
-    if age is not None and (age.identities or age.recipients):
-        error = ConfigError(f"{key}: age encryption is not currently supported", op="config")
-        error.key = key
+def _check_age(config: Config) -> None:
+    """That of one replica is an error when this replica is needed: the others can be read."""
+    if config.age is not None and config.age.is_used:
+        error = ConfigError("age: age encryption is not currently supported", op="config")
+        error.key = "age"
         raise error
 
 

@@ -26,14 +26,19 @@ COMMON = {
 
 
 class _Section(msgspec.Struct, kw_only=True, rename="kebab"):
-    """A mapping of the file. Its keys are those that Litestream 0.5.17 or 0.5.18 knows, and those that a docstring names."""
+    """A mapping of the file. Its keys are those of Litestream 0.5.17 and 0.5.18, and those that a docstring names."""
 
 
 class AgeConfig(_Section):
-    """Encryption, which neither Litestream 0.5 nor ltxcore has."""
+    """Encryption, which neither Litestream 0.5 nor ltxcore has. Litestream 0.3 has it."""
 
     identities: list[str] = []
     recipients: list[str] = []
+
+    @property
+    def is_used(self) -> bool:
+        """Whether encryption is asked for."""
+        return bool(self.identities or self.recipients)
 
 
 class ReplicaSettings(_Section):
@@ -109,10 +114,31 @@ class ReplicaConfig(ReplicaSettings):
     lease: bool = False
     layout: Literal["ltx", "v0.3"] = "ltx"
 
+    @property
+    def kind(self) -> str:
+        """The kind of the client: the scheme of the URL, else the type, else ``file``."""
+        return (self.url or "").partition("://")[0].lower() or self.type or "file"
+
+    @property
+    def label(self) -> str:
+        """What the replica is called: its name, else its kind, as Litestream 0.3 has it."""
+        return self.name or self.kind
+
     def settings(self) -> dict[str, Any]:
         """What is set for the client alone, by name."""
         names = set(ReplicaSettings.__struct_fields__) - COMMON
         return {name: value for name in sorted(names) if (value := getattr(self, name)) is not None}
+
+
+class ListedReplicaConfig(ReplicaConfig):
+    """An entry of ``replicas``, which may be from a file of Litestream 0.3.
+
+    Keys of Litestream 0.3, read and not used: ``retention``, ``retention-check-interval`` and ``snapshot-interval``.
+    """
+
+    retention: Duration | None = None
+    retention_check_interval: Duration | None = None
+    snapshot_interval: Duration | None = None
 
 
 class SnapshotConfig(_Section):
@@ -158,7 +184,10 @@ class LoggingConfig(_Section):
 
 
 class DBConfig(_Section):
-    """One database, or a directory of them."""
+    """One database, or a directory of them.
+
+    A key of Litestream 0.3, read and not used: ``max-checkpoint-page-count``.
+    """
 
     path: str | None = None
     dir: str | None = None
@@ -172,11 +201,12 @@ class DBConfig(_Section):
     checkpoint_interval: Duration = Duration(60)
     busy_timeout: Duration = Duration(1)
     min_checkpoint_page_count: int = 1000
+    max_checkpoint_page_count: int | None = None
     truncate_page_n: int = 121_359
     max_sync_wal_bytes: Size = Size(64 << 20)
     restore_if_db_not_exists: bool = False
     replica: ReplicaConfig | None = None
-    replicas: list[ReplicaConfig] = []
+    replicas: list[ListedReplicaConfig] = []
 
 
 class Config(ReplicaSettings):
@@ -216,42 +246,44 @@ class Config(ReplicaSettings):
             if each.path and expand_path(each.path) == wanted:
                 return each
         names = ", ".join(each.path for each in self.dbs if each.path is not None)
-        error = ConfigError(
-            f"database not found in config: {wanted}",
-            op="config",
-            path=str(wanted),
-            hint=f"the file has: {names}" if names else "the file has no database with a path",
-        )
-        error.key = "dbs"
+        hint = f"the file has: {names}" if names else "the file has no database with a path"
+        error = _fault("dbs", f"database not found in config: {wanted}", hint)
+        error.path = str(wanted)
         raise error
 
-    def replica(self, db: DBConfig) -> ReplicaConfig:
+    def replica(self, db: DBConfig, name: str | None = None) -> ReplicaConfig:
         """The replica of a database, with what it takes over from the top of the file.
 
+        Args:
+            db: an entry of ``dbs``.
+            name: the ``label`` of the replica: its ``name``, else its type, such as ``file`` or ``s3``. Not needed if the
+                database has one replica.
+
         Raises:
-            ConfigError: the database has none.
+            ConfigError: the database has no replica, or none of this name, or several to choose from. In the last two cases
+                ``key`` is ``name``, and the text or the hint has the names.
         """
         index = next((n for n, each in enumerate(self.dbs) if each is db), 0)
-        own = db.replica or next(iter(db.replicas), None)
-        if own is None:
-            error = ConfigError(f"must specify replica for database: {db.path or db.dir}", op="config")
-            error.key = f"dbs[{index}].replica"
-            raise error
+        own = _choose(db, f"dbs[{index}].replica", name)
         names = set(ReplicaSettings.__struct_fields__) - NOT_INHERITED
         inherited = {name: getattr(self, name) for name in names if getattr(own, name) is None}
         if self.skip_verify:
             inherited["skip_verify"] = True  # cannot be taken back below
         return msgspec.structs.replace(own, **inherited)
 
-    def client(self, db: DBConfig) -> ReplicaClient:
-        """The client of a database's replica.
+    def client(self, db: DBConfig, name: str | None = None) -> ReplicaClient:
+        """The client of a database's replica; ``name`` as for :meth:`replica`.
 
         Raises:
-            ConfigError: the database has none, or there is no client of this kind.
+            ConfigError: as :meth:`replica`; or there is no client of this kind, or the replica is encrypted.
         """
-        replica = self.replica(db)
-        scheme = (replica.url or "").partition("://")[0].lower()
-        kind = scheme or replica.type or "file"
+        replica = self.replica(db, name)
+        kind = replica.kind
+        if replica.age is not None and replica.age.is_used:
+            text = (
+                f"replica {replica.label} of {db.path or db.dir}: age encryption is not currently supported"
+            )
+            raise _fault("age", text)
         if kind == "s3":
             return _s3_client(replica)
         if replica.url is not None:
@@ -262,9 +294,30 @@ class Config(ReplicaSettings):
         message = (
             "file replica path required" if kind == "file" else f"no replica client of the type {kind!r}"
         )
-        error = ConfigError(f"{message}: {db.path or db.dir}", op="config")
-        error.key = "path" if kind == "file" else "type"
-        raise error
+        raise _fault("path" if kind == "file" else "type", f"{message}: {db.path or db.dir}")
+
+
+def _choose(db: DBConfig, key: str, name: str | None) -> ReplicaConfig:
+    """The entry of a database's replica; ``key`` is the place of the only one."""
+    entries = [*db.replicas] if db.replica is None else [db.replica]
+    place, labels = db.path or db.dir, ", ".join(each.label for each in entries)
+    if not entries:
+        raise _fault(key, f"must specify replica for database: {place}")
+    found = [each for each in entries if name in (None, each.label)]
+    if len(found) == 1:
+        return found[0]
+    if name is None:
+        raise _fault("name", f"{place} has {len(entries)} replicas: {labels}", "give the name of one")
+    if not found:
+        raise _fault("name", f"{place} has no replica named {name}", f"the database has: {labels}")
+    hint = "give each of them a name in the configuration file"
+    raise _fault("name", f"{place} has {len(found)} replicas named {name}", hint)
+
+
+def _fault(key: str, text: str, hint: str | None = None) -> ConfigError:
+    error = ConfigError(text, op="config", hint=hint)
+    error.key = key
+    return error
 
 
 def _s3_client(replica: ReplicaConfig) -> ReplicaClient:
