@@ -108,7 +108,7 @@ generation_option = option("--generation", type=GENERATION, help="List this gene
 
 
 def config_options(command: F) -> F:
-    """Where a database that is named by its path is looked up."""
+    """Where a database that is named by its path is looked up, and which of its replicas is meant."""
     path = option(
         "-c",
         "--config",
@@ -116,4 +116,10 @@ def config_options(command: F) -> F:
         help="Configuration file [$LITESTREAM_CONFIG, /etc/litestream.yml].",
     )
     plain = option("--no-expand-env", is_flag=True, help="Do not replace $NAME in the configuration file.")
-    return path(plain(command))
+    name = option(
+        "--replica",
+        "replica_name",
+        metavar="NAME",
+        help="Replica to read, by its name or, without one, its type; required if the database has several.",
+    )
+    return path(plain(name(command)))

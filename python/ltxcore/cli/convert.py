@@ -48,6 +48,7 @@ def command(
     parallelism: int,
     config: str | None,
     no_expand_env: bool,
+    replica_name: str | None,
     as_json: bool,
 ) -> None:
     """Write the history of the replica OLD, which is of Litestream 0.3, as LTX files to NEW.
@@ -63,7 +64,7 @@ def command(
     """
     from ltxcore import legacy
 
-    origin, _ = located(old, config, not no_expand_env)
+    origin, _ = located(old, config, not no_expand_env, replica_name)
     target = replica(new)
     began = time.monotonic()
     with progress_bar("converting") as progress:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @click.argument("source", type=PLACE)
 @config_options
 @json_option
-def command(source: str, config: str | None, no_expand_env: bool, as_json: bool) -> None:
+def command(
+    source: str, config: str | None, no_expand_env: bool, replica_name: str | None, as_json: bool
+) -> None:
     """List the generations of the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
     A generation is an unbroken history of the database, in the layout of Litestream 0.3. It can be restored from its first
@@ -36,7 +38,7 @@ def command(source: str, config: str | None, no_expand_env: bool, as_json: bool)
     """
     from ltxcore import legacy
 
-    origin, db = located(source, config, not no_expand_env)
+    origin, db = located(source, config, not no_expand_env, replica_name)
     rows = [row(each, db) for each in legacy.generations(origin.client)]
     if not rows:
         require(origin)

@@ -27,13 +27,20 @@ from ltxcore.cli._types import PLACE, FullPath
 )
 @config_options
 @json_option
-def command(source: str, output: Path | None, config: str | None, no_expand_env: bool, as_json: bool) -> None:
+def command(
+    source: str,
+    output: Path | None,
+    config: str | None,
+    no_expand_env: bool,
+    replica_name: str | None,
+    as_json: bool,
+) -> None:
     """Write the listing of the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
     A web server needs the listing to serve the replica to "ltxcore restore https://HOST/PATH". Write it again when files were
     added. If you copy the replica to the server, list the copy: files are added to the replica meanwhile.
     """
-    origin, _ = located(source, config, not no_expand_env)
+    origin, _ = located(source, config, not no_expand_env, replica_name)
     require(origin)
     count = origin.write_listing(output)
     if as_json:

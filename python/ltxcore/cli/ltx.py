@@ -27,9 +27,16 @@ if TYPE_CHECKING:
 )
 @config_options
 @json_option
-def command(source: str, level: int | None, config: str | None, no_expand_env: bool, as_json: bool) -> None:
+def command(
+    source: str,
+    level: int | None,
+    config: str | None,
+    no_expand_env: bool,
+    replica_name: str | None,
+    as_json: bool,
+) -> None:
     """List the LTX files of the replica SOURCE: a URL, a directory, or a database of the configuration file."""
-    origin, _ = located(source, config, not no_expand_env)
+    origin, _ = located(source, config, not no_expand_env, replica_name)
     rows = [row(file) for file in origin.files(level)]
     if not rows:
         require(origin)

@@ -161,6 +161,7 @@ def command(
     on_divergence: OnDivergence,
     config: str | None,
     no_expand_env: bool,
+    replica_name: str | None,
     as_json: bool,
 ) -> None:
     """Rebuild a database from the replica SOURCE: a URL, a directory, or a database of the configuration file.
@@ -195,7 +196,7 @@ def command(
     if generation is not None and (txid is not None or follow or update or cache is not None):
         raise click.UsageError("--generation excludes --txid, --follow, --update and --cache")
     wanted = {"generation": generation, "index": index, "timestamp": timestamp}
-    origin, db = located(source, config, not no_expand_env)
+    origin, db = located(source, config, not no_expand_env, replica_name)
     source = shown(source)  # from here on for messages
     output = output or db
     if output is None and not dry_run:

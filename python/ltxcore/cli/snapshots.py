@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 @config_options
 @json_option
 def command(
-    source: str, generation: str | None, config: str | None, no_expand_env: bool, as_json: bool
+    source: str,
+    generation: str | None,
+    config: str | None,
+    no_expand_env: bool,
+    replica_name: str | None,
+    as_json: bool,
 ) -> None:
     """List the snapshots of the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
@@ -34,7 +39,7 @@ def command(
     """
     from ltxcore import legacy
 
-    origin, _ = located(source, config, not no_expand_env)
+    origin, _ = located(source, config, not no_expand_env, replica_name)
     rows = [row(each) for each in legacy.snapshots(origin.client, generation)]
     if not rows:
         require(origin)

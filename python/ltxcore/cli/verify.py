@@ -35,7 +35,14 @@ if TYPE_CHECKING:
 )
 @config_options
 @json_option
-def command(source: str, parallelism: int, config: str | None, no_expand_env: bool, as_json: bool) -> None:
+def command(
+    source: str,
+    parallelism: int,
+    config: str | None,
+    no_expand_env: bool,
+    replica_name: str | None,
+    as_json: bool,
+) -> None:
     """Read every file of the replica SOURCE: a URL, a directory, or a database of the configuration file.
 
     LTX files: checksums, page indexes and names are checked, and whether all files are there that a restore of the newest state
@@ -51,7 +58,7 @@ def command(source: str, parallelism: int, config: str | None, no_expand_env: bo
     from ltxcore import legacy, verify
     from ltxcore.errors import NoSnapshotError
 
-    origin, _ = located(source, config, not no_expand_env)
+    origin, _ = located(source, config, not no_expand_env, replica_name)
     old: VerifyReport | None = None
     new: ltxcore.VerifyReport | None = None
     with progress_bar("verifying") as progress:
