@@ -292,3 +292,30 @@ def test_copies_are_faithful(tmp_path: Path) -> None:
         for file in manifest["files"]:
             assert digest(copied / file["path"]) == file["sha256"]
             assert (copied / file["path"]).stat().st_mtime_ns == file["mtime_ns"]
+
+
+@pytest.mark.parametrize("variant", DAMAGED)
+def test_verify_and_conversion_of_a_damaged_replica(tmp_path: Path, variant: str) -> None:
+    """What can be found is named; a conversion stops there, or leaves out what is lost, and no other state is another one."""
+    replica, whole = vectors.copy_damaged(variant, tmp_path, group="v03"), tmp_path / "whole"
+    whole.mkdir()
+    sound = vectors.copy_case(BASE, whole, group="v03")
+    found = legacy.verify(replica).damages
+    assert bool(found) == (variant not in UNDETECTABLE)
+    if variant in UNDETECTABLE:
+        return
+    with pytest.raises((errors.FormatError, errors.RestoreError)):
+        legacy.convert(replica, tmp_path / "stopped")
+    if variant.startswith("snap"):
+        return
+    done = legacy.convert(replica, tmp_path / "converted", skip_damaged=True)
+    assert [(each.path, each.states, each.first, each.last) for each in done.left_out] == [
+        (each.path, each.states, each.first, each.last) for each in found
+    ]
+    for file in legacy.wal_segments(replica):
+        if found[0].first is not None and file.created_at >= found[0].first:
+            continue
+        legacy.restore(sound, tmp_path / "sound.db", timestamp=file.created_at, overwrite=True)
+        for place in ("stopped", "converted"):
+            ltxcore.restore(tmp_path / place, tmp_path / "db", timestamp=file.created_at, overwrite=True)
+            assert digest(tmp_path / "db") == digest(tmp_path / "sound.db")

@@ -131,6 +131,48 @@ def test_litestream_continues(tmp_path: Path, in_place: bool) -> None:
     assert content(output) == content(reference(db, tmp_path / "scratch"))
 
 
+def test_a_change_of_the_page_size(tmp_path: Path) -> None:
+    """Litestream restores the states before and after it, and continues them; nothing tries to merge pages of two sizes."""
+    db, old, new = tmp_path / "app.db", tmp_path / "old", tmp_path / "new"
+    stored = 0
+    for number, page_size in enumerate((4096, 1024)):
+        change_page_size(db, page_size)
+        with History(db, old, generation=f"{number:016x}", page_size=page_size) as history:
+            history.stored = stored
+            history.snapshot()
+            for _ in range(4):
+                history.connection.execute("INSERT INTO t (b) VALUES (randomblob(3000))")
+                history.segment()
+            stored = history.stored
+    legacy.convert(old, new)
+    with continuing(db, new, tmp_path) as child:
+        work(db, new, child)
+        assert child.terminate() == 0
+    log = (tmp_path / "litestream.log").read_text()
+    assert "level=ERROR" not in log, log
+    output, other = tmp_path / "output.db", tmp_path / "other.db"
+    for file in [*legacy.snapshots(old), *legacy.wal_segments(old)]:
+        legacy.restore(old, output, timestamp=file.created_at, overwrite=True)
+        other.unlink(missing_ok=True)
+        litestream.restore(new, other, timestamp=text(file.created_at))
+        assert digest(output) == digest(other), file
+    ltxcore.restore(new, output, overwrite=True)
+    assert content(output) == content(reference(db, tmp_path / "scratch"))
+
+
+def change_page_size(db: Path, page_size: int) -> None:
+    connection = sqlite3.connect(db, isolation_level=None)
+    for statement in (
+        "PRAGMA journal_mode = delete",
+        f"PRAGMA page_size = {page_size}",
+        "VACUUM",
+        "PRAGMA journal_mode = wal",
+        "CREATE TABLE IF NOT EXISTS t (a INTEGER PRIMARY KEY, b)",
+    ):
+        connection.execute(statement)
+    connection.close()
+
+
 def run(db: Path, statement: str) -> None:
     connection = sqlite3.connect(db, isolation_level=None)
     connection.execute(statement)

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ltx::{SNAPSHOT_LEVEL, Timestamp, TxId};
 
@@ -87,6 +88,7 @@ struct Reached {
 /// A history that becomes LTX files.
 pub struct Conversion {
     schedule: Schedule,
+    marks: OnceLock<BTreeMap<u64, usize>>,
     /// Number of the next step.
     next: usize,
     /// Size of the objects of the steps before it, in bytes.
@@ -116,6 +118,7 @@ impl Conversion {
         let spool = durable::create_nameless(&directory.join("ltxcore"), "convert").map_err(Error::Output)?;
         Ok(Self {
             schedule,
+            marks: OnceLock::new(),
             next: 0,
             done_bytes: 0,
             reached: None,
@@ -154,16 +157,24 @@ impl Conversion {
         &self.left_out
     }
 
+    /// The numbers of the steps by their marks, of which each file of an interrupted batch is looked up.
+    fn marks(&self) -> &BTreeMap<u64, usize> {
+        self.marks.get_or_init(|| {
+            let steps = self.schedule.steps().iter().enumerate();
+            steps.map(|(number, step)| (self.schedule.mark(step), number)).collect()
+        })
+    }
+
     /// Whether a file with this mark is one of this conversion.
     #[must_use]
     pub fn knows(&self, mark: u64) -> bool {
-        mark != 0 && self.schedule.steps().iter().any(|step| self.schedule.mark(step) == mark)
+        self.marks().contains_key(&mark)
     }
 
     /// Goes on after the state of an LTX file.
     pub fn resume(&mut self, stamp: &Stamp) -> Continued {
         let steps = self.schedule.steps();
-        let found = steps.iter().rposition(|step| stamp.mark != 0 && self.schedule.mark(step) == stamp.mark);
+        let found = self.marks().get(&stamp.mark).copied();
         let state = found.and_then(|number| steps.get(number)).map(State::of);
         let (next, continued) = match found {
             Some(number) => (number + 1, Continued::Found),
