@@ -963,11 +963,17 @@ class LegacyConversion:
     def left_out(self) -> list[tuple[str, str, int, tuple[int, int] | None]]:
         """Files that cannot be used: name, what is wrong, number of states that need it, times of the first and the last of them in milliseconds."""
 
-    def knows(self, mark: int) -> bool:
-        """Whether an LTX file with this node is one of this conversion."""
+    @property
+    def lacked(self) -> bool:
+        """Whether earlier calls have left out states before the one that it has gone on after."""
 
-    def resume(self, min_txid: int, max_txid: int, created_ms: int, mark: int, origin: int) -> bool:
-        """Goes on after the state of an LTX file; whether it is one of this history, or was until it was deleted there.
+    def has_origin(self, origin: int) -> bool:
+        """Whether the history has the generation that an LTX file is of, as its salts say."""
+
+    def resume(self, min_txid: int, max_txid: int, created_ms: int, mark: int, origin: int) -> bool | None:
+        """Goes on after the state of an LTX file.
+
+        The answer is whether the history has the state; ``None`` if the file is of no generation of the history, or of no conversion.
 
         Args:
             min_txid: first transaction of the file.

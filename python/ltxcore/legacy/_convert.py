@@ -6,7 +6,7 @@ import io
 import itertools
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeGuard
 
 from ltxcore import _ltxcore
 from ltxcore._process.arguments import check_parallelism
@@ -14,6 +14,7 @@ from ltxcore._process.parallel import in_parallel
 from ltxcore._process.times import from_millis, to_millis
 from ltxcore.clients import as_client
 from ltxcore.errors import (
+    Error,
     FormatError,
     LTXFileExistsError,
     LTXFileNotFoundError,
@@ -24,12 +25,13 @@ from ltxcore.errors import (
 )
 from ltxcore.legacy._damage import Damage, damage
 from ltxcore.legacy._history import history
-from ltxcore.legacy._place import place_of
-from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, Decoder, FileInfo, Header, format_filename
+from ltxcore.legacy._listing import are_gone
+from ltxcore.legacy._place import GENERATIONS, place_of
+from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, Decoder, Encoder, FileInfo, Header, format_filename
 from ltxcore.replica._inventory import MIN_FILE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from _typeshed import WriteableBuffer
@@ -42,6 +44,10 @@ _STATES = SNAPSHOT_LEVEL - 1
 _BATCH = 256
 #: How often a file is uploaded of which parts are there, at most.
 _ATTEMPTS = 5
+#: How often the v0.3 replica is listed, if files are deleted there meanwhile.
+_LISTINGS = 10
+#: What the native side writes into each header.
+_WAL_OFFSET = 32
 #: How much of a file is read at once, in bytes.
 _BLOCK = 1 << 20
 
@@ -123,40 +129,94 @@ def convert(
     """
     check_parallelism(parallelism)
     origin, target = as_client(old), as_client(new)
-    store, prefix = place_of(origin)
-    conversion = _ltxcore.LegacyConversion(
-        history(origin), store, prefix, tempfile.gettempdir(), skip_damaged
-    )
-    if not conversion.states:
-        raise NoSnapshotError(
-            "no snapshots of Litestream 0.3",
-            hint="list what there is with `ltxcore generations` or ltxcore.legacy.generations()",
+    call = _Call(origin, target, skip_damaged, parallelism, progress)
+    for _ in range(_LISTINGS - 1):
+        found = history(origin)
+        try:
+            return call.run(found)
+        except (FormatError, ObjectNotFoundError, RestoreError) as error:
+            if not _is_about_a_file(error) or not are_gone(found, history(origin)):
+                raise
+    return call.run(history(origin))
+
+
+class _Call:
+    """One call of :func:`convert`. It begins again if files of the v0.3 replica are deleted meanwhile."""
+
+    def __init__(
+        self,
+        origin: ReplicaClient,
+        target: ReplicaClient,
+        skip_damaged: bool,
+        parallelism: int,
+        progress: Callable[[ConvertProgress], None] | None,
+    ) -> None:
+        self._origin = origin
+        self._target = target
+        self._skip_damaged = skip_damaged
+        self._parallelism = parallelism
+        self._watch = None if progress is None else lambda *counts: progress(ConvertProgress(*counts))
+        self._resumed: int | None = None
+        self._files = self._bytes = 0
+
+    def run(self, found: _ltxcore.LegacyHistory) -> ConvertResult:
+        """Convert what a listing has shown."""
+        store, prefix = place_of(self._origin)
+        conversion = _ltxcore.LegacyConversion(
+            found, store, prefix, tempfile.gettempdir(), self._skip_damaged
         )
-    if target.capabilities.is_read_only:
-        raise ReplicaReadOnlyError(f"{target!r} can only be read", hint="convert to a directory or a bucket")
-    target.init()
-    work = _Work(conversion, target, parallelism)
-    resumed = work.resume()
-    watch = None if progress is None else lambda *counts: progress(ConvertProgress(*counts))
-    while conversion.done < conversion.states:
-        work.store(*conversion.run(parallelism, watch))
-    reached = conversion.reached
-    left_out = tuple(map(damage, conversion.left_out))
-    if reached is None:
-        raise NoSnapshotError(
-            f"no state can be converted{''.join(f'; {each.path}: {each.reason}' for each in left_out[:1])}"
+        if not conversion.states:
+            raise NoSnapshotError(
+                "no snapshots of Litestream 0.3",
+                hint="list what there is with `ltxcore generations` or ltxcore.legacy.generations()",
+            )
+        if self._target.capabilities.is_read_only:
+            raise ReplicaReadOnlyError(
+                f"{self._target!r} can only be read", hint="convert to a directory or a bucket"
+            )
+        self._target.init()
+        work = _Work(conversion, self._target, self._parallelism)
+        try:
+            resumed = work.resume()
+            self._resumed = resumed if self._resumed is None else self._resumed
+            earlier = self._left_out_earlier(conversion)
+            while conversion.done < conversion.states:
+                work.store(*conversion.run(self._parallelism, self._watch))
+            left_out = (*map(damage, conversion.left_out), *earlier)
+            if conversion.reached is None:
+                raise NoSnapshotError(
+                    f"no state can be converted{''.join(f'; {each.path}: {each.reason}' for each in left_out[:1])}"
+                )
+            txid, created_ms = conversion.reached
+            work.finish(TXID(txid))
+        finally:
+            self._files += work.files
+            self._bytes += work.bytes
+        return ConvertResult(
+            txid=TXID(txid),
+            created_at=from_millis(created_ms),
+            states=conversion.states,
+            resumed=self._resumed,
+            files=self._files,
+            bytes_written=self._bytes,
+            left_out=left_out,
         )
-    txid, created_ms = reached
-    work.finish(txid)
-    return ConvertResult(
-        txid=TXID(txid),
-        created_at=from_millis(created_ms),
-        states=conversion.states,
-        resumed=resumed,
-        files=work.files,
-        bytes_written=work.bytes,
-        left_out=left_out,
-    )
+
+    def _left_out_earlier(self, conversion: _ltxcore.LegacyConversion) -> tuple[Damage, ...]:
+        """What an earlier call has left out: its LTX files do not say what it was, and it cannot be put between them any more.
+
+        Raises:
+            RestoreError: that was not asked for.
+        """
+        if not conversion.lacked:
+            return ()
+        reason = "an earlier conversion has left out states that needed damaged or missing files"
+        advice = "convert to an empty place to have those whose files are sound now"
+        if not self._skip_damaged:
+            raise RestoreError(
+                reason, hint=f"{advice}, or go on without them with --skip-damaged (skip_damaged=True)"
+            )
+        return (Damage(GENERATIONS, f"{reason}; {advice}", 0, None, None),)
 
 
 class _Made(NamedTuple):
@@ -179,11 +239,14 @@ class _Work:
         self._client = client
         self._parallelism = parallelism
         #: The files of level 0, of which only the newest stays.
-        self._newest: dict[int, FileInfo] = {}
+        self._newest: dict[TXID, FileInfo] = {}
         self.files = self.bytes = 0
 
     def resume(self) -> int:
         """Go on after what is there; the number of states that are.
+
+        What an interrupted conversion has stored beyond a file that is missing is deleted: the v0.3 history may have changed
+        since, and then other files belong there.
 
         Raises:
             LTXFileExistsError: there is a file that is not of this conversion.
@@ -193,39 +256,65 @@ class _Work:
             lowest = 1 if file.level == SNAPSHOT_LEVEL else file.max_txid
             if file.level not in (0, _STATES, SNAPSHOT_LEVEL) or file.min_txid != lowest:
                 raise _foreign(file)
-        damaged = self._delete_damaged(files)
-        files = [file for file in files if file not in damaged]
-        end = min((file.max_txid for file in damaged if file.level), default=None)
-        of_states = {file.max_txid: file for file in files if file.level == _STATES}
-        whole = {file.max_txid: file for file in files if file.level == SNAPSHOT_LEVEL}
-        reached = TXID(0)
-        while (following := TXID(reached + 1)) in whole or (reached and following in of_states):
-            if following == end:
-                break
-            reached = following
-        self._newest = {file.max_txid: file for file in files if file.level == 0}
-        for file in files:
-            if file.max_txid > reached:
-                # The rest of a batch that was not stored as a whole.
-                if not self._conversion.knows(self._header(file).node_id):
-                    raise _foreign(file)
-            elif file.level == 0:
-                same = of_states.get(file.max_txid) or whole[file.max_txid]
-                if self._header(file).node_id != self._header(same).node_id:
-                    raise _foreign(file)
-        if not reached:
+        if not files:
             return 0
-        last = whole.get(reached) or of_states[reached]
-        header = self._header(last)
-        origin = header.wal_salt1 << 32 | header.wal_salt2
-        if not self._conversion.resume(
-            header.min_txid, header.max_txid, to_millis(header.timestamp), header.node_id, origin
-        ):
-            raise _foreign(last)
+        damaged = self._damaged(files)
+        there = _There(file for file in files if file not in damaged)
+        end = min((file.max_txid for file in damaged if file.level), default=None)
+        reached = there.last_after(TXID(0), end)
+        last = max(there.whole, default=TXID(0))
+        newer = max(reached, there.last_after(TXID(last - 1), end) if last else reached)
+        looked_at = [*there.of(reached), *there.of(newer), *there.beyond(reached), *there.newest.values()]
+        self._check_origin(looked_at, damaged)
+        is_found = self._go_on(there, reached) if reached else end == 1
+        if newer > reached and not is_found:
+            # The v0.3 files before may be gone.
+            reached = newer
+            self._go_on(there, reached)
+        # Without a file of level 0, Litestream would begin at the first transaction. So these are deleted last, and one is
+        # there at every moment. Beyond a gap it does no harm.
+        self._delete_all([*there.beyond(reached), *(file for file in damaged if file.level)])
+        self._newest = {reached: there.newest[reached]} if reached in there.newest else {}
+        others = [file for file in files if file.level == 0 and file not in self._newest.values()]
+        if reached and not self._newest:
+            self._delete_all([file for file in others if file.max_txid == reached])
+            self._copy_newest(reached)
+        self._delete_all([file for file in others if file.max_txid != reached])
         return self._conversion.done
 
-    def _delete_damaged(self, files: list[FileInfo]) -> set[FileInfo]:
-        """Files, of the last batch, that were not stored as a whole. They are deleted.
+    def _go_on(self, there: _There, txid: TXID) -> bool:
+        """Go on after a transaction; whether its state is in the v0.3 history."""
+        for file in there.of(txid):
+            header = self._header(file)
+            found = self._conversion.resume(
+                1 if txid in there.whole else txid,
+                txid,
+                to_millis(header.timestamp),
+                header.node_id,
+                _origin(header),
+            )
+            if found:
+                return True
+        return False
+
+    def _check_origin(self, files: list[FileInfo], damaged: set[FileInfo]) -> None:
+        """Check that conversions of this v0.3 replica have made the files.
+
+        It may have lost generations since. One that it still has is enough.
+
+        Raises:
+            LTXFileExistsError: another program has.
+        """
+        files = list(dict.fromkeys(files))
+        headers = in_parallel(self._header, files, self._parallelism)
+        for file, header in zip(files, headers, strict=True):
+            if not header.node_id or (header.wal_offset, header.wal_size) != (_WAL_OFFSET, 0):
+                raise _foreign(file)
+        if files and not any(self._conversion.has_origin(_origin(header)) for header in headers):
+            raise _foreign(files[0])
+
+    def _damaged(self, files: list[FileInfo]) -> set[FileInfo]:
+        """Files, of the last batch, that were not stored as a whole.
 
         In a directory and in most stores a file appears whole or not at all. Some servers keep what they have of an upload that
         broke.
@@ -235,9 +324,11 @@ class _Work:
         damaged = {file for file in files if file.size < MIN_FILE_SIZE}
         sound = in_parallel(self._is_sound, recent, self._parallelism)
         damaged.update(file for file, is_sound in zip(recent, sound, strict=True) if not is_sound)
-        if damaged:
-            self._client.delete_ltx_files(damaged)
         return damaged
+
+    def _delete_all(self, files: list[FileInfo]) -> None:
+        if files:
+            self._client.delete_ltx_files(files)
 
     def _is_sound(self, file: FileInfo) -> bool:
         try:
@@ -256,9 +347,12 @@ class _Work:
         The newest transaction comes first: see the crate. A whole database comes after the files before it, and before those
         after it, so that an interrupted conversion knows by the newest file that the others are there.
         """
-        for is_parallel, group in itertools.groupby(
-            map(_Made._make, rows), lambda made: made.level == _STATES
-        ):
+        files = [_Made._make(row) for row in rows]
+        if files and files[0].level:
+            newest = max(files, key=lambda made: made.max_txid)
+            with io.BufferedReader(_Part(self._conversion, newest), _BLOCK) as data:
+                self._write_newest(data, TXID(newest.max_txid))
+        for is_parallel, group in itertools.groupby(files, lambda made: made.level == _STATES):
             in_parallel(self._store, list(group), self._parallelism if is_parallel else 1)
         self._delete_older()
         if error is not None:
@@ -267,7 +361,7 @@ class _Work:
     def _store(self, made: _Made) -> None:
         stored = self._write(made)
         if made.level == 0:
-            self._newest[made.max_txid] = stored
+            self._newest[TXID(made.max_txid)] = stored
         self.files += 1
         self.bytes += made.size
 
@@ -285,22 +379,34 @@ class _Work:
                 # An upload of ours that broke has left a part of it.
                 self._client.delete_ltx_files([name])
 
-    def finish(self, txid: int) -> None:
+    def finish(self, txid: TXID) -> None:
         """Let there be one file of level 0, that of the newest transaction: Litestream continues there."""
-        if txid not in self._newest and not self._copy_newest(TXID(txid)):
-            self.store(*self._conversion.newest(self._parallelism))
+        if txid not in self._newest:
+            self._copy_newest(txid)
         self._delete({file for file in self._newest.values() if file.max_txid != txid})
 
-    def _copy_newest(self, txid: TXID) -> bool:
-        """Store the file of a state at level 0 as well, if it has one."""
+    def _copy_newest(self, txid: TXID) -> None:
+        """Store the file of a state at level 0 as well, or the whole database."""
         try:
             with self._client.open_ltx_file(_STATES, txid, txid) as data:
-                self._newest[txid] = self._client.write_ltx_file(0, txid, txid, data)
+                self._write_newest(data, txid)
         except LTXFileNotFoundError:
-            return False
+            with self._client.open_ltx_file(SNAPSHOT_LEVEL, TXID(1), txid) as data:
+                self._write_newest(data, txid)
+
+    def _write_newest(self, data: BinaryIO, txid: TXID) -> None:
+        with tempfile.TemporaryFile() as copy:
+            decoder = Decoder(data)
+            header = decoder.header
+            encoder = Encoder(copy, header if header.min_txid == txid else _with_min_txid(header, txid))
+            for pgno, page in decoder:
+                encoder.write(pgno, page)
+            encoder.finish()
+            size = copy.seek(0, io.SEEK_END)
+            copy.seek(0)
+            self._newest[txid] = self._client.write_ltx_file(0, txid, txid, copy)
         self.files += 1
-        self.bytes += self._newest[txid].size
-        return True
+        self.bytes += size
 
     def _delete_older(self) -> None:
         self._delete({file for file in self._newest.values() if file.max_txid < max(self._newest)})
@@ -319,9 +425,61 @@ class _Work:
             raise _foreign(file) from error
 
 
+class _There:
+    """The LTX files of a conversion, by their last transactions."""
+
+    def __init__(self, files: Iterable[FileInfo]) -> None:
+        self.newest: dict[TXID, FileInfo] = {}
+        self.states: dict[TXID, FileInfo] = {}
+        self.whole: dict[TXID, FileInfo] = {}
+        kinds = {0: self.newest, _STATES: self.states, SNAPSHOT_LEVEL: self.whole}
+        for file in files:
+            kinds[file.level][file.max_txid] = file
+
+    def last_after(self, txid: TXID, end: TXID | None) -> TXID:
+        """The last transaction before ``end`` without a gap since a whole database at the one after ``txid``; else 0."""
+        reached = txid
+        while (following := TXID(reached + 1)) in self.whole or (reached > txid and following in self.states):
+            if following == end:
+                break
+            reached = following
+        return reached if reached > txid else TXID(0)
+
+    def of(self, txid: TXID) -> list[FileInfo]:
+        """The files of the state of a transaction."""
+        return [kind[txid] for kind in (self.whole, self.states) if txid in kind]
+
+    def beyond(self, txid: TXID) -> list[FileInfo]:
+        """The files of states after it."""
+        return [file for kind in (self.states, self.whole) for file in kind.values() if file.max_txid > txid]
+
+
+def _origin(header: Header) -> int:
+    return header.wal_salt1 << 32 | header.wal_salt2
+
+
+def _with_min_txid(header: Header, txid: TXID) -> Header:
+    return Header(
+        page_size=header.page_size,
+        commit=header.commit,
+        min_txid=txid,
+        max_txid=header.max_txid,
+        timestamp=header.timestamp,
+        wal_offset=header.wal_offset,
+        wal_size=header.wal_size,
+        wal_salt1=header.wal_salt1,
+        wal_salt2=header.wal_salt2,
+        node_id=header.node_id,
+    )
+
+
+def _is_about_a_file(error: BaseException) -> TypeGuard[Error]:
+    return isinstance(error, FormatError | ObjectNotFoundError) or type(error) is RestoreError
+
+
 def _advised(error: BaseException) -> BaseException:
     """An error about a v0.3 file, with what to do about it here."""
-    if isinstance(error, FormatError | ObjectNotFoundError) or type(error) is RestoreError:
+    if _is_about_a_file(error):
         error.hint = (
             "what comes before is converted; put a sound copy of the file in its place and run the conversion again, "
             "or leave out what needs the file with --skip-damaged (skip_damaged=True)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ltxcore import _ltxcore
@@ -12,14 +12,19 @@ from ltxcore.clients import as_client
 from ltxcore.errors import NoSnapshotError
 from ltxcore.legacy._damage import Damage, damage
 from ltxcore.legacy._history import generations_of, history
+from ltxcore.legacy._listing import are_gone, files_of
 from ltxcore.legacy._place import GENERATIONS, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from ltxcore._process.restoring import RestoreProgress
     from ltxcore.clients import Source
     from ltxcore.legacy._history import GenerationInfo
+    from ltxcore.stores import ObjectStore
+
+#: How often the replica is listed and read, if files are deleted there meanwhile.
+_LISTINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,33 @@ def verify(
     client = as_client(source)
     store, prefix = place_of(client)
     found = history(client)
+    for _ in range(_LISTINGS):
+        report = _verified(found, store, prefix, parallelism, progress)
+        if report.is_ok:
+            return report
+        now = history(client)
+        listed, gone = files_of(found), are_gone(found, now)
+        if not any(_is_explained(each, listed, gone) for each in report.damages):
+            return report
+        found = now
+    # It is deleted faster than it can be read.
+    damages = tuple(each for each in report.damages if not _is_explained(each, listed, gone))
+    return replace(report, damages=damages)
+
+
+def _is_explained(found: Damage, listed: Container[str], gone: set[str]) -> bool:
+    """Whether files that are gone since they were listed explain it: the file, or ones of its generation if it is missing."""
+    folder = "/".join(found.path.split("/")[:2]) + "/"
+    return found.path in gone or (found.path not in listed and any(path.startswith(folder) for path in gone))
+
+
+def _verified(
+    found: _ltxcore.LegacyHistory,
+    store: ObjectStore,
+    prefix: str,
+    parallelism: int,
+    progress: Callable[[RestoreProgress], None] | None,
+) -> VerifyReport:
     generations = generations_of(found)
     if not generations:
         raise NoSnapshotError(

@@ -19,7 +19,6 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use ltx::{SNAPSHOT_LEVEL, Timestamp, TxId};
 
@@ -37,6 +36,8 @@ pub const STATE_LEVEL: u8 = SNAPSHOT_LEVEL - 1;
 /// A batch ends after so many states, or so many bytes.
 const MOST_STATES: usize = 256;
 const MOST_BYTES: u64 = 32 << 20;
+/// In a mark: states before were left out.
+const LACKS: u64 = 1;
 
 /// An LTX file that was made, a part of the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +66,9 @@ pub struct Batch {
 pub enum Continued {
     /// Its newest state is one of the history.
     Found,
-    /// Its newest state was deleted from the history, and everything before it.
+    /// Its newest state is of a generation of the history, but was deleted or stored again there.
     Pruned,
-    /// It is not.
+    /// It is of no generation of the history.
     Foreign,
 }
 
@@ -88,7 +89,6 @@ struct Reached {
 /// A history that becomes LTX files.
 pub struct Conversion {
     schedule: Schedule,
-    marks: OnceLock<BTreeMap<u64, usize>>,
     /// Number of the next step.
     next: usize,
     /// Size of the objects of the steps before it, in bytes.
@@ -107,6 +107,10 @@ pub struct Conversion {
     /// Where the states that need a snapshot are counted that leads no further.
     lost: BTreeMap<(Generation, usize), usize>,
     left_out: Vec<Damage>,
+    /// Whether states before the next one were left out, also by an earlier call. Then all files say so from here on.
+    lacks: bool,
+    /// Whether earlier calls have left out states.
+    lacked: bool,
 }
 
 impl Conversion {
@@ -118,7 +122,6 @@ impl Conversion {
         let spool = durable::create_nameless(&directory.join("ltxcore"), "convert").map_err(Error::Output)?;
         Ok(Self {
             schedule,
-            marks: OnceLock::new(),
             next: 0,
             done_bytes: 0,
             reached: None,
@@ -130,6 +133,8 @@ impl Conversion {
             replaced: BTreeMap::new(),
             lost: BTreeMap::new(),
             left_out: Vec::new(),
+            lacks: false,
+            lacked: false,
         })
     }
 
@@ -157,35 +162,36 @@ impl Conversion {
         &self.left_out
     }
 
-    /// The numbers of the steps by their marks, of which each file of an interrupted batch is looked up.
-    fn marks(&self) -> &BTreeMap<u64, usize> {
-        self.marks.get_or_init(|| {
-            let steps = self.schedule.steps().iter().enumerate();
-            steps.map(|(number, step)| (self.schedule.mark(step), number)).collect()
-        })
-    }
-
-    /// Whether a file with this mark is one of this conversion.
+    /// Whether earlier calls have left out states that come before the one that it has gone on after.
     #[must_use]
-    pub fn knows(&self, mark: u64) -> bool {
-        self.marks().contains_key(&mark)
+    pub fn lacked(&self) -> bool {
+        self.lacked
     }
 
-    /// Goes on after the state of an LTX file.
+    /// Whether the history has the generation that an LTX file is of.
+    #[must_use]
+    pub fn has_origin(&self, origin: u64) -> bool {
+        self.schedule.history().generations.keys().any(|generation| generation.get() == origin)
+    }
+
+    /// Goes on after the state of an LTX file. If the state is not there any more, states of the same time are converted again.
     pub fn resume(&mut self, stamp: &Stamp) -> Continued {
         let steps = self.schedule.steps();
-        let found = self.marks().get(&stamp.mark).copied();
+        let mark = stamp.mark & !LACKS;
+        let is_it = |step: &Step| mark != 0 && self.schedule.mark(step) == mark;
+        // The same segment may follow two snapshots.
+        let found = steps
+            .iter()
+            .rposition(|step| time_of(step) == stamp.time && is_it(step))
+            .or_else(|| steps.iter().rposition(is_it));
         let state = found.and_then(|number| steps.get(number)).map(State::of);
         let (next, continued) = match found {
             Some(number) => (number + 1, Continued::Found),
             None => {
-                let is_of = |step: &Step| step.generation.get() == stamp.origin;
-                let is_pruned = stamp.mark != 0
-                    && steps.iter().find(|step| is_of(step)).is_some_and(|first| time_of(first) > stamp.time);
-                if !is_pruned {
+                if mark == 0 || !self.has_origin(stamp.origin) {
                     return Continued::Foreign;
                 }
-                (steps.partition_point(|step| time_of(step) <= stamp.time), Continued::Pruned)
+                (steps.partition_point(|step| time_of(step) < stamp.time), Continued::Pruned)
             }
         };
         self.next = next;
@@ -193,6 +199,8 @@ impl Conversion {
         let Stamp { txids, time, mark, origin } = *stamp;
         let is_whole = txids.0 == TxId::FIRST;
         self.reached = Some(Reached { txid: txids.1, time, mark, origin, is_whole, state });
+        self.lacked = mark & LACKS != 0;
+        self.lacks = self.lacked;
         continued
     }
 
@@ -227,7 +235,7 @@ impl Conversion {
                 return Ok(());
             }
             match self.advance(&step, begun + MOST_STATES, reading, files) {
-                Err(error) if self.skips && error.is_of_content() => self.leave_out(&error),
+                Err(error) if self.skips && error.is_damage() => self.leave_out(&error),
                 done => done?,
             }
         }
@@ -281,12 +289,13 @@ impl Conversion {
             count += 1;
         }
         reading.most = bytes;
+        let lacks = self.lacks;
         let Self { schedule, works, current, reached, next, done_bytes, spool, spooled, .. } = self;
         let (Some(work), Some(now)) = (works.get_mut(*current), reached.as_mut()) else { return Ok(()) };
         work.extend(schedule, first.end + count - 1, reading, &mut |number, changes, file| {
             let Some(step) = schedule.steps().get(*next) else { return Ok(()) };
             if let Some(changes) = changes {
-                let stamp = stamp(schedule, step, after(now.txid)?, time_of(step));
+                let stamp = stamp(schedule, step, after(now.txid)?, time_of(step), lacks);
                 let made = write(spool, spooled, STATE_LEVEL, stamp.txids, |output| {
                     changes.write(file, &stamp, output).map(drop)
                 })?;
@@ -308,6 +317,7 @@ impl Conversion {
         reading: &mut Reading<'_>,
         files: &mut Vec<Made>,
     ) -> Result<()> {
+        let lacks = self.lacks;
         let Self { schedule, works, current, reached, spool, spooled, left_out, .. } = self;
         let [one, two] = works;
         let (before, work) = if *current == 0 { (one, two) } else { (two, one) };
@@ -334,7 +344,7 @@ impl Conversion {
             Some(reached) => (after(reached.txid)?, time_of(step)),
             None => (TxId::FIRST, time_of(step)),
         };
-        let stamp = stamp(schedule, step, txid, time);
+        let stamp = stamp(schedule, step, txid, time, lacks);
         if let (Some(old), false, true) = (&old, is_same, fits) {
             let made = write(spool, spooled, STATE_LEVEL, stamp.txids, |output| {
                 new.write_since(old, &stamp, output).map(drop)
@@ -366,7 +376,7 @@ impl Conversion {
             }
             let Some(work) = self.works.get_mut(self.current) else { return Ok(()) };
             match work.build(&self.schedule, state, reading) {
-                Err(error) if self.skips && error.is_of_content() => {
+                Err(error) if self.skips && error.is_damage() => {
                     // An older snapshot leads there, too; or the next state is written as a whole.
                     let older = if self.is_about(&error, &state) { self.replace(&state) } else { None };
                     let state = older.map(|snapshot| State { snapshot, ..state });
@@ -399,8 +409,8 @@ fn time_of(step: &Step) -> Timestamp {
     Timestamp::from_millis(step.time.millis().saturating_sub(1))
 }
 
-fn stamp(schedule: &Schedule, step: &Step, txid: TxId, time: Timestamp) -> Stamp {
-    let (mark, origin) = (schedule.mark(step), step.generation.get());
+fn stamp(schedule: &Schedule, step: &Step, txid: TxId, time: Timestamp, lacks: bool) -> Stamp {
+    let (mark, origin) = (schedule.mark(step) | if lacks { LACKS } else { 0 }, step.generation.get());
     Stamp { mark, origin, ..Stamp::new((txid, txid), time) }
 }
 

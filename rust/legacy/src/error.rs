@@ -103,6 +103,11 @@ impl Error {
         }
     }
 
+    /// The same without objects that are gone since they were listed: these may have been deleted because they are old.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::MissingSegment { .. })
+    }
+
     /// The name of the object that is damaged or missing.
     #[must_use]
     pub fn key(&self) -> Option<String> {

@@ -1,6 +1,6 @@
 //! The WAL files of a generation, as their segments hold them: headers, frames, and the checksum that runs through each.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use ltx::{PageCount, PageSize, Pgno};
@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// What all WAL files of a database have to do with each other.
 pub(crate) struct WalFiles {
     page_size: Option<PageSize>,
-    /// Marks of all so far.
-    salts: BTreeSet<(u32, u32)>,
+    /// Marks of all so far, and their numbers.
+    salts: BTreeMap<(u32, u32), u32>,
 }
 
 /// A WAL, as far as it was read.
@@ -30,7 +30,7 @@ pub(crate) struct Wal {
 impl WalFiles {
     /// Those of a database with this page size, if it has any.
     pub(crate) fn new(page_size: Option<PageSize>) -> Self {
-        Self { page_size, salts: BTreeSet::new() }
+        Self { page_size, salts: BTreeMap::new() }
     }
 
     pub(crate) fn page_size(&self) -> Option<PageSize> {
@@ -46,8 +46,12 @@ impl WalFiles {
             Ok(None) => return Err(Error::damaged(key, "the WAL header has a wrong checksum")),
             Err(error) => return Err(Error::damaged(key, error)),
         };
-        if !self.salts.insert((header.salt.salt1, header.salt.salt2)) {
-            return Err(Error::damaged(key, "it is a copy of another WAL"));
+        if let Some(other) = self.salts.insert((header.salt.salt1, header.salt.salt2), index) {
+            // Which of them is the copy does not show.
+            let what = format_args!(
+                "it is a copy of WAL {other:08x} of the same generation, or that is a copy of this one"
+            );
+            return Err(Error::damaged(key, what));
         }
         let page_size = *self.page_size.get_or_insert(header.page_size);
         if page_size != header.page_size {

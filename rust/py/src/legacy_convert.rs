@@ -107,12 +107,18 @@ impl LegacyConversion {
         Ok(left_out.into_iter().map(row).collect())
     }
 
-    /// Whether a file with this mark is one of this conversion.
-    fn knows(&self, py: Python<'_>, mark: u64) -> PyResult<bool> {
-        detached(py, || Ok::<_, legacy::Error>(self.lock().knows(mark)))
+    /// Whether earlier calls have left out states.
+    #[getter]
+    fn lacked(&self, py: Python<'_>) -> PyResult<bool> {
+        detached(py, || Ok::<_, legacy::Error>(self.lock().lacked()))
     }
 
-    /// Goes on after the state of an LTX file; whether it is one of this history, or was.
+    /// Whether the history has the generation that an LTX file is of.
+    fn has_origin(&self, py: Python<'_>, origin: u64) -> PyResult<bool> {
+        detached(py, || Ok::<_, legacy::Error>(self.lock().has_origin(origin)))
+    }
+
+    /// Goes on after the state of an LTX file; whether it was found, `None` if it is not of this history.
     fn resume(
         &self,
         py: Python<'_>,
@@ -121,10 +127,11 @@ impl LegacyConversion {
         created_ms: i64,
         mark: u64,
         origin: u64,
-    ) -> PyResult<bool> {
+    ) -> PyResult<Option<bool>> {
         let txids = (TxId::new(min_txid), TxId::new(max_txid));
         let stamp = Stamp { mark, origin, ..Stamp::new(txids, Timestamp::from_millis(created_ms)) };
-        detached(py, || Ok::<_, legacy::Error>(self.lock().resume(&stamp) != Continued::Foreign))
+        let continued = detached(py, || Ok::<_, legacy::Error>(self.lock().resume(&stamp)))?;
+        Ok((continued != Continued::Foreign).then_some(continued == Continued::Found))
     }
 
     /// Makes the files of the next states; and what kept it from going on.

@@ -63,6 +63,7 @@ impl Conversion {
         let number = self.lost.get(&(step.generation, step.snapshot));
         if let Some(lost) = number.and_then(|number| self.left_out.get_mut(*number)) {
             lost.add(step);
+            self.lacks = true;
         }
     }
 }
