@@ -85,6 +85,18 @@ def test_several_problems(made: Made) -> None:
     ]
 
 
+def test_a_copy_of_another_wal(made: Made) -> None:
+    """Which of both is the copy does not show."""
+    segments = legacy.wal_segments(made.path)
+    one, other = (made.path / segments[number].path for number in (0, 3))
+    with_times(one, lambda path: path.write_bytes(other.read_bytes()) and None)
+    found = {each.path: each.reason for each in legacy.verify(made.path).damages}
+    assert (
+        found[segments[3].path]
+        == "it is a copy of WAL 00000000 of the same generation, or that is a copy of this one"
+    )
+
+
 def test_an_object_store(made: Made) -> None:
     client = ObjectReplicaClient(in_memory(made, MemoryStore(), "a/"), "a")
     assert legacy.verify(client).states == 11

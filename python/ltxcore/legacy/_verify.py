@@ -9,7 +9,7 @@ from ltxcore import _ltxcore
 from ltxcore._process.arguments import check_parallelism
 from ltxcore._process.restoring import counting
 from ltxcore.clients import as_client
-from ltxcore.errors import NoSnapshotError
+from ltxcore.errors import NoSnapshotError, ObjectNotFoundError
 from ltxcore.legacy._damage import Damage, damage
 from ltxcore.legacy._history import generations_of, history
 from ltxcore.legacy._listing import are_gone, files_of
@@ -82,18 +82,31 @@ def verify(
     client = as_client(source)
     store, prefix = place_of(client)
     found = history(client)
-    for _ in range(_LISTINGS):
-        report = _verified(found, store, prefix, parallelism, progress)
-        if report.is_ok:
-            return report
-        now = history(client)
-        listed, gone = files_of(found), are_gone(found, now)
-        if not any(_is_explained(each, listed, gone) for each in report.damages):
-            return report
+    for _ in range(_LISTINGS - 1):
+        try:
+            report = _verified(found, store, prefix, parallelism, progress)
+        except ObjectNotFoundError:
+            now = history(client)
+            if not are_gone(found, now):
+                raise
+        else:
+            if report.is_ok:
+                return report
+            now = history(client)
+            if len(_unexplained(report, found, now)) == len(report.damages):
+                return report
         found = now
     # It is deleted faster than it can be read.
-    damages = tuple(each for each in report.damages if not _is_explained(each, listed, gone))
-    return replace(report, damages=damages)
+    report = _verified(found, store, prefix, parallelism, progress)
+    return replace(report, damages=_unexplained(report, found, history(client)))
+
+
+def _unexplained(
+    report: VerifyReport, found: _ltxcore.LegacyHistory, now: _ltxcore.LegacyHistory
+) -> tuple[Damage, ...]:
+    """What is damaged, and not just deleted since it was listed."""
+    listed, gone = files_of(found), are_gone(found, now)
+    return tuple(each for each in report.damages if not _is_explained(each, listed, gone))
 
 
 def _is_explained(found: Damage, listed: Container[str], gone: set[str]) -> bool:
