@@ -992,11 +992,6 @@ class LegacyConversion:
             Level, first and last transaction, offset in the spool and size in bytes of each; and what kept it from going on.
         """
 
-    def newest(
-        self, parallelism: int, progress: Callable[[int, int, int, int], object] | None = None
-    ) -> tuple[list[tuple[int, int, int, int, int]], BaseException | None]:
-        """Makes a file of level 0 with all pages of the newest transaction; as :meth:`run`."""
-
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the spool, where the files of the last call are.
 

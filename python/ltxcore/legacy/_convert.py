@@ -23,31 +23,28 @@ from ltxcore.errors import (
     ReplicaReadOnlyError,
     RestoreError,
 )
+from ltxcore.legacy._converted import STATES, There, foreign, is_of_conversion, origin_of, with_min_txid
 from ltxcore.legacy._damage import Damage, damage
 from ltxcore.legacy._history import history
 from ltxcore.legacy._listing import are_gone
 from ltxcore.legacy._place import GENERATIONS, place_of
-from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, Decoder, Encoder, FileInfo, Header, format_filename
+from ltxcore.ltx import HEADER_SIZE, SNAPSHOT_LEVEL, TXID, Decoder, Encoder, FileInfo, Header
 from ltxcore.replica._inventory import MIN_FILE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from _typeshed import WriteableBuffer
 
     from ltxcore.clients import ReplicaClient, Source
 
-#: The level of the states, as the native side writes them.
-_STATES = SNAPSHOT_LEVEL - 1
 #: The most states of a batch.
 _BATCH = 256
 #: How often a file is uploaded of which parts are there, at most.
 _ATTEMPTS = 5
 #: How often the v0.3 replica is listed, if files are deleted there meanwhile.
 _LISTINGS = 10
-#: What the native side writes into each header.
-_WAL_OFFSET = 32
 #: How much of a file is read at once, in bytes.
 _BLOCK = 1 << 20
 
@@ -254,12 +251,12 @@ class _Work:
         files = list(self._client.all_ltx_files())
         for file in files:
             lowest = 1 if file.level == SNAPSHOT_LEVEL else file.max_txid
-            if file.level not in (0, _STATES, SNAPSHOT_LEVEL) or file.min_txid != lowest:
-                raise _foreign(file)
+            if file.level not in (0, STATES, SNAPSHOT_LEVEL) or file.min_txid != lowest:
+                raise foreign(file)
         if not files:
             return 0
         damaged = self._damaged(files)
-        there = _There(file for file in files if file not in damaged)
+        there = There(file for file in files if file not in damaged)
         end = min((file.max_txid for file in damaged if file.level), default=None)
         reached = there.last_after(TXID(0), end)
         last = max(there.whole, default=TXID(0))
@@ -282,7 +279,7 @@ class _Work:
         self._delete_all([file for file in others if file.max_txid != reached])
         return self._conversion.done
 
-    def _go_on(self, there: _There, txid: TXID) -> bool:
+    def _go_on(self, there: There, txid: TXID) -> bool:
         """Go on after a transaction; whether its state is in the v0.3 history."""
         for file in there.of(txid):
             header = self._header(file)
@@ -291,7 +288,7 @@ class _Work:
                 txid,
                 to_millis(header.timestamp),
                 header.node_id,
-                _origin(header),
+                origin_of(header),
             )
             if found:
                 return True
@@ -308,10 +305,10 @@ class _Work:
         files = list(dict.fromkeys(files))
         headers = in_parallel(self._header, files, self._parallelism)
         for file, header in zip(files, headers, strict=True):
-            if not header.node_id or (header.wal_offset, header.wal_size) != (_WAL_OFFSET, 0):
-                raise _foreign(file)
-        if files and not any(self._conversion.has_origin(_origin(header)) for header in headers):
-            raise _foreign(files[0])
+            if not is_of_conversion(header):
+                raise foreign(file)
+        if files and not any(self._conversion.has_origin(origin_of(header)) for header in headers):
+            raise foreign(files[0])
 
     def _damaged(self, files: list[FileInfo]) -> set[FileInfo]:
         """Files, of the last batch, that were not stored as a whole.
@@ -349,10 +346,11 @@ class _Work:
         """
         files = [_Made._make(row) for row in rows]
         if files and files[0].level:
+            # The newest state has no file but that of the whole database.
             newest = max(files, key=lambda made: made.max_txid)
             with io.BufferedReader(_Part(self._conversion, newest), _BLOCK) as data:
                 self._write_newest(data, TXID(newest.max_txid))
-        for is_parallel, group in itertools.groupby(files, lambda made: made.level == _STATES):
+        for is_parallel, group in itertools.groupby(files, lambda made: made.level == STATES):
             in_parallel(self._store, list(group), self._parallelism if is_parallel else 1)
         self._delete_older()
         if error is not None:
@@ -388,7 +386,7 @@ class _Work:
     def _copy_newest(self, txid: TXID) -> None:
         """Store the file of a state at level 0 as well, or the whole database."""
         try:
-            with self._client.open_ltx_file(_STATES, txid, txid) as data:
+            with self._client.open_ltx_file(STATES, txid, txid) as data:
                 self._write_newest(data, txid)
         except LTXFileNotFoundError:
             with self._client.open_ltx_file(SNAPSHOT_LEVEL, TXID(1), txid) as data:
@@ -398,7 +396,7 @@ class _Work:
         with tempfile.TemporaryFile() as copy:
             decoder = Decoder(data)
             header = decoder.header
-            encoder = Encoder(copy, header if header.min_txid == txid else _with_min_txid(header, txid))
+            encoder = Encoder(copy, header if header.min_txid == txid else with_min_txid(header, txid))
             for pgno, page in decoder:
                 encoder.write(pgno, page)
             encoder.finish()
@@ -422,55 +420,7 @@ class _Work:
         try:
             return Header.parse(self._client.read_ltx_file(*name, size=HEADER_SIZE))
         except FormatError as error:
-            raise _foreign(file) from error
-
-
-class _There:
-    """The LTX files of a conversion, by their last transactions."""
-
-    def __init__(self, files: Iterable[FileInfo]) -> None:
-        self.newest: dict[TXID, FileInfo] = {}
-        self.states: dict[TXID, FileInfo] = {}
-        self.whole: dict[TXID, FileInfo] = {}
-        kinds = {0: self.newest, _STATES: self.states, SNAPSHOT_LEVEL: self.whole}
-        for file in files:
-            kinds[file.level][file.max_txid] = file
-
-    def last_after(self, txid: TXID, end: TXID | None) -> TXID:
-        """The last transaction before ``end`` without a gap since a whole database at the one after ``txid``; else 0."""
-        reached = txid
-        while (following := TXID(reached + 1)) in self.whole or (reached > txid and following in self.states):
-            if following == end:
-                break
-            reached = following
-        return reached if reached > txid else TXID(0)
-
-    def of(self, txid: TXID) -> list[FileInfo]:
-        """The files of the state of a transaction."""
-        return [kind[txid] for kind in (self.whole, self.states) if txid in kind]
-
-    def beyond(self, txid: TXID) -> list[FileInfo]:
-        """The files of states after it."""
-        return [file for kind in (self.states, self.whole) for file in kind.values() if file.max_txid > txid]
-
-
-def _origin(header: Header) -> int:
-    return header.wal_salt1 << 32 | header.wal_salt2
-
-
-def _with_min_txid(header: Header, txid: TXID) -> Header:
-    return Header(
-        page_size=header.page_size,
-        commit=header.commit,
-        min_txid=txid,
-        max_txid=header.max_txid,
-        timestamp=header.timestamp,
-        wal_offset=header.wal_offset,
-        wal_size=header.wal_size,
-        wal_salt1=header.wal_salt1,
-        wal_salt2=header.wal_salt2,
-        node_id=header.node_id,
-    )
+            raise foreign(file) from error
 
 
 def _is_about_a_file(error: BaseException) -> TypeGuard[Error]:
@@ -486,18 +436,6 @@ def _advised(error: BaseException) -> BaseException:
         )
         error.__notes__ = [f"hint: {error.hint}"]
     return error
-
-
-def _foreign(file: FileInfo) -> LTXFileExistsError:
-    name = format_filename(file.min_txid, file.max_txid)
-    return LTXFileExistsError(
-        f"the place of the LTX files has a file that is not of this conversion: level {file.level}, {name}",
-        op="convert",
-        level=file.level,
-        min_txid=file.min_txid,
-        max_txid=file.max_txid,
-        hint="convert to an empty place; a replica that another program has continued cannot be converted to any more",
-    )
 
 
 class _Part(io.RawIOBase):

@@ -6,12 +6,11 @@
 //!
 //! The newest transaction of each batch has a file of level 0, too, which is stored before all others of the batch. That is where
 //! Litestream looks for the transaction to continue with. While others are missing, what it adds is beyond a gap, and no wrong
-//! database comes of it.
+//! database comes of it. Where a state has nothing but a file of level 9, the caller makes one of level 0 of it.
 //!
 //! The same history gives the same files, and each has the mark of its state. So an interrupted conversion goes on after the last
 //! state that is there.
 
-mod newest;
 mod skipping;
 
 use std::collections::BTreeMap;
@@ -217,12 +216,16 @@ impl Conversion {
         self.spooled = 0;
         let (mut files, begun) = (Vec::new(), self.reached.map(|reached| reached.txid));
         let mut reading = Reading::new(source, options, self.done_bytes);
-        let mut error = self.fill(&mut reading, &mut files).err();
-        if !matches!(error, Some(Error::Cancelled)) {
-            let ended = self.add_newest(begun, &mut reading, &mut files);
-            error = error.or(ended.err());
-        }
+        let error = self.fill(&mut reading, &mut files).err();
+        self.add_newest(begun, &mut files);
         Batch { files, error }
+    }
+
+    /// Puts a file of level 0 with the newest transaction before all others, if that has a file of its own.
+    fn add_newest(&self, begun: Option<TxId>, files: &mut Vec<Made>) {
+        let newest = self.reached.map(|reached| reached.txid).filter(|txid| Some(*txid) != begun);
+        let same = newest.and_then(|txid| files.iter().find(|made| made.txids == (txid, txid)).copied());
+        files.splice(..0, same.map(|made| Made { level: 0, ..made }));
     }
 
     fn fill(&mut self, reading: &mut Reading<'_>, files: &mut Vec<Made>) -> Result<()> {
@@ -368,7 +371,7 @@ impl Conversion {
     }
 
     /// Makes the present work hold what was reached.
-    pub(super) fn restore_reached(&mut self, reading: &mut Reading<'_>) -> Result<()> {
+    fn restore_reached(&mut self, reading: &mut Reading<'_>) -> Result<()> {
         while let Some(Reached { state: Some(state), .. }) = self.reached {
             if let Some(at) = self.works.iter().position(|work| work.state() == Some(state)) {
                 self.current = at;

@@ -145,19 +145,6 @@ impl LegacyConversion {
         self.make(py, parallelism, progress, |conversion, objects, options| conversion.run(objects, options))
     }
 
-    /// Makes a file of level 0 with all pages of the newest transaction.
-    #[pyo3(signature = (parallelism, progress=None))]
-    fn newest(
-        &self,
-        py: Python<'_>,
-        parallelism: usize,
-        progress: Option<Py<PyAny>>,
-    ) -> PyResult<(Vec<MadeRow>, Option<PyErr>)> {
-        self.make(py, parallelism, progress, |conversion, objects, options| {
-            conversion.newest(objects, options)
-        })
-    }
-
     /// Bytes of the spool, where the files of the last batch are.
     fn read<'py>(&self, py: Python<'py>, offset: u64, size: usize) -> PyResult<Bound<'py, PyBytes>> {
         let read = detached(py, || {
