@@ -73,7 +73,7 @@ class ConvertResult:
     * ``resumed``: how many of them were in the LTX replica already.
     * ``files``, ``bytes_written``: the LTX files that were written, and their size together in bytes.
     * ``left_out``: the files because of which states were left out, with ``skip_damaged``. A damaged snapshot may cost none: an
-      older one leads to the same states.
+      older one leads to the same states. If an earlier call has left out states, an entry for ``generations/`` says so.
     """
 
     txid: TXID
@@ -99,7 +99,9 @@ def convert(
     not changed. Litestream 0.5 and ltxcore can continue ``new``.
 
     A conversion that was interrupted, killed, or failed continues where it stopped: call it again with the same places. If
-    Litestream 0.3 has added files to ``old`` meanwhile, they are converted, too. ``new`` may be the same place as ``old``.
+    Litestream 0.3 has added files to ``old`` meanwhile, they are converted, too, and files that it has deleted are not missed.
+    One generation of the LTX files has to be there still. Run one conversion to a place at a time. ``new`` may be the same
+    place as ``old``.
 
     Two temporary files are as large as the database, and a third one holds LTX files. They are in the directory for temporary
     files (``TMPDIR``), and are gone with the process.
@@ -118,7 +120,8 @@ def convert(
 
     Raises:
         NoSnapshotError: ``old`` has no generation, or no snapshot.
-        RestoreError: a WAL segment is missing, and ``skip_damaged`` is false. The states before it are converted.
+        RestoreError: a WAL segment is missing, and ``skip_damaged`` is false. The states before it are converted. Or an earlier
+            call has left out states with ``skip_damaged``, and this call is without: nothing is converted.
         FormatError: a file is damaged, and ``skip_damaged`` is false. The states before it are converted.
         LTXFileExistsError: ``new`` has LTX files that are not of this conversion. Nothing was replaced.
         ReplicaError: a storage failed.
@@ -365,11 +368,13 @@ class _Work:
 
     def _write(self, made: _Made) -> FileInfo:
         name = FileInfo(made.level, TXID(made.min_txid), TXID(made.max_txid), made.size, from_millis(0))
+        return self._write_file(name, lambda: io.BufferedReader(_Part(self._conversion, made), _BLOCK))
+
+    def _write_file(self, name: FileInfo, content: Callable[[], BinaryIO]) -> FileInfo:
         attempts = _ATTEMPTS
         while True:
             try:
-                with io.BufferedReader(_Part(self._conversion, made), _BLOCK) as data:
-                    return self._client.write_ltx_file(name.level, name.min_txid, name.max_txid, data)
+                return self._client.write_ltx_file(name.level, name.min_txid, name.max_txid, content())
             except LTXFileExistsError:
                 attempts -= 1
                 if not attempts or self._is_sound(name):
@@ -401,8 +406,13 @@ class _Work:
                 encoder.write(pgno, page)
             encoder.finish()
             size = copy.seek(0, io.SEEK_END)
-            copy.seek(0)
-            self._newest[txid] = self._client.write_ltx_file(0, txid, txid, copy)
+
+            def content() -> BinaryIO:
+                copy.seek(0)
+                return copy
+
+            name = FileInfo(0, txid, txid, size, from_millis(0))
+            self._newest[txid] = self._write_file(name, content)
         self.files += 1
         self.bytes += size
 
