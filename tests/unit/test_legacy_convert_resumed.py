@@ -320,6 +320,18 @@ def test_a_first_snapshot_that_was_stored_again(tmp_path: Path, new: Path, out: 
         assert restored(ltxcore.restore, new, out, time) == state
 
 
+def test_a_snapshot_of_the_newest_state_was_added(tmp_path: Path, new: Path) -> None:
+    made = Made(tmp_path / "replica")
+    with History(tmp_path / "db", made.path) as history:
+        fill(history, made, wals=1)
+        first = legacy.convert(made.path, new)
+        history.next_wal()
+        history.snapshot()
+    done = legacy.convert(made.path, new)
+    assert (done.txid, done.files) == (first.txid, 1)
+    assert only_level_0(new) == [(0, done.txid, done.txid)]
+
+
 def test_what_was_left_out_is_not_forgotten(made: Made, new: Path, tmp_path: Path) -> None:
     path = made.path / legacy.wal_segments(made.path)[1].path
     whole = path.read_bytes()

@@ -348,9 +348,9 @@ class _Work:
         after it, so that an interrupted conversion knows by the newest file that the others are there.
         """
         files = [_Made._make(row) for row in rows]
-        if files and files[0].level:
+        newest = max(files, key=lambda made: made.max_txid, default=None)
+        if newest and files[0].level and newest.max_txid not in self._newest:
             # The newest state has no file but that of the whole database.
-            newest = max(files, key=lambda made: made.max_txid)
             with io.BufferedReader(_Part(self._conversion, newest), _BLOCK) as data:
                 self._write_newest(data, TXID(newest.max_txid))
         for is_parallel, group in itertools.groupby(files, lambda made: made.level == STATES):
