@@ -64,7 +64,8 @@ def test_conversions_that_are_killed(tmp_path: Path) -> None:
     new, kills, interrupted, number = tmp_path / "new-0", 0, 0, 0
     one, other = tmp_path / "one", tmp_path / "other"
     points = {point.txid: point.created_at for point in ltxcore.restore_points(tmp_path / "whole")}
-    while kills < KILLS:
+    # On a machine whose speed changes, many may come too late or too early.
+    while kills < KILLS or (not interrupted and kills < 5 * KILLS):
         pause = chance.uniform(0.2, 0.9) * seconds
 
         def kill(child: Child, pause: float = pause) -> None:

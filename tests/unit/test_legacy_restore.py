@@ -192,6 +192,9 @@ class TestRefusals:
         with pytest.raises(NoSnapshotError) as raised:
             legacy.restore(made.path, out, timestamp=min(made.states) - MILLISECOND)
         assert raised.value.earliest_time == min(made.states)
+        with pytest.raises(NoSnapshotError) as raised:
+            ltxcore.restore(made.path, out, timestamp=min(made.states) - MILLISECOND)
+        assert raised.value.earliest_time == min(made.states)
 
     def test_an_output_that_exists(self, made: Made, out: Path) -> None:
         out.parent.mkdir()

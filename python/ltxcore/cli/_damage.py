@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def note_damages(damages: Iterable[Damage], what: str) -> None:
     """Say which files are damaged or missing, and what of the states that need them: ``what``."""
     for each in damages:
-        states = f"no state {what}"
+        states = ""
         if each.first is not None and each.last is not None:
             times = f"{format_time(each.first)} to {format_time(each.last)}"
-            states = f"{counted(each.states, 'state')} {what}, from {times}"
-        note(f"{each.path}: {each.reason}; {states}")
+            states = f"; {counted(each.states, 'state')} {what}, from {times}"
+        note(f"{each.path}: {each.reason}{states}")
 
 
 def damage_row(each: Damage) -> dict[str, Any]:

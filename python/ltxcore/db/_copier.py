@@ -150,7 +150,8 @@ class Copier:
                     self._replica.client, self._survey.look_ahead, is_empty_odd=known, has_local=has_local
                 )
         self._survey.forget()
-        if not self._baseline:
+        # Elsewhere it would be a request, which may be limited.
+        if not self._baseline and self._replica.client.capabilities.is_local:
             self._warn_of_legacy()
         return self._baseline
 

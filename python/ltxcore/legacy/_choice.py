@@ -35,15 +35,18 @@ def preferred(client: ReplicaClient, until_ms: int | None) -> _ltxcore.LegacyHis
 
 
 def _is_preferred(found: _ltxcore.LegacyHistory, client: ReplicaClient, until_ms: int | None) -> bool:
+    generations = [each for each in generations_of(found) if each.snapshots]
+    files = list(client.all_ltx_files()) if generations else []
+    if not generations or not files:
+        return bool(generations)
     until = from_millis(until_ms) if until_ms is not None else None
-    ours = max(filter(None, (_newest(each, until) for each in generations_of(found))), default=None)
-    if ours is None:
-        return False
-    files = [file for file in client.all_ltx_files() if until is None or file.created_at < until]
+    ours = max(filter(None, (_newest(each, until) for each in generations)), default=None)
+    if until is not None:
+        files = [file for file in files if file.created_at < until]
     # One that begins with the first transaction holds the whole database. The newest state is not there without one, either,
     # but then something is wrong that has to be told.
     is_whole = bool(files) and (until is None or any(file.min_txid == 1 for file in files))
-    return not is_whole or ours > max(file.created_at for file in files)
+    return ours is not None and (not is_whole or ours > max(file.created_at for file in files))
 
 
 def _newest(generation: GenerationInfo, until: datetime | None) -> datetime | None:
