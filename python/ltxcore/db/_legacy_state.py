@@ -196,10 +196,12 @@ class StateFile:
     def _read(self) -> bytes:
         """What is there, if it may be a record. Others may write to the directory, and a pipe would be waited for."""
         fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(fd, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise ValueError(f"not a file: {self._path}")
-            return file.read(_LARGEST)
+            return os.read(fd, _LARGEST)
+        finally:
+            os.close(fd)
 
     def save(self, state: LegacyState) -> None:
         """Replace it, durably.
