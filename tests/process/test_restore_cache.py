@@ -1,10 +1,12 @@
 """The cache of restores: what it saves, and what it survives. The storage is SeaweedFS behind a proxy that counts."""
 
+import contextlib
 import io
 import logging
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -89,8 +91,13 @@ class Place:
 
     def held(self) -> int:
         """Bytes on the disk of the cache."""
-        found = (path.stat() for path in self.cache.rglob("*") if path.is_file())
-        return sum(-(-each.st_size // 4096) * 4096 for each in found)
+        held = 0
+        for path in self.cache.rglob("*"):
+            # Another process may remove it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                found = path.stat()
+                held += -(-found.st_size // 4096) * 4096 if stat.S_ISREG(found.st_mode) else 0
+        return held
 
 
 @pytest.fixture
@@ -232,13 +239,16 @@ def restorer(place: Place, size: int, rounds: int, output: Path) -> "subprocess.
 
 @pytest.mark.parametrize("size", [2 * MIB, 64 * MIB])
 def test_several_processes_share_one(place: Place, tmp_path: Path, size: int) -> None:
-    children = [restorer(place, size, 4, tmp_path / f"{number}.db") for number in range(4)]
     most = 0
-    while any(child.poll() is None for child in children):
-        most = max(most, place.held() if place.cache.exists() else 0)
-        time.sleep(0.02)
+    with contextlib.ExitStack() as stack:
+        # Whatever happens here, none is left to a later test.
+        children = [
+            stack.enter_context(restorer(place, size, 4, tmp_path / f"{number}.db")) for number in range(4)
+        ]
+        while any(child.poll() is None for child in children):
+            most = max(most, place.held() if place.cache.exists() else 0)
+            time.sleep(0.02)
     for number, child in enumerate(children):
-        child.communicate(timeout=60)
         assert child.returncode == 0
         assert (tmp_path / f"{number}.db").read_bytes() == place.expected()
     # What each may have written and not yet added.
