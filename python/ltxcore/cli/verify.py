@@ -10,12 +10,11 @@ from ltxcore.cli._damage import damage_row, note_damages
 from ltxcore.cli._options import SETTINGS, Command, config_options, json_option, option
 from ltxcore.cli._output import counted, note, print_json
 from ltxcore.cli._progress import progress_bar
-from ltxcore.cli._source import located
+from ltxcore.cli._source import has_legacy, located
 from ltxcore.cli._types import PARALLELISM, PLACE
 
 if TYPE_CHECKING:
     import ltxcore
-    from ltxcore.clients import ReplicaClient
     from ltxcore.legacy import VerifyReport
 
 
@@ -62,7 +61,7 @@ def command(
     old: VerifyReport | None = None
     new: ltxcore.VerifyReport | None = None
     with progress_bar("verifying") as progress:
-        if has_legacy(origin.client):
+        if has_legacy(origin):
             old = legacy.verify(origin.client, parallelism=parallelism, progress=progress)
         try:
             new = verify(origin.client, parallelism=parallelism, progress=progress)
@@ -86,14 +85,6 @@ def command(
         print_reports(old, new)
     if not is_ok:
         raise click.exceptions.Exit(1)
-
-
-def has_legacy(client: ReplicaClient) -> bool:
-    """Whether there are files of Litestream 0.3."""
-    from ltxcore.legacy._history import find_history
-
-    found = find_history(client)
-    return found is not None and bool(found.generations())
 
 
 def note_problems(report: ltxcore.VerifyReport) -> None:

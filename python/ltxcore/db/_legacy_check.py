@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from ltxcore.db._legacy_state import SEGMENT_END, SNAPSHOT_END
+from ltxcore.legacy._place import SEGMENT_END, SNAPSHOT_END
 
 if TYPE_CHECKING:
     from ltxcore.db._legacy_shelf import Shelf

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ltxcore._process.files import sync_dir
-from ltxcore.legacy._place import GENERATIONS
+from ltxcore.legacy._place import GENERATIONS, segment_path, snapshot_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +33,6 @@ _LARGEST = 1 << 16
 _VERSION = 1
 #: A WAL with so many pages is followed by another one, as Litestream 0.3 has it.
 PAGES = 1000
-#: The highest number of a WAL.
-MAX_INDEX = 0x7FFF_FFFF
-SNAPSHOT_END, SEGMENT_END = ".snapshot.lz4", ".wal.lz4"
 _HEADER_SIZE, _FRAME_HEADER_SIZE = 32, 24
 
 
@@ -108,11 +105,11 @@ class LegacyState:
 
     def snapshot_path(self, index: int) -> str:
         """The name of a snapshot, below the place of the replica."""
-        return f"{self.folder}snapshots/{index:08x}{SNAPSHOT_END}"
+        return snapshot_path(self.name, index)
 
     def segment_path(self, index: int, offset: int) -> str:
         """The name of a WAL segment, below the place of the replica."""
-        return f"{self.folder}wal/{index:08x}_{offset:08x}{SEGMENT_END}"
+        return segment_path(self.name, index, offset)
 
     @property
     def newest_segment_path(self) -> str:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 from ltxcore import _ltxcore
 from ltxcore._process.times import to_millis
 from ltxcore.db._legacy_shelf import now_ms
-from ltxcore.db._legacy_state import MAX_INDEX, LegacyState
+from ltxcore.db._legacy_state import LegacyState
 from ltxcore.errors import DatabaseError
+from ltxcore.legacy._pos import MAX_INDEX
 from ltxcore.ltx import TXID
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ltxcore import _ltxcore
 from ltxcore._process.times import from_millis, millis_bound
 from ltxcore.clients import as_client
-from ltxcore.legacy._place import GENERATIONS, find_place, place_of
+from ltxcore.legacy._place import GENERATIONS, find_place, place_of, segment_path, snapshot_path
 from ltxcore.legacy._pos import Pos, check_generation
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class SnapshotInfo:
     @property
     def path(self) -> str:
         """The name of its file, below the place of the replica."""
-        return f"{GENERATIONS}{self.generation}/snapshots/{self.index:08x}.snapshot.lz4"
+        return snapshot_path(self.generation, self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class WALSegmentInfo:
     @property
     def path(self) -> str:
         """The name of its file, below the place of the replica."""
-        return f"{GENERATIONS}{self.generation}/wal/{self.index:08x}_{self.offset:08x}.wal.lz4"
+        return segment_path(self.generation, self.index, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,9 @@ def find_history(client: ReplicaClient) -> _ltxcore.LegacyHistory | None:
         # Other names are none of ours, and may be no text at all.
         if info.key.removeprefix(prefix).isascii()
     ]
-    return _ltxcore.LegacyHistory(objects) if objects else None
+    found = _ltxcore.LegacyHistory(objects)
+    # Objects with other names are no history.
+    return found if found.generations() else None
 
 
 def generations_of(found: _ltxcore.LegacyHistory) -> list[GenerationInfo]:

@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 #: The folder of all generations, below the place of the replica.
 GENERATIONS = "generations/"
 
+#: How the names of the two kinds of files end.
+SNAPSHOT_END, SEGMENT_END = ".snapshot.lz4", ".wal.lz4"
+
+
+def snapshot_path(generation: str, index: int) -> str:
+    """The name of a snapshot, below the place of the replica."""
+    return f"{GENERATIONS}{generation}/snapshots/{index:08x}{SNAPSHOT_END}"
+
+
+def segment_path(generation: str, index: int, offset: int) -> str:
+    """The name of a WAL segment, below the place of the replica."""
+    return f"{GENERATIONS}{generation}/wal/{index:08x}_{offset:08x}{SEGMENT_END}"
+
 
 def find_place(client: ReplicaClient) -> tuple[ObjectStore, str] | None:
     """The store and the prefix; ``None`` if the client is not made of objects."""
